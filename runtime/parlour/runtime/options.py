@@ -1,0 +1,63 @@
+"""Options that several commands share, so that they read and behave alike everywhere.
+
+This module owns their spelling, defaults and checks. It must never hold an option that only one command has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from parlour.runtime.asking import DEFAULT_BROKER
+from parlour.wire.errors import UsageError
+from parlour.wire.limits import check_name, check_room, parse_address
+
+__all__ = ["ADDRESS", "NAME", "ROOM", "brokers_option", "json_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Checked(click.ParamType):
+    """A text that one of wire's checks accepts."""
+
+    def __init__(self, name: str, check: Callable[[str], object]) -> None:
+        self.name = name
+        self._check = check
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text (in the form the check gives it), or fail with the check's own words."""
+        try:
+            checked = self._check(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return checked if isinstance(checked, str) else value
+
+
+ADDRESS = _Checked("HOST:PORT", parse_address)
+"""The type of an option that is an address."""
+NAME = _Checked("NAME", check_name)
+"""The type of an option that names a person or a node."""
+ROOM = _Checked("ROOM", check_room)
+"""The type of an option that names a room."""
+
+
+def brokers_option(command: F) -> F:
+    """Add `--broker HOST:PORT`, which may be repeated or come from PARLOUR_BROKER (separated by spaces)."""
+    return click.option(
+        "--broker",
+        "brokers",
+        type=ADDRESS,
+        multiple=True,
+        default=[DEFAULT_BROKER],
+        envvar="PARLOUR_BROKER",
+        show_default=True,
+        show_envvar=True,
+        help="A broker's address; may be repeated.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add `--json`, for programs that read the output."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)

@@ -1,0 +1,94 @@
+"""Threads, started in one way: named, joined with a deadline, and reported by name if they will not stop.
+
+This module owns the starting and joining of every thread of parlour. It must never start a thread without a name,
+nor wait for one without a deadline.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+from parlour.wire.errors import ParlourError
+
+__all__ = ["Service", "StuckThreadError", "join_all", "spawn"]
+
+
+class StuckThreadError(ParlourError):
+    """Threads that did not start or stop within their deadline; the text names them."""
+
+
+def spawn(name: str, target: Callable[..., object], *args: object) -> threading.Thread:
+    """Start a thread of this name that runs `target(*args)`; raises RuntimeError if the system has none left.
+
+    Threads are daemonic so that one that is stuck cannot hold the process; all are joined with a deadline.
+    """
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def join_all(threads: Iterable[threading.Thread], timeout: float) -> None:
+    """Join the threads within `timeout` seconds for all together; raises StuckThreadError naming the others."""
+    deadline = time.monotonic() + timeout
+    stuck: list[str] = []
+    for thread in threads:
+        if thread is threading.current_thread():
+            continue
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            stuck.append(thread.name)
+    if stuck:
+        raise StuckThreadError(f"did not stop within {timeout:g} s: {', '.join(stuck)}")
+
+
+class Service:
+    """A part with a thread of its own. Subclasses write `run`, which calls `ready` once, and `wake`.
+
+    `start` returns once the thread is ready and re-raises at once what went wrong in it before that.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._ready: Future[None] = Future()
+        self._thread: threading.Thread | None = None
+        self.stopping = False
+
+    def run(self) -> None:
+        """The thread's body: set up, call `ready`, loop until `stopping`, close what was opened."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Make `run` look at `stopping` now; called from other threads."""
+        raise NotImplementedError
+
+    def ready(self) -> None:
+        """Called by `run` when it is set up: `start` returns."""
+        self._ready.set_result(None)
+
+    def start(self, timeout: float = 10.0) -> None:
+        """Start the thread and wait until it is ready, at most `timeout` seconds; raises what `run` raised."""
+        self._thread = spawn(self.name, self._main)
+        try:
+            self._ready.result(timeout)
+        except FutureTimeoutError:
+            raise StuckThreadError(f"{self.name} did not start within {timeout:g} s") from None
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Ask the thread to end and join it; harmless if it never started or has ended."""
+        self.stopping = True
+        if self._thread is not None:
+            if self._thread.is_alive():
+                self.wake()
+            join_all([self._thread], timeout)
+
+    def _main(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)

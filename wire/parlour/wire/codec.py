@@ -1,0 +1,158 @@
+"""Bytes to messages and back: frames on TCP, single maps on ZeroMQ. Every failure to decode is a ProtocolError.
+
+This module owns the framing (four bytes of big-endian length, then one MessagePack map) and the only calls to the
+MessagePack library. It is pure: bytes in, messages out, on any thread, though one FrameDecoder serves one
+connection. It must never read a socket, nor hold more than one frame's worth of undecoded bytes per feed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import msgspec
+
+from parlour.wire.control import Feed, Reply, Request, Ticket
+from parlour.wire.errors import ProtocolError, UsageError
+from parlour.wire.limits import MAX_FRAME
+from parlour.wire.messages import ClientMessage, NodeMessage
+from parlour.wire.relay import RelayMessage
+
+__all__ = [
+    "ClientDecoder",
+    "Decoder",
+    "FrameDecoder",
+    "NodeDecoder",
+    "decode_feed",
+    "decode_relay",
+    "decode_reply",
+    "decode_request",
+    "decode_ticket",
+    "encode",
+    "encode_ticket",
+    "frame",
+    "skip_frames",
+]
+
+T = TypeVar("T")
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Decoder(Generic[T]):
+    """Decodes one MessagePack map to a typed message, with every error brought to ProtocolError."""
+
+    def __init__(self, kind: object) -> None:
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    def __call__(self, body: bytes | memoryview) -> T:
+        """Return the message in `body`; raises ProtocolError, whatever is wrong with it."""
+        try:
+            return self._decode(body)  # type: ignore[no-any-return]
+        except (msgspec.MsgspecError, UsageError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError(f"not a message: {error}") from None
+
+
+_decode_client: Decoder[ClientMessage] = Decoder(ClientMessage)
+_decode_node: Decoder[NodeMessage] = Decoder(NodeMessage)
+decode_request: Decoder[Request] = Decoder(Request)
+"""A request to a broker, from its one ZeroMQ frame."""
+decode_reply: Decoder[Reply] = Decoder(Reply)
+"""A broker's reply, from its one ZeroMQ frame."""
+decode_feed: Decoder[Feed] = Decoder(Feed)
+"""A load report, roster, refusal or decision, from the second ZeroMQ frame of a publication."""
+decode_relay: Decoder[RelayMessage] = Decoder(RelayMessage)
+"""The head of a relay publication between nodes, from its second ZeroMQ frame."""
+_decode_ticket: Decoder[Ticket] = Decoder(Ticket)
+
+
+def encode(message: object) -> bytes:
+    """Return the message as one MessagePack map, without a frame's length."""
+    return _encoder.encode(message)
+
+
+def frame(message: object) -> bytes:
+    """Return the message as a frame ready to send; raises UsageError if its body is over 64 KiB."""
+    body = _encoder.encode(message)
+    if len(body) > MAX_FRAME:
+        raise UsageError(
+            f"a frame has at most {MAX_FRAME} bytes, this {type(message).__name__} has {len(body)}"
+        )
+    return len(body).to_bytes(4, "big") + body
+
+
+class FrameDecoder(Generic[T]):
+    """Cuts a stream of bytes, split anywhere, into frames and decodes each.
+
+    After a ProtocolError the stream cannot be trusted any more: the decoder refuses further bytes, and the
+    connection should be closed. Messages decoded before the fault, in the same feed, are not lost: the error is
+    raised after they were yielded.
+    """
+
+    def __init__(self, decode: Decoder[T]) -> None:
+        self._decode = decode
+        self._rest = b""
+        self._broken = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether a frame has begun that has not ended."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes) -> Iterator[T]:
+        """Yield each message that `data` completes; raises ProtocolError at the first that is none."""
+        if self._broken:
+            raise ProtocolError("nothing can follow a broken frame")
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        position, end = 0, len(data)
+        try:
+            while end - position >= 4:
+                size = int.from_bytes(data[position : position + 4], "big")
+                if size > MAX_FRAME:
+                    raise ProtocolError(
+                        f"a frame of {size} bytes was announced, {MAX_FRAME} is the limit", "frame_too_large"
+                    )
+                start = position + 4
+                if end - start < size:
+                    break
+                position = start + size
+                yield self._decode(data[start:position])
+        except ProtocolError:
+            self._broken = True
+            raise
+        self._rest = data[position:]
+
+
+def ClientDecoder() -> FrameDecoder[ClientMessage]:  # noqa: N802 - reads as the class that it makes
+    """Return a decoder of what a client sends."""
+    return FrameDecoder(_decode_client)
+
+
+def NodeDecoder() -> FrameDecoder[NodeMessage]:  # noqa: N802
+    """Return a decoder of what a node sends."""
+    return FrameDecoder(_decode_node)
+
+
+def skip_frames(frames: bytes | memoryview, count: int) -> int:
+    """Return the index at which the frame after the first `count` begins in joined frames of our own making."""
+    position = 0
+    for _ in range(count):
+        position += 4 + int.from_bytes(frames[position : position + 4], "big")
+    return position
+
+
+def encode_ticket(ticket: Ticket) -> str:
+    """Return the ticket as the opaque text that a client carries from broker to node."""
+    return base64.urlsafe_b64encode(encode(ticket)).decode()
+
+
+def decode_ticket(text: str) -> Ticket:
+    """Return the ticket that a client brought; raises ProtocolError (`bad_ticket`) if it is none."""
+    try:
+        return _decode_ticket(base64.urlsafe_b64decode(text.encode()))
+    except (ProtocolError, binascii.Error, ValueError):
+        raise ProtocolError("the ticket is not one: ask the broker for another", "bad_ticket") from None

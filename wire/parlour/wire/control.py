@@ -1,0 +1,247 @@
+"""What goes over ZeroMQ between broker, nodes, clients and monitors: requests, replies, reports, the feed.
+
+This module owns the fields of the control messages and of the ticket; each is one MessagePack map in one ZeroMQ
+frame. Instances are immutable and cross threads freely. It must never learn which socket carries what.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from parlour.wire.limits import PROTOCOL, check_name, check_room
+
+__all__ = [
+    "Assign",
+    "Assigned",
+    "Candidate",
+    "Decision",
+    "Decisions",
+    "Describe",
+    "Described",
+    "Enroll",
+    "Enrolled",
+    "Feed",
+    "Fleet",
+    "NodeState",
+    "Peer",
+    "Refusal",
+    "Refused",
+    "Reply",
+    "Report",
+    "Request",
+    "Roster",
+    "Status",
+    "Ticket",
+    "Why",
+]
+
+
+class _Control(Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """The root of all control messages: a MessagePack map whose `type` names the class."""
+
+
+# --- what nodes report, and the feed hands on ---------------------------------------------------------------
+
+
+class Report(_Control, frozen=True, tag="report"):
+    """A node's load, published every `interval` seconds and at once on a step change; rates are per second."""
+
+    node: str
+    instance: str  # a random word, new at each start of the node
+    address: str  # HOST:PORT where clients connect
+    relay: str  # HOST:PORT of the node's XPUB, for the other nodes
+    log: str  # the room log's identity: nodes of one cluster share it
+    capacity: int  # clients, at most
+    clients: int = 0
+    rooms: int = 0
+    redeemed: list[str] = []  # ids of tickets that came since the last report
+    messages_in: float = 0.0
+    messages_out: float = 0.0
+    bytes_in: float = 0.0
+    bytes_out: float = 0.0
+    wait_p50: float = 0.0  # milliseconds from a post's arrival to the end of its delivery
+    wait_p99: float = 0.0
+    lagging: int = 0  # connections that read too slowly now
+    cpu: float = 0.0  # cores in use, 1.0 is one whole core
+    memory: int = 0  # resident bytes
+    draining: bool = False
+    stopping: bool = False  # the node's last word
+    interval: float = 1.0
+    protocol: str = PROTOCOL
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "node", check_name(self.node))
+
+
+class Peer(Struct, frozen=True):
+    """What nodes need to know of each other."""
+
+    node: str
+    instance: str
+    relay: str
+
+
+class Roster(_Control, frozen=True, tag="roster"):
+    """The nodes that a broker holds to be alive.
+
+    `settled` is false while the broker is too young to have heard everybody: absence means nothing then.
+    """
+
+    broker: str
+    nodes: list[Peer]
+    settled: bool
+
+
+class Refusal(_Control, frozen=True, tag="refusal"):
+    """A node whose reports the broker will not take, and why."""
+
+    node: str
+    instance: str
+    text: str
+
+
+class Candidate(Struct, frozen=True, omit_defaults=True):
+    """A node as the balancer saw it when it decided: load is (clients + pending + credit) ÷ weight."""
+
+    node: str
+    load: float
+    clients: int
+    pending: int  # assigned since, not yet seen in a report
+    capacity: int
+    age: float  # seconds since its last report
+    note: str = ""  # why it could not be taken, if so
+
+
+class Decision(_Control, frozen=True, tag="decision"):
+    """One assignment, with what spoke for it. `node` is None if nobody could take the client."""
+
+    at: int  # milliseconds since the Unix epoch
+    name: str
+    room: str | None
+    node: str | None
+    reason: str
+    candidates: list[Candidate]
+    others: int = 0  # further nodes, of higher load, that are not listed
+
+
+Feed = Report | Roster | Refusal | Decision
+"""What comes on the feed, and (reports alone) what nodes publish."""
+
+
+# --- requests to a broker ------------------------------------------------------------------------------------
+
+
+class Describe(_Control, frozen=True, tag="describe"):
+    """Which ports serve what? Answered by `described`."""
+
+
+class Assign(_Control, frozen=True, tag="assign"):
+    """Which node shall this client go to? Answered by `assigned` or `refused`.
+
+    `failed` names nodes that the client could not reach just now; `node` asks for a named one.
+    """
+
+    name: str
+    room: str | None = None
+    node: str | None = None
+    failed: list[str] = []
+    protocol: str = ""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "name", check_name(self.name))
+        if self.room is not None:
+            force_setattr(self, "room", check_room(self.room))
+
+
+class Enroll(_Control, frozen=True, tag="enroll"):
+    """May this node join the fleet? Its first report rides along. Answered by `enrolled` or `refused`."""
+
+    report: Report
+
+
+class Status(_Control, frozen=True, tag="status"):
+    """How is the fleet? Answered by `fleet`."""
+
+
+class Why(_Control, frozen=True, tag="why"):
+    """Why did the client of this name, or the last client that asked for this room, go where it went?"""
+
+    subject: str
+
+
+Request = Describe | Assign | Enroll | Status | Why
+"""What may be asked of a broker."""
+
+
+# --- replies of a broker -------------------------------------------------------------------------------------
+
+
+class Described(_Control, frozen=True, tag="described"):
+    """The ports, on the host where the request was answered, of the other two sockets."""
+
+    broker: str  # a random word, new at each start of the broker
+    reports: int  # SUB: nodes connect a PUB here
+    feed: int  # XPUB: subscribe to `report.`, `roster`, `refusal.`, `decision`
+    protocol: str = PROTOCOL
+    version: str = ""
+
+
+class Assigned(_Control, frozen=True, tag="assigned"):
+    """Go to this node and show it the ticket, which is good for `expires_in` seconds."""
+
+    node: str
+    address: str
+    ticket: str
+    expires_in: float
+
+
+class Refused(_Control, frozen=True, tag="refused"):
+    """Not now, or not so. `retry_after` (seconds) is given where trying again may help."""
+
+    code: str
+    text: str
+    retry_after: float | None = None
+
+
+class Enrolled(_Control, frozen=True, tag="enrolled"):
+    """The node is in the fleet."""
+
+
+class NodeState(Struct, frozen=True):
+    """A node as the broker sees it: its last report, that report's age in seconds, and a word for its state."""
+
+    report: Report
+    age: float
+    state: str  # "ok", "full", "draining", "late" or "lost"
+    pending: int
+
+
+class Fleet(_Control, frozen=True, tag="fleet"):
+    """The answer to `status`."""
+
+    broker: str
+    uptime: float
+    nodes: list[NodeState]
+    assigned: int  # decisions since the broker's start
+    refused: int
+
+
+class Decisions(_Control, frozen=True, tag="decisions"):
+    """The answer to `why`: decisions kept about the subject, newest first; empty if none is remembered."""
+
+    found: list[Decision]
+
+
+Reply = Described | Assigned | Refused | Enrolled | Fleet | Decisions
+"""What a broker may answer."""
+
+
+class Ticket(Struct, frozen=True):
+    """Permission for one client to enter one node, once."""
+
+    node: str
+    name: str
+    expires: float  # seconds since the Unix epoch
+    id: str

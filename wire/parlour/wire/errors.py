@@ -1,0 +1,33 @@
+"""The errors of parlour, rooted in one class, so that one `except ParlourError` is enough for a program.
+
+This module owns the exception classes that cross part borders; it runs on whatever thread raises.
+It must never import anything but the standard library.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ParlourError", "ProtocolError", "UnavailableError", "UsageError"]
+
+
+class ParlourError(Exception):
+    """The root of every error that parlour raises on purpose; its text is one line that says what to do."""
+
+
+class ProtocolError(ParlourError):
+    """The peer erred: what it sent cannot be decoded, is too large, or breaks a rule of the protocol.
+
+    Attributes:
+        code: a short, stable word for programs (`"bad_frame"`, `"frame_too_large"`, `"bad_version"`, …).
+    """
+
+    def __init__(self, text: str, code: str = "bad_frame") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class UsageError(ParlourError, ValueError):
+    """The caller erred: an argument is out of the limits that `wire.limits` sets."""
+
+
+class UnavailableError(ParlourError):
+    """A part of the cluster that is needed does not answer or cannot work now; trying again later may help."""

@@ -1,0 +1,102 @@
+"""The limits of the language, and the checks that hold them, for names, rooms, texts and addresses.
+
+This module owns every bound that a peer's input is measured against; its functions are pure and may run on any
+thread. It must never accept more than docs/protocol.md promises to accept.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+
+from parlour.wire.errors import UsageError
+
+__all__ = [
+    "MAX_FRAME",
+    "MAX_NAME",
+    "MAX_TEXT",
+    "PROTOCOL",
+    "check_name",
+    "check_protocol",
+    "check_room",
+    "check_text",
+    "parse_address",
+]
+
+PROTOCOL = "1.0"
+"""The protocol spoken here, as `major.minor`; peers of the same major understand each other."""
+
+MAX_FRAME = 64 * 1024
+"""Longest body of a frame, in bytes, its four length bytes not counted."""
+
+MAX_TEXT = 16 * 1024
+"""Longest text of a message, in bytes of UTF-8."""
+
+MAX_NAME = 64
+"""Longest name of a person, room or node, in characters after NFC."""
+
+# Control characters would let a name move the cursor of a terminal; surrogates are no text; the two separators
+# break lines; the direction overrides make one name look like another.
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_FORBIDDEN_CHARACTERS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@lru_cache(maxsize=65536)
+def _check_word(what: str, word: str) -> str:
+    word = unicodedata.normalize("NFC", word)
+    if not 1 <= len(word) <= MAX_NAME:
+        raise UsageError(f"a {what} has 1 to {MAX_NAME} characters, this one has {len(word)}")
+    if word != word.strip():
+        raise UsageError(f"a {what} may not begin or end with a space: {word!r}")
+    for character in word:
+        if unicodedata.category(character) in _FORBIDDEN_CATEGORIES or character in _FORBIDDEN_CHARACTERS:
+            raise UsageError(f"a {what} may not contain control characters: {word!r}")
+    return word
+
+
+def check_name(name: str) -> str:
+    """Return the name of a person or node in NFC; raises UsageError outside the limits."""
+    return _check_word("name", name)
+
+
+def check_room(room: str) -> str:
+    """Return the name of a room in NFC; raises UsageError outside the limits."""
+    return _check_word("room name", room)
+
+
+def check_text(text: str) -> str:
+    """Return a message's text unchanged; raises UsageError over 16 KiB or for what UTF-8 cannot carry."""
+    # At most four bytes a character: only a text that might be too long is measured in bytes.
+    if text.isascii():
+        if len(text) > MAX_TEXT:
+            raise UsageError(f"a text has at most {MAX_TEXT} bytes, this one has {len(text)}")
+        return text
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise UsageError("a text must be valid Unicode without lone surrogates") from None
+    if size > MAX_TEXT:
+        raise UsageError(f"a text has at most {MAX_TEXT} bytes, this one has {size}")
+    return text
+
+
+def check_protocol(protocol: str) -> str:
+    """Return the peer's protocol version if it is of our major version; raises UsageError otherwise."""
+    major, _, minor = protocol.partition(".")
+    if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
+        raise UsageError(f"a protocol version is MAJOR.MINOR, not {protocol[:20]!r}")
+    if int(major[:9]) != int(PROTOCOL.partition(".")[0]):
+        raise UsageError(f"this side speaks protocol {PROTOCOL}, not {protocol[:20]}: use a matching version")
+    return protocol
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Split `HOST:PORT` (or `[IPv6]:PORT`) into host and port 0 to 65535; raises UsageError for anything else."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise UsageError(f"an address is HOST:PORT, such as 127.0.0.1:6000, not {address[:80]!r}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise UsageError(f"put an IPv6 address in brackets, [::1]:6000, not {address[:80]!r}")
+    return host, int(port)

@@ -1,0 +1,219 @@
+"""What client and node say to each other over TCP: one frozen class per message, both ways.
+
+This module owns the fields of each message and their checks; instances are immutable and cross threads freely.
+It must never learn how a message is framed or carried: that is `wire.codec`'s.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from parlour.wire.errors import UsageError
+from parlour.wire.limits import PROTOCOL, check_name, check_room, check_text
+
+__all__ = [
+    "Accepted",
+    "Bye",
+    "ClientMessage",
+    "Error",
+    "Hello",
+    "Join",
+    "Joined",
+    "Lagging",
+    "Leave",
+    "Left",
+    "Members",
+    "Message",
+    "NodeMessage",
+    "Ping",
+    "Pong",
+    "Presence",
+    "Say",
+    "Welcome",
+    "Who",
+]
+
+MAX_OFFSET = 2**53 - 1
+"""Offsets and ids stay exact in languages whose only number is a double."""
+
+
+def _check_count(what: str, number: int, least: int = 0) -> None:
+    if not least <= number <= MAX_OFFSET:
+        raise UsageError(f"{what} is a whole number from {least} to {MAX_OFFSET}, not {number}")
+
+
+class _Wire(Struct, frozen=True, tag_field="type", omit_defaults=True, gc=False):
+    """The root of all messages: a MessagePack map whose `type` names the class; unknown fields are ignored."""
+
+
+class _InRoom(_Wire, frozen=True, gc=False):
+    """A message about one room, whose name is checked and brought to NFC."""
+
+    room: str
+
+    def __post_init__(self) -> None:
+        room = check_room(self.room)
+        if room != self.room:
+            force_setattr(self, "room", room)
+
+
+# --- client to node -------------------------------------------------------------------------------------------
+
+
+class Hello(_Wire, frozen=True, tag="hello"):
+    """The client's first frame: who it is, and the ticket that the broker gave it for this node."""
+
+    name: str
+    ticket: str
+    protocol: str = ""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "name", check_name(self.name))
+
+
+class Join(_InRoom, frozen=True, tag="join"):
+    """Enter a room and be sent what follows a position.
+
+    Either the last `history` messages come first, or, with `after`, all that follows that offset (of that `epoch`,
+    if given). Joining a room one is in moves one's position in it.
+    """
+
+    history: int = 0
+    after: int | None = None
+    epoch: str | None = None
+
+    def __post_init__(self) -> None:
+        _InRoom.__post_init__(self)
+        _check_count("history", self.history)
+        if self.after is not None:
+            _check_count("after", self.after)
+
+
+class Leave(_InRoom, frozen=True, tag="leave"):
+    """Leave a room; answered by `left`."""
+
+
+class Say(_InRoom, frozen=True, tag="say"):
+    """Post a text. `id` counts up within the session; the same id sent again is logged once."""
+
+    id: int
+    text: str
+
+    def __post_init__(self) -> None:
+        _InRoom.__post_init__(self)
+        _check_count("id", self.id, least=1)
+        check_text(self.text)
+
+
+class Who(_InRoom, frozen=True, tag="who"):
+    """Ask who is in a room; answered by one or more `members`."""
+
+
+# --- both ways ------------------------------------------------------------------------------------------------
+
+
+class Ping(_Wire, frozen=True, tag="ping"):
+    """Are you there? Answered by `pong`."""
+
+
+class Pong(_Wire, frozen=True, tag="pong"):
+    """Yes."""
+
+
+class Bye(_Wire, frozen=True, tag="bye"):
+    """The sender is about to close the connection, and why."""
+
+    reason: str = ""
+
+
+# --- node to client -------------------------------------------------------------------------------------------
+
+
+class Welcome(_Wire, frozen=True, tag="welcome"):
+    """The answer to `hello`: the node's name and the session that the client's posts are counted in."""
+
+    node: str
+    session: str
+    protocol: str = PROTOCOL
+
+
+class Joined(_InRoom, frozen=True, tag="joined"):
+    """The answer to `join`: where the room stands. Messages up to `offset` are replayed ones, those above are new.
+
+    Messages follow from `after` + 1. `recovered` is false if the asked-for position was not of this epoch: what
+    is kept of the history follows from its start. Sent unasked, it says that the room began a new epoch.
+    """
+
+    epoch: str
+    offset: int
+    after: int
+    recovered: bool = True
+
+
+class Left(_InRoom, frozen=True, tag="left"):
+    """The answer to `leave`; nothing of the room follows."""
+
+
+class Message(_InRoom, frozen=True, tag="message"):
+    """One message of the room log. `id` is `SESSION-N` of its sender, `at` milliseconds since the Unix epoch."""
+
+    offset: int
+    id: str
+    by: str
+    at: int
+    text: str
+
+
+class Accepted(_InRoom, frozen=True, tag="accepted"):
+    """A post that was logged before, sent again: its own message has gone past already, this is where it stands."""
+
+    id: int
+    offset: int
+    at: int
+
+
+class Members(_InRoom, frozen=True, tag="members"):
+    """Who is in a room: distinct names, sorted, at most 200 a frame; with `more`, the next frame goes on.
+
+    `count` is the number of all distinct names in the room, which may be more than are listed after a `join`.
+    """
+
+    names: list[str]
+    count: int
+    more: bool = False
+
+
+class Presence(_InRoom, frozen=True, tag="presence"):
+    """Names that came to or went from a room since the last such frame, and how many are there now."""
+
+    joined: list[str]
+    left: list[str]
+    count: int
+
+
+class Lagging(_Wire, frozen=True, tag="lagging"):
+    """The client reads slower than its rooms talk; it will get everything, late."""
+
+
+class Error(_Wire, frozen=True, tag="error"):
+    """Something asked for was not done. With `fatal` the node closes the connection after it.
+
+    `retry_after` (seconds), where given, says that the same request may succeed later.
+    """
+
+    code: str
+    text: str
+    room: str | None = None
+    id: int | None = None
+    retry_after: float | None = None
+    fatal: bool = False
+
+
+ClientMessage = Hello | Join | Leave | Say | Who | Ping | Pong | Bye
+"""What a client may send."""
+
+NodeMessage = (
+    Welcome | Joined | Left | Message | Accepted | Members | Presence | Lagging | Error | Ping | Pong | Bye
+)
+"""What a node may send."""

@@ -40,6 +40,16 @@ T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
 
+# Longest part, in characters, of what was wrong with a message that goes into an error's text.
+_MAX_REASON = 200
+
+
+def _one_line(error: Exception) -> str:
+    # The library's words may quote the peer's: these must not move a terminal's cursor, and an error frame with them
+    # in its text must not itself outgrow a frame.
+    text = str(error)[:_MAX_REASON]
+    return "".join(character if character.isprintable() else "?" for character in text)
+
 
 class Decoder(Generic[T]):
     """Decodes one MessagePack map to a typed message, with every error brought to ProtocolError."""
@@ -52,7 +62,7 @@ class Decoder(Generic[T]):
         try:
             return self._decode(body)  # type: ignore[no-any-return]
         except (msgspec.MsgspecError, UsageError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"not a message: {error}") from None
+            raise ProtocolError(f"not a message: {_one_line(error)}") from None
 
 
 _decode_client: Decoder[ClientMessage] = Decoder(ClientMessage)
@@ -77,9 +87,7 @@ def frame(message: object) -> bytes:
     """Return the message as a frame ready to send; raises UsageError if its body is over 64 KiB."""
     body = _encoder.encode(message)
     if len(body) > MAX_FRAME:
-        raise UsageError(
-            f"a frame has at most {MAX_FRAME} bytes, this {type(message).__name__} has {len(body)}"
-        )
+        raise UsageError(f"a frame has at most {MAX_FRAME} bytes, this {type(message).__name__} has {len(body)}")
     return len(body).to_bytes(4, "big") + body
 
 

@@ -43,6 +43,10 @@ _FORBIDDEN_CHARACTERS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2
 
 @lru_cache(maxsize=65536)
 def _check_word(what: str, word: str) -> str:
+    # No character of NFC comes from more than four. The time that normalizing takes may grow with the square of the
+    # length, so a hostile frame full of combining marks must be refused before it.
+    if len(word) > 4 * MAX_NAME:
+        raise UsageError(f"a {what} has 1 to {MAX_NAME} characters, this one has {len(word)}")
     word = unicodedata.normalize("NFC", word)
     if not 1 <= len(word) <= MAX_NAME:
         raise UsageError(f"a {what} has 1 to {MAX_NAME} characters, this one has {len(word)}")
@@ -99,4 +103,6 @@ def parse_address(address: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise UsageError(f"put an IPv6 address in brackets, [::1]:6000, not {address[:80]!r}")
+    if not host or any(character in " []/" or not character.isprintable() for character in host):
+        raise UsageError(f"an address is HOST:PORT, such as 127.0.0.1:6000, not {address[:80]!r}")
     return host, int(port)

@@ -45,10 +45,11 @@ class RankedLock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock as `threading.Lock.acquire` does; a try that may not block is not checked."""
         stack = _stack()
-        if blocking and stack and stack[-1].rank >= self.rank:
-            holder = stack[-1]
+        # The last one taken need not be the highest: a try that may not block can take a lower one after it.
+        highest = max(stack, key=lambda lock: lock.rank, default=None)
+        if blocking and highest is not None and highest.rank >= self.rank:
             raise LockOrderError(
-                f"{self.name} (rank {self.rank}) taken while {holder.name} (rank {holder.rank}) is held"
+                f"{self.name} (rank {self.rank}) taken while {highest.name} (rank {highest.rank}) is held"
             )
         taken = self._lock.acquire(blocking, timeout)
         if taken:

@@ -73,9 +73,12 @@ class Service:
         """Start the thread and wait until it is ready, at most `timeout` seconds; raises what `run` raised."""
         self._thread = spawn(self.name, self._main)
         try:
-            self._ready.result(timeout)
+            # Asked for rather than raised, as what `run` raised may itself be a TimeoutError.
+            error = self._ready.exception(timeout)
         except FutureTimeoutError:
             raise StuckThreadError(f"{self.name} did not start within {timeout:g} s") from None
+        if error is not None:
+            raise error
 
     def stop(self, timeout: float = 5.0) -> None:
         """Ask the thread to end and join it; harmless if it never started or has ended."""
@@ -92,3 +95,6 @@ class Service:
             if self._ready.done():
                 raise
             self._ready.set_exception(error)
+        else:
+            if not self._ready.done():
+                self._ready.set_exception(StuckThreadError(f"{self.name} ended before it was ready"))

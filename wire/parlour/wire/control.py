@@ -100,6 +100,7 @@ class Refusal(_Control, frozen=True, tag="refusal"):
     node: str
     instance: str
     text: str
+    code: str = ""  # the word that `refused` would carry: "name_taken", "other_log", "bad_version"
 
 
 class Candidate(Struct, frozen=True, omit_defaults=True):
@@ -124,6 +125,7 @@ class Decision(_Control, frozen=True, tag="decision"):
     reason: str
     candidates: list[Candidate]
     others: int = 0  # further nodes, of higher load, that are not listed
+    code: str = ""  # with no node, the word that `refused` carries: "no_node" or "full"
 
 
 Feed = Report | Roster | Refusal | Decision
@@ -214,7 +216,7 @@ class NodeState(Struct, frozen=True):
 
     report: Report
     age: float
-    state: str  # "ok", "full", "draining", "late" or "lost"
+    state: str  # "ok", "full", "draining", "late"; for a minute "lost" (fell silent) or "gone" (said goodbye)
     pending: int
 
 

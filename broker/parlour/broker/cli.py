@@ -1,0 +1,37 @@
+"""The command `parlour broker`.
+
+This module owns the command's options and words; it runs on the main thread. It must never decide anything: the
+Broker does all the work.
+"""
+
+from __future__ import annotations
+
+import click
+
+from parlour.broker.settings import BrokerSettings
+from parlour.runtime.options import ADDRESS
+
+__all__ = ["broker"]
+
+
+@click.command(epilog="Example: parlour broker --bind 0.0.0.0:6000")
+@click.option(
+    "--bind",
+    type=ADDRESS,
+    default=BrokerSettings.bind,
+    show_default=True,
+    help="Where to listen; the next two ports are used as well.",
+)
+def broker(bind: str) -> None:
+    """Run a broker: it tells clients which node to go to, and watches over the nodes.
+
+    It keeps nothing on disk and learns the fleet from the nodes' reports, so it may be stopped and started at any
+    time. It ends on SIGTERM or Ctrl-C.
+    """
+    from parlour.broker.service import Broker
+    from parlour.runtime.signals import wait_for_stop
+
+    service = Broker(BrokerSettings(bind=bind))
+    service.start()
+    wait_for_stop(f"broker ready at {service.address}")
+    service.stop()

@@ -1,0 +1,53 @@
+"""The decisions that can still be explained, by the client's name and by the room asked for.
+
+This module owns what `why` answers from. It is pure and belongs to the one thread that runs its balancer. It must
+never hold more than its bounds, however many names and rooms pass through.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import OrderedDict, deque
+
+from parlour.wire.control import Decision
+
+__all__ = ["History"]
+
+_Shelf = OrderedDict[str, deque[tuple[int, Decision]]]
+
+
+class History:
+    """The latest `each` decisions for each of the `subjects` names, and as many rooms, that asked last."""
+
+    def __init__(self, subjects: int, each: int) -> None:
+        self._subjects = subjects
+        self._each = each
+        self._count = 0
+        self._names: _Shelf = OrderedDict()
+        self._rooms: _Shelf = OrderedDict()
+
+    def add(self, decision: Decision) -> None:
+        """Remember the decision, and forget what has become too old for the bounds."""
+        self._count += 1
+        self._put(self._names, decision.name, decision)
+        if decision.room is not None:
+            self._put(self._rooms, decision.room, decision)
+
+    def find(self, subject: str) -> list[Decision]:
+        """Return what is remembered of a client or a room of this name, newest first."""
+        subject = unicodedata.normalize("NFC", subject)
+        found = {**dict(self._names.get(subject, ())), **dict(self._rooms.get(subject, ()))}
+        return [found[count] for count in sorted(found, reverse=True)]
+
+    def __len__(self) -> int:
+        return len(self._names) + len(self._rooms)
+
+    def _put(self, shelf: _Shelf, subject: str, decision: Decision) -> None:
+        kept = shelf.get(subject)
+        if kept is None:
+            kept = shelf[subject] = deque(maxlen=self._each)
+            if len(shelf) > self._subjects:
+                shelf.popitem(last=False)
+        else:
+            shelf.move_to_end(subject)
+        kept.append((self._count, decision))

@@ -1,0 +1,273 @@
+"""The broker's sockets: requests on a ROUTER, load reports on a SUB, the feed on an XPUB.
+
+This module owns the sockets and the poll loop around the balancer; one thread of the service runs all of it, and
+nothing in it is locked. It must never wait for a peer, nor wake up before something comes or a deadline is due.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import secrets
+import socket
+import time
+from importlib.metadata import version
+
+import zmq
+
+from parlour.broker.balancer import Balancer
+from parlour.broker.settings import BrokerSettings
+from parlour.runtime.asking import endpoint
+from parlour.runtime.threads import Service
+from parlour.wire.codec import decode_feed, decode_request, encode, encode_ticket
+from parlour.wire.control import (
+    Assign,
+    Assigned,
+    Decisions,
+    Describe,
+    Described,
+    Enroll,
+    Enrolled,
+    Fleet,
+    Refusal,
+    Refused,
+    Reply,
+    Report,
+    Request,
+    Roster,
+    Status,
+    Ticket,
+    Why,
+)
+from parlour.wire.errors import ParlourError, ProtocolError, UsageError
+from parlour.wire.limits import check_protocol, parse_address
+
+__all__ = ["Broker"]
+
+_BATCH = 1000
+"""Messages taken from one socket before the others get their turn."""
+
+_ROSTER = b"roster"
+
+
+class Broker(Service):
+    """A broker: `start` it, read its `address`, `stop` it.
+
+    The service's own thread creates, uses and closes the three ZeroMQ sockets (ROUTER, SUB, XPUB); `stop` reaches
+    it through a socket pair.
+    """
+
+    def __init__(self, settings: BrokerSettings | None = None) -> None:
+        super().__init__("broker")
+        self.settings = settings or BrokerSettings()
+        self.address = ""
+        """HOST:PORT of the requests, once started."""
+        self._id = secrets.token_hex(8)
+        self._balancer = Balancer(self.settings)
+        self._waker: socket.socket | None = None
+        self._router: zmq.Socket[bytes]
+        self._reports: zmq.Socket[bytes]
+        self._feed: zmq.Socket[bytes]
+        self._described: Described
+        self._started = 0.0
+        self._roster_due = 0.0
+        self._roster_version = -1
+        # When a refusal of an instance was last published; those older than `refusal_every` are dropped.
+        self._refused: dict[str, float] = {}
+
+    def wake(self) -> None:
+        """Make the loop look at `stopping`."""
+        if self._waker is not None:
+            self._waker.send(b"\0")
+
+    def run(self) -> None:
+        """Open the sockets, serve until `stopping`, close them."""
+        self._waker, woken = socket.socketpair()
+        context = zmq.Context()
+        try:
+            self._open(context)
+            self._started = time.monotonic()
+            self.ready()
+            self._serve(woken)
+        finally:
+            context.destroy(linger=0)
+            woken.close()
+            self._waker.close()
+
+    # --- sockets ---------------------------------------------------------------------------------------------
+
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        host, port = parse_address(self.settings.bind)
+        if port > 65533:
+            raise UsageError(f"the broker uses three ports in a row: --bind has at most port 65533, not {port}")
+        self._router, bound = self._bind(context, zmq.ROUTER, host, port)
+        self._reports, reports = self._bind(context, zmq.SUB, host, port and port + 1)
+        self._feed, feed = self._bind(context, zmq.XPUB, host, port and port + 2)
+        self._reports.subscribe(b"")
+        # Verbose, so that whoever subscribes anew is sent the roster, also if another has it already.
+        self._feed.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self.address = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+        self._described = Described(broker=self._id, reports=reports, feed=feed, version=version("parlour"))
+
+    def _bind(
+        self, context: zmq.Context[zmq.Socket[bytes]], kind: int, host: str, port: int
+    ) -> tuple[zmq.Socket[bytes], int]:
+        opened = context.socket(kind)
+        opened.linger = 0
+        opened.set_hwm(self.settings.high_water)
+        opened.setsockopt(zmq.BACKLOG, self.settings.backlog)
+        opened.setsockopt(zmq.MAXMSGSIZE, self.settings.longest_message)
+        # A peer whose machine vanished without a word is found out by the system, which costs us no wake-ups.
+        opened.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        opened.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
+        try:
+            # ZeroMQ binds to numbers, not to names; a name means the IPv4 address that clients will take it for.
+            opened.ipv6 = ":" in host
+            family = socket.AF_INET6 if opened.ipv6 else socket.AF_INET
+            *_, name = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0]
+            opened.bind(endpoint(str(name[0]), port))
+        except zmq.ZMQError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ParlourError(
+                    f"port {port} of {host} is in use: is a broker running already? `parlour status` shows it; "
+                    "else choose another --bind"
+                ) from None
+            reason = zmq.strerror(error.errno or 0)
+            raise ParlourError(f"cannot listen at {host}:{port} ({reason}): choose another --bind") from None
+        except OSError as error:
+            raise ParlourError(
+                f"there is no host {host!r} to listen at ({error.strerror}): choose another --bind"
+            ) from None
+        return opened, parse_address(opened.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
+
+    # --- the loop --------------------------------------------------------------------------------------------
+
+    def _serve(self, woken: socket.socket) -> None:
+        poller = zmq.Poller()
+        poller.register(woken, zmq.POLLIN)
+        for each in (self._router, self._reports, self._feed):
+            poller.register(each, zmq.POLLIN)
+        while not self.stopping:
+            poller.poll(self._patience())
+            now = time.monotonic()
+            # Reports first: after a pause of this process they tell that nodes live which the clock holds for lost.
+            self._take_reports(now)
+            self._balancer.tick(now)
+            self._take_requests(now)
+            self._take_subscriptions(now)
+            if now >= self._roster_due or self._balancer.version != self._roster_version:
+                self._publish_roster(now)
+
+    def _patience(self) -> int:
+        """Return for how many milliseconds nothing is due."""
+        now = time.monotonic()
+        due = self._balancer.next_deadline(now)
+        due = self._roster_due if due is None else min(due, self._roster_due)
+        return max(0, math.ceil((due - now) * 1000))
+
+    def _take_reports(self, now: float) -> None:
+        for frames in _waiting(self._reports):
+            try:
+                report = decode_feed(frames[-1])
+            except ProtocolError:
+                continue  # There is nobody to answer.
+            if isinstance(report, Report):
+                self._take_report(report, now)
+
+    def _take_report(self, report: Report, now: float) -> Refusal | None:
+        """Hand the report to the balancer, and it or its refusal to the feed; return the refusal."""
+        refusal = self._balancer.report(report, now)
+        if refusal is None:
+            self._publish(f"report.{report.node}".encode(), report)
+        elif (
+            report.instance not in self._refused or now >= self._refused[report.instance] + self.settings.refusal_every
+        ):
+            horizon = now - self.settings.refusal_every
+            self._refused = {instance: at for instance, at in self._refused.items() if at > horizon}
+            self._refused[report.instance] = now
+            self._publish(f"refusal.{report.node}".encode(), refusal)
+        return refusal
+
+    def _take_requests(self, now: float) -> None:
+        for frames in _waiting(self._router):
+            try:
+                reply = self._answer(decode_request(frames[-1]), now)
+            except ProtocolError as error:
+                reply = Refused(code="bad_request", text=str(error))
+            # All but the last frame is the way back, with or without the empty frame of a REQ. A ROUTER drops what a
+            # peer that has gone or does not read cannot take, so this never waits.
+            self._router.send_multipart([*frames[:-1], encode(reply)], zmq.NOBLOCK)
+
+    def _take_subscriptions(self, now: float) -> None:
+        for frames in _waiting(self._feed):
+            wanted = frames[0]
+            if wanted[:1] == b"\1" and (_ROSTER.startswith(wanted[1:]) or wanted[1:].startswith(_ROSTER)):
+                self._roster_due = now
+
+    def _publish(self, topic: bytes, message: object) -> None:
+        # An XPUB drops what a slow subscriber cannot take, so this never waits.
+        self._feed.send_multipart([topic, encode(message)], zmq.NOBLOCK)
+
+    def _publish_roster(self, now: float) -> None:
+        balancer = self._balancer
+        settled = balancer.settled(now - self._started)
+        self._publish(_ROSTER, Roster(broker=self._id, nodes=balancer.peers(), settled=settled))
+        self._roster_version = balancer.version
+        self._roster_due = now + self.settings.roster_every
+
+    # --- answers ---------------------------------------------------------------------------------------------
+
+    def _answer(self, request: Request, now: float) -> Reply:
+        match request:
+            case Describe():
+                return self._described
+            case Assign():
+                return self._assign(request, now)
+            case Enroll():
+                return self._enroll(request.report, now)
+            case Status():
+                return Fleet(
+                    broker=self._id,
+                    uptime=now - self._started,
+                    nodes=self._balancer.status(now),
+                    assigned=self._balancer.assigned,
+                    refused=self._balancer.refused,
+                )
+            case Why():
+                return Decisions(found=self._balancer.why(request.subject))
+
+    def _assign(self, request: Assign, now: float) -> Reply:
+        try:
+            # A client that does not tell its version is taken at its word that it understands ours.
+            if request.protocol:
+                check_protocol(request.protocol)
+        except UsageError as error:
+            return Refused(code="bad_version", text=str(error))
+        ticket_id, clock = secrets.token_hex(8), time.time()
+        decision = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
+        self._publish(b"decision", decision)
+        if decision.node is None:
+            return Refused(code=decision.code, text=decision.reason, retry_after=self.settings.retry_after)
+        life = self.settings.ticket_life
+        ticket = Ticket(node=decision.node, name=request.name, expires=clock + life, id=ticket_id)
+        address = self._balancer.address(decision.node)
+        return Assigned(node=decision.node, address=address, ticket=encode_ticket(ticket), expires_in=life)
+
+    def _enroll(self, report: Report, now: float) -> Reply:
+        refusal = self._take_report(report, now)
+        if refusal is None:
+            return Enrolled()
+        # A node that was killed and starts again must wait until its former self is held for lost.
+        wait = self._balancer.silence(report.node, now) if refusal.code == "name_taken" else None
+        return Refused(code=refusal.code, text=refusal.text, retry_after=wait)
+
+
+def _waiting(source: zmq.Socket[bytes]) -> list[list[bytes]]:
+    """Return the messages that wait in the socket, at most `_BATCH`."""
+    found: list[list[bytes]] = []
+    try:
+        while len(found) < _BATCH:
+            found.append(source.recv_multipart(zmq.NOBLOCK))
+    except zmq.Again:
+        pass
+    return found

@@ -44,8 +44,10 @@ class _Control(Struct, frozen=True, tag_field="type", omit_defaults=True):
 # --- what nodes report, and the feed hands on ---------------------------------------------------------------
 
 
-class Report(_Control, frozen=True, tag="report"):
+class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     """A node's load, published every `interval` seconds and at once on a step change; rates are per second."""
+
+    # Nothing is omitted here: a version left out would be read as the reader's own.
 
     node: str
     instance: str  # a random word, new at each start of the node
@@ -180,8 +182,10 @@ Request = Describe | Assign | Enroll | Status | Why
 # --- replies of a broker -------------------------------------------------------------------------------------
 
 
-class Described(_Control, frozen=True, tag="described"):
+class Described(_Control, frozen=True, tag="described", omit_defaults=False):
     """The ports, on the host where the request was answered, of the other two sockets."""
+
+    # Nothing is omitted here: a version left out would be read as the reader's own.
 
     broker: str  # a random word, new at each start of the broker
     reports: int  # SUB: nodes connect a PUB here

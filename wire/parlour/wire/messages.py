@@ -130,8 +130,10 @@ class Bye(_Wire, frozen=True, tag="bye"):
 # --- node to client -------------------------------------------------------------------------------------------
 
 
-class Welcome(_Wire, frozen=True, tag="welcome"):
+class Welcome(_Wire, frozen=True, tag="welcome", omit_defaults=False):
     """The answer to `hello`: the node's name and the session that the client's posts are counted in."""
+
+    # Nothing is omitted here: a version left out would be read as the reader's own.
 
     node: str
     session: str
@@ -213,7 +215,5 @@ class Error(_Wire, frozen=True, tag="error"):
 ClientMessage = Hello | Join | Leave | Say | Who | Ping | Pong | Bye
 """What a client may send."""
 
-NodeMessage = (
-    Welcome | Joined | Left | Message | Accepted | Members | Presence | Lagging | Error | Ping | Pong | Bye
-)
+NodeMessage = Welcome | Joined | Left | Message | Accepted | Members | Presence | Lagging | Error | Ping | Pong | Bye
 """What a node may send."""

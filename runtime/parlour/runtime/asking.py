@@ -41,9 +41,7 @@ def endpoint(host: str, port: int) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-def _ask_one(
-    context: zmq.Context[zmq.Socket[bytes]], broker: str, body: bytes, timeout: float
-) -> Reply | None:
+def _ask_one(context: zmq.Context[zmq.Socket[bytes]], broker: str, body: bytes, timeout: float) -> Reply | None:
     host, port = parse_address(broker)
     with context.socket(zmq.DEALER) as socket:
         socket.linger = 0

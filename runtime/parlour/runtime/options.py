@@ -19,7 +19,7 @@ __all__ = ["ADDRESS", "NAME", "ROOM", "brokers_option", "json_option"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Checked(click.ParamType):
+class _Checked(click.ParamType[str]):
     """A text that one of wire's checks accepts."""
 
     def __init__(self, name: str, check: Callable[[str], object]) -> None:

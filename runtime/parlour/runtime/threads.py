@@ -6,6 +6,7 @@ nor wait for one without a deadline.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -46,9 +47,10 @@ def join_all(threads: Iterable[threading.Thread], timeout: float) -> None:
 
 
 class Service:
-    """A part with a thread of its own. Subclasses write `run`, which calls `ready` once, and `wake`.
+    """A part with a thread of its own. Subclasses write `run`, which calls `ready` once and polls `wakeup`.
 
-    `start` returns once the thread is ready and re-raises at once what went wrong in it before that.
+    `start` returns once the thread is ready and re-raises at once what went wrong in it before that. `wakeup` is an
+    eventfd that is open from `start` to `stop` and becomes readable when another thread calls `wake`.
     """
 
     def __init__(self, name: str) -> None:
@@ -56,14 +58,20 @@ class Service:
         self._ready: Future[None] = Future()
         self._thread: threading.Thread | None = None
         self.stopping = False
+        self.wakeup = -1
 
     def run(self) -> None:
         """The thread's body: set up, call `ready`, loop until `stopping`, close what was opened."""
         raise NotImplementedError
 
     def wake(self) -> None:
-        """Make `run` look at `stopping` now; called from other threads."""
-        raise NotImplementedError
+        """Make `run` look at `stopping`, and at what else changed, now; called from other threads."""
+        if self.wakeup >= 0:
+            os.eventfd_write(self.wakeup, 1)
+
+    def awake(self) -> None:
+        """Called by `run` when `wakeup` was readable, so that it can become so again."""
+        os.eventfd_read(self.wakeup)
 
     def ready(self) -> None:
         """Called by `run` when it is set up: `start` returns."""
@@ -87,6 +95,9 @@ class Service:
             if self._thread.is_alive():
                 self.wake()
             join_all([self._thread], timeout)
+        wakeup, self.wakeup = self.wakeup, -1
+        if wakeup >= 0:
+            os.close(wakeup)
 
     def _main(self) -> None:
         try:

@@ -1,0 +1,38 @@
+"""Talk to a parlour cluster from a program: connect, join rooms, say and hear.
+
+    from parlour.client import connect
+    with connect("127.0.0.1:6000", name="ada") as chat:
+        lobby = chat.join("lobby", history=50)
+        lobby.say("hello")
+        for event in lobby.events(timeout=5):
+            print(event)
+
+Every error raised on purpose is a ParlourError. All of it may be used from several threads.
+"""
+
+from parlour.client.chat import Chat, connect
+from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
+from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Restarted
+from parlour.client.room import Room
+from parlour.runtime.asking import RefusedError
+from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
+
+__all__ = [
+    "Chat",
+    "DeadlineError",
+    "Disconnected",
+    "DisconnectedError",
+    "Event",
+    "Lagging",
+    "Message",
+    "NodeError",
+    "ParlourError",
+    "Presence",
+    "ProtocolError",
+    "RefusedError",
+    "Restarted",
+    "Room",
+    "UnavailableError",
+    "UsageError",
+    "connect",
+]

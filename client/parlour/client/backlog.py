@@ -1,0 +1,119 @@
+"""The events of one room that the application has not taken yet, bounded, and the position in the room's log.
+
+This module owns the rule by which nothing is lost though memory is bounded: when the backlog is full, messages are
+let go, and once the application has taken what was kept, the room is joined again behind the last message kept. It is
+pure: its room calls it under the room's lock. It must never hold a message twice, nor one out of order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Restarted
+from parlour.wire import messages as wire
+
+__all__ = ["BOUND", "Backlog"]
+
+BOUND = 10_000
+"""Events kept for an application that does not take them."""
+
+_RETRY = 1.0
+"""Seconds until joining again is tried once more, where the node named no time."""
+
+
+class _Phase(Enum):
+    JOINING = "a join is under way: what comes before its answer is of an older position"
+    LIVE = "messages are kept as they come"
+    FULL = "messages are let go until the application has taken what was kept"
+
+
+class Backlog:
+    """The events of `room`, at most `bound` and the few that say what befell the room or the connection."""
+
+    def __init__(self, room: str, bound: int = BOUND) -> None:
+        self._room = room
+        self._bound = bound
+        self._events: deque[Event] = deque()
+        self._phase = _Phase.JOINING
+        self._epoch: str | None = None
+        self._last = 0  # offset of the last message kept, or behind which messages follow
+        self._replayed = 0  # messages up to this offset were said before the room was joined
+        self._retry_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @property
+    def live(self) -> bool:
+        """Whether what comes now is kept."""
+        return self._phase is _Phase.LIVE
+
+    def joined(self, joined: wire.Joined) -> None:
+        """The node says where the room stands: as the answer to a join, or unasked when a new epoch begins."""
+        if joined.epoch != self._epoch:
+            if self._epoch is not None:
+                self._events.append(Restarted(self._room, joined.epoch))
+            self._epoch = joined.epoch
+            self._last = joined.after
+            self._replayed = joined.offset
+        if self._phase is _Phase.JOINING:
+            self._phase = _Phase.LIVE
+
+    def message(self, message: wire.Message) -> Message:
+        """Return the message as an event, kept if it is the application's turn to have it."""
+        event = Message(
+            message.room,
+            message.offset,
+            message.id,
+            message.by,
+            message.at,
+            message.text,
+            replay=message.offset <= self._replayed,
+        )
+        if self._phase is _Phase.LIVE and message.offset > self._last:
+            if len(self._events) >= self._bound:
+                self._phase = _Phase.FULL
+            else:
+                self._events.append(event)
+                self._last = message.offset
+        return event
+
+    def offer(self, event: Presence | Lagging) -> bool:
+        """Keep an event that may be missed; return whether there was room for it."""
+        if self._phase is _Phase.LIVE and len(self._events) >= self._bound:
+            self._phase = _Phase.FULL
+        if self._phase is not _Phase.LIVE:
+            return False
+        self._events.append(event)
+        return True
+
+    def add(self, event: Disconnected) -> None:
+        """Keep the last event of all, whatever the bound."""
+        self._events.append(event)
+
+    def take(self) -> Event | None:
+        """Return the oldest event, or None if there is none."""
+        return self._events.popleft() if self._events else None
+
+    def rejoin(self, now: float) -> wire.Join | None:
+        """Return the join that is due, if messages were let go and all that was kept has been taken.
+
+        The caller must send it. `now` is monotonic, in seconds.
+        """
+        if self._phase is not _Phase.FULL or self._events or now < self._retry_at:
+            return None
+        self._phase = _Phase.JOINING
+        return wire.Join(self._room, after=self._last, epoch=self._epoch)
+
+    def refused(self, now: float, retry_after: float | None) -> bool:
+        """A join of ours was refused; return whether it was a rejoin, which will be tried again."""
+        if self._phase is not _Phase.JOINING or self._epoch is None:
+            return False
+        self._phase = _Phase.FULL
+        self._retry_at = now + (_RETRY if retry_after is None else retry_after)
+        return True
+
+    def wait(self, now: float) -> float | None:
+        """Return the seconds until a rejoin is due, or None if none is."""
+        return max(0.0, self._retry_at - now) if self._phase is _Phase.FULL and not self._events else None

@@ -1,0 +1,206 @@
+"""The commands of the client: `chat` for a person, `send` and `tail` for scripts.
+
+This module owns their options and their exit statuses; it runs on the program's main thread. It must never print an
+error itself: what goes wrong is raised as a ParlourError, and the group that holds the commands says it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from dataclasses import asdict
+from datetime import datetime
+
+import click
+
+from parlour.client.chat import connect
+from parlour.client.display import Lines
+from parlour.client.errors import DeadlineError, DisconnectedError
+from parlour.client.events import Disconnected, Message
+from parlour.client.room import Room
+from parlour.runtime.options import NAME, ROOM, brokers_option, json_option
+from parlour.wire.errors import ParlourError, UsageError
+from parlour.wire.limits import check_name
+
+__all__ = ["chat", "send", "tail"]
+
+WINDOW = 200
+"""Messages that `send` has under way at a time."""
+
+_ACKNOWLEDGED = 30.0
+"""Seconds that a message of `send` has to be acknowledged."""
+
+
+def _login_name() -> str:
+    try:
+        return check_name(getpass.getuser())
+    except (OSError, KeyError, UsageError):
+        return "guest"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  parlour chat
+  parlour chat --name ada --room lobby
+  parlour chat --broker chat.example.org:6000"""
+)
+@brokers_option
+@click.option("--name", type=NAME, help="Your name; asked for if not given.")
+@click.option("--room", type=ROOM, help="The room to enter; asked for if not given.")
+def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
+    """Talk with others in this terminal.
+
+    Type a line to say it, /help for what else there is. Ctrl-C or Ctrl-D leaves.
+    """
+    # Imported here, as only this command needs it and every other would start later for it.
+    from prompt_toolkit.patch_stdout import patch_stdout
+
+    from parlour.client.keyboard import Pipe, Terminal
+    from parlour.client.terminal import Conversation
+
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    try:
+        name = name or _asked("Your name", NAME, _login_name(), interactive)
+        room = room or _asked("Room", ROOM, "lobby", interactive)
+    except click.Abort:
+        return
+    with connect(brokers, name, room=room) as session:
+        if interactive:
+            terminal = Terminal()
+            with patch_stdout(raw=True):
+                Conversation(session, terminal, Lines(colour=True)).run(room)
+        else:
+            pipe = Pipe(sys.stdin.fileno())
+            try:
+                Conversation(session, pipe, Lines(colour=False)).run(room)
+            finally:
+                pipe.close()
+
+
+def _asked(question: str, kind: click.ParamType[str], default: str, interactive: bool) -> str:
+    answer: str = click.prompt(question, type=kind, default=default) if interactive else default
+    return answer
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  parlour send --name bot --room lobby "the build is green"
+  make 2>&1 | parlour send --name make --room builds"""
+)
+@brokers_option
+@click.option("--name", type=NAME, required=True, help="The name to speak under.")
+@click.option("--room", type=ROOM, required=True, help="The room to speak in.")
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+def send(brokers: tuple[str, ...], name: str, room: str, texts: tuple[str, ...]) -> None:
+    """Say each TEXT, or each line of standard input, in a room.
+
+    Exits with 0 once every message is acknowledged: logged, in this order.
+    """
+    with connect(brokers, name, room=room) as session:
+        _send_all(session.join(room), texts or _lines_of_input())
+
+
+def _lines_of_input() -> Iterator[str]:
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            yield line.removesuffix(b"\n").decode()
+        except UnicodeDecodeError:
+            raise UsageError(f"line {number} of standard input is not UTF-8") from None
+
+
+def _send_all(room: Room, texts: Iterable[str]) -> None:
+    """Post the texts, WINDOW of them at a time, and return when the last is acknowledged."""
+    under_way: deque[tuple[int, Future[Message]]] = deque()
+    try:
+        for number, text in enumerate(texts, 1):
+            post = _post(room, text)
+            under_way.append((number, post))
+            if post.done() and post.exception() is not None:
+                break
+            if len(under_way) == WINDOW:
+                _settle(*under_way.popleft())
+        while under_way:
+            _settle(*under_way.popleft())
+    finally:
+        # What is under way may still be logged, although an earlier one was not.
+        wait_for([post for _, post in under_way], _ACKNOWLEDGED)
+
+
+def _post(room: Room, text: str) -> Future[Message]:
+    """Post a text; what fails at once becomes a failed post, told in its turn after those before it."""
+    try:
+        return room.post(text, _ACKNOWLEDGED)
+    except ParlourError as error:
+        failed: Future[Message] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _settle(number: int, post: Future[Message]) -> None:
+    try:
+        post.result(_ACKNOWLEDGED)
+    except UsageError as error:
+        raise UsageError(f"message {number} was not sent: {error}") from None
+    except ParlourError as error:
+        raise ParlourError(f"message {number} was not logged: {error}") from None
+    except TimeoutError:
+        raise DeadlineError(f"message {number} was not acknowledged within {_ACKNOWLEDGED:g} s") from None
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  parlour tail --room lobby
+  parlour tail --room lobby --history 100 --json | jq -r .text
+  parlour tail --room builds --count 1"""
+)
+@brokers_option
+@click.option("--room", type=ROOM, required=True, help="The room to listen to.")
+@click.option("--name", type=NAME, help="The name to be present under.  [default: tail- and a random word]")
+@click.option("--history", type=click.IntRange(min=0), default=0, show_default=True, help="Old messages to begin with.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many messages, old ones included.")
+@json_option
+def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, count: int | None, as_json: bool) -> None:
+    """Print what is said in a room, a line per message, as it comes.
+
+    With --json a line is an object with room, offset, id, by, at (milliseconds since 1970), text and replay.
+    """
+    name = name or f"tail-{secrets.token_hex(3)}"
+    try:
+        with connect(brokers, name, room=room) as session:
+            _print_all(session.join(room, history), count, as_json)
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # The reader has gone, as `head` does. The interpreter flushes once more at its end: let that go nowhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _print_all(room: Room, count: int | None, as_json: bool) -> None:
+    lines = Lines(colour=sys.stdout.isatty())
+    out = sys.stdout.buffer
+    printed = 0
+    for event in room.events():
+        if isinstance(event, Disconnected):
+            raise DisconnectedError(event.reason)
+        if isinstance(event, Message):
+            if as_json:
+                line = json.dumps(asdict(event), ensure_ascii=False)
+            else:
+                line = lines.message(event, datetime.now().astimezone())
+            out.write(line.encode() + b"\n")
+            out.flush()
+            printed += 1
+            if printed == count:
+                return

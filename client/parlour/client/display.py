@@ -1,0 +1,96 @@
+"""How a chat looks on a terminal: lines with a time, a name in its own colour, and nothing that could do harm.
+
+This module owns the wording and colouring of lines and the making harmless of what others wrote. It is pure: text in,
+text out, on any thread. It must never let a control character of another person's reach a terminal.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from parlour.client.events import Message, Presence
+
+__all__ = ["Lines", "harmless", "hue"]
+
+_RETURN = "\u23ce"
+
+# What moves the cursor, recolours, rings, or makes text read in another order than it was written. The marks that
+# right-to-left languages need within a word (U+200E, U+200F, U+061C) are left alone: they override nothing.
+_PICTURES: dict[int, str] = {
+    **{code: chr(0x2400 + code) for code in range(0x20)},
+    **{code: f"\\x{code:02x}" for code in range(0x80, 0xA0)},
+    **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))},
+    0x7F: "\u2421",
+    ord("\t"): "    ",
+    ord("\n"): _RETURN,
+    0x2028: _RETURN,
+    0x2029: _RETURN,
+}
+
+# Colours of the 256-colour palette that can be read on black and on white.
+_HUES = (32, 34, 36, 64, 68, 98, 99, 103, 125, 130, 133, 136, 161, 166, 169, 172)
+
+
+def harmless(text: str) -> str:
+    """Return the text on one line, with every control character and direction override shown instead of obeyed."""
+    return text.replace("\r\n", "\n").translate(_PICTURES)
+
+
+def hue(name: str) -> int:
+    """Return the colour of a name, a number of the 256-colour palette: the same everywhere and every time."""
+    return _HUES[zlib.crc32(name.encode(errors="replace")) % len(_HUES)]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Makes the lines of a chat, with colours for a terminal or without."""
+
+    colour: bool
+
+    def message(self, message: Message, now: datetime, room: bool = False) -> str:
+        """Return a message as a line; with the day if it is not today's, with the room if that is not plain."""
+        name, text = harmless(message.by), harmless(message.text)
+        painted = self._paint(name, f"1;38;5;{hue(message.by)}")
+        # The convention of XEP-0245: what begins with "/me " is told of its sender, not said by it.
+        said = f"* {painted} {text[4:]}" if message.text.startswith("/me ") else f"{painted}: {text}"
+        at = datetime.fromtimestamp(message.at / 1000, now.tzinfo)
+        when = at.strftime("%H:%M" if at.date() == now.date() else "%Y-%m-%d %H:%M")
+        return f"{self._paint(when, '2')} {self._place(message.room, room)}{said}"
+
+    def presence(self, presence: Presence, room: bool = False) -> str:
+        """Return comings and goings as one dim line."""
+        parts = [
+            f"{_some(names)} {verb}" for names, verb in ((presence.joined, "came"), (presence.left, "left")) if names
+        ]
+        return self.note(f"{self._place(presence.room, room)}{', '.join(parts)} ({presence.count} here)")
+
+    def here(self, room: str, names: Sequence[str], count: int) -> str:
+        """Return who is in a room as one dim line."""
+        others = f" and {count - len(names)} more" if count > len(names) else ""
+        listed = ", ".join(harmless(name) for name in names)
+        return self.note(f"{count} in {harmless(room)}: {listed}{others}")
+
+    def note(self, text: str) -> str:
+        """Return a remark of the program's own as a dim line."""
+        return self._paint(f"-- {text}", "2")
+
+    def fault(self, text: str) -> str:
+        """Return what went wrong as a line."""
+        return self._paint(f"-- {harmless(text)}", "31")
+
+    def _place(self, room: str, shown: bool) -> str:
+        return f"[{harmless(room)}] " if shown else ""
+
+    def _paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """Return the names as words, the first few if they are many."""
+    shown = [harmless(name) for name in names[:most]]
+    if len(names) > most:
+        shown.append(f"{len(names) - most} more")
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -1,0 +1,62 @@
+"""What a room tells a program: messages, comings and goings, and what befell the connection.
+
+This module owns the classes of events; they are immutable, made by the chat's reader thread and handed to whichever
+thread asks. An event must never carry what can change afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Disconnected", "Event", "Lagging", "Message", "Presence", "Restarted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of the room log."""
+
+    room: str
+    offset: int
+    """Its number in the room, counted from 1."""
+    id: str
+    """`SESSION-N`: the sender's session, and the number of the post in it."""
+    by: str
+    at: int
+    """When it was logged, in milliseconds since the Unix epoch."""
+    text: str
+    replay: bool
+    """Whether it was said before this chat joined the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Names that came to the room or went from it; `count` names are there now."""
+
+    room: str
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lagging:
+    """This program reads slower than its rooms talk: what follows is complete, but late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The room's log began anew: offsets count from 1 again, and what was before is gone."""
+
+    room: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection was lost, and why; the last event of a room."""
+
+    reason: str
+
+
+Event = Message | Presence | Lagging | Restarted | Disconnected
+"""Whatever `Room.events` yields."""

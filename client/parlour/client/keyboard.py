@@ -1,0 +1,97 @@
+"""Where a chat's lines come from: a person at a terminal, or a pipe.
+
+This module owns the two ways to read a line; `read` runs on the program's main thread, and any other thread may call
+`interrupt` to end it. It must never leave a reader stuck once the connection is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from typing import Protocol
+
+from prompt_toolkit import PromptSession
+
+__all__ = ["Keyboard", "Pipe", "Terminal"]
+
+
+class Keyboard(Protocol):
+    """A source of lines."""
+
+    def read(self, prompt: Callable[[], str]) -> str:
+        """Return the next line; raises EOFError when there is none or `interrupt` was called."""
+        ...
+
+    def interrupt(self) -> None:
+        """End this and every later `read`; called from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        ...
+
+
+class Terminal:
+    """A person at a terminal, with an input line that stays whole while other lines arrive above it."""
+
+    def __init__(self) -> None:
+        # The line is wiped when it is entered: what was said comes back from the room, in its order.
+        self._session: PromptSession[str] = PromptSession(erase_when_done=True)
+        self._interrupted = False
+
+    def read(self, prompt: Callable[[], str]) -> str:
+        """Prompt for a line; raises KeyboardInterrupt on Ctrl-C, EOFError on Ctrl-D and when interrupted."""
+        return self._session.prompt(prompt, pre_run=self._end_if_interrupted)
+
+    def interrupt(self) -> None:
+        """End this and every later `read`; called from any thread."""
+        self._interrupted = True
+        # Without a loop no prompt is up, and the next one will find the mark before it shows.
+        loop = self._session.app.loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._end_if_interrupted)
+            except RuntimeError:
+                pass  # The prompt ended meanwhile.
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+    def _end_if_interrupted(self) -> None:
+        future = self._session.app.future
+        if self._interrupted and future is not None and not future.done():
+            self._session.app.exit(exception=EOFError())
+
+
+class Pipe:
+    """Lines of a file or pipe, in UTF-8; what is none of it is shown as replaced."""
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self._descriptor = descriptor
+        self._waking, self._wake = os.pipe()
+        self._rest = b""
+        self._ended = False
+
+    def read(self, prompt: Callable[[], str]) -> str:
+        """Return the next line without its end; raises EOFError after the last and when interrupted."""
+        while b"\n" not in self._rest and not self._ended:
+            ready, _, _ = select.select([self._descriptor, self._waking], [], [])
+            if self._waking in ready:
+                raise EOFError
+            data = os.read(self._descriptor, 65536)
+            self._ended = not data
+            self._rest += data
+        if not self._rest:
+            raise EOFError
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode(errors="replace")
+
+    def interrupt(self) -> None:
+        """End this and every later `read`; called from any thread."""
+        os.write(self._wake, b"!")
+
+    def close(self) -> None:
+        """Close the pipe that wakes the reader; the descriptor that was given stays open."""
+        os.close(self._wake)
+        os.close(self._waking)

@@ -1,0 +1,255 @@
+"""A room that a chat is in, as a program sees it: say, hear, and who is there.
+
+This module owns the room's backlog of events and its roster. The application's threads call the upper half of the
+class, the chat's reader thread the lower half, and neither waits for the other for longer than a lock is held. It
+must never send while holding its lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from parlour.client.backlog import Backlog
+from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
+from parlour.client.events import Disconnected, Event, Lagging, Message, Presence
+from parlour.client.roster import Roster
+from parlour.runtime.locks import make_lock
+from parlour.wire import messages as wire
+from parlour.wire.errors import ParlourError
+
+if TYPE_CHECKING:
+    from parlour.client.chat import Chat
+
+__all__ = ["Room"]
+
+T = TypeVar("T")
+
+_LONG = 60.0
+"""Seconds for which a thread waits at a time where the caller set no limit."""
+
+
+class Room:
+    """A room of a chat; made by `Chat.join`, and safe to use from several threads."""
+
+    def __init__(self, chat: Chat, name: str) -> None:
+        self.name = name
+        self._chat = chat
+        # Guards _backlog, _roster, _listed, _replays, _questions, _parting and _end. Rank 30.
+        self._lock = make_lock(30, f"room {name}")
+        self._changed = threading.Condition(self._lock)
+        self._backlog = Backlog(name)
+        self._roster = Roster()
+        self._listed = False  # whether the list that follows a join has come
+        self._replays = 0
+        self._entering: Future[None] = Future()
+        self._questions: list[Future[list[str]]] = []
+        self._parting: Future[None] | None = None
+        self._end: str | None = None  # why nothing can be asked any more
+
+    def __repr__(self) -> str:
+        return f"<Room {self.name!r}>"
+
+    # --- for the application ----------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> list[str]:
+        """The names here, sorted; in a room of more than 200 possibly not all (`who` asks for them)."""
+        with self._lock:
+            return sorted(self._roster.names)
+
+    @property
+    def count(self) -> int:
+        """How many names are here."""
+        with self._lock:
+            return self._roster.count
+
+    @property
+    def replays(self) -> int:
+        """How many messages said before joining are replayed at the start of `events`."""
+        return self._replays
+
+    def say(self, text: str, timeout: float = 10.0) -> Message:
+        """Post a text and return the logged message, at most `timeout` seconds later.
+
+        Raises UsageError if the text is too long, NodeError if the node could not log it, DisconnectedError if the
+        connection is lost, DeadlineError if no acknowledgement came: only then may it have been logged all the same.
+        """
+        deadline = time.monotonic() + timeout
+        future = self.post(text, timeout)
+        try:
+            return future.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise DeadlineError(f"no acknowledgement within {timeout:g} s: it may have been logged") from None
+
+    def post(self, text: str, timeout: float = 10.0) -> Future[Message]:
+        """Post a text without waiting for its acknowledgement; return the future logged message.
+
+        Posts of one chat are logged in the order in which they were made. With 1000 of them unacknowledged, waits
+        for at most `timeout` seconds until there are fewer. Raises what `say` does, as far as it is known at once;
+        the future raises the rest.
+        """
+        with self._lock:
+            self._check_here()
+        return self._chat.post(self.name, text, timeout)
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """Yield what happens here, in order, from the first message replayed.
+
+        Ends when nothing happened for `timeout` seconds (None: any time), when the chat is closed or the room left,
+        and after Disconnected. An application that does not take its events misses none: what is over 10,000 is
+        fetched again from the log when these have been taken, with comings and goings in one sum.
+        """
+        while (event := self._next(timeout)) is not None:
+            yield event
+
+    def who(self, timeout: float = 10.0) -> list[str]:
+        """Ask the node who is here now; return all names, sorted. Raises as `Chat.join` does."""
+        question: Future[list[str]] = Future()
+        with self._lock:
+            self._check_here()
+            self._questions.append(question)
+        self._chat.request(wire.Who(self.name))
+        return _answer(question, f"who is in {self.name}", timeout)
+
+    def leave(self, timeout: float = 10.0) -> None:
+        """Leave the room; `events` then ends. Raises as `Chat.join` does."""
+        parting: Future[None] = Future()
+        with self._lock:
+            self._check_here()
+            self._parting = parting
+        self._chat.request(wire.Leave(self.name))
+        _answer(parting, f"leaving {self.name}", timeout)
+
+    def _check_here(self) -> None:
+        if self._end is not None:
+            raise DisconnectedError(self._end)
+
+    def _next(self, timeout: float | None) -> Event | None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                event = self._backlog.take()
+                if event is not None or self._end is not None or (deadline is not None and now >= deadline):
+                    return event
+                join = self._backlog.rejoin(now)
+                if join is None:
+                    waits = (_LONG, self._backlog.wait(now), None if deadline is None else deadline - now)
+                    self._changed.wait(min(wait for wait in waits if wait is not None))
+            if join is not None:
+                try:
+                    self._chat.request(join)
+                except DisconnectedError:
+                    pass  # The reader thread finds the same, and its event comes next.
+
+    # --- for the chat and its reader thread -------------------------------------------------------------------
+
+    def entered(self, timeout: float) -> None:
+        """Wait until the room is joined; raises as `Chat.join` does."""
+        _answer(self._entering, f"joining {self.name}", timeout)
+
+    def on_joined(self, joined: wire.Joined) -> None:
+        """The node says where the room stands."""
+        with self._changed:
+            first = not self._entering.done()
+            if first:
+                self._replays = max(0, joined.offset - joined.after)
+            self._listed = False
+            self._backlog.joined(joined)
+            self._changed.notify_all()
+
+    def on_message(self, message: wire.Message) -> Message:
+        """Keep a message for the application, and return it as the event that it is."""
+        with self._changed:
+            event = self._backlog.message(message)
+            self._changed.notify()
+        return event
+
+    def on_members(self, members: wire.Members) -> None:
+        """Take a list of names, or a part of one."""
+        with self._changed:
+            if not self._roster.list(members.names, members.count, members.more):
+                return
+            self._tell()
+            names = sorted(self._roster.names)
+            # The node answers in order: the first list after `joined` belongs to the join, others to questions.
+            answered = self._questions[:1] if self._listed else []
+            del self._questions[: len(answered)]
+            self._listed = True
+        for question in answered:
+            question.set_result(names)
+        if not self._entering.done():
+            self._entering.set_result(None)
+
+    def on_presence(self, presence: wire.Presence) -> None:
+        """Apply comings and goings to the roster, and keep those that are news."""
+        with self._changed:
+            self._roster.change(presence.joined, presence.left, presence.count)
+            self._tell()
+
+    def on_lagging(self) -> None:
+        """The node says that this program reads too slowly."""
+        with self._changed:
+            self._backlog.offer(Lagging())
+            self._changed.notify()
+
+    def on_error(self, error: wire.Error) -> None:
+        """Something asked for in this room, that was no post, was not done."""
+        with self._changed:
+            if self._backlog.refused(time.monotonic(), error.retry_after):
+                self._changed.notify_all()
+                return
+            asked = self._asked()
+        _fail(asked, NodeError(error.text, error.code, error.retry_after))
+
+    def on_left(self) -> None:
+        """The room was left: nothing follows."""
+        with self._changed:
+            self._end = f"{self.name} was left: join it again"
+            parting, self._parting = self._parting, None
+            asked = self._asked()
+            self._changed.notify_all()
+        if parting is not None:
+            parting.set_result(None)
+        _fail(asked, DisconnectedError(self._end))
+
+    def on_end(self, reason: str | None) -> None:
+        """The connection was lost for this `reason`, or the chat closed (None): nothing follows."""
+        with self._changed:
+            self._end = reason or "the chat was closed"
+            if reason is not None:
+                self._backlog.add(Disconnected(reason))
+            asked = self._asked()
+            self._changed.notify_all()
+        _fail(asked, DisconnectedError(self._end))
+
+    def _tell(self) -> None:
+        """Keep the news of the roster for the application, as soon as they can be kept; the lock is held."""
+        news = self._roster.news()
+        if news is not None and self._backlog.offer(Presence(self.name, *news, self._roster.count)):
+            self._roster.told()
+            self._changed.notify()
+
+    def _asked(self) -> list[Future[Any]]:
+        """Take all that the application waits for; the lock is held."""
+        asked: list[Future[Any]] = [*self._questions, *([self._parting] if self._parting else [])]
+        if not self._entering.done():
+            asked.append(self._entering)
+        self._questions, self._parting = [], None
+        return asked
+
+
+def _fail(futures: list[Future[Any]], error: ParlourError) -> None:
+    for future in futures:
+        future.set_exception(error)
+
+
+def _answer(future: Future[T], what: str, timeout: float) -> T:
+    try:
+        return future.result(timeout)
+    except TimeoutError:
+        raise DeadlineError(f"{what}: the node did not answer within {timeout:g} s") from None

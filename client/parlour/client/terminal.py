@@ -1,0 +1,155 @@
+"""The chat for a person: lines typed become posts and commands, what happens in the rooms becomes lines.
+
+This module owns the rooms that are shown and which of them one speaks in. The program's main thread reads the
+keyboard and obeys; one thread per room shows that room's events. Showing must never touch the input line, which is
+why all of it goes to standard output as patched by the caller.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from datetime import datetime
+
+from parlour.client.chat import Chat
+from parlour.client.commands import HELP, Command, Help, Join, Leave, Quit, Say, Who, parse
+from parlour.client.display import Lines, harmless
+from parlour.client.errors import DisconnectedError
+from parlour.client.events import Disconnected, Lagging, Message, Presence, Restarted
+from parlour.client.keyboard import Keyboard
+from parlour.client.room import Room
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.errors import ParlourError
+
+__all__ = ["Conversation"]
+
+HISTORY = 50
+"""Messages shown from before one came."""
+
+_ENDING = 10.0
+"""Seconds that posts under way have to be acknowledged, once there is nothing more to read."""
+
+
+class Conversation:
+    """A person's chat on a terminal or a pipe; `run` is all of it."""
+
+    def __init__(self, chat: Chat, keyboard: Keyboard, lines: Lines) -> None:
+        self._chat = chat
+        self._keyboard = keyboard
+        self._lines = lines
+        self._current: Room | None = None
+        self._showing: list[threading.Thread] = []
+        self._posts: set[Future[Message]] = set()
+        self._lost: str | None = None
+
+    def run(self, room: str) -> None:
+        """Enter the room and go on until the person leaves; raises DisconnectedError if the connection is lost."""
+        self._show(self._lines.note(f"connected to {harmless(self._chat.node)} as {harmless(self._chat.name)}"))
+        try:
+            self._enter(room)
+            self._converse()
+            wait_for(self._posts, _ENDING)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._chat.close()
+            join_all(self._showing, _ENDING)
+        if self._lost is not None:
+            raise DisconnectedError(self._lost)
+
+    def _converse(self) -> None:
+        while True:
+            try:
+                line = self._keyboard.read(self._prompt)
+            except EOFError:
+                return
+            try:
+                command = parse(line)
+                if isinstance(command, Quit):
+                    return
+                if command is not None:
+                    self._obey(command)
+            except DisconnectedError:
+                return
+            except ParlourError as error:
+                self._show(self._lines.fault(str(error)))
+
+    def _prompt(self) -> str:
+        return f"{self._current.name if self._current else '(no room)'}> "
+
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, Join):
+            self._enter(command.room)
+        elif isinstance(command, Help):
+            self._show(HELP)
+        elif isinstance(command, Leave):
+            self._leave(command.room)
+        elif self._current is None:
+            self._show(self._lines.fault("you are in no room: /join one"))
+        elif isinstance(command, Say):
+            post = self._current.post(command.text)
+            self._posts.add(post)
+            post.add_done_callback(self._posted)
+        elif isinstance(command, Who):
+            names = self._current.who()
+            self._show(self._lines.here(self._current.name, names, self._current.count))
+
+    def _enter(self, name: str) -> None:
+        known = {room.name for room in self._chat.rooms}
+        room = self._chat.join(name, history=HISTORY)
+        self._current = room
+        if room.name not in known:
+            self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room))
+
+    def _leave(self, name: str | None) -> None:
+        left = name or (self._current.name if self._current else None)
+        if left is None or left not in {room.name for room in self._chat.rooms}:
+            self._show(self._lines.fault(f"you are not in {left}" if left else "you are in no room"))
+            return
+        self._chat.leave(left)
+        if self._current is not None and self._current.name == left:
+            rooms = self._chat.rooms
+            self._current = rooms[-1] if rooms else None
+        self._show(self._lines.note(f"you left {left}"))
+
+    def _posted(self, post: Future[Message]) -> None:
+        """A post has come to its end; called by the reader thread, or by this one if it had already."""
+        self._posts.discard(post)
+        error = post.exception()
+        if error is not None and not isinstance(error, DisconnectedError):
+            self._show(self._lines.fault(f"not said: {error}; say it again"))
+
+    def _show_room(self, room: Room) -> None:
+        """The body of a room's thread: show what happened before, who is here, then what happens."""
+        replays = room.replays
+        if not replays:
+            self._show_members(room)
+        for event in room.events():
+            several = len(self._chat.rooms) > 1
+            if isinstance(event, Message):
+                self._show(self._lines.message(event, datetime.now().astimezone(), several))
+                replays -= 1
+                if replays == 0:
+                    self._show_members(room)
+            elif isinstance(event, Presence):
+                self._show(self._lines.presence(event, several))
+            elif isinstance(event, Lagging):
+                self._show(self._lines.note("this terminal is slow: what follows is complete, but late"))
+            elif isinstance(event, Restarted):
+                self._show(self._lines.note(f"{room.name} began anew"))
+            elif isinstance(event, Disconnected):
+                self._lost = event.reason
+                self._keyboard.interrupt()
+
+    def _show_members(self, room: Room) -> None:
+        self._show(self._lines.here(room.name, room.members, room.count))
+
+    def _show(self, line: str) -> None:
+        # In one piece: two threads that print their lines in parts could mix them.
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self._keyboard.interrupt()

@@ -1,0 +1,99 @@
+"""What a person sees: nothing that others wrote may reach the terminal as a command to it."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.client.display import Lines, harmless, hue
+from parlour.client.events import Message, Presence
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+PLAIN = Lines(colour=False)
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+
+
+def said(text: str, by: str = "ada", before: timedelta = timedelta(0)) -> Message:
+    """Return a message said at NOW, or so long before."""
+    at = int((NOW - before).timestamp() * 1000)
+    return Message("lobby", 1, "s-1", by, at, text, replay=False)
+
+
+@given(ANY_TEXT)
+def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
+    """Whatever the text, no control character, line break, override or lone surrogate comes through."""
+    for character in harmless(text):
+        assert unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"}
+        assert character not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"])))
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    """Letters, marks, digits, signs and pictures of every script are not touched."""
+    assert harmless(text) == text
+
+
+def test_each_kind_of_harm_is_shown() -> None:
+    """A person sees what was meant: pictures for C0 and DEL, escapes for C1, overrides and surrogates."""
+    assert harmless("\x1b[2J\x07\x00") == "␛[2J␇␀"
+    assert harmless("a\x7fb") == "a␡b"
+    assert harmless("\x9b31m") == "\\x9b31m"
+    assert harmless("abc\u202edcba\u2069") == "abc\\u202edcba\\u2069"
+    assert harmless("\ud800") == "\\ud800"
+    assert harmless("one\ntwo\r\nthree\u2028four\rfive") == "one⏎two⏎three⏎four␍five"
+    assert harmless("a\tb") == "a    b"
+
+
+def test_what_languages_need_is_kept() -> None:
+    """Joiners within emoji and marks of right-to-left scripts are no harm."""
+    family = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
+    assert harmless(family) == family
+    assert harmless("שלום\u200f!") == "שלום\u200f!"
+
+
+@given(st.text())
+def test_a_name_has_one_colour(name: str) -> None:
+    """The colour depends on the name alone, and is one that can be read."""
+    assert hue(name) == hue(name)
+    assert 16 <= hue(name) <= 255
+
+
+def test_names_have_various_colours() -> None:
+    """Names do not all look the same."""
+    assert len({hue(f"name{number}") for number in range(100)}) > 8
+
+
+def test_a_message_is_a_line() -> None:
+    """Time, name, text; the room and the day where they are not plain."""
+    assert PLAIN.message(said("hello"), NOW) == "12:00 ada: hello"
+    assert PLAIN.message(said("hello"), NOW, room=True) == "12:00 [lobby] ada: hello"
+    assert PLAIN.message(said("hello", before=timedelta(days=1)), NOW) == "2026-02-28 12:00 ada: hello"
+
+
+def test_me_is_told_of_its_sender() -> None:
+    """A text that begins with "/me " is an action; one that does not quite is a text."""
+    assert PLAIN.message(said("/me waves\x1b"), NOW) == "12:00 * ada waves␛"
+    assert PLAIN.message(said("/meow"), NOW) == "12:00 ada: /meow"
+
+
+def test_colour_wraps_what_is_ours_only() -> None:
+    """Another person's escape never survives, while our own colours are there."""
+    line = Lines(colour=True).message(said("\x1b[31mred", by="e\x1bve"), NOW)
+    assert "␛[31mred" in line
+    assert f"\x1b[1;38;5;{hue(chr(101) + chr(27) + 've')}me␛ve\x1b[0m" in line
+
+
+def test_comings_and_goings_are_one_line() -> None:
+    """Both kinds, many names cut short, the count at the end."""
+    assert PLAIN.presence(Presence("lobby", ("bob",), (), 2)) == "-- bob came (2 here)"
+    line = PLAIN.presence(Presence("lobby", ("a", "b"), ("c", "d", "e", "f", "g", "h", "i"), 9), room=True)
+    assert line == "-- [lobby] a and b came, c, d, e, f, g and 2 more left (9 here)"
+
+
+def test_who_is_here_says_how_many_are_not_named() -> None:
+    """A list cut short by the node is not taken for all."""
+    assert PLAIN.here("lobby", ["ada", "bob"], 2) == "-- 2 in lobby: ada, bob"
+    assert PLAIN.here("lobby", ["ada", "bob"], 300) == "-- 300 in lobby: ada, bob and 298 more"

@@ -240,13 +240,13 @@ class Balancer:
 
     def _praise(self, best: list[Node], failed: set[str]) -> str:
         chosen = best[0]
-        if len(self._open) == 1:
+        if len(best) == 1:
             reason = "the only node that can take a client"
-        elif len(best) > 1 and best[1].load == chosen.load:
+        elif best[1].load == chosen.load:
             reason = f"next in turn of those with the lowest load, {chosen.load:.4g}"
         else:
             reason = f"the lowest load, {chosen.load:.4g}"
-        return f"{reason}; the client could not reach {_join(sorted(failed))}" if failed else reason
+        return f"{reason}, but for {_join(sorted(failed))}, which the client could not reach" if failed else reason
 
     def _lament(self, failed: set[str]) -> tuple[str, str]:
         """Return the code and the reason when no node can take the client."""

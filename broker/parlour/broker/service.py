@@ -77,8 +77,11 @@ class Broker(Service):
 
     def wake(self) -> None:
         """Make the loop look at `stopping`."""
-        if self._waker is not None:
-            self._waker.send(b"\0")
+        try:
+            if self._waker is not None:
+                self._waker.send(b"\0")
+        except OSError:
+            pass  # The loop has ended and closed its side meanwhile.
 
     def run(self) -> None:
         """Open the sockets, serve until `stopping`, close them."""

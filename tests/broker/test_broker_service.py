@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import socket as sockets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import zmq
+
+from parlour.broker import Broker, BrokerSettings
+from parlour.runtime.asking import RefusedError, ask
+from parlour.wire.codec import decode_feed, decode_reply, decode_ticket, encode
+from parlour.wire.control import (
+    Assign,
+    Assigned,
+    Candidate,
+    Decision,
+    Decisions,
+    Describe,
+    Described,
+    Enroll,
+    Enrolled,
+    Feed,
+    Fleet,
+    NodeState,
+    Refusal,
+    Refused,
+    Report,
+    Request,
+    Roster,
+    Status,
+    Why,
+)
+from parlour.wire.errors import ParlourError, UsageError
+from parlour.wire.limits import PROTOCOL
+from support.waiting import MS, eventually
+
+SETTINGS = BrokerSettings(bind="127.0.0.1:0")
+
+INTERVAL = 100 * MS
+"""The report interval of the nodes that shall be lost in a test."""
+
+
+def report(name: str, **fields: Any) -> Report:
+    """Return a plausible report of the node, with some fields set otherwise."""
+    fields = {"instance": f"{name}-a", "address": f"{name}:1", "relay": f"{name}:2", "log": "L", **fields}
+    return Report(node=name, **{"capacity": 1000, **fields})
+
+
+class Opener:
+    """Opens ZeroMQ sockets and holds them, so that none is collected before it is closed."""
+
+    def __init__(self) -> None:
+        self.context = zmq.Context()
+        self.opened: list[zmq.Socket[bytes]] = []
+
+    def socket(self, kind: int) -> zmq.Socket[bytes]:
+        """Return a new socket of this kind."""
+        self.opened.append(self.context.socket(kind))
+        return self.opened[-1]
+
+
+@pytest.fixture
+def context() -> Iterator[Opener]:
+    """Give an opener whose sockets are closed after the test."""
+    opener = Opener()
+    yield opener
+    opener.context.destroy(linger=0)
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    """Run a broker on free ports."""
+    service = Broker(SETTINGS)
+    service.start()
+    yield service
+    service.stop()
+
+
+def reply(broker: Broker, request: Request) -> Any:
+    """Ask this one broker."""
+    return ask([broker.address], request)[1]
+
+
+def fleet(broker: Broker) -> dict[str, NodeState]:
+    """Return the broker's status by node."""
+    answer = reply(broker, Status())
+    assert isinstance(answer, Fleet)
+    return {state.report.node: state for state in answer.nodes}
+
+
+class Ear:
+    """A subscriber to the feed that has heard its first roster, so that nothing after is lost on it."""
+
+    def __init__(self, context: Opener, broker: Broker, topic: bytes = b"") -> None:
+        described = reply(broker, Describe())
+        self.socket = context.socket(zmq.SUB)
+        self.socket.subscribe(topic)
+        self.socket.connect(f"tcp://127.0.0.1:{described.feed}")
+        self.first = self.hear(lambda message: isinstance(message, Roster))
+
+    def hear(self, wanted: Callable[[Feed], bool]) -> Any:
+        """Return the next publication that is wanted; its topic must fit it."""
+        deadline = time.monotonic() + 5000 * MS
+        while self.socket.poll(max(0, int(1000 * (deadline - time.monotonic())))):
+            topic, body = self.socket.recv_multipart()
+            message = decode_feed(body)
+            assert topic.decode() == topic_of(message)
+            if wanted(message):
+                return message
+        raise AssertionError("the feed did not bring what was waited for")
+
+
+def topic_of(message: Feed) -> str:
+    """Return the topic under which the message should be published."""
+    match message:
+        case Report():
+            return f"report.{message.node}"
+        case Refusal():
+            return f"refusal.{message.node}"
+        case Roster():
+            return "roster"
+        case Decision():
+            return "decision"
+
+
+def publisher(context: Opener, broker: Broker) -> zmq.Socket[bytes]:
+    """Return a node's PUB; what is sent before it is connected is lost."""
+    pub = context.socket(zmq.PUB)
+    pub.connect(f"tcp://127.0.0.1:{reply(broker, Describe()).reports}")
+    return pub
+
+
+def test_describe(broker: Broker) -> None:
+    """A broker tells its ports, its version and who it is."""
+    described = reply(broker, Describe())
+    assert isinstance(described, Described)
+    assert described.protocol == PROTOCOL
+    assert described.broker
+    assert len({described.reports, described.feed, int(broker.address.rpartition(":")[2])}) == 3
+
+
+def test_a_client_is_assigned(broker: Broker) -> None:
+    """An enrolled node is given to a client, with a ticket in its name that the node can read."""
+    assert reply(broker, Enroll(report("n1"))) == Enrolled()
+    assigned = reply(broker, Assign(name="ada", room="lobby", protocol=PROTOCOL))
+    assert isinstance(assigned, Assigned)
+    assert (assigned.node, assigned.address, assigned.expires_in) == ("n1", "n1:1", 30.0)
+    ticket = decode_ticket(assigned.ticket)
+    assert (ticket.node, ticket.name) == ("n1", "ada")
+    assert 0 < ticket.expires - time.time() <= 30
+    assert fleet(broker)["n1"].pending == 1
+    reply(broker, Enroll(report("n1", clients=1, redeemed=[ticket.id])))
+    assert fleet(broker)["n1"].pending == 0
+
+
+def test_why(broker: Broker) -> None:
+    """A decision is explained by name and by room; of strangers nothing is known."""
+    reply(broker, Enroll(report("n1")))
+    reply(broker, Assign(name="ada", room="lobby"))
+    for subject in ("ada", "lobby"):
+        (decision,) = reply(broker, Why(subject)).found
+        assert (decision.name, decision.room, decision.node) == ("ada", "lobby", "n1")
+        assert decision.reason == "the only node that can take a client"
+        assert abs(decision.at - time.time() * 1000) < 5000
+        assert decision.candidates[0].node == "n1"
+        assert isinstance(decision.candidates[0], Candidate)
+    assert reply(broker, Why("bob")) == Decisions(found=[])
+
+
+@pytest.mark.parametrize(
+    ("reports", "request_", "code", "words", "retry"),
+    [
+        ([], Assign(name="ada"), "no_node", "no chat node is alive: start one with `parlour node`", True),
+        ([report("n1", capacity=0)], Assign(name="ada"), "full", "none of the 1 nodes can take a client", True),
+        ([report("n1")], Assign(name="ada", node="n2"), "no_node", "there is no node named 'n2'", True),
+        ([report("n1")], Assign(name="ada", protocol="2.0"), "bad_version", "this side speaks protocol 1.0", False),
+        ([report("n1")], Enroll(report("n2", log="X")), "other_log", "node n2 uses another room log (X)", False),
+        ([report("n1")], Enroll(report("n1", instance="b")), "name_taken", "a node named n1 is already", True),
+    ],
+)
+def test_refusals(broker: Broker, reports: list[Report], request_: Request, code: str, words: str, retry: bool) -> None:
+    """Each refusal has its code and one line of text, and a time to retry where that may help."""
+    for each in reports:
+        reply(broker, Enroll(each))
+    with pytest.raises(RefusedError) as caught:
+        reply(broker, request_)
+    assert caught.value.code == code
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
+    assert (caught.value.retry_after is not None) == retry
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xc1", b"\x81\xa4type\xa4what", encode(report("n1")), b"\xff" * 1000])
+def test_junk_is_answered(broker: Broker, context: Opener, junk: bytes) -> None:
+    """What is no request gets a refusal, not silence, and the broker goes on."""
+    dealer = context.socket(zmq.DEALER)
+    dealer.connect(f"tcp://{broker.address}")
+    dealer.send(junk)
+    assert dealer.poll(int(5000 * MS * 1000))
+    answer = decode_reply(dealer.recv())
+    assert isinstance(answer, Refused)
+    assert answer.code == "bad_request"
+    assert isinstance(reply(broker, Describe()), Described)
+
+
+def test_a_plain_req_is_answered(broker: Broker, context: Opener) -> None:
+    """A REQ socket, whose messages begin with an empty frame, is served as well."""
+    req = context.socket(zmq.REQ)
+    req.connect(f"tcp://{broker.address}")
+    req.send(encode(Describe()))
+    assert req.poll(int(5000 * MS * 1000))
+    assert isinstance(decode_reply(req.recv()), Described)
+
+
+def test_junk_on_the_other_ports(broker: Broker, context: Opener) -> None:
+    """Random bytes on the reports' socket, also on bare TCP, and strange subscriptions disturb nothing."""
+    described = reply(broker, Describe())
+    pub = publisher(context, broker)
+    sub = context.socket(zmq.SUB)
+    sub.subscribe(b"\x00\xff")
+    sub.connect(f"tcp://127.0.0.1:{described.feed}")
+    for port in (described.reports, described.feed, int(broker.address.rpartition(":")[2])):
+        with sockets.create_connection(("127.0.0.1", port)) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
+
+    def arrived() -> bool:
+        pub.send_multipart([b"report.n1", b"\xc1"])
+        pub.send(b"")
+        pub.send_multipart([b"report.n1", encode(Describe())])
+        pub.send_multipart([b"report.n1", encode(report("n1"))])
+        return "n1" in fleet(broker)
+
+    eventually(arrived, what="a good report after bad ones is taken")
+
+
+def test_the_feed_hands_on_everything(broker: Broker, context: Opener) -> None:
+    """Reports (however they came), refusals, rosters and decisions all appear under their topics."""
+    ear = Ear(context, broker)
+    assert ear.first.nodes == []
+    reply(broker, Enroll(report("n1", rooms=7)))
+    assert ear.hear(lambda message: isinstance(message, Report)).rooms == 7
+    roster = ear.hear(lambda message: isinstance(message, Roster))
+    assert [(peer.node, peer.instance, peer.relay) for peer in roster.nodes] == [("n1", "n1-a", "n1:2")]
+    assert roster.settled is False
+    reply(broker, Assign(name="ada"))
+    assert ear.hear(lambda message: isinstance(message, Decision)).node == "n1"
+    pub = publisher(context, broker)
+    eventually(
+        lambda: pub.send_multipart([b"", encode(report("n1", rooms=9))]) or fleet(broker)["n1"].report.rooms == 9
+    )
+    assert ear.hear(lambda message: isinstance(message, Report) and message.rooms == 9)
+    pub.send_multipart([b"", encode(report("n2", log="X"))])
+    refusal = ear.hear(lambda message: isinstance(message, Refusal))
+    assert (refusal.node, refusal.instance, refusal.code) == ("n2", "n2-a", "other_log")
+    pub.send_multipart([b"", encode(report("n1", stopping=True))])
+    assert ear.hear(lambda message: isinstance(message, Report) and message.stopping)
+    assert ear.hear(lambda message: isinstance(message, Roster)).nodes == []
+
+
+def test_refusals_are_not_repeated_at_once(broker: Broker, context: Opener) -> None:
+    """A node that insists is refused on the feed once a second, not at each report; another one at once."""
+    reply(broker, Enroll(report("n1")))
+    ear = Ear(context, broker, b"r")
+    for name in ("n2", "n2", "n2", "n3"):
+        with pytest.raises(RefusedError):
+            reply(broker, Enroll(report(name, log="X")))
+    heard = [ear.hear(lambda message: isinstance(message, Refusal)).node for _ in range(2)]
+    assert heard == ["n2", "n3"]
+
+
+@pytest.mark.parametrize("topic", [b"", b"ros", b"roster"])
+def test_a_new_subscriber_gets_the_roster(broker: Broker, context: Opener, topic: bytes) -> None:
+    """Who subscribes is told at once who is there, also when others have subscribed before."""
+    reply(broker, Enroll(report("n1")))
+    for _ in range(2):
+        started = time.monotonic()
+        assert [peer.node for peer in Ear(context, broker, topic).first.nodes] == ["n1"]
+        assert time.monotonic() - started < SETTINGS.roster_every / 2
+
+
+def test_the_roster_settles(context: Opener) -> None:
+    """The roster is repeated though nothing changes, and is settled once the broker has been up long enough."""
+    service = Broker(replace(SETTINGS, roster_every=50 * MS, settle=200 * MS))
+    service.start()
+    try:
+        ear = Ear(context, service)
+        assert ear.first.settled is False
+        assert ear.hear(lambda message: isinstance(message, Roster) and message.settled).nodes == []
+    finally:
+        service.stop()
+
+
+def test_a_silent_node_leaves(broker: Broker, context: Opener) -> None:
+    """A node that stops reporting goes from the roster by itself, and no client is sent there."""
+    ear = Ear(context, broker, b"roster")
+    reply(broker, Enroll(report("n1", interval=INTERVAL)))
+    assert ear.hear(lambda message: isinstance(message, Roster) and bool(message.nodes))
+    started = time.monotonic()
+    assert ear.hear(lambda message: isinstance(message, Roster) and not message.nodes)
+    assert 2 * INTERVAL < time.monotonic() - started < 3 * INTERVAL + 1000 * MS
+    assert fleet(broker)["n1"].state == "lost"
+    with pytest.raises(RefusedError, match="no chat node is alive"):
+        reply(broker, Assign(name="ada"))
+
+
+def test_a_burst_of_300(broker: Broker, context: Opener) -> None:
+    """Of 300 clients asking within one report interval over three nodes, no node gets more than 101."""
+    for name in ("n1", "n2", "n3"):
+        reply(broker, Enroll(report(name)))
+    dealers = [context.socket(zmq.DEALER) for _ in range(10)]
+    for dealer in dealers:
+        dealer.connect(f"tcp://{broker.address}")
+        for _ in range(30):
+            dealer.send(encode(Assign(name="ada")))
+    counts = {"n1": 0, "n2": 0, "n3": 0}
+    for dealer in dealers:
+        for _ in range(30):
+            assert dealer.poll(int(5000 * MS * 1000))
+            answer = decode_reply(dealer.recv())
+            assert isinstance(answer, Assigned)
+            counts[answer.node] += 1
+    assert sum(counts.values()) == 300
+    assert max(counts.values()) <= 101
+
+
+def test_a_restarted_broker_learns_from_reports(context: Opener) -> None:
+    """Nodes that go on reporting to the same port are the fleet of the broker that takes the place of a dead one."""
+    base = free_ports()
+    settings = replace(SETTINGS, bind=f"127.0.0.1:{base}")
+    pub = context.socket(zmq.PUB)
+    pub.connect(f"tcp://127.0.0.1:{base + 1}")
+    identities = set()
+    for _ in range(2):
+        service = Broker(settings)
+        service.start()
+        try:
+            identities.add(reply(service, Describe()).broker)
+
+            def whole(service: Broker = service) -> bool:
+                for name in ("n1", "n2"):
+                    pub.send_multipart([b"", encode(report(name, clients=5))])
+                return fleet(service).keys() == {"n1", "n2"}
+
+            eventually(whole, what="both nodes are in the fleet")
+            assert reply(service, Assign(name="ada")).node in ("n1", "n2")
+        finally:
+            service.stop()
+    assert len(identities) == 2
+
+
+def free_ports() -> int:
+    """Return the first of three neighbouring ports that were free just now."""
+    for base in range(20_000, 30_000, 3):
+        taken: list[sockets.socket] = []
+        try:
+            taken.extend(sockets.create_server(("127.0.0.1", port)) for port in range(base, base + 3))
+        except OSError:
+            continue
+        finally:
+            for each in taken:
+                each.close()
+        return base
+    raise AssertionError("no three free ports in a row")
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_a_port_in_use_is_named(offset: int) -> None:
+    """If any of the three ports is taken, `start` says at once which, in one line."""
+    base = free_ports()
+    with sockets.create_server(("127.0.0.1", base + offset)):
+        service = Broker(replace(SETTINGS, bind=f"127.0.0.1:{base}"))
+        with pytest.raises(ParlourError) as caught:
+            service.start()
+        service.stop()
+    assert str(caught.value) == (
+        f"port {base + offset} of 127.0.0.1 is in use: is a broker running already? `parlour status` shows it; "
+        "else choose another --bind"
+    )
+
+
+@pytest.mark.parametrize(
+    ("bind", "error", "words"),
+    [
+        ("127.0.0.1:65534", UsageError, "--bind has at most port 65533"),
+        ("203.0.113.1:0", ParlourError, "cannot listen at 203.0.113.1:0 .*: choose another --bind"),
+        ("no-such-host.invalid:0", ParlourError, "there is no host 'no-such-host.invalid' to listen at"),
+    ],
+)
+def test_addresses_that_will_not_do(bind: str, error: type[Exception], words: str) -> None:
+    """An address that cannot be listened at is an error of one line that says what to change."""
+    service = Broker(replace(SETTINGS, bind=bind))
+    with pytest.raises(error, match=words):
+        service.start()
+    service.stop()
+
+
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0"])
+def test_other_hosts(host: str) -> None:
+    """A name and the address of all interfaces may be bound, and the first port is told."""
+    service = Broker(replace(SETTINGS, bind=f"{host}:0"))
+    service.start()
+    try:
+        port = service.address.removeprefix(f"{host}:")
+        assert isinstance(ask([f"127.0.0.1:{port}"], Describe())[1], Described)
+    finally:
+        service.stop()
+
+
+def test_idle_brokers_sleep(context: Opener) -> None:
+    """With nothing to do the loop wakes for its roster and the nodes' deadlines, and for nothing else."""
+    woken = 0
+
+    class Watched(Broker):
+        def _patience(self) -> int:
+            nonlocal woken
+            woken += 1
+            return super()._patience()
+
+    service = Watched(replace(SETTINGS, roster_every=200 * MS))
+    service.start()
+    try:
+        ear = Ear(context, service)
+        reply(service, Enroll(report("n1", interval=60.0)))
+        before = woken
+        for _ in range(4):
+            ear.hear(lambda message: isinstance(message, Roster))
+        # At most two a roster: the poll may come back a moment before the time that it was told.
+        assert woken - before <= 10
+    finally:
+        service.stop()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.broker.rotation import Key, Rotation
+
+keys = st.tuples(st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 3), st.sampled_from(["n1", "n2", "n3"]))
+
+
+@given(st.lists(keys, unique=True), st.data())
+def test_order_is_kept(added: list[Key], data: st.DataObject) -> None:
+    """Whatever is added and removed, the rest comes in ascending order."""
+    rotation = Rotation()
+    for key in added:
+        rotation.add(key)
+    removed = data.draw(st.lists(st.sampled_from(added), unique=True)) if added else []
+    for key in removed:
+        rotation.remove(key)
+    assert list(rotation) == sorted(set(added) - set(removed))
+    assert len(rotation) == len(added) - len(removed)
+
+
+def test_removing_what_is_not_there() -> None:
+    """A key that is not in the rotation is an error, not its neighbour's end."""
+    rotation = Rotation()
+    rotation.add((0.1, 1, "n1"))
+    for key in ((0.1, 1, "n0"), (0.1, 1, "n2")):
+        with pytest.raises(KeyError):
+            rotation.remove(key)
+    assert len(rotation) == 1
+
+
+class Counted(float):
+    """A load that counts how often it is compared."""
+
+    comparisons: ClassVar[int] = 0
+
+    def __lt__(self, other: float) -> bool:
+        Counted.comparisons += 1
+        return float(self) < float(other)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = float.__hash__
+
+
+def test_comparisons_are_few() -> None:
+    """To move one of 10,000 nodes to its new place takes no more than two binary searches' comparisons."""
+    rotation = Rotation()
+    loads = [Counted(number) for number in range(10_000)]
+    for load in loads:
+        rotation.add((load, 0, "n"))
+    Counted.comparisons = 0
+    rotation.remove((loads[0], 0, "n"))
+    rotation.add((Counted(5_000.5), 0, "n"))
+    assert Counted.comparisons <= 2 * 14 + 2

@@ -2,22 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PARTS := wire runtime broker node client monitor cli
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: chat up down test lint bench clean
 
-chat: $(VENV)/.run
-	@$(BIN)/parlour up -d
+chat: up
 	@$(BIN)/parlour chat
 
 up: $(VENV)/.run
-	@$(BIN)/parlour up -d
+	@$(BIN)/parlour up --detach
 
 down: $(VENV)/.run
 	@$(BIN)/parlour down
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -26,17 +25,23 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright
 
 bench: $(VENV)/.dev
-	$(BIN)/python bench/fanout.py
+	@$(BIN)/python bench/fanout.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(VENV)/.run: pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing parlour into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+# The environment's own interpreter, which a half-made environment lacks or cannot run.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "parlour needs Python 3.11 or later: install it, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "parlour needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V 2>&1): say make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "cannot make a virtual environment: install Python's venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	@echo "installing parlour into $(VENV) …" >&2
+	@$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing what tests and checks need into $(VENV) …" >&2
+	@$(PIP) install --editable '.[dev]'
 	@touch $@

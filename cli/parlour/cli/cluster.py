@@ -1,0 +1,112 @@
+"""A broker and some nodes on this machine, as child processes: started in order, awaited, stopped in order.
+
+This module owns the order and the deadlines; it runs on the main thread. It must never leave a process behind when
+a start has failed.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from parlour.cli.child import Child, launch, stop_all
+from parlour.cli.record import Record
+from parlour.monitor.feed import ask_fleet
+from parlour.monitor.table import is_here
+from parlour.wire.control import Fleet
+from parlour.wire.errors import ParlourError, UnavailableError
+from parlour.wire.limits import parse_address
+
+__all__ = ["Cluster", "running_fleet"]
+
+START_TIMEOUT = 20.0
+"""Seconds for the broker, and again for all the nodes, to be there."""
+
+PROBE_INTERVAL = 0.05
+"""Seconds between two looks at whether what was started is there."""
+
+
+def running_fleet(broker: str) -> Fleet | None:
+    """Return the fleet of the broker that runs at this address already; None if no broker answers there."""
+    try:
+        # ZeroMQ would go on trying to connect where nobody listens; TCP says so at once.
+        socket.create_connection(parse_address(broker), timeout=1.0).close()
+    except OSError:
+        return None
+    try:
+        return ask_fleet([broker], timeout=2.0)[1]
+    except UnavailableError:
+        return None
+
+
+class Cluster:
+    """A broker and nodes of these names. With a record they are detached: they outlive this process."""
+
+    def __init__(self, broker: str, nodes: Sequence[str], log: str | None, record: Record | None) -> None:
+        self.broker = broker
+        self.nodes = nodes
+        self.children: list[Child] = []
+        self._log = log
+        self._record = record
+
+    def start(self, pause: Callable[[float], None]) -> None:
+        """Start the broker, then the nodes, and return when all are in the fleet.
+
+        `pause` waits for so many seconds and may raise to give up. Whatever is raised, nothing is left running.
+        Raises ParlourError with a child's own words if one ends.
+        """
+        try:
+            self._launch("broker", "broker", "--bind", self.broker)
+            self._await([], pause)
+            host = self.broker.rpartition(":")[0]
+            for name in self.nodes:
+                arguments = ["--broker", self.broker, "--name", name, "--listen", f"{host}:0"]
+                self._launch(name, "node", *arguments, *(["--log", self._log] if self._log else []))
+            self._await(self.nodes, pause)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> list[Child]:
+        """Stop everything, nodes first; return those that had to be killed."""
+        killed = stop_all(self.children)
+        if self._record is not None:
+            self._record.forget()
+        return killed
+
+    def _launch(self, name: str, *arguments: str) -> None:
+        self.children.append(launch(name, arguments, self._record.output(name) if self._record else None))
+        if self._record is not None:
+            # At once, so that `down` finds it even if we are killed before the next.
+            self._record.save(self.children, self._log)
+
+    def _await(self, nodes: Sequence[str], pause: Callable[[float], None]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            missing = self._missing(nodes)
+            for child in self.children:
+                if not child.alive:
+                    raise self._stillborn(child)
+            if not missing:
+                return
+            if time.monotonic() >= deadline:
+                where = f"in {self._record.folder}" if self._record else "above"
+                raise UnavailableError(
+                    f"{' and '.join(missing)} did not come up within {START_TIMEOUT:g} s: see the output {where}"
+                )
+            pause(PROBE_INTERVAL)
+
+    def _missing(self, nodes: Sequence[str]) -> list[str]:
+        try:
+            fleet = ask_fleet([self.broker], timeout=0.5)[1]
+        except UnavailableError:
+            return ["the broker"]
+        present = {state.report.node for state in fleet.nodes if is_here(state.state)}
+        return [name for name in nodes if name not in present]
+
+    def _stillborn(self, child: Child) -> ParlourError:
+        words = child.last_words()
+        if child.output is None:
+            return ParlourError(f"{child.label} ended with status {child.status}: its output is above")
+        return ParlourError(f"{child.label} did not start: {words or 'it said nothing'} (output in {child.output})")

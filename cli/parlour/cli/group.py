@@ -1,0 +1,161 @@
+"""The `parlour` command itself: which commands there are, where they live, and how their errors read.
+
+This module owns the table of commands and the one place where an exception becomes a line and an exit status; it
+runs on the main thread. It must never import a part before its command is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import cast
+
+import click
+from click.shell_completion import CompletionItem
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("parlour.cli.up:up", "Start a broker and nodes on this machine."),
+    "down": ("parlour.cli.up:down", "Stop what `up --detach` started."),
+    "status": ("parlour.monitor.cli:status", "Show the nodes of the cluster."),
+    "chat": ("parlour.client.cli:chat", "Talk in a room."),
+    "send": ("parlour.client.cli:send", "Say something and wait until it is logged."),
+    "tail": ("parlour.client.cli:tail", "Print what is said in a room."),
+    "monitor": ("parlour.monitor.cli:monitor", "Watch the load of every node."),
+    "why": ("parlour.monitor.cli:why", "Explain why a client was sent to its node."),
+    "replay": ("parlour.client.replay:replay", "Play recorded days of a channel and judge the delivery."),
+    "broker": ("parlour.broker.cli:broker", "Run a broker."),
+    "node": ("parlour.node.cli:node", "Run a node."),
+    "completion": ("parlour.cli.completion:completion", "Print a shell's completion script."),
+}
+"""Each command's `module:attribute` and its help in a line, told here so that the list needs no import."""
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module when that command is run, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the command; None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return cast("click.Command", getattr(importlib.import_module(module), attribute))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments begin with, or fail with the likeliest one's name."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            likely = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {likely[0]!r}?" if likely else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name from the table, so that the tab key imports nothing."""
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(
+    epilog="\b\n"
+    "Examples:\n"
+    "  parlour up --detach                a broker and two nodes, in the background\n"
+    "  parlour chat                       talk\n"
+    "  parlour monitor                    watch\n"
+    "  parlour down                       stop\n",
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="parlour", message="parlour %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Parlour: a chat cluster that one command starts and that keeps its promises when machines die."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _complain(text: str, status: int) -> int:
+    # The text may quote what a peer sent: it stays one line and cannot steer the terminal.
+    line = " ".join(text.split())
+    click.echo("parlour: " + "".join(c if c.isprintable() else "\ufffd" for c in line), err=True)
+    return status
+
+
+def _usage(error: click.UsageError) -> int:
+    text = error.format_message().rstrip()
+    if error.ctx is not None:
+        text += f" (try `{error.ctx.command_path} --help`)"
+    return _complain(text, USAGE)
+
+
+def _unexpected(error: Exception) -> int:
+    # Imported here so that a command that goes well pays nothing for it.
+    from parlour.wire.errors import ParlourError, UsageError
+
+    if isinstance(error, UsageError):
+        return _complain(str(error), USAGE)
+    if isinstance(error, ParlourError):
+        return _complain(str(error), FAILED)
+    if os.environ.get("PARLOUR_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    return _complain(
+        f"this is a bug in parlour: {type(error).__name__}: {error} (PARLOUR_TRACEBACK=1 shows where)", FAILED
+    )
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        status = cli.main(arguments, prog_name="parlour", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:
+        # What click makes of Ctrl-C, and of the end of input at one of its prompts.
+        return INTERRUPTED
+    except click.UsageError as error:
+        return _usage(error)
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    # A command returns nothing, or (as `ctx.exit` does) its exit status.
+    return status if isinstance(status, int) else 0
+
+
+def _mute() -> None:
+    # The reader is gone: what is still buffered must not fail again when the interpreter flushes it at its end.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the `parlour` command on these arguments (`sys.argv`'s by default) and return its exit status.
+
+    The status is 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C; each of the latter but Ctrl-C comes
+    with one line on standard error.
+    """
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        _mute()
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        return _unexpected(error)

@@ -1,0 +1,107 @@
+"""The load feed: what a broker publishes of its nodes, one publication at a time, and the questions around it.
+
+This module owns the SUB socket on a broker's feed; the thread that enters a `LoadFeed` alone uses and closes it. It
+must never wait without a deadline, nor end because of one publication that cannot be read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import zmq
+
+from parlour.runtime.asking import ask, endpoint
+from parlour.wire.codec import decode_feed
+from parlour.wire.control import Decision, Decisions, Describe, Described, Fleet, Report, Roster, Status, Why
+from parlour.wire.errors import ProtocolError
+from parlour.wire.limits import parse_address
+
+__all__ = ["LoadFeed", "ask_decisions", "ask_fleet"]
+
+HIGH_WATER = 10_000
+"""Publications that may wait for a monitor that is slow to read; further ones are dropped, being soon outdated."""
+
+
+def ask_fleet(brokers: Sequence[str], timeout: float = 3.0) -> tuple[str, Fleet]:
+    """Return the first broker that answers within `timeout` seconds, and the fleet as it sees it.
+
+    Raises UnavailableError if none answers.
+    """
+    broker, reply = ask(brokers, Status(), timeout)
+    if not isinstance(reply, Fleet):
+        raise _unexpected(broker, reply)
+    return broker, reply
+
+
+def ask_decisions(brokers: Sequence[str], subject: str, timeout: float = 3.0) -> list[Decision]:
+    """Return what the first broker that answers remembers of a client or room of this name, newest first.
+
+    Raises UnavailableError if none answers.
+    """
+    broker, reply = ask(brokers, Why(subject), timeout)
+    if not isinstance(reply, Decisions):
+        raise _unexpected(broker, reply)
+    return reply.found
+
+
+def _unexpected(broker: str, reply: object) -> ProtocolError:
+    return ProtocolError(f"{broker} answered {type(reply).__name__}, which was not the question: update parlour there")
+
+
+class LoadFeed:
+    """The feed of the first of the brokers that answers: a context manager for one thread.
+
+    When that broker stops and comes back, ZeroMQ connects again by itself and the feed goes on.
+
+    Attributes:
+        broker: the address of the broker whose feed it is, once entered.
+    """
+
+    def __init__(self, brokers: Sequence[str], timeout: float = 3.0) -> None:
+        self.broker = ""
+        self._brokers = brokers
+        self._timeout = timeout
+
+    def __enter__(self) -> LoadFeed:
+        """Ask for the feed's port and subscribe; raises UnavailableError if no broker answers in time."""
+        self.broker, described = ask(self._brokers, Describe(), self._timeout)
+        if not isinstance(described, Described):
+            raise _unexpected(self.broker, described)
+        host, _ = parse_address(self.broker)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.linger = 0
+        self._socket.rcvhwm = HIGH_WATER
+        self._socket.ipv6 = ":" in host
+        self._socket.subscribe(b"report.")
+        self._socket.subscribe(b"roster")
+        self._socket.connect(endpoint(host, described.feed))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._context.term()
+
+    def receive(self, timeout: float) -> Report | Roster | None:
+        """Return the next report or roster, or None if none has come within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while self._socket.poll(max(0, round((deadline - time.monotonic()) * 1000))):
+            try:
+                _, body = self._socket.recv_multipart()
+                publication = decode_feed(body)
+            except (ProtocolError, ValueError):
+                # A broker of a later version may publish what this one does not know.
+                continue
+            if isinstance(publication, Report | Roster):
+                return publication
+        return None
+
+    def reports(self, timeout: float) -> Iterator[Report]:
+        """Yield each report as it comes; ends when none has come for `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            publication = self.receive(left)
+            if isinstance(publication, Report):
+                yield publication
+                deadline = time.monotonic() + timeout

@@ -1,0 +1,195 @@
+"""The command group: what it imports, how it lists, completes and fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from parlour.cli import main
+from parlour.cli.group import COMMANDS
+from parlour.wire.errors import ParlourError, UsageError
+
+PARTS = ("broker", "node", "client", "monitor", "runtime", "wire")
+
+
+def parlour(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a shell does, with these additions to the environment."""
+    command = [sys.executable, "-m", "parlour.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=30)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["completion", "fish"]])
+def test_nothing_is_imported_before_it_is_needed(arguments: list[str]) -> None:
+    """Neither a part nor a library of a part is imported to list the commands."""
+    program = (
+        "import sys; from parlour.cli import main; status = main(sys.argv[1:]); "
+        "print(status, *sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=30)
+    status, *modules = done.stderr.split()
+    assert status == "0"
+    heavy = {"zmq", "rich", "msgspec", "prompt_toolkit", "platformdirs", *(f"parlour.{part}" for part in PARTS)}
+    assert not heavy & set(modules)
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list is whole and in one line each."""
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for name, (_, text) in COMMANDS.items():
+        assert f"  {name:10}  {text}\n" in printed
+
+
+def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A person who types the bare name is shown what there is."""
+    assert main([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command's help shows the command in use."""
+    assert main([name, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "Example" in printed
+    assert f"parlour {name}" in printed.partition("Example")[2]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is the installed distribution's."""
+    from importlib.metadata import version
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"parlour {version('parlour')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["monitr"], "there is no command 'monitr'; did you mean 'monitor'? (try `parlour --help`)"),
+        (["xyzzy"], "there is no command 'xyzzy' (try `parlour --help`)"),
+        (["--bogus"], "--bogus"),
+        (["down", "--broker", "nowhere"], "an address is HOST:PORT"),
+        (["up", "--nodes", "0"], "0 is not in the range"),
+        (["up", "--broker", "127.0.0.1:0"], "port"),
+        (["why"], "(try `parlour why --help`)"),
+        (["completion", "tcsh"], "'bash', 'zsh', 'fish'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A caller's error names what is wrong, in one line on standard error."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("parlour: ")
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+
+
+@click.command
+@click.argument("how")
+def trouble(how: str) -> None:
+    """Raise what the argument names."""
+    errors: dict[str, BaseException] = {
+        "parlour": ParlourError("no broker here:\n start\x1b[31m one"),
+        "usage": UsageError("too long"),
+        "click": click.ClickException("as click says"),
+        "bug": ZeroDivisionError("one by\nnought"),
+        "interrupt": KeyboardInterrupt(),
+        "abort": click.Abort(),
+        "exit": click.exceptions.Exit(7),
+        "pipe": BrokenPipeError(),
+    }
+    raise errors[how]
+
+
+@pytest.fixture
+def _trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "trouble", (f"{__name__}:trouble", ""))
+    monkeypatch.delenv("PARLOUR_TRACEBACK", raising=False)
+
+
+@pytest.mark.usefixtures("_trouble")
+@pytest.mark.parametrize(
+    ("how", "status", "said"),
+    [
+        ("parlour", 1, "parlour: no broker here: start\ufffd[31m one\n"),
+        ("usage", 2, "parlour: too long\n"),
+        ("click", 1, "parlour: as click says\n"),
+        (
+            "bug",
+            1,
+            "parlour: this is a bug in parlour: ZeroDivisionError: one by nought (PARLOUR_TRACEBACK=1 shows where)\n",
+        ),
+        ("abort", 130, ""),
+        ("exit", 7, ""),
+    ],
+)
+def test_an_error_becomes_a_line_and_a_status(
+    how: str, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each kind of error has its status, and its line cannot break or steer the terminal."""
+    assert main(["trouble", how]) == status
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.usefixtures("_trouble")
+def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    """An interrupted command says nothing; the line end closes the terminal's ^C."""
+    assert main(["trouble", "interrupt"]) == 130
+    assert capsys.readouterr().err.strip() == ""
+
+
+@pytest.mark.usefixtures("_trouble")
+def test_a_traceback_is_shown_on_demand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With PARLOUR_TRACEBACK=1 a bug shows where it is."""
+    monkeypatch.setenv("PARLOUR_TRACEBACK", "1")
+    assert main(["trouble", "bug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["completion", "zsh"]])
+def test_a_reader_that_left_is_no_trouble(arguments: list[str]) -> None:
+    """Output into a closed pipe ends the command without a word."""
+    receiver, sender = os.pipe()
+    os.close(receiver)
+    try:
+        command = [sys.executable, "-m", "parlour.cli", *arguments]
+        done = subprocess.run(command, stdout=sender, stderr=subprocess.PIPE, timeout=30)
+    finally:
+        os.close(sender)
+    assert done.returncode == 1
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each shell gets a script that asks this very command."""
+    assert main(["completion", shell]) == 0
+    assert f"_PARLOUR_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    """What the bash script asks for is answered: names of commands, and options of one."""
+    asked = parlour(_PARLOUR_COMPLETE="bash_complete", COMP_WORDS="parlour mo", COMP_CWORD="1")
+    assert asked.stdout == "plain,monitor\n"
+    asked = parlour(_PARLOUR_COMPLETE="bash_complete", COMP_WORDS="parlour up --no", COMP_CWORD="2")
+    assert asked.stdout == "plain,--nodes\n"
+
+
+def test_bash_takes_the_script(tmp_path: Path) -> None:
+    """The script for bash is read without complaint and defines a completion."""
+    script = tmp_path / "parlour.bash"
+    script.write_text(parlour("completion", "bash").stdout)
+    done = subprocess.run(
+        ["bash", "-c", f"source {script} && complete -p parlour"], capture_output=True, text=True, timeout=30
+    )
+    assert "_parlour_completion parlour" in done.stdout
+    assert done.stderr == ""

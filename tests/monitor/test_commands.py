@@ -1,0 +1,201 @@
+"""The commands `status`, `monitor` and `why`, on a real broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+import pytest
+
+from parlour.broker import Broker, BrokerSettings
+from parlour.cli import main
+from parlour.runtime.asking import ask
+from parlour.wire.control import Assign
+from support.reports import Publisher, make_report, publisher
+from support.waiting import eventually
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run a broker, and have the commands find it."""
+    service = Broker(BrokerSettings(bind="127.0.0.1:0"))
+    service.start()
+    monkeypatch.setenv("PARLOUR_BROKER", service.address)
+    yield service.address
+    service.stop()
+
+
+@pytest.fixture
+def nodes(broker: str) -> Iterator[Publisher]:
+    """Give the broker two nodes, one of them three times as full."""
+    with publisher(broker) as mouth:
+        mouth.enroll(make_report("n1", clients=10, messages_out=12_345.0, wait_p99=2.5, cpu=0.5, memory=64 << 20))
+        mouth.enroll(make_report("n2", clients=30, address="127.0.0.1:7002"))
+        yield mouth
+
+
+def printed_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """Run the command and return the one object that it printed."""
+    assert main(arguments) == 0
+    value: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return value
+
+
+@pytest.mark.usefixtures("nodes")
+def test_status(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status lists the nodes with address, clients and state."""
+    assert main(["status"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^n1 +127\.0\.0\.1:7000 +10/100 +0 +\d\.\d s ok *$", printed, re.M)
+    assert f"broker {broker}" in printed
+    assert "2 nodes, 40 of 200 clients, imbalance 1.50" in printed
+
+
+@pytest.mark.usefixtures("nodes")
+def test_status_as_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status for programs is one object."""
+    fleet = printed_json(capsys, "status", "--json")
+    assert (fleet["broker"], fleet["clients"], fleet["assigned"], fleet["refused"]) == (broker, 40, 0, 0)
+    assert [(node["name"], node["clients"], node["state"]) for node in fleet["nodes"]] == [
+        ("n1", 10, "ok"),
+        ("n2", 30, "ok"),
+    ]
+    assert fleet["uptime"] >= 0
+
+
+@pytest.mark.usefixtures("nodes")
+def test_monitor_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """One snapshot has the load of every node."""
+    assert main(["monitor", "--once"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^n1 +10/100 +0 +0 +12\.3k +0 +2\.5 +0 +50 +64 +\d\.\d s ok *$", printed, re.M)
+    assert max(map(len, printed.splitlines())) <= 120
+
+
+@pytest.mark.usefixtures("nodes")
+def test_monitor_once_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One snapshot for programs is one object with all rates and totals."""
+    load = printed_json(capsys, "monitor", "--once", "--json")
+    assert (load["clients"], load["imbalance"]) == (40, 1.5)
+    assert {"name", "address", "clients", "capacity", "rooms", "age", "state", "wait_p50"} <= set(load["nodes"][0])
+
+
+def test_json_stays_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate that is no number becomes null, not a word that JSON does not know."""
+    with publisher(broker) as mouth:
+        mouth.enroll(make_report("n1", wait_p50=float("nan")))
+    assert printed_json(capsys, "monitor", "--once", "--json")["nodes"][0]["wait_p50"] is None
+    assert main(["monitor", "--once"]) == 0
+    assert "?" in capsys.readouterr().out
+
+
+def test_what_a_node_sends_cannot_steer_the_terminal(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters and markup in a report are shown as they are."""
+    with publisher(broker) as mouth:
+        mouth.enroll(make_report("[red]n1", address="\x1b]0;gotcha\x07"))
+    assert main(["status"]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "[red]n1" in printed
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "parlour.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+
+
+def _stop(process: subprocess.Popen[str]) -> tuple[str, str]:
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    return out, err
+
+
+def _read_until(stream: IO[str] | None, pattern: str) -> str:
+    assert stream is not None
+    for line in stream:
+        if re.search(pattern, line):
+            return line
+    raise AssertionError(f"the output ended without {pattern!r}")
+
+
+def test_monitor_prints_a_line_per_report(nodes: Publisher, broker: str) -> None:
+    """The stream for programs has every field of each report, and Ctrl-C ends it without a word."""
+    process = _start("monitor", "--json")
+    assert process.stdout is not None
+    report = make_report("n1", clients=11)
+    os.set_blocking(process.stdout.fileno(), False)
+
+    def line() -> str:
+        # What is published before the monitor has subscribed goes to nobody.
+        nodes.publish(report)
+        return process.stdout.readline() if process.stdout else ""
+
+    value = json.loads(eventually(line))
+    assert value.pop("received") > 1_600_000_000_000
+    assert value == {field: getattr(report, field) for field in report.__struct_fields__}
+    os.set_blocking(process.stdout.fileno(), True)
+    _, err = _stop(process)
+    assert (process.returncode, err.strip()) == (0, "")
+
+
+@pytest.mark.usefixtures("nodes")
+def test_monitor_watches_until_ctrl_c() -> None:
+    """The table is there at once, without waiting for a report, and Ctrl-C leaves cleanly."""
+    process = _start("monitor")
+    _read_until(process.stdout, r"^n2 +30/100 .* ok")
+    _, err = _stop(process)
+    assert (process.returncode, err.strip()) == (0, "")
+
+
+@pytest.mark.usefixtures("nodes")
+def test_why(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A decision is explained by the client's name, with the nodes that it was made from."""
+    ask([broker], Assign(name="ada", room="lobby"))
+    assert main(["why", "ada"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"ada, for room lobby, went to n1: .*lowest load", printed)
+    assert re.search(r"^n1 +0\.1 +10/100 +0 +\d\.\d s", printed, re.M)
+    assert re.search(r"^n2 +0\.3 +30/100 +0 +\d\.\d s", printed, re.M)
+
+
+@pytest.mark.usefixtures("nodes")
+def test_why_as_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A decision for programs, found by the room, newest first."""
+    ask([broker], Assign(name="ada", room="lobby"))
+    ask([broker], Assign(name="bob", room="lobby"))
+    value = printed_json(capsys, "why", "lobby", "--json")
+    assert value["subject"] == "lobby"
+    assert [decision["name"] for decision in value["decisions"]] == ["bob", "ada"]
+    assert value["decisions"][0]["candidates"][0]["pending"] == 1
+
+
+@pytest.mark.usefixtures("broker")
+def test_why_of_a_stranger_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that the broker does not know is told in one line."""
+    assert main(["why", "nobody"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("parlour: ")
+    assert "'nobody'" in err
+    assert err.count("\n") == 1
+
+
+def test_no_broker_is_one_line() -> None:
+    """Without a broker each command says what to do and fails."""
+    commands = [["status"], ["monitor"], ["monitor", "--once"], ["why", "ada"]]
+    # At the same time, as each asks for its whole deadline.
+    for process in [_start(*command, "--broker", "127.0.0.1:1") for command in commands]:
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (1, "")
+        assert err.startswith("parlour: no broker answers at 127.0.0.1:1: start one with `parlour up -d`")
+        assert err.count("\n") == 1

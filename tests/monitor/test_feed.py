@@ -1,0 +1,84 @@
+"""The load feed, on a real broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from parlour.broker import Broker, BrokerSettings
+from parlour.monitor import LoadFeed
+from parlour.monitor.feed import ask_decisions, ask_fleet
+from parlour.wire.control import Report, Roster
+from parlour.wire.errors import UnavailableError
+from support.ports import free_ports
+from support.reports import make_report, publisher
+from support.waiting import MS, eventually
+
+
+@pytest.fixture
+def broker() -> Iterator[str]:
+    """Run a broker and give its address."""
+    service = Broker(BrokerSettings(bind="127.0.0.1:0"))
+    service.start()
+    yield service.address
+    service.stop()
+
+
+def next_report(feed: LoadFeed) -> Report:
+    """Return the next report that comes."""
+    return next(feed.reports(5000 * MS))
+
+
+def test_the_feed_hands_on_reports(broker: str) -> None:
+    """A node's report reaches a monitor whole."""
+    with LoadFeed([broker]) as feed, publisher(broker) as nodes:
+        assert feed.broker == broker
+        assert isinstance(feed.receive(5000 * MS), Roster)
+        report = nodes.enroll(make_report("n1", clients=3, wait_p99=1.5))
+        assert next_report(feed) == report
+
+
+def test_waiting_has_a_deadline(broker: str) -> None:
+    """A silent fleet does not hold its watcher."""
+    with LoadFeed([broker]) as feed:
+        assert isinstance(feed.receive(5000 * MS), Roster)
+        start = time.monotonic()
+        assert feed.receive(50 * MS) is None
+        assert list(feed.reports(50 * MS)) == []
+        assert time.monotonic() - start < 1500 * MS
+
+
+def test_the_first_broker_that_answers_is_taken(broker: str) -> None:
+    """A dead broker among several costs time, not success."""
+    dead = f"127.0.0.1:{free_ports()}"
+    with LoadFeed([dead, broker], timeout=1000 * MS) as feed:
+        assert feed.broker == broker
+    assert ask_fleet([dead, broker], timeout=1000 * MS)[0] == broker
+    assert ask_decisions([dead, broker], "ada", timeout=1000 * MS) == []
+
+
+def test_no_broker_is_an_error() -> None:
+    """Where nobody answers, entering says so and leaves nothing open."""
+    with pytest.raises(UnavailableError, match="no broker answers"), LoadFeed(["127.0.0.1:1"], timeout=50 * MS):
+        pass
+
+
+def test_the_feed_goes_on_when_the_broker_comes_back() -> None:
+    """A broker's restart needs nothing of the monitor."""
+    settings = BrokerSettings(bind=f"127.0.0.1:{free_ports()}")
+    first = Broker(settings)
+    first.start()
+    with LoadFeed([settings.bind]) as feed:
+        assert isinstance(feed.receive(5000 * MS), Roster)
+        first.stop()
+        second = Broker(settings)
+        second.start()
+        try:
+            assert isinstance(eventually(lambda: feed.receive(100 * MS)), Roster)
+            with publisher(settings.bind) as nodes:
+                report = nodes.enroll(make_report("n1"))
+                assert next_report(feed) == report
+        finally:
+            second.stop()

@@ -1,0 +1,30 @@
+"""Free ports for tests of programs that must be told theirs.
+
+This module owns the choice; it runs on the test's thread. It must never hand out the same ports twice in a session,
+and never one of the range that the system gives to connections by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+
+__all__ = ["free_ports"]
+
+# Below Linux's ephemeral ports, which begin at 32768; processes of one machine begin at different places.
+_candidates = itertools.count(20_000 + os.getpid() % 1000 * 12, 3)
+
+
+def free_ports(count: int = 3) -> int:
+    """Return the first of so many ports in a row on 127.0.0.1 that nobody listens on."""
+    while True:
+        first = next(_candidates)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first

@@ -79,13 +79,18 @@ class Service:
 
     def start(self, timeout: float = 10.0) -> None:
         """Start the thread and wait until it is ready, at most `timeout` seconds; raises what `run` raised."""
-        self._thread = spawn(self.name, self._main)
+        self.wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
+            self._thread = spawn(self.name, self._main)
             # Asked for rather than raised, as what `run` raised may itself be a TimeoutError.
             error = self._ready.exception(timeout)
         except FutureTimeoutError:
             raise StuckThreadError(f"{self.name} did not start within {timeout:g} s") from None
+        except BaseException:
+            self.stop(timeout)
+            raise
         if error is not None:
+            self.stop(timeout)
             raise error
 
     def stop(self, timeout: float = 5.0) -> None:

@@ -1,0 +1,72 @@
+"""The command `parlour node`.
+
+This module owns the command's options and words; it runs on the main thread. It must never decide anything: the
+Node does all the work.
+"""
+
+from __future__ import annotations
+
+import click
+
+from parlour.node.settings import NodeSettings
+from parlour.runtime.options import ADDRESS, NAME, brokers_option
+
+__all__ = ["node"]
+
+_DEFAULTS = NodeSettings()
+
+
+@click.command(
+    epilog="Example: parlour node --broker 10.0.0.1:6000 --listen 10.0.0.2:7000 --log sqlite:///srv/rooms.sqlite"
+)
+@brokers_option
+@click.option(
+    "--listen", type=ADDRESS, default=_DEFAULTS.listen, show_default=True, help="Where clients connect; port 0: any."
+)
+@click.option("--advertise", type=ADDRESS, help="The address told to clients, if not the one listened on.")
+@click.option("--name", type=NAME, help="The node's name.  [default: host name and port]")
+@click.option(
+    "--capacity",
+    type=click.IntRange(1, 100_000),
+    default=_DEFAULTS.capacity,
+    show_default=True,
+    help="Clients at most.",
+)
+@click.option("--log", metavar="URL", help="The room log.  [default: one SQLite file in your data directory]")
+@click.option("--relay-loss", type=click.FloatRange(0, 1), default=0.0, hidden=True)
+def node(
+    brokers: tuple[str, ...],
+    listen: str,
+    advertise: str | None,
+    name: str | None,
+    capacity: int,
+    log: str | None,
+    relay_loss: float,
+) -> None:
+    """Run a chat node: clients that the broker sends here talk with those on the other nodes.
+
+    Nodes that share one room log are one cluster. A node ends on SIGTERM or Ctrl-C.
+    """
+    import resource
+
+    from parlour.node.log.opening import default_log
+    from parlour.node.node import Node
+    from parlour.runtime.signals import wait_for_stop
+
+    # A connection is a file to the system, and the usual soft limit of 1024 is far below a node's capacity.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    service = Node(
+        NodeSettings(
+            brokers=brokers,
+            listen=listen,
+            advertise=advertise,
+            name=name,
+            capacity=capacity,
+            log=log or default_log(),
+            relay_loss=relay_loss,
+        )
+    )
+    service.start()
+    wait_for_stop(f"node {service.name} ready at {service.address}")
+    service.stop()

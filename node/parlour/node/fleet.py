@@ -1,0 +1,233 @@
+"""The node's place in the fleet: it enrols with the brokers, reports its load, and hears who else is there.
+
+This module owns the fleet thread and its ZeroMQ sockets: per broker a DEALER to ask, a PUB to report, a SUB for the
+feed. A broker may be away at any time; that must never disturb a conversation, nor the other brokers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+import zmq
+
+from parlour.runtime.asking import RefusedError, endpoint
+from parlour.runtime.threads import Service
+from parlour.wire.codec import decode_feed, decode_reply, encode
+from parlour.wire.control import Describe, Described, Enroll, Enrolled, Peer, Refusal, Refused, Reply, Report, Roster
+from parlour.wire.errors import ProtocolError, UnavailableError
+from parlour.wire.limits import parse_address
+
+__all__ = ["Fleet"]
+
+ASK_AGAIN = 2.0
+"""Seconds after which a broker that did not answer is asked again."""
+
+FRESH = 6.0
+"""Seconds for which a broker's roster counts; brokers send it every 2 s."""
+
+STEP = 0.05
+"""Change of the share of capacity in use, from 0 to 1, that is reported at once."""
+
+HASTE = 0.1
+"""Seconds between two reports at least, however the load steps."""
+
+
+class _Link:
+    """What the node has with one broker. Its sockets are the fleet thread's alone."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+        self.address = address
+        self.host, port = parse_address(address)
+        self.dealer = self._socket(context, zmq.DEALER)
+        self.dealer.connect(endpoint(self.host, port))
+        self.reports = self._socket(context, zmq.PUB)
+        self.feed = self._socket(context, zmq.SUB)
+        self.described: Described | None = None
+        self.enrolled = False
+        self.ask_at = 0.0
+        self.roster: list[Peer] | None = None
+        self.roster_at = 0.0
+
+    def _socket(self, context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+        socket = context.socket(kind)
+        socket.linger = 200 if kind == zmq.PUB else 0  # ms: the last report says that the node stops
+        socket.ipv6 = ":" in self.host
+        return socket
+
+    def connect(self, described: Described, node: str) -> None:
+        """The broker told its ports: report there, and listen to its feed."""
+        self.described = described
+        self.reports.connect(endpoint(self.host, described.reports))
+        for topic in (b"roster", f"refusal.{node}".encode()):
+            self.feed.setsockopt(zmq.SUBSCRIBE, topic)
+        self.feed.connect(endpoint(self.host, described.feed))
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for socket in (self.dealer, self.reports, self.feed):
+            socket.close()
+
+
+class Fleet(Service):
+    """The fleet thread of a node, which alone makes, uses and closes the sockets to the brokers."""
+
+    def __init__(
+        self,
+        node: str,
+        brokers: tuple[str, ...],
+        interval: float,
+        report: Callable[[bool], Report],
+        on_peers: Callable[[list[Peer], set[str]], None],
+    ) -> None:
+        """Report what `report(stopping)` returns; tell `on_peers` who is in the fleet and who has left it."""
+        super().__init__(f"{node}-fleet")
+        self._node = node
+        self._brokers = brokers
+        self._interval = interval
+        self._report = report
+        self._on_peers = on_peers
+        self._enrolled: Future[None] = Future()
+        self._used = 0.0
+        self._peers: dict[str, Peer] = {}
+        self._complained_at = 0.0
+        self._step = False
+        self._last: Report | None = None
+
+    # --- what other threads call ------------------------------------------------------------------------------
+
+    def enroll(self, timeout: float) -> None:
+        """Wait until a broker has taken the node; raises RefusedError or, if none answers, UnavailableError."""
+        try:
+            self._enrolled.result(timeout)
+        except FutureTimeoutError:
+            raise UnavailableError(
+                f"no broker answers at {' or '.join(self._brokers)}: start one with `parlour broker`, "
+                "or name another with --broker"
+            ) from None
+
+    def changed(self, used: float) -> None:
+        """The share of capacity in use is now `used`, 0 to 1: report at once if that is a step."""
+        if abs(used - self._used) >= STEP or (used >= 1.0) != (self._used >= 1.0):
+            self._used = used
+            self._step = True
+            self.wake()
+
+    # --- the fleet thread -------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Ask, report and listen until stopped; the last report says that the node stops."""
+        with zmq.Context() as context:
+            links = [_Link(context, broker) for broker in self._brokers]
+            poller = zmq.Poller()
+            poller.register(self.wakeup, zmq.POLLIN)
+            for link in links:
+                poller.register(link.dealer, zmq.POLLIN)
+                poller.register(link.feed, zmq.POLLIN)
+            self.ready()
+            due = time.monotonic() + self._interval
+            reported = 0.0
+            while not self.stopping:
+                now = time.monotonic()
+                for link in links:
+                    if not link.enrolled and now >= link.ask_at:
+                        self._ask(link, now)
+                step = max(now, reported + HASTE) if self._step else due
+                if now >= min(step, due):
+                    self._step = False
+                    self._send_report(links, stopping=False)
+                    due, reported = now + self._interval, now
+                else:
+                    self._wait(poller, links, min([step, due, *(link.ask_at for link in links if not link.enrolled)]))
+            self._send_report(links, stopping=True)
+            for link in links:
+                link.close()
+
+    def _wait(self, poller: zmq.Poller, links: list[_Link], until: float) -> None:
+        ready = dict(poller.poll(max(0, round((until - time.monotonic()) * 1000))))
+        if self.wakeup in ready:
+            self.awake()
+        for link in links:
+            if link.dealer in ready:
+                self._hear_answer(link)
+            if link.feed in ready:
+                self._hear_feed(link, links)
+
+    def _ask(self, link: _Link, now: float) -> None:
+        """Ask what is to be asked next: the ports, then whether the node may join."""
+        if self._last is None:
+            self._last = self._report(False)
+        question = Describe() if link.described is None else Enroll(self._last)
+        link.ask_at = now + ASK_AGAIN
+        try:
+            link.dealer.send(encode(question), zmq.NOBLOCK)
+        except zmq.Again:
+            pass  # its queue is full of questions that wait for the broker to come up
+
+    def _hear_answer(self, link: _Link) -> None:
+        try:
+            answer: Reply = decode_reply(link.dealer.recv(zmq.NOBLOCK))
+        except ProtocolError as error:
+            self._complain(f"{link.address} does not answer as a broker does ({error})")
+            return
+        if isinstance(answer, Described) and link.described is None:
+            link.connect(answer, self._node)
+            link.ask_at = 0.0
+        elif isinstance(answer, Enrolled):
+            link.enrolled = True
+            if not self._enrolled.done():
+                self._enrolled.set_result(None)
+        elif isinstance(answer, Refused):
+            if not self._enrolled.done():
+                self._enrolled.set_exception(RefusedError(answer))
+            else:
+                self._complain(answer.text)
+
+    def _send_report(self, links: list[_Link], stopping: bool) -> None:
+        report = self._last = self._report(stopping)
+        body = encode(report)
+        self._used = report.clients / report.capacity
+        for link in links:
+            if link.described is not None:
+                link.reports.send_multipart([f"report.{report.node}".encode(), body], zmq.NOBLOCK)
+
+    def _hear_feed(self, link: _Link, links: list[_Link]) -> None:
+        while True:
+            try:
+                _, body = link.feed.recv_multipart(zmq.NOBLOCK)
+                said = decode_feed(body)
+            except zmq.Again:
+                return
+            except (ValueError, ProtocolError):
+                continue
+            if isinstance(said, Roster):
+                self._hear_roster(link, said, links)
+            elif isinstance(said, Refusal):
+                self._complain(said.text)
+
+    def _hear_roster(self, link: _Link, roster: Roster, links: list[_Link]) -> None:
+        """Take in who is alive. A node is gone when no broker that knows the whole fleet lists it any more."""
+        now = time.monotonic()
+        if roster.settled:
+            link.roster = roster.nodes
+            link.roster_at = now
+        fresh = [other.roster for other in links if other.roster is not None and now - other.roster_at < FRESH]
+        listed = {peer.node: peer for nodes in (*fresh, roster.nodes) for peer in nodes}
+        # A broker that has just started has not heard everybody yet: its roster adds, but takes nobody away.
+        peers = listed if fresh else self._peers | listed
+        gone = {
+            node for node, peer in self._peers.items() if node not in peers or peers[node].instance != peer.instance
+        }
+        if peers != self._peers:
+            self._peers = peers
+            self._on_peers(list(peers.values()), gone)
+
+    def _complain(self, text: str) -> None:
+        """Say once a minute at most what the operator has to mend."""
+        now = time.monotonic()
+        if now - self._complained_at >= 60 or not self._complained_at:
+            self._complained_at = now
+            print(f"parlour: {text}", file=sys.stderr, flush=True)

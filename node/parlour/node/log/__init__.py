@@ -1,0 +1,73 @@
+"""The room log: what was said, in the one order that everybody sees.
+
+This package owns the contract that every engine keeps and the opening of an engine by URL; any thread may call an
+engine. An engine must never give out an offset twice, nor report a post as logged before it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from parlour.wire.errors import UnavailableError
+from parlour.wire.messages import Message
+
+__all__ = ["Appended", "LogError", "Position", "Post", "RoomLog"]
+
+
+class LogError(UnavailableError):
+    """The room log cannot be opened, read or written now; nothing of the failed call was logged."""
+
+
+class Post(NamedTuple):
+    """What a client asks to say. `(session, id)` is logged once in a room; `at` is in ms since the Unix epoch."""
+
+    session: str
+    id: int
+    by: str
+    at: int
+    text: str
+
+
+class Appended(NamedTuple):
+    """Where a post stands in the log; for a duplicate, where and when it was first logged."""
+
+    epoch: str
+    offset: int
+    at: int
+    duplicate: bool
+
+
+class Position(NamedTuple):
+    """A place in a room: after `offset` messages of `epoch`."""
+
+    epoch: str
+    offset: int
+
+
+class RoomLog(Protocol):
+    """The contract. Every method may be called by any thread and raises LogError if the engine cannot do it."""
+
+    @property
+    def identity(self) -> str:
+        """A word that names this log, wherever and through whatever path it is opened."""
+        ...
+
+    def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
+        """Log the posts in their order, all or none, and return where each stands.
+
+        New posts get consecutive offsets from 1 on. A post whose (session, id) the room has is not logged again.
+        """
+        ...
+
+    def read(self, room: str, after: int, limit: int) -> list[Message]:
+        """Return at most `limit` messages whose offsets follow `after`, in order."""
+        ...
+
+    def top(self, room: str) -> Position:
+        """Return the position of the room's last message; offset 0 if nothing was said yet."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open; the log may not be used after."""
+        ...

@@ -1,0 +1,205 @@
+"""A chat node: all its parts, put together, started and stopped in order.
+
+This module owns the node's name and identity, the clients that are here, and the tickets they came with. Clients'
+threads come and go through it; it must never do their work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import threading
+import time
+from importlib.metadata import version
+
+from parlour.node.alarms import Alarms, Workers
+from parlour.node.catchup import CatchUp
+from parlour.node.fleet import Fleet
+from parlour.node.listener import ClientPool, Listener
+from parlour.node.load import Load
+from parlour.node.log import RoomLog
+from parlour.node.log.opening import open_log
+from parlour.node.relay import Relay
+from parlour.node.room import Surroundings
+from parlour.node.rooms import RoomTable
+from parlour.node.session import Session
+from parlour.node.settings import NodeSettings
+from parlour.runtime.locks import make_lock
+from parlour.wire.codec import frame
+from parlour.wire.control import Peer, Report, Ticket
+from parlour.wire.errors import ProtocolError
+from parlour.wire.limits import check_name, parse_address
+from parlour.wire.messages import Bye
+
+__all__ = ["Node"]
+
+STACK = 256 * 1024
+"""Bytes of stack for each thread of a node: ten thousand of them must fit."""
+
+_VERSION = version("parlour")
+
+
+class Node:
+    """A node: `start` it, read its `name` and `address`, `stop` it."""
+
+    def __init__(self, settings: NodeSettings | None = None) -> None:
+        """Prepare a node; nothing is opened before `start`."""
+        self.settings = settings or NodeSettings()
+        self.instance = secrets.token_hex(4)
+        # Guards _connections, _clients, _tickets and _stopping. Rank 15.
+        self._mutex = make_lock(15, "node")
+        self._connections: set[Session] = set()
+        self._clients = 0
+        self._tickets: dict[str, float] = {}
+        self._stopping = False
+        self._opened = contextlib.ExitStack()
+        self.name = ""
+        self.address = ""
+        self.load = Load()
+
+    def start(self, timeout: float = 5.0) -> None:
+        """Open everything, enrol with a broker and begin to accept; raises ParlourError with nothing left open."""
+        try:
+            self._start(timeout)
+        except BaseException:
+            self._opened.close()
+            raise
+
+    def _start(self, timeout: float) -> None:
+        settings, opened = self.settings, self._opened
+        threading.stack_size(STACK)
+        self._log: RoomLog = open_log(settings.log)
+        opened.callback(self._log.close)
+        listener = Listener(settings.listen)
+        opened.callback(listener.stop)
+        self.name = check_name(settings.name or f"{socket.gethostname()}-{listener.port}")
+        self.address = settings.advertise or f"{_reachable(listener.host)}:{listener.port}"
+        self._pool = ClientPool(f"{self.name}-client", settings.capacity, self._serve)
+        self._relay = Relay(f"{self.name}-relay", self.name, self.instance, listener.host, settings.relay_loss)
+        workers = Workers(f"{self.name}-worker")
+        alarms = Alarms(f"{self.name}-alarms", workers)
+        self.rooms = RoomTable(
+            Surroundings(self.name, self.instance, settings, self._log, self._relay, workers, alarms, self.load)
+        )
+        self._relay.serve(self.rooms)
+        self.catchup = CatchUp(f"{self.name}-catchup")
+        self._fleet = Fleet(self.name, settings.brokers, settings.report_interval, self._report, self._hear_fleet)
+        for part in (self._relay, workers, alarms, self.catchup):
+            part.start()
+            opened.callback(part.stop)
+        self._fleet.start()
+        opened.callback(self._fleet.stop)
+        self._fleet.enroll(timeout)
+        listener.start(f"{self.name}-listener", self._pool)
+        opened.callback(self._dismiss)
+        opened.callback(listener.stop)
+
+    def stop(self) -> None:
+        """Tell the broker and the clients, close, join every thread in 5 s; raises StuckThreadError if some stay."""
+        self._opened.close()
+
+    def _dismiss(self) -> None:
+        """Tell every client that the node stops, end the connections, and join the threads."""
+        with self._mutex:
+            self._stopping = True
+            sessions = list(self._connections)
+        bye = frame(Bye("the node is stopping"))
+        for session in sessions:
+            session.outlet.answer(bye)
+            session.outlet.hang_up()
+        self._pool.stop(4.0)
+
+    # --- clients ----------------------------------------------------------------------------------------------
+
+    def _serve(self, sock: socket.socket) -> None:
+        """Serve one connection to its end, on a thread of the pool."""
+        session = Session(self, sock)
+        with self._mutex:
+            self._connections.add(session)
+            stopping = self._stopping
+        if stopping:
+            session.outlet.hang_up()
+        try:
+            session.run()
+        finally:
+            with self._mutex:
+                self._connections.discard(session)
+
+    def redeem(self, ticket: Ticket, name: str) -> None:
+        """Let the bearer of a ticket in, once; raises ProtocolError for one that is not good here and now."""
+        problem = ""
+        if ticket.node != self.name:
+            problem = f"the ticket is for the node {ticket.node}, this is {self.name}"
+        elif ticket.name != name:
+            problem = f"the ticket is for {ticket.name}, not for {name}"
+        elif ticket.expires < time.time():
+            problem = "the ticket has expired"
+        else:
+            with self._mutex:
+                if ticket.id in self._tickets:
+                    problem = "the ticket was used before"
+                self._tickets[ticket.id] = ticket.expires
+        if problem:
+            raise ProtocolError(f"{problem}: ask the broker for another", "bad_ticket")
+        self.load.redeem(ticket.id)
+
+    def arrived(self) -> None:
+        """A client has been welcomed."""
+        self._count(+1)
+
+    def left(self) -> None:
+        """A client that was welcomed is gone."""
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._mutex:
+            self._clients += change
+            clients = self._clients
+        self._fleet.changed(clients / self.settings.capacity)
+
+    # --- the fleet --------------------------------------------------------------------------------------------
+
+    def _report(self, stopping: bool) -> Report:
+        """Return the load report of now. Called by the fleet thread alone."""
+        now = time.time()
+        with self._mutex:
+            clients = self._clients
+            self._tickets = {ticket: end for ticket, end in self._tickets.items() if end >= now}
+        rates = self.load.take()
+        return Report(
+            node=self.name,
+            instance=self.instance,
+            address=self.address,
+            relay=f"{parse_address(self.address)[0]}:{self._relay.port}",
+            log=self._log.identity,
+            capacity=self.settings.capacity,
+            clients=clients,
+            rooms=self.rooms.count(),
+            redeemed=rates.redeemed,
+            messages_in=rates.messages_in,
+            messages_out=rates.messages_out,
+            bytes_in=rates.bytes_in,
+            bytes_out=rates.bytes_out,
+            wait_p50=rates.wait_p50,
+            wait_p99=rates.wait_p99,
+            lagging=self.catchup.lagging,
+            cpu=rates.cpu,
+            memory=self.load.memory(),
+            stopping=stopping,
+            interval=self.settings.report_interval,
+            version=_VERSION,
+        )
+
+    def _hear_fleet(self, peers: list[Peer], gone: set[str]) -> None:
+        """The fleet changed. Called by the fleet thread."""
+        self._relay.set_peers(peers)
+        for node in gone:
+            self.rooms.forget(node)
+
+
+def _reachable(host: str) -> str:
+    """Return the address to tell to others for the one listened on: of 0.0.0.0, this machine's own."""
+    if host not in ("0.0.0.0", "::"):
+        return f"[{host}]" if ":" in host else host
+    return socket.gethostbyname(socket.gethostname())

@@ -1,0 +1,120 @@
+"""The order of one room: batches come in as the relay and the log give them, and leave by offset without a hole.
+
+This module is pure and has no lock: the room's mutex guards its instances. It must never let out a batch before
+the one that precedes it, nor an offset twice.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import deque
+from typing import NamedTuple
+
+from parlour.wire.codec import skip_frames
+
+__all__ = ["HELD", "Batch", "Order", "Ring", "joined"]
+
+HELD = 1024
+"""Early batches kept at most; what does not fit is read from the log when its turn comes."""
+
+
+class Batch(NamedTuple):
+    """Messages `first` to `last`, as their frames joined."""
+
+    first: int
+    last: int
+    frames: bytes | memoryview
+
+    def after(self, offset: int) -> Batch:
+        """Return the part of the batch that follows an offset within it."""
+        if offset < self.first:
+            return self
+        begin = skip_frames(self.frames, offset - self.first + 1)
+        return Batch(offset + 1, self.last, memoryview(self.frames)[begin:])
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """Return batches that follow each other as one."""
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(batches[0].first, batches[-1].last, b"".join(batch.frames for batch in batches))
+
+
+class Order:
+    """Holds what came early until its turn, and knows what is missing."""
+
+    def __init__(self, offset: int) -> None:
+        """Begin after `offset`: the next message to come out is `offset` + 1."""
+        self.offset = offset
+        self._known = offset
+        self._held: list[Batch] = []
+
+    def hint(self, top: int) -> None:
+        """Take note that the log holds messages up to `top`."""
+        self._known = max(self._known, top)
+
+    def offer(self, batch: Batch) -> list[Batch]:
+        """Take a batch in; return the batches whose turn it now is, in order, without what was out before."""
+        self.hint(batch.last)
+        if batch.last <= self.offset:
+            return []
+        if batch.first > self.offset + 1:
+            if len(self._held) < HELD:
+                insort(self._held, batch, key=lambda held: held.first)
+            return []
+        out: list[Batch] = []
+        self._release(batch, out)
+        ripe = 0
+        for held in self._held:
+            if held.first > self.offset + 1:
+                break
+            ripe += 1
+            self._release(held, out)
+        del self._held[:ripe]
+        return out
+
+    def hole(self) -> tuple[int, int] | None:
+        """Return the first and last offset of the messages missed next, or None if nothing is missing."""
+        if self._known == self.offset:
+            return None
+        return self.offset + 1, self._held[0].first - 1 if self._held else self._known
+
+    def _release(self, batch: Batch, out: list[Batch]) -> None:
+        if batch.last > self.offset:
+            out.append(batch.after(self.offset))
+            self.offset = batch.last
+
+
+class Ring:
+    """The frames of a room's latest messages, of bounded size, for those who have to catch up."""
+
+    def __init__(self, size: int) -> None:
+        """Keep `size` bytes at most, and the last batch whatever its size."""
+        self._size = size
+        self._bytes = 0
+        self._batches: deque[Batch] = deque()
+
+    def add(self, batch: Batch) -> None:
+        """Add the batch that follows the last one."""
+        self._batches.append(batch)
+        self._bytes += len(batch.frames)
+        while self._bytes > self._size and len(self._batches) > 1:
+            self._bytes -= len(self._batches.popleft().frames)
+
+    def after(self, offset: int, size: int) -> Batch | None:
+        """Return what follows `offset`, about `size` bytes of it; None if the ring does not reach back so far."""
+        if not self._batches or offset + 1 < self._batches[0].first or offset >= self._batches[-1].last:
+            return None
+        found: list[Batch] = []
+        for batch in reversed(self._batches):
+            found.append(batch)
+            if batch.first <= offset + 1:
+                break
+        found.reverse()
+        found[0] = found[0].after(offset)
+        total = 0
+        for count, batch in enumerate(found, 1):
+            total += len(batch.frames)
+            if total >= size:
+                return joined(found[:count])
+        return joined(found)

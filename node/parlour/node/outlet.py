@@ -1,0 +1,214 @@
+"""The write side of one client's connection: whole frames, never waiting, and what to do when it will not take more.
+
+This module owns the socket's sending and the state "lagging"; any thread may write, under the outlet's own mutex.
+It must never block, let two frames mix, or keep more for a slow client than the rest of one batch and its answers.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from parlour.node.order import Batch
+from parlour.runtime.locks import make_lock
+from parlour.wire.codec import frame
+from parlour.wire.messages import Lagging
+
+if TYPE_CHECKING:
+    from parlour.node.room import Room
+
+__all__ = ["Member", "Outlet"]
+
+_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_LAGGING = frame(Lagging())
+
+
+class Member:
+    """A client in one room: how far the room's messages were handed to its outlet.
+
+    `offset` and `missed_presence` are guarded by the outlet's mutex.
+    """
+
+    __slots__ = ("missed_presence", "name", "offset", "outlet", "room", "session")
+
+    def __init__(self, outlet: Outlet, room: Room, session: str, name: str, offset: int) -> None:
+        self.outlet = outlet
+        self.room = room
+        self.session = session
+        self.name = name
+        self.offset = offset
+        self.missed_presence = False
+
+
+class Outlet:
+    """One connection's sending.
+
+    While `lagging`, live delivery passes the outlet by; whoever made it lag (the client's own thread when it
+    joins a room, else the catch-up thread) brings its members up to date and then lets it go live again.
+    """
+
+    def __init__(self, sock: socket.socket, unread_answers: int, on_lag: Callable[[Outlet], None]) -> None:
+        """Write to `sock`; `on_lag` is called, with the mutex held, when the client reads too slowly."""
+        self.socket = sock
+        self._unread_answers = unread_answers
+        self._on_lag = on_lag
+        # Guards the socket's sending, _pending, lagging, closed, members and the members' offsets. Rank 40.
+        self._mutex = make_lock(40, "outlet")
+        self._pending: deque[bytes | memoryview] = deque()
+        self.lagging = False
+        self.closed = False
+        self.members: tuple[Member, ...] = ()
+
+    # --- live delivery ----------------------------------------------------------------------------------------
+
+    def deliver(self, member: Member, batch: Batch) -> bool:
+        """Send what the member has not had of the batch; return False if it was passed by."""
+        with self._mutex:
+            if self.lagging or self.closed:
+                return False
+            if member.offset != batch.first - 1:
+                if member.offset >= batch.last:
+                    return False
+                if member.offset < batch.first - 1:
+                    self._fall_behind()
+                    return False
+                batch = batch.after(member.offset)
+            member.offset = batch.last
+            self._send(batch.frames)
+            return True
+
+    def tell(self, member: Member, presence: bytes) -> None:
+        """Send a presence frame; a lagging member is sent the whole list instead, once it is up to date."""
+        with self._mutex:
+            if self.lagging or self.closed:
+                member.missed_presence = True
+            else:
+                self._send(presence)
+
+    def answer(self, *frames: bytes) -> None:
+        """Send frames that the client asked for, in their turn; a client that leaves too many unread is cut off."""
+        with self._mutex:
+            if self.closed:
+                return
+            data = b"".join(frames)
+            if not self._pending:
+                self._send(data)
+            elif sum(map(len, self._pending)) > self._unread_answers:
+                self._close()
+            else:
+                self._pending.append(data)
+
+    # --- catching up ------------------------------------------------------------------------------------------
+
+    def begin_catching_up(self) -> bool:
+        """Take the outlet out of live delivery; return whether the caller now has to bring it up to date."""
+        with self._mutex:
+            mine = not self.lagging
+            self.lagging = True
+            return mine
+
+    def flush(self) -> bool:
+        """Send what is pending; return whether all of it went."""
+        with self._mutex:
+            while self._pending and not self.closed:
+                data = self._pending[0]
+                sent = self._try(data)
+                if sent < len(data):
+                    self._pending[0] = memoryview(data)[sent:]
+                    return False
+                self._pending.popleft()
+            return not self.closed
+
+    def push(self, member: Member, batch: Batch) -> None:
+        """Send the next batch to a member that is behind, unless its position or what is pending changed meanwhile."""
+        with self._mutex:
+            if member.offset == batch.first - 1 and not self._pending and not self.closed:
+                member.offset = batch.last
+                sent = self._try(batch.frames)
+                if sent < len(batch.frames):
+                    self._pending.append(memoryview(batch.frames)[sent:])
+
+    def go_live(self) -> bool:
+        """Return to live delivery if no member is behind and nothing is pending; return whether that was so."""
+        with self._mutex:
+            if self._pending or any(member.offset < member.room.offset for member in self.members):
+                return False
+            self.lagging = False
+            missed = [member for member in self.members if member.missed_presence]
+            for member in missed:
+                member.missed_presence = False
+        for member in missed:
+            member.room.want_roster(member)
+            member.room.combine_elsewhere()
+        return True
+
+    def restart(self, member: Member, notice: bytes) -> None:
+        """The room began a new epoch: tell the member, and bring it all of the room's history."""
+        with self._mutex:
+            if not self.closed:
+                member.offset = 0
+                self._send(notice)
+                if not self.lagging:
+                    self.lagging = True
+                    self._on_lag(self)
+
+    # --- membership -------------------------------------------------------------------------------------------
+
+    def enter(self, member: Member) -> None:
+        """Add a member, which must not be in live delivery yet."""
+        with self._mutex:
+            self.members += (member,)
+
+    def leave(self, member: Member) -> None:
+        """Remove a member: nothing more of its room is sent."""
+        with self._mutex:
+            self.members = tuple(other for other in self.members if other is not member)
+            member.offset = 2**63  # beyond every batch, for a delivery that holds the old list of members
+
+    def rewind(self, member: Member, offset: int) -> None:
+        """Move a member's position; the caller has called `begin_catching_up` before."""
+        with self._mutex:
+            member.offset = offset
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def hang_up(self) -> None:
+        """End the connection; the client's thread, which alone closes the socket, sees it and cleans up."""
+        with self._mutex:
+            self._close()
+
+    def _close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._pending.clear()
+            try:
+                self.socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the client was quicker
+
+    def _send(self, data: bytes | memoryview) -> None:
+        """Send, or keep what the socket will not take and fall behind. The caller holds the mutex."""
+        if self._pending:
+            self._pending.append(data)
+            return
+        sent = self._try(data)
+        if sent < len(data) and not self.closed:
+            self._pending.append(memoryview(data)[sent:])
+            self._fall_behind()
+
+    def _fall_behind(self) -> None:
+        if not self.lagging:
+            self.lagging = True
+            self._pending.append(_LAGGING)
+            self._on_lag(self)
+
+    def _try(self, data: bytes | memoryview) -> int:
+        try:
+            return self.socket.send(data, _FLAGS)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._close()
+            return 0

@@ -1,0 +1,455 @@
+"""One room on this node: posts in, one order, delivery to its members by whichever thread is the combiner.
+
+This module owns a room's state; any thread may call it. At most one thread at a time is the combiner, which alone
+appends, publishes and delivers, holding no lock while it does. Under the mutex nothing is sent, logged or called back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from parlour.node.alarms import Alarms, Workers
+from parlour.node.load import Load
+from parlour.node.log import LogError, Post, RoomLog
+from parlour.node.order import HELD, Batch, Order, Ring, joined
+from parlour.node.outlet import Member, Outlet
+from parlour.node.relay import Relay
+from parlour.node.roster import Roster
+from parlour.node.settings import NodeSettings
+from parlour.runtime.locks import make_lock
+from parlour.wire import relay as wire
+from parlour.wire.codec import frame
+from parlour.wire.messages import Accepted, Error, Join, Joined, Members, Message, Presence
+
+__all__ = ["Arrival", "Posting", "Room", "Surroundings"]
+
+PASSES = 8
+"""Batches that a client's own thread carries before it hands the combiner's role to a worker."""
+
+READ = 1000
+"""Messages read from the log at once."""
+
+NAMES = 200
+"""Names in one `members` frame: 200 of the longest fill a frame."""
+
+BEATS = (0.25, 1.0, 2.0)
+"""Seconds after the last change at which the room's top and roster version are told to the other nodes again."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a room needs of its node."""
+
+    node: str
+    instance: str
+    settings: NodeSettings
+    log: RoomLog
+    relay: Relay
+    workers: Workers
+    alarms: Alarms
+    load: Load
+
+
+class Posting(NamedTuple):
+    """A post on its way to the log, whose acknowledgements go to `outlet`; `size` is its frame's, in bytes."""
+
+    outlet: Outlet
+    post: Post
+    size: int
+    arrived: float
+
+
+class Arrival(NamedTuple):
+    """What came over the relay: that the room stands at `top` of `epoch`, and perhaps the batch that ends there."""
+
+    epoch: str
+    top: int
+    batch: Batch | None
+
+
+class Room:
+    """A room and its members on this node."""
+
+    def __init__(self, name: str, surroundings: Surroundings) -> None:
+        self.name = name
+        self._s = surroundings
+        # Guards all fields below (members is replaced, never changed; offset may be read without). Rank 30.
+        self._mutex = make_lock(30, f"room {name}")
+        self._space = threading.Condition(self._mutex)
+        self._combining = False
+        self._postings: list[Posting] = []
+        self._arrivals: list[Arrival] = []
+        self._roster_wanted: dict[Member, bool] = {}
+        self._members: tuple[Member, ...] = ()
+        self._epoch = ""
+        self._order = Order(0)
+        self._ring = Ring(surroundings.settings.ring_bytes)
+        # A room that is made again after it was empty must not count its changes from the same start.
+        self._roster = Roster(time.monotonic_ns() // 1000)
+        self._unheard: set[str] = set()
+        self._mending = False
+        self._beat = len(BEATS)
+        self._beating = False
+        self._presence_due = 0.0
+        self._presence_alarm = False
+        self.offset = 0
+
+    # --- opening ----------------------------------------------------------------------------------------------
+
+    def open(self, peers: set[str]) -> None:
+        """Find out where the room stands and who is in it on the other nodes; raises LogError.
+
+        The relay was told to subscribe before, so that whatever is said after the log was read comes by.
+        """
+        position = self._s.log.top(self.name)
+        with self._mutex:
+            self._epoch = position.epoch
+            self._order = Order(position.offset)
+            self.offset = position.offset
+            self._unheard = peers - self._roster.nodes
+            self._space.wait_for(lambda: not self._unheard, self._s.settings.roster_wait)
+            self._unheard.clear()
+        self.combine()
+
+    # --- members ----------------------------------------------------------------------------------------------
+
+    def enter(self, member: Member, join: Join) -> Joined:
+        """Add a member, which is out of live delivery until it has caught up; return where it stands.
+
+        Raises LogError if the log has to be asked and does not answer.
+        """
+        ahead = join.after is not None and join.after > self.offset
+        # A client that comes from a node that is quicker may be ahead of this one, but not of the log.
+        top = self._s.log.top(self.name).offset if ahead else 0
+        with self._mutex:
+            recovered = True
+            if join.after is None:
+                after = max(0, self.offset - join.history)
+            elif join.after <= max(top, self.offset) and join.epoch in (None, self._epoch):
+                after = join.after
+            else:
+                after, recovered = 0, False
+            answer = Joined(self.name, self._epoch, self.offset, after, recovered)
+            member.outlet.rewind(member, after)
+            if member not in self._members:
+                self._members += (member,)
+                self._roster.enter(member.session, member.name)
+        return answer
+
+    def leave(self, member: Member) -> None:
+        """Remove a member and tell the others."""
+        with self._mutex:
+            self._members = tuple(other for other in self._members if other is not member)
+            self._roster.leave(member.session)
+        self.combine()
+
+    def want_roster(self, member: Member, whole: bool = False) -> None:
+        """Have the list of names sent to a member by the next combiner; at most 200 of them unless `whole`."""
+        with self._mutex:
+            self._roster_wanted[member] = whole or self._roster_wanted.get(member, False)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is in the room on this node and nothing is under way in it."""
+        with self._mutex:
+            return not (self._members or self._combining or self._postings)
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+
+    def submit(self, postings: list[Posting]) -> None:
+        """Have the posts logged and delivered: by the combiner there is, else by this thread.
+
+        In a room that is flooded the caller waits here for place; if none comes free its posts are refused.
+        """
+        settings = self._s.settings
+        with self._mutex:
+            free = self._space.wait_for(lambda: len(self._postings) < settings.inbox_posts, settings.inbox_wait)
+            if free:
+                self._postings += postings
+                if self._combining:
+                    return
+                self._combining = True
+        if free:
+            self._combine()
+        else:
+            self._refuse(postings, "busy", "the room is flooded: say it again in a moment")
+
+    def arrive(self, epoch: str, top: int, batch: Batch | None = None) -> None:
+        """Another node tells how far it knows the room to be, perhaps with the batch that brought it there."""
+        with self._mutex:
+            if len(self._arrivals) < HELD:
+                self._arrivals.append(Arrival(epoch, top, batch))
+            else:
+                self._arrivals[-1] = Arrival(epoch, top, None)  # the top alone: the log has what is dropped here
+        self.combine_elsewhere()
+
+    def hear_here(self, head: wire.Here) -> None:
+        """Another node tells of all its members of the room."""
+        with self._mutex:
+            self._roster.replace(head.node, head.instance, head.version, head.members)
+            self._heard(head.node)
+        self.combine_elsewhere()
+
+    def hear_whereabouts(self, head: wire.Whereabouts) -> bool:
+        """Another node tells of changes among its members; return False if some before them were missed."""
+        with self._mutex:
+            known = self._roster.change(head.node, head.instance, head.first, head.version, head.members)
+        if head.members:
+            self.combine_elsewhere()
+        return known
+
+    def forget(self, node: str) -> None:
+        """A node is gone, and its members with it."""
+        with self._mutex:
+            self._roster.forget(node)
+            self._heard(node)
+        self.combine_elsewhere()
+
+    def _heard(self, node: str) -> None:
+        """`open` need not wait for this node any longer. The caller holds the mutex."""
+        if node in self._unheard:
+            self._unheard.remove(node)
+            self._space.notify_all()
+
+    # --- what others ask --------------------------------------------------------------------------------------
+
+    def after(self, offset: int) -> Batch | None:
+        """Return what follows an offset, from the ring or the log, not beyond what is delivered; raises LogError."""
+        with self._mutex:
+            batch = self._ring.after(offset, self._s.settings.ring_bytes)
+            top = self.offset
+        if batch is None and offset < top:
+            batch = self._read(offset, min(READ, top - offset))
+            if batch is None or batch.first != offset + 1:
+                raise LogError(f"the room log lacks messages of {self.name} after {offset}")
+        return batch
+
+    def announcement(self) -> tuple[wire.Here, wire.Top]:
+        """Return what a node that begins to listen has to know."""
+        with self._mutex:
+            here = wire.Here(self._s.node, self._s.instance, self._roster.version, self._roster.own())
+            return here, wire.Top(self._epoch, self.offset)
+
+    # --- the combiner -----------------------------------------------------------------------------------------
+
+    def combine(self) -> None:
+        """See to it that what came in is worked off: by the combiner there is, else by this thread."""
+        if self._take_role():
+            self._combine()
+
+    def combine_elsewhere(self) -> None:
+        """See to it that what came in is worked off: by the combiner there is, else by a worker."""
+        if self._take_role():
+            self._s.workers.put(self._combine)
+
+    def _take_role(self) -> bool:
+        """Make this thread answerable for combining, unless another is or the room is not open yet."""
+        with self._mutex:
+            if self._combining or not self._epoch:
+                return False
+            self._combining = True
+            return True
+
+    def _combine(self) -> None:
+        """Work off what came in until nothing is left; after some passes a worker goes on."""
+        for _ in range(PASSES):
+            with self._mutex:
+                limit = self._s.settings.batch_posts
+                postings, self._postings = self._postings[:limit], self._postings[limit:]
+                arrivals, self._arrivals = self._arrivals, []
+                if not (postings or arrivals or self._pending()):
+                    self._combining = False
+                    return
+                if len(self._postings) + len(postings) >= self._s.settings.inbox_posts:
+                    self._space.notify_all()
+            try:
+                self._pass(postings, arrivals)
+            except BaseException:
+                self._refuse(postings, "internal", "the node failed on this: a bug in parlour")
+                with self._mutex:
+                    self._combining = False
+                raise
+        self._s.workers.put(self._combine)
+
+    def _pending(self) -> bool:
+        """Whether something besides messages wants a pass. The caller holds the mutex."""
+        return bool(
+            self._roster_wanted
+            or self._roster.unpublished
+            or (self._roster.changed and not self._presence_alarm)
+            or (self._order.hole() and not self._mending)
+        )
+
+    def _pass(self, postings: list[Posting], arrivals: list[Arrival]) -> None:
+        if postings:
+            logged = self._log(postings)
+            if logged is not None:
+                arrivals.insert(0, logged)
+        if any(arrival.epoch != self._epoch for arrival in arrivals):
+            self._check_epoch()
+        now = time.monotonic()
+        with self._mutex:
+            ripe: list[Batch] = []
+            for epoch, top, batch in arrivals:
+                # What is of another epoch still is in the log, which the next message or heartbeat will show.
+                if epoch == self._epoch:
+                    self._order.hint(top)
+                    ripe += self._order.offer(batch) if batch is not None else []
+            for batch in ripe:
+                self._ring.add(batch)
+            self.offset = self._order.offset
+            members = self._members
+            if self._order.hole() and not self._mending:
+                self._mending = True
+                self._s.alarms.after(self._s.settings.hole_wait, partial(self._mend, self.offset))
+            unpublished = self._roster.take_unpublished() if self._roster.unpublished else None
+            presence = self._take_presence(now)
+            wanted, self._roster_wanted = self._roster_wanted, {}
+            names = self._roster.names() if wanted else []
+            self._keep_beating(bool(postings or unpublished))
+        if unpublished is not None:
+            first, version, changes = unpublished
+            self._publish(wire.Whereabouts(self._s.node, self._s.instance, first, version, changes))
+        size = delivered = 0
+        if ripe:
+            batch = joined(ripe)
+            size = len(batch.frames)
+            for member in members:
+                delivered += member.outlet.deliver(member, batch)
+        if presence is not None:
+            for member in members:
+                member.outlet.tell(member, presence)
+        for member, whole in wanted.items():
+            member.outlet.answer(*self._members_frames(names, whole))
+        if ripe or postings:
+            self._s.load.count(
+                len(postings),
+                delivered * (ripe[-1].last - ripe[0].first + 1) if ripe else 0,
+                sum(posting.size for posting in postings),
+                delivered * size,
+                time.monotonic() - postings[0].arrived if postings else None,
+            )
+
+    def _log(self, postings: list[Posting]) -> Arrival | None:
+        """Log the posts, publish what is new, answer what is not; return the new batch, if any."""
+        try:
+            appended = self._s.log.append(self.name, [posting.post for posting in postings])
+        except LogError as error:
+            self._refuse(postings, "unavailable", str(error))
+            return None
+        frames: list[bytes] = []
+        for posting, (_, offset, at, duplicate) in zip(postings, appended, strict=True):
+            post = posting.post
+            if duplicate:
+                posting.outlet.answer(frame(Accepted(self.name, post.id, offset, at)))
+            else:
+                frames.append(frame(Message(self.name, offset, f"{post.session}-{post.id}", post.by, at, post.text)))
+        if not frames:
+            return None
+        last = max(place.offset for place in appended if not place.duplicate)
+        batch = Batch(last - len(frames) + 1, last, b"".join(frames))
+        self._publish(wire.Batch(appended[-1].epoch, batch.first, batch.last), batch.frames)
+        return Arrival(appended[-1].epoch, batch.last, batch)
+
+    def _refuse(self, postings: list[Posting], code: str, text: str) -> None:
+        for posting in postings:
+            posting.outlet.answer(frame(Error(code, text, self.name, posting.post.id, retry_after=1.0)))
+
+    def _publish(self, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
+        self._s.relay.publish(wire.room_topic(self.name), head, frames)
+
+    def _members_frames(self, names: list[str], whole: bool) -> list[bytes]:
+        count = len(names)
+        if not whole:
+            names = names[:NAMES]
+        chunks = [names[i : i + NAMES] for i in range(0, len(names), NAMES)] or [[]]
+        return [frame(Members(self.name, chunk, count, more=chunk is not chunks[-1])) for chunk in chunks]
+
+    # --- presence ---------------------------------------------------------------------------------------------
+
+    def _take_presence(self, now: float) -> bytes | None:
+        """Return a presence frame if names changed and one is due; else set an alarm. The caller holds the mutex."""
+        if not self._roster.changed:
+            return None
+        if now < self._presence_due:
+            if not self._presence_alarm:
+                self._presence_alarm = True
+                self._s.alarms.after(self._presence_due - now, self._presence_time)
+            return None
+        self._presence_due = now + self._s.settings.presence_interval
+        came, went = self._roster.take_changes()
+        return frame(Presence(self.name, came[: NAMES // 2], went[: NAMES // 2], self._roster.count))
+
+    def _presence_time(self) -> None:
+        with self._mutex:
+            self._presence_alarm = False
+        self.combine_elsewhere()
+
+    # --- holes, heartbeats, epochs ----------------------------------------------------------------------------
+
+    def _read(self, after: int, limit: int) -> Batch | None:
+        messages = self._s.log.read(self.name, after, limit)
+        if not messages:
+            return None
+        return Batch(messages[0].offset, messages[-1].offset, b"".join(map(frame, messages)))
+
+    def _mend(self, offset: int) -> None:
+        """Read what still is missing after `offset` from the log; tried again while the log fails."""
+        with self._mutex:
+            hole = self._order.hole() if self._order.offset == offset else None
+        batch, failed = None, False
+        if hole is not None:
+            try:
+                batch = self._read(offset, min(READ, hole[1] - offset))
+            except LogError:
+                failed = True
+        with self._mutex:
+            if batch is not None:
+                self._arrivals.append(Arrival(self._epoch, batch.last, batch))
+            self._mending = failed
+            if failed:
+                self._s.alarms.after(0.2, partial(self._mend, offset))
+        self.combine_elsewhere()
+
+    def _keep_beating(self, changed: bool) -> None:
+        """After a change, tell the others a few times where the room stands. The caller holds the mutex."""
+        if changed:
+            self._beat = 0
+            if not self._beating:
+                self._beating = True
+                self._s.alarms.after(BEATS[0], self._beat_now)
+
+    def _beat_now(self) -> None:
+        with self._mutex:
+            heads = (
+                wire.Top(self._epoch, self.offset),
+                wire.Whereabouts(self._s.node, self._s.instance, self._roster.version + 1, self._roster.version),
+            )
+            self._beat += 1
+            self._beating = self._beat < len(BEATS)
+            if self._beating:
+                self._s.alarms.after(BEATS[self._beat] - BEATS[self._beat - 1], self._beat_now)
+        for head in heads:
+            self._publish(head)
+
+    def _check_epoch(self) -> None:
+        """Ask the log whether a new epoch began; if so every member starts anew. Run by the combiner alone."""
+        try:
+            position = self._s.log.top(self.name)
+        except LogError:
+            return
+        with self._mutex:
+            if position.epoch == self._epoch:
+                return
+            self._epoch = position.epoch
+            self._order = Order(position.offset)
+            self._ring = Ring(self._s.settings.ring_bytes)
+            self.offset = position.offset
+            members = self._members
+        restarted = frame(Joined(self.name, position.epoch, position.offset, 0, recovered=False))
+        for member in members:
+            member.outlet.restart(member, restarted)

@@ -1,0 +1,119 @@
+"""The rooms of this node: made when the first member comes, dropped some time after the last has left.
+
+This module owns the table from name to room; any thread may call it. It must never hold its mutex while a room is
+opened: that asks the log and the other nodes.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+
+from parlour.node.log import LogError
+from parlour.node.room import Room, Surroundings
+from parlour.runtime.locks import make_lock
+from parlour.wire import relay as wire
+
+__all__ = ["RoomTable"]
+
+IDLE = 5.0
+"""Seconds that a room without members is kept: long enough for its last words to be told to the other nodes."""
+
+OPENING = 15.0
+"""Seconds to wait for another thread that is opening the same room: more than a busy log may take."""
+
+
+class _Entry:
+    """A room, how many members hold it, and whether it is open."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.holders = 0
+        self.opened: Future[None] = Future()
+
+
+class RoomTable:
+    """All rooms that have members on this node."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._s = surroundings
+        # Guards _entries and their holders. Rank 10.
+        self._mutex = make_lock(10, "room table")
+        self._entries: dict[str, _Entry] = {}
+
+    def get(self, name: str) -> Room | None:
+        """Return the room if it is on this node."""
+        with self._mutex:
+            entry = self._entries.get(name)
+            return entry.room if entry is not None else None
+
+    def count(self) -> int:
+        """Return how many rooms are on this node."""
+        with self._mutex:
+            return len(self._entries)
+
+    def hold(self, name: str) -> Room:
+        """Return the room, opened, and keep it until `release`; raises LogError if it cannot be opened."""
+        with self._mutex:
+            entry = self._entries.get(name)
+            mine = entry is None
+            if entry is None:
+                entry = self._entries[name] = _Entry(Room(name, self._s))
+            entry.holders += 1
+        try:
+            if mine:
+                self._open(name, entry)
+            try:
+                entry.opened.result(OPENING)
+            except TimeoutError:
+                raise LogError(f"the room {name} could not be opened in time: try again") from None
+        except BaseException:
+            self.release(name)
+            raise
+        return entry.room
+
+    def release(self, name: str) -> None:
+        """A member that held the room has left it."""
+        with self._mutex:
+            entry = self._entries[name]
+            entry.holders -= 1
+            if entry.holders:
+                return
+            if entry.opened.done() and entry.opened.exception() is not None:
+                self._drop(name)
+                return
+        self._s.alarms.after(IDLE, lambda: self._tidy(name, entry))
+
+    def forget(self, node: str) -> None:
+        """A node is gone: its members leave every room."""
+        with self._mutex:
+            rooms = [entry.room for entry in self._entries.values()]
+        for room in rooms:
+            room.forget(node)
+
+    def announcement(self, name: str) -> tuple[wire.RelayMessage, ...]:
+        """Return what a node that begins to listen to a room has to know, also of a room that is not here."""
+        room = self.get(name)
+        if room is not None:
+            return room.announcement()
+        version = time.monotonic_ns() // 1000  # as in Room: above all that was told of an earlier room of this name
+        return (wire.Here(self._s.node, self._s.instance, version, {}),)
+
+    def _open(self, name: str, entry: _Entry) -> None:
+        self._s.relay.subscribe(wire.room_topic(name))
+        try:
+            entry.room.open(self._s.relay.peers())
+        except BaseException as error:
+            entry.opened.set_exception(error)
+        else:
+            entry.opened.set_result(None)
+
+    def _tidy(self, name: str, entry: _Entry) -> None:
+        with self._mutex:
+            if self._entries.get(name) is entry and not entry.holders and entry.room.empty:
+                self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        """Take the room off the table. The caller holds the mutex."""
+        del self._entries[name]
+        self._s.relay.unsubscribe(wire.room_topic(name))

@@ -1,0 +1,161 @@
+"""Who is in one room, on all nodes: each node tells of its own members, this puts them together by name.
+
+This module is pure and has no lock: the room's mutex guards its instances. It must never show a name as gone while
+one session of that name is left, nor keep a session of a node that is gone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+__all__ = ["Roster"]
+
+
+class _Share:
+    """The members on one node: session to name, as of that node's change number `version`."""
+
+    __slots__ = ("instance", "members", "version")
+
+    def __init__(self, instance: str, version: int) -> None:
+        self.instance = instance
+        self.version = version
+        self.members: dict[str, str] = {}
+
+
+class Roster:
+    """The names in a room, gathered from every node's share, and how they changed since last asked."""
+
+    def __init__(self, version: int = 0) -> None:
+        """Count this node's changes from `version` on, which must be above any it told the others before."""
+        self._shares: dict[str, _Share] = {}
+        self._own = _Share("", version)
+        self._names: Counter[str] = Counter()
+        self._joined: set[str] = set()
+        self._left: set[str] = set()
+        self._unpublished: dict[str, str | None] = {}
+        self._published = version
+
+    # --- names ------------------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """How many distinct names are in the room."""
+        return len(self._names)
+
+    def names(self) -> list[str]:
+        """Return the distinct names, sorted."""
+        return sorted(self._names)
+
+    @property
+    def changed(self) -> bool:
+        """Whether `take_changes` would return any."""
+        return bool(self._joined or self._left)
+
+    def take_changes(self) -> tuple[list[str], list[str]]:
+        """Return the names that came and that went since the last call, sorted; who came and went is in neither."""
+        changes = sorted(self._joined), sorted(self._left)
+        self._joined.clear()
+        self._left.clear()
+        return changes
+
+    # --- this node's own members ------------------------------------------------------------------------------
+
+    def enter(self, session: str, name: str) -> None:
+        """A member came in on this node."""
+        self._own.members[session] = name
+        self._own.version += 1
+        self._unpublished[session] = name
+        self._add(name)
+
+    def leave(self, session: str) -> None:
+        """A member of this node left."""
+        name = self._own.members.pop(session, None)
+        if name is not None:
+            self._own.version += 1
+            self._unpublished[session] = None
+            self._remove(name)
+
+    @property
+    def version(self) -> int:
+        """How many changes this node's own members made."""
+        return self._own.version
+
+    def own(self) -> dict[str, str]:
+        """Return this node's own members, session to name."""
+        return dict(self._own.members)
+
+    @property
+    def unpublished(self) -> bool:
+        """Whether there are changes that the other nodes have not been told of."""
+        return self._published < self._own.version
+
+    def take_unpublished(self) -> tuple[int, int, dict[str, str | None]]:
+        """Return what the other nodes have not been told of yet: first and last change, and session to name."""
+        first, self._published = self._published + 1, self._own.version
+        unpublished, self._unpublished = self._unpublished, {}
+        return first, self._published, unpublished
+
+    # --- the other nodes' members -----------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> set[str]:
+        """The nodes that have told of their members."""
+        return set(self._shares)
+
+    def replace(self, node: str, instance: str, version: int, members: Mapping[str, str]) -> None:
+        """A node told of all its members, as of its change number `version`."""
+        share = self._shares.get(node)
+        if share is not None and share.instance == instance and version < share.version:
+            return
+        fresh = _Share(instance, version)
+        fresh.members.update(members)
+        for name in fresh.members.values():
+            self._add(name)
+        if share is not None:
+            for name in share.members.values():
+                self._remove(name)
+        self._shares[node] = fresh
+
+    def change(self, node: str, instance: str, first: int, version: int, members: Mapping[str, str | None]) -> bool:
+        """A node told of its changes `first` to `version`; return False if some before them were missed."""
+        share = self._shares.get(node)
+        if share is None or share.instance != instance:
+            return False
+        if version <= share.version:
+            return True
+        if first > share.version + 1:
+            return False
+        for session, name in members.items():
+            old = share.members.pop(session, None)
+            if name is not None:
+                share.members[session] = name
+                self._add(name)
+            if old is not None:
+                self._remove(old)
+        share.version = version
+        return True
+
+    def forget(self, node: str) -> None:
+        """A node is gone, and its members with it."""
+        share = self._shares.pop(node, None)
+        if share is not None:
+            for name in share.members.values():
+                self._remove(name)
+
+    def _add(self, name: str) -> None:
+        self._names[name] += 1
+        if self._names[name] == 1:
+            if name in self._left:
+                self._left.remove(name)
+            else:
+                self._joined.add(name)
+
+    def _remove(self, name: str) -> None:
+        self._names[name] -= 1
+        if self._names[name] == 0:
+            del self._names[name]
+            if name in self._joined:
+                self._joined.remove(name)
+            else:
+                self._left.add(name)

@@ -1,0 +1,281 @@
+"""What one client may do: its hello, its rooms, its posts. Each runs on the client's own thread.
+
+This module owns the reading side of a connection and the rights of who is behind it. It must never write to the
+socket but through the outlet, nor trust a byte of what it reads.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from parlour.node.catchup import TURN, catch_up
+from parlour.node.log import LogError, Post
+from parlour.node.outlet import Member, Outlet
+from parlour.node.room import Posting
+from parlour.wire.codec import ClientDecoder, decode_ticket, frame
+from parlour.wire.errors import ProtocolError, UsageError
+from parlour.wire.limits import check_protocol
+from parlour.wire.messages import (
+    Bye,
+    ClientMessage,
+    Error,
+    Hello,
+    Join,
+    Leave,
+    Left,
+    Ping,
+    Pong,
+    Say,
+    Welcome,
+    Who,
+)
+
+if TYPE_CHECKING:
+    from parlour.node.node import Node
+
+__all__ = ["Session"]
+
+CHUNK = 16 * 1024
+"""Bytes read at once: all frames that are there are taken together, within reason."""
+
+DRAIN = 0.5
+"""Seconds a connection is read on after its last frame was sent: an unread byte would make the system drop it."""
+
+_PING = frame(Ping())
+_PONG = frame(Pong())
+
+
+class _RefusedError(ProtocolError):
+    """The connection ends here, and the client is told why and whether it may come again."""
+
+    def __init__(self, code: str, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text, code)
+        self.retry_after = retry_after
+
+
+class Session:
+    """One client, from its hello to its leaving."""
+
+    def __init__(self, node: Node, sock: socket.socket) -> None:
+        self._node = node
+        self._settings = node.settings
+        self._socket = sock
+        self._members: dict[str, Member] = {}
+        self._decoder = ClientDecoder()
+        self._heard_at = time.monotonic()
+        self.name = ""
+        self.id = secrets.token_hex(8)
+        self.outlet = Outlet(sock, node.settings.unread_answers, node.catchup.watch)
+        self._handlers: dict[type, Callable[..., None]] = {
+            Join: self._join,
+            Leave: self._leave,
+            Who: self._who,
+            Ping: self._ping,
+            Pong: self._pong,
+        }
+
+    # --- the connection ---------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve the client until it or the node ends the connection; close the socket."""
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            rest = self._greet()
+            self._node.arrived()
+            try:
+                self._serve(rest)
+            finally:
+                self._node.left()
+                for member in list(self._members.values()):
+                    self._part(member)
+        except ProtocolError as error:
+            retry_after = error.retry_after if isinstance(error, _RefusedError) else None
+            self.outlet.answer(frame(Error(error.code, str(error), retry_after=retry_after, fatal=True)))
+            self._drain()
+        except OSError:
+            pass  # the connection broke: the client knows, or is gone
+        finally:
+            self.outlet.hang_up()
+            if self.outlet.lagging:
+                self._node.catchup.watch(self.outlet)  # sees that it is closed, and drops it
+            self._socket.close()
+
+    def _timeout(self, seconds: float) -> None:
+        """Let a blocking read return after so long; the socket's own option spares a poll before each read."""
+        whole = int(seconds)
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, int((seconds - whole) * 1e6))
+        )
+
+    def _greet(self) -> list[ClientMessage]:
+        """Read the hello and welcome the client; return what came with it. Raises ProtocolError."""
+        deadline = time.monotonic() + self._settings.hello_deadline
+        said: list[ClientMessage] = []
+        while not said:
+            patience = deadline - time.monotonic()
+            if patience <= 0:
+                raise _RefusedError("no_hello", f"no whole hello came within {self._settings.hello_deadline:g} s")
+            self._timeout(max(patience, 0.001))
+            try:
+                data = self._socket.recv(CHUNK)
+            except BlockingIOError:
+                continue
+            if not data:
+                raise ConnectionResetError
+            said += self._decoder.feed(data)
+        hello = said.pop(0)
+        if not isinstance(hello, Hello):
+            raise _RefusedError("no_hello", f"the first frame must be hello, not {type(hello).__name__.lower()}")
+        try:
+            check_protocol(hello.protocol)
+        except UsageError as error:
+            raise _RefusedError("bad_version", str(error)) from None
+        ticket = decode_ticket(hello.ticket)
+        self._node.redeem(ticket, hello.name)
+        self.name = hello.name
+        self.outlet.answer(frame(Welcome(self._node.name, self.id)))
+        return said
+
+    def _serve(self, said: list[ClientMessage]) -> None:
+        self._timeout(self._settings.ping_after)
+        self._handle(said, 0)
+        while True:
+            try:
+                data = self._socket.recv(CHUNK)
+            except BlockingIOError:
+                if time.monotonic() - self._heard_at >= self._settings.dead_after:
+                    raise _RefusedError("silent", "nothing was heard for too long") from None
+                self.outlet.answer(_PING)
+                continue
+            if not data:
+                return
+            self._heard_at = time.monotonic()
+            said = []
+            try:
+                for message in self._decoder.feed(data):
+                    said.append(message)
+            finally:
+                # Also when the last frame is broken: those before it were not.
+                self._handle(said, len(data))
+            if said and isinstance(said[-1], Bye):
+                return
+
+    def _drain(self) -> None:
+        """Let the client read the last frame: end our side, and read on until it ends its own."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            self._timeout(DRAIN)
+            deadline = time.monotonic() + DRAIN
+            while time.monotonic() < deadline and self._socket.recv(CHUNK):
+                pass
+        except OSError:
+            pass
+
+    # --- what the client asks ---------------------------------------------------------------------------------
+
+    def _handle(self, said: list[ClientMessage], size: int) -> None:
+        """Do what was asked, in order; posts that stand together are handed to their rooms together."""
+        share = size // max(1, len(said))  # of the bytes read, for each message
+        posts: dict[str, list[Say]] = {}
+        for message in said:
+            if type(message) is Say:
+                posts.setdefault(message.room, []).append(message)
+                continue
+            self._post(posts, share)
+            posts = {}
+            if isinstance(message, Hello):
+                raise _RefusedError("again", "hello was said already")
+            if not isinstance(message, Bye):
+                self._handlers[type(message)](message)
+        self._post(posts, share)
+
+    def _post(self, posts: dict[str, list[Say]], size: int) -> None:
+        now, at = time.monotonic(), time.time_ns() // 1_000_000
+        for name, says in posts.items():
+            member = self._members.get(name)
+            if member is None:
+                self._not_joined(name, [say.id for say in says])
+                continue
+            member.room.submit(
+                [Posting(self.outlet, Post(self.id, say.id, self.name, at, say.text), size, now) for say in says]
+            )
+
+    def _not_joined(self, room: str, ids: list[int | None]) -> None:
+        for number in ids:
+            self.outlet.answer(frame(Error("not_joined", f"join {room} before", room, number)))
+
+    def _join(self, join: Join) -> None:
+        member = self._members.get(join.room)
+        new = member is None
+        if member is None:
+            if len(self._members) >= self._settings.rooms_per_client:
+                text = f"a client may be in {self._settings.rooms_per_client} rooms at once: leave one"
+                self.outlet.answer(frame(Error("too_many_rooms", text, join.room)))
+                return
+            try:
+                room = self._node.rooms.hold(join.room)
+            except LogError as error:
+                self._unavailable(join.room, error)
+                return
+            member = Member(self.outlet, room, self.id, self.name, 0)
+        mine = self.outlet.begin_catching_up()
+        try:
+            joined = member.room.enter(member, join)
+        except LogError as error:
+            self._unavailable(join.room, error)
+            if new:
+                self._node.rooms.release(join.room)
+        else:
+            self.outlet.answer(frame(joined))
+            if new:
+                self._members[join.room] = member
+                self.outlet.enter(member)
+            member.room.want_roster(member)
+            member.room.combine()
+        if mine:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Send the history on this thread; if the client does not take it all now, the catch-up thread goes on."""
+        try:
+            live = catch_up(self.outlet, TURN)
+        except LogError:
+            live = False
+        if not live:
+            self._node.catchup.watch(self.outlet)
+
+    def _unavailable(self, room: str, error: LogError) -> None:
+        self.outlet.answer(frame(Error("unavailable", str(error), room, retry_after=1.0)))
+
+    def _leave(self, leave: Leave) -> None:
+        member = self._members.get(leave.room)
+        if member is None:
+            self._not_joined(leave.room, [None])
+        else:
+            self._part(member)
+            self.outlet.answer(frame(Left(leave.room)))
+
+    def _part(self, member: Member) -> None:
+        del self._members[member.room.name]
+        self.outlet.leave(member)
+        member.room.leave(member)
+        self._node.rooms.release(member.room.name)
+
+    def _who(self, who: Who) -> None:
+        member = self._members.get(who.room)
+        if member is None:
+            self._not_joined(who.room, [None])
+        else:
+            member.room.want_roster(member, whole=True)
+            member.room.combine()
+
+    def _ping(self, _: Ping) -> None:
+        self.outlet.answer(_PONG)
+
+    def _pong(self, _: Pong) -> None:
+        """Hearing it was all that it is for."""

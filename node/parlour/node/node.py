@@ -21,10 +21,10 @@ from parlour.node.load import Load
 from parlour.node.log import RoomLog
 from parlour.node.log.opening import open_log
 from parlour.node.relay import Relay
-from parlour.node.room import Surroundings
 from parlour.node.rooms import RoomTable
 from parlour.node.session import Session
 from parlour.node.settings import NodeSettings
+from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
 from parlour.wire.control import Peer, Report, Ticket

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from parlour.node.alarms import Alarms, Workers
-from parlour.node.load import Load
-from parlour.node.log import LogError, Post, RoomLog
+from parlour.node.log import LogError, Post
 from parlour.node.order import HELD, Batch, Order, Ring, joined
 from parlour.node.outlet import Member, Outlet
-from parlour.node.relay import Relay
 from parlour.node.roster import Roster
-from parlour.node.settings import NodeSettings
+from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
 from parlour.wire.codec import frame
-from parlour.wire.messages import Accepted, Error, Join, Joined, Members, Message, Presence
+from parlour.wire.messages import Accepted, Error, Join, Joined, Message
 
-__all__ = ["Arrival", "Posting", "Room", "Surroundings"]
+__all__ = ["Arrival", "Posting", "Room"]
 
 PASSES = 8
 """Batches that a client's own thread carries before it hands the combiner's role to a worker."""
@@ -33,25 +29,8 @@ PASSES = 8
 READ = 1000
 """Messages read from the log at once."""
 
-NAMES = 200
-"""Names in one `members` frame: 200 of the longest fill a frame."""
-
 BEATS = (0.25, 1.0, 2.0)
 """Seconds after the last change at which the room's top and roster version are told to the other nodes again."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a room needs of its node."""
-
-    node: str
-    instance: str
-    settings: NodeSettings
-    log: RoomLog
-    relay: Relay
-    workers: Workers
-    alarms: Alarms
-    load: Load
 
 
 class Posting(NamedTuple):
@@ -89,7 +68,7 @@ class Room:
         self._order = Order(0)
         self._ring = Ring(surroundings.settings.ring_bytes)
         # A room that is made again after it was empty must not count its changes from the same start.
-        self._roster = Roster(time.monotonic_ns() // 1000)
+        self._roster = Roster(name, time.monotonic_ns() // 1000)
         self._unheard: set[str] = set()
         self._mending = False
         self._beat = len(BEATS)
@@ -309,7 +288,7 @@ class Room:
             unpublished = self._roster.take_unpublished() if self._roster.unpublished else None
             presence = self._take_presence(now)
             wanted, self._roster_wanted = self._roster_wanted, {}
-            names = self._roster.names() if wanted else []
+            lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
             self._keep_beating(bool(postings or unpublished))
         if unpublished is not None:
             first, version, changes = unpublished
@@ -324,7 +303,7 @@ class Room:
             for member in members:
                 member.outlet.tell(member, presence)
         for member, whole in wanted.items():
-            member.outlet.answer(*self._members_frames(names, whole))
+            member.outlet.answer(*lists[whole])
         if ripe or postings:
             self._s.load.count(
                 len(postings),
@@ -362,13 +341,6 @@ class Room:
     def _publish(self, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
         self._s.relay.publish(wire.room_topic(self.name), head, frames)
 
-    def _members_frames(self, names: list[str], whole: bool) -> list[bytes]:
-        count = len(names)
-        if not whole:
-            names = names[:NAMES]
-        chunks = [names[i : i + NAMES] for i in range(0, len(names), NAMES)] or [[]]
-        return [frame(Members(self.name, chunk, count, more=chunk is not chunks[-1])) for chunk in chunks]
-
     # --- presence ---------------------------------------------------------------------------------------------
 
     def _take_presence(self, now: float) -> bytes | None:
@@ -381,8 +353,7 @@ class Room:
                 self._s.alarms.after(self._presence_due - now, self._presence_time)
             return None
         self._presence_due = now + self._s.settings.presence_interval
-        came, went = self._roster.take_changes()
-        return frame(Presence(self.name, came[: NAMES // 2], went[: NAMES // 2], self._roster.count))
+        return self._roster.presence_frame()
 
     def _presence_time(self) -> None:
         with self._mutex:

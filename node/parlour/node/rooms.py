@@ -10,7 +10,8 @@ import time
 from concurrent.futures import Future
 
 from parlour.node.log import LogError
-from parlour.node.room import Room, Surroundings
+from parlour.node.room import Room
+from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-__all__ = ["Roster"]
+from parlour.wire.codec import frame
+from parlour.wire.messages import Members, Presence
+
+__all__ = ["NAMES", "Roster"]
+
+NAMES = 200
+"""Names in one frame: 200 of the longest fill it."""
 
 
 class _Share:
@@ -26,8 +32,9 @@ class _Share:
 class Roster:
     """The names in a room, gathered from every node's share, and how they changed since last asked."""
 
-    def __init__(self, version: int = 0) -> None:
+    def __init__(self, room: str, version: int = 0) -> None:
         """Count this node's changes from `version` on, which must be above any it told the others before."""
+        self._room = room
         self._shares: dict[str, _Share] = {}
         self._own = _Share("", version)
         self._names: Counter[str] = Counter()
@@ -38,14 +45,23 @@ class Roster:
 
     # --- names ------------------------------------------------------------------------------------------------
 
-    @property
-    def count(self) -> int:
-        """How many distinct names are in the room."""
-        return len(self._names)
-
     def names(self) -> list[str]:
         """Return the distinct names, sorted."""
         return sorted(self._names)
+
+    def members_frames(self, whole: bool) -> list[bytes]:
+        """Return the names as `members` frames: all of them, or as many as go into one."""
+        names = self.names()
+        count = len(names)
+        if not whole:
+            names = names[:NAMES]
+        chunks = [names[i : i + NAMES] for i in range(0, len(names), NAMES)] or [[]]
+        return [frame(Members(self._room, chunk, count, more=chunk is not chunks[-1])) for chunk in chunks]
+
+    def presence_frame(self) -> bytes:
+        """Return the changes since the last call as a `presence` frame; of very many, as many as go into it."""
+        came, went = self.take_changes()
+        return frame(Presence(self._room, came[: NAMES // 2], went[: NAMES // 2], len(self._names)))
 
     @property
     def changed(self) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from support.waiting import poll
 
@@ -27,8 +28,16 @@ for _variable in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUN
     os.environ[_variable] = os.path.join(_HOME, _variable.lower())
     os.mkdir(os.environ[_variable], 0o700)
 
+# An example may take long when the machine is busy with something else; what must be quick has a test that says so.
+settings.register_profile("parlour", deadline=None)
+settings.load_profile("parlour")
+
 SETTLE = 2.0
 """Seconds (scaled) that threads, descriptors and processes have to end after a test."""
+
+
+# What ran before the tests is none of theirs: it need not be looked at again and again.
+_STRANGERS = frozenset(os.listdir("/proc"))
 
 
 def pytest_unconfigure() -> None:
@@ -59,14 +68,15 @@ def _processes() -> dict[int, str]:
     """
     mark, parent = f"XDG_RUNTIME_DIR={os.environ['XDG_RUNTIME_DIR']}".encode(), str(os.getpid())
     found: dict[int, str] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        if folder.name == parent:
+    for name in os.listdir("/proc"):
+        if name in _STRANGERS or not name.isdigit():
             continue
+        folder = Path("/proc", name)
         try:
             ours = (folder / "stat").read_text().rpartition(")")[2].split()[1] == parent
             if ours or mark in (folder / "environ").read_bytes().split(b"\0"):
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                found[int(folder.name)] = command or "(ended, not waited for)"
+                found[int(name)] = command or "(ended, not waited for)"
         except (OSError, IndexError):
             continue  # It has ended meanwhile, or is another user's.
     return found
@@ -99,6 +109,11 @@ def nothing_left_behind() -> Iterator[None]:
     """
     before = _Held.now()
     yield
-    poll(lambda: not before.leaks(), SETTLE)
-    if leaks := before.leaks():
+    leaks: list[str] = []
+
+    def clean() -> bool:
+        leaks[:] = before.leaks()
+        return not leaks
+
+    if not poll(clean, SETTLE):
         pytest.fail("left behind: " + "; ".join(leaks), pytrace=False)

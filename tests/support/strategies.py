@@ -1,0 +1,87 @@
+"""Hypothesis strategies for every message of the wire, built from the fields that its class declares.
+
+This module owns what the property tests mean by any name, any text and any message. It must never produce what the
+limits refuse: what is refused has tests of its own.
+"""
+
+from __future__ import annotations
+
+import types
+import unicodedata
+from typing import Union, get_args, get_origin, get_type_hints
+
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from parlour.wire.limits import MAX_NAME, MAX_TEXT
+
+__all__ = ["instances", "texts", "words"]
+
+_LARGEST = 2**53 - 1
+
+_CHARACTERS = st.characters(
+    exclude_categories=["Cc", "Cs", "Zl", "Zp"],
+    exclude_characters="\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
+)
+
+
+def _fits(word: str) -> bool:
+    composed = unicodedata.normalize("NFC", word)
+    return 0 < len(composed) <= MAX_NAME and composed == composed.strip()
+
+
+words: st.SearchStrategy[str] = st.one_of(
+    st.text(_CHARACTERS, min_size=1, max_size=MAX_NAME),
+    st.sampled_from(["ada", "Zoë", "Zoe\u0308", "山田", "\u1112\u1161\u11ab", "😀", "a" * MAX_NAME, "é" * MAX_NAME]),
+).filter(_fits)
+"""Names of people, nodes and rooms, composed or not."""
+
+texts: st.SearchStrategy[str] = st.one_of(
+    st.text(max_size=200),
+    st.sampled_from(["", "\0\x1b[2J\r\n", "a" * MAX_TEXT, "é" * (MAX_TEXT // 2), "😀" * (MAX_TEXT // 4)]),
+)
+"""Texts of messages: anything that UTF-8 can carry, up to the limit."""
+
+
+def _field(owner: type[Struct], name: str, hint: object) -> st.SearchStrategy[object]:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return st.one_of([_field(owner, name, argument) for argument in arguments])
+    if origin is list:
+        return st.lists(_field(owner, name, arguments[0]), max_size=3)
+    if origin is dict:
+        return st.dictionaries(words, _field(owner, name, arguments[1]), max_size=3)
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return instances(hint)
+    if hint is str:
+        # Only what is someone's speech may be as long as a text.
+        if owner.__name__ in ("Say", "Message") and name == "text":
+            return texts
+        return words
+    simple: dict[object, st.SearchStrategy[object]] = {
+        int: st.integers(1, _LARGEST),
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        bool: st.booleans(),
+        type(None): st.none(),
+    }
+    return simple[hint]
+
+
+def instances(kind: type[Struct]) -> st.SearchStrategy[Struct]:
+    """Return a strategy for any valid instance of a message's class, its optional fields given or not."""
+    required: dict[str, st.SearchStrategy[object]] = {}
+    optional: dict[str, st.SearchStrategy[object]] = {}
+    hints = get_type_hints(kind)
+    for name in kind.__struct_fields__:
+        needed = name not in _defaults(kind)
+        (required if needed else optional)[name] = _field(kind, name, hints[name])
+    return st.builds(
+        lambda given, extra: kind(**given, **extra),
+        st.fixed_dictionaries(required),
+        st.fixed_dictionaries({}, optional=optional),
+    )
+
+
+def _defaults(kind: type[Struct]) -> tuple[str, ...]:
+    count = len(kind.__struct_defaults__)
+    return kind.__struct_fields__[len(kind.__struct_fields__) - count :]

@@ -1,0 +1,106 @@
+"""The bytes of each message are fixed: golden vectors, and a second MessagePack library as the judge."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from parlour.wire.codec import encode, frame
+from parlour.wire.errors import ProtocolError
+from support.otherpack import pack, unpack
+from support.vocabulary import CLASSES, DECODERS, GOLDEN, Vector, decoders_of
+
+vectors = pytest.mark.parametrize("vector", GOLDEN, ids=str)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_message_has_a_vector(kind: type[msgspec.Struct]) -> None:
+    """No message may be added to the language without its bytes being written down."""
+    assert kind in {vector.kind for vector in GOLDEN}
+
+
+def test_every_field_is_in_a_vector() -> None:
+    """Each field of each message is given in one vector at least, so that its name on the wire is fixed."""
+    missing = [
+        f"{kind.__name__}.{field}"
+        for kind in CLASSES
+        for field in kind.__struct_fields__
+        if not any(field in vector.map for vector in GOLDEN if vector.kind is kind)
+    ]
+    assert missing == []
+
+
+@vectors
+def test_vector_decodes(vector: Vector) -> None:
+    """The bytes decode to the object that the JSON describes, by every decoder that takes its class."""
+    expected = msgspec.convert(vector.map, vector.kind)
+    for decode in decoders_of(vector.kind):
+        assert decode(vector.body) == expected
+
+
+@vectors
+def test_vector_encodes(vector: Vector) -> None:
+    """The object that the JSON describes encodes to exactly the bytes, framed or not."""
+    message = msgspec.convert(vector.map, vector.kind)
+    assert encode(message) == vector.body
+    assert frame(message) == len(vector.body).to_bytes(4, "big") + vector.body
+
+
+@vectors
+def test_the_other_library_reads_the_map(vector: Vector) -> None:
+    """Another MessagePack library reads the same map from what we encode, with the type in readable words."""
+    read = unpack(encode(msgspec.convert(vector.map, vector.kind)))
+    assert read == vector.map
+    assert read.get("type") == vector.kind.__struct_config__.tag
+
+
+@vectors
+def test_unknown_fields_are_ignored(vector: Vector) -> None:
+    """A map with fields of a later version, before and after ours, decodes to the same object."""
+    later = {"zz": {"deep": [1, None, b"\xff"]}, **vector.map, "aa": "new", "bb": 2**64 - 1}
+    for decode in decoders_of(vector.kind):
+        assert decode(pack(later)) == decode(vector.body)
+
+
+@vectors
+def test_the_order_of_fields_does_not_matter(vector: Vector) -> None:
+    """A writer in another language may put the fields, `type` among them, in any order."""
+    backwards = dict(reversed(vector.map.items()))
+    for decode in decoders_of(vector.kind):
+        assert decode(pack(backwards)) == decode(vector.body)
+
+
+@vectors
+def test_a_missing_or_mistyped_field_is_refused(vector: Vector) -> None:
+    """Leaving out a required field, or giving any field a value of no expected type, is a ProtocolError."""
+    kind = vector.kind
+    required = kind.__struct_fields__[: len(kind.__struct_fields__) - len(kind.__struct_defaults__)]
+    for decode in decoders_of(kind):
+        for field in required:
+            with pytest.raises(ProtocolError):
+                decode(pack({key: value for key, value in vector.map.items() if key != field}))
+        for field in kind.__struct_fields__:
+            with pytest.raises(ProtocolError):
+                decode(pack({**vector.map, field: b"bytes are no type of ours"}))
+
+
+@pytest.mark.parametrize(("union", "decode"), DECODERS, ids=lambda value: getattr(value, "__name__", ""))
+def test_unknown_types_are_refused(union: object, decode: object) -> None:
+    """A `type` that is not one of the expected ones, no `type`, or no map at all is a ProtocolError."""
+    assert callable(decode)
+    for value in [{"type": "nope"}, {"type": ""}, {"type": 1}, {"type": None}, {}, [], ["ping"], "ping", 1, None, b""]:
+        with pytest.raises(ProtocolError):
+            decode(pack(value))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pack({"type": "welcome", "node": "n1", "session": "s1"}),
+        pack({"type": "message", "room": "r", "offset": 1, "id": "a-1", "by": "a", "at": 0, "text": ""}),
+    ],
+)
+def test_a_client_may_not_speak_as_a_node(body: bytes) -> None:
+    """What only a node may say is unknown to the decoder of what clients say."""
+    with pytest.raises(ProtocolError):
+        DECODERS[0][1](body)

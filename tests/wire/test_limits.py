@@ -1,0 +1,184 @@
+"""Names, rooms, texts, versions and addresses are held to what the protocol promises, no more and no less."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.wire import ParlourError, ProtocolError, UnavailableError, UsageError
+from parlour.wire.limits import (
+    MAX_TEXT,
+    PROTOCOL,
+    check_name,
+    check_protocol,
+    check_room,
+    check_text,
+    parse_address,
+)
+from parlour.wire.messages import MAX_OFFSET, Hello, Join, Say
+from support.strategies import texts, words
+from support.waiting import MS
+
+checks = pytest.mark.parametrize("check", [check_name, check_room], ids=["name", "room"])
+
+
+@checks
+@pytest.mark.parametrize(
+    ("given_word", "kept"),
+    [
+        ("a", "a"),
+        ("a" * 64, "a" * 64),
+        ("é" * 64, "é" * 64),
+        ("e\u0301" * 64, "é" * 64),
+        ("😀" * 64, "😀" * 64),
+        ("\u1f82" * 64, "\u1f82" * 64),
+        ("\u03b1\u0313\u0300\u0345" * 64, "\u1f82" * 64),
+        ("#lobby two", "#lobby two"),
+        ("\u212b", "Å"),
+    ],
+)
+def test_words_taken(check: Callable[[str], str], given_word: str, kept: str) -> None:
+    """1 to 64 characters, counted after NFC, are a name, also where each was spelled with four."""
+    assert check(given_word) == kept
+
+
+@checks
+@pytest.mark.parametrize(
+    "word",
+    ["", "a" * 65, "é" * 65, "e\u0301" * 65, "a\u0338" * 64, " ", " a", "a ", "\u00a0a", "a\u3000"]
+    + [f"a{bad}b" for bad in "\0\t\n\r\x1b\x7f\x85\x9b\u2028\u2029\ud800\u202a\u202e\u2066\u2069"],
+    ids=ascii,
+)
+def test_words_refused(check: Callable[[str], str], word: str) -> None:
+    """Too short, too long, edged with space, or able to disturb a terminal: none of these is a name."""
+    with pytest.raises(UsageError) as caught:
+        check(word)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+@given(word=words)
+def test_composing_is_done_once(word: str) -> None:
+    """What a check returns it takes unchanged."""
+    assert check_name(check_name(word)) == check_name(word)
+    assert check_room(word) == check_name(word)
+
+
+def test_a_hostile_name_costs_no_time() -> None:
+    """A frame full of combining marks, whose normalizing takes the square of its length, is refused at once."""
+    hostile = "a" + "\u0315\u0300" * 15_000
+    started = time.perf_counter()
+    with pytest.raises(UsageError):
+        check_name(hostile)
+    assert time.perf_counter() - started < 50 * MS
+
+
+@given(text=texts)
+def test_texts_taken(text: str) -> None:
+    """A text within 16 KiB passes unchanged."""
+    assert check_text(text) is text
+
+
+@pytest.mark.parametrize("text", ["a" * 16384, "é" * 8192, "山" * 5461, "😀" * 4096], ids=["1", "2", "3", "4"])
+def test_texts_are_measured_in_bytes(text: str) -> None:
+    """The limit of a text counts bytes of UTF-8, and one character more is refused."""
+    assert check_text(text) is text
+    with pytest.raises(UsageError, match="at most 16384 bytes"):
+        check_text(text + text[0])
+
+
+def test_a_text_must_be_unicode() -> None:
+    """A lone surrogate, which UTF-8 cannot carry, is refused before it meets the encoder."""
+    with pytest.raises(UsageError, match="surrogates"):
+        Say("lobby", 1, "\ud800")
+
+
+def test_messages_check_what_they_are_made_of() -> None:
+    """No message can be made, on either side, with a name, room, text or number outside the limits."""
+    makers: list[Callable[[], object]] = [
+        lambda: Hello("", "t"),
+        lambda: Join(""),
+        lambda: Join("lobby", history=-1),
+        lambda: Join("lobby", after=-1),
+        lambda: Join("lobby", after=MAX_OFFSET + 1),
+        lambda: Say("lobby", 0, ""),
+        lambda: Say("lobby", MAX_OFFSET + 1, ""),
+        lambda: Say("lobby", 1, "a" * (MAX_TEXT + 1)),
+    ]
+    for maker in makers:
+        with pytest.raises(UsageError):
+            maker()
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL, "1.0", "1.7", "1.12345678901234567890"])
+def test_versions_of_our_major_are_understood(protocol: str) -> None:
+    """Any minor of our major version is taken."""
+    assert check_protocol(protocol) == protocol
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    ["", "1", "1.", ".0", "0.9", "2.0", "11.0", "1.x", "1.0.0", "-1.0", " 1.0", "\u0661.0", "9" * 5000 + ".0"],
+)
+def test_other_versions_are_refused(protocol: str) -> None:
+    """Another major version, or what is no version, is refused in one short line."""
+    with pytest.raises(UsageError) as caught:
+        check_protocol(protocol)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("127.0.0.1:6000", ("127.0.0.1", 6000)),
+        ("localhost:0", ("localhost", 0)),
+        ("chat.example.org:65535", ("chat.example.org", 65535)),
+        ("[::1]:6000", ("::1", 6000)),
+        ("[fe80::1%eth0]:1", ("fe80::1%eth0", 1)),
+    ],
+)
+def test_addresses(address: str, parts: tuple[str, int]) -> None:
+    """HOST:PORT splits in two, an IPv6 address in brackets too."""
+    assert parse_address(address) == parts
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *["", ":", "host", "host:", ":6000", "host:x", "host:-1", "host:65536", "host:006000", "host:\u0666"],
+        *["host: 1", "::1:6000", "[]:1", " :1", "a b:1", "[host:1", "host]:1", "a\n:1", "\x1b:1", "tcp://host:1"],
+        "h" * 5000,
+    ],
+    ids=lambda address: ascii(address)[:20],
+)
+def test_no_addresses(address: str) -> None:
+    """What is no address is refused in one short line that shows a right one."""
+    with pytest.raises(UsageError) as caught:
+        parse_address(address)
+    assert str(caught.value).isprintable()
+    assert "6000" in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@given(text=st.text(max_size=30))
+def test_any_text_is_an_address_or_none(text: str) -> None:
+    """No text makes the check fail otherwise than by UsageError."""
+    try:
+        host, port = parse_address(text)
+    except UsageError:
+        return
+    assert host
+    assert 0 <= port <= 65535
+
+
+def test_one_root_for_all_errors() -> None:
+    """One `except ParlourError` is enough for a program; the peer's fault and the caller's are apart."""
+    for error in (ProtocolError, UsageError, UnavailableError):
+        assert issubclass(error, ParlourError)
+    assert issubclass(UsageError, ValueError)
+    assert not issubclass(ProtocolError, UsageError)
+    assert ProtocolError("x").code == "bad_frame"

@@ -11,6 +11,7 @@ import time
 from functools import partial
 from typing import NamedTuple
 
+from parlour.node.heartbeat import Heartbeat
 from parlour.node.log import LogError, Post
 from parlour.node.order import HELD, Batch, Order, Ring, joined
 from parlour.node.outlet import Member, Outlet
@@ -28,9 +29,6 @@ PASSES = 8
 
 READ = 1000
 """Messages read from the log at once."""
-
-BEATS = (0.25, 1.0, 2.0)
-"""Seconds after the last change at which the room's top and roster version are told to the other nodes again."""
 
 
 class Posting(NamedTuple):
@@ -71,8 +69,7 @@ class Room:
         self._roster = Roster(name, time.monotonic_ns() // 1000)
         self._unheard: set[str] = set()
         self._mending = False
-        self._beat = len(BEATS)
-        self._beating = False
+        self._heartbeat = Heartbeat(surroundings.alarms, self._beat)
         self._presence_due = 0.0
         self._presence_alarm = False
         self.offset = 0
@@ -289,7 +286,8 @@ class Room:
             presence = self._take_presence(now)
             wanted, self._roster_wanted = self._roster_wanted, {}
             lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
-            self._keep_beating(bool(postings or unpublished))
+            if postings or unpublished:
+                self._heartbeat.changed()
         if unpublished is not None:
             first, version, changes = unpublished
             self._publish(wire.Whereabouts(self._s.node, self._s.instance, first, version, changes))
@@ -386,26 +384,14 @@ class Room:
                 self._s.alarms.after(0.2, partial(self._mend, offset))
         self.combine_elsewhere()
 
-    def _keep_beating(self, changed: bool) -> None:
-        """After a change, tell the others a few times where the room stands. The caller holds the mutex."""
-        if changed:
-            self._beat = 0
-            if not self._beating:
-                self._beating = True
-                self._s.alarms.after(BEATS[0], self._beat_now)
-
-    def _beat_now(self) -> None:
+    def _beat(self) -> None:
+        """Tell the other nodes where the room stands, for what of it they may have missed."""
         with self._mutex:
-            heads = (
-                wire.Top(self._epoch, self.offset),
-                wire.Whereabouts(self._s.node, self._s.instance, self._roster.version + 1, self._roster.version),
-            )
-            self._beat += 1
-            self._beating = self._beat < len(BEATS)
-            if self._beating:
-                self._s.alarms.after(BEATS[self._beat] - BEATS[self._beat - 1], self._beat_now)
-        for head in heads:
-            self._publish(head)
+            top = wire.Top(self._epoch, self.offset)
+            version = self._roster.version
+            self._heartbeat.beaten()
+        self._publish(top)
+        self._publish(wire.Whereabouts(self._s.node, self._s.instance, version + 1, version))
 
     def _check_epoch(self) -> None:
         """Ask the log whether a new epoch began; if so every member starts anew. Run by the combiner alone."""

@@ -207,6 +207,29 @@ def test_silent_nodes_leave() -> None:
     assert list(states(balancer, 63.0)) == ["n2"]
 
 
+def test_no_client_goes_to_a_silent_node_that_nobody_ticked_away() -> None:
+    """An assignment looks at the clock itself: a node whose time is over is not chosen."""
+    assert arrivals(fleet(2), 1, 3.0) == {None: 1}
+
+
+def test_a_ticket_is_redeemed_where_it_was_given_for() -> None:
+    """A node that claims another's ticket changes nothing there, nor in its own books."""
+    balancer = fleet(2)
+    assert balancer.assign(Assign(name="ada"), 0.0, "t").node == "n1"
+    balancer.report(report("n2", redeemed=["t"]), 0.0)
+    assert {name: state.pending for name, state in states(balancer).items()} == {"n1": 1, "n2": 0}
+
+
+def test_an_expired_ticket_frees_its_place() -> None:
+    """A node that is full of clients who never came can be chosen again once their tickets are over."""
+    balancer = fleet(1, capacity=2, interval=60.0)
+    assert arrivals(balancer, 3, 1.0) == {"n1": 2, None: 1}
+    assert balancer.next_deadline(1.0) == 31.0
+    assert balancer.tick(31.0).expired == 2
+    assert states(balancer, 31.0)["n1"].pending == 0
+    assert arrivals(balancer, 3, 31.0, first=3) == {"n1": 2, None: 1}
+
+
 def test_a_shorter_interval_is_watched_at_once() -> None:
     """A node that begins to report more often is missed sooner."""
     balancer = fleet(1, interval=10.0)
@@ -354,7 +377,8 @@ def lines_run(balancer: Balancer, request: Assign) -> int:
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal count
-        count += event == "line"
+        # The collector of garbage may call others at any time.
+        count += event == "line" and "parlour" in frame.f_globals["__name__"]
         return trace
 
     before = sys.gettrace()
@@ -404,7 +428,7 @@ class Model:
         self.chosen: dict[str, int] = {}
         self.tickets: list[tuple[str, str, float]] = []
         self.turn = 0
-        self.balancer = Balancer(BrokerSettings(slow_start=0.0, ticket_life=5.0))
+        self.balancer = Balancer(BrokerSettings(slow_start=0.0, ticket_life=2.0))
 
     def forget(self, name: str) -> None:
         """A node has left: nothing of it counts any more."""
@@ -471,7 +495,7 @@ class Model:
         self.check(decision)
         if decision.node is not None:
             self.chosen[decision.node] = self.turn
-            self.tickets.append((ticket, decision.node, self.now + 5))
+            self.tickets.append((ticket, decision.node, self.now + 2))
 
     def check(self, decision: Decision) -> None:
         """What a decision says must be what was so before it."""

@@ -182,10 +182,9 @@ class Broker(Service):
         refusal = self._balancer.report(report, now)
         if refusal is None:
             self._publish(f"report.{report.node}".encode(), report)
-        elif (
-            report.instance not in self._refused or now >= self._refused[report.instance] + self.settings.refusal_every
-        ):
-            horizon = now - self.settings.refusal_every
+            return None
+        horizon = now - self.settings.refusal_every
+        if self._refused.get(report.instance, horizon) <= horizon:
             self._refused = {instance: at for instance, at in self._refused.items() if at > horizon}
             self._refused[report.instance] = now
             self._publish(f"refusal.{report.node}".encode(), refusal)

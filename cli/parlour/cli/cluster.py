@@ -28,7 +28,10 @@ PROBE_INTERVAL = 0.05
 
 
 def running_fleet(broker: str) -> Fleet | None:
-    """Return the fleet of the broker that runs at this address already; None if no broker answers there."""
+    """Return the fleet of the broker that runs at this address already; None if nobody listens there.
+
+    Raises ParlourError if somebody does who is no broker.
+    """
     try:
         # ZeroMQ would go on trying to connect where nobody listens; TCP says so at once.
         socket.create_connection(parse_address(broker), timeout=1.0).close()
@@ -37,7 +40,9 @@ def running_fleet(broker: str) -> Fleet | None:
     try:
         return ask_fleet([broker], timeout=2.0)[1]
     except UnavailableError:
-        return None
+        raise ParlourError(
+            f"{broker} is in use by something that does not answer as a broker: choose another address with --broker"
+        ) from None
 
 
 class Cluster:
@@ -54,7 +59,7 @@ class Cluster:
         """Start the broker, then the nodes, and return when all are in the fleet.
 
         `pause` waits for so many seconds and may raise to give up. Whatever is raised, nothing is left running.
-        Raises ParlourError with a child's own words if one ends.
+        If a child ends, raises ParlourError with its own words, or SystemExit if they are on our standard error.
         """
         try:
             self._launch("broker", "broker", "--bind", self.broker)
@@ -105,8 +110,11 @@ class Cluster:
         present = {state.report.node for state in fleet.nodes if is_here(state.state)}
         return [name for name in nodes if name not in present]
 
-    def _stillborn(self, child: Child) -> ParlourError:
-        words = child.last_words()
-        if child.output is None:
-            return ParlourError(f"{child.label} ended with status {child.status}: its output is above")
-        return ParlourError(f"{child.label} did not start: {words or 'it said nothing'} (output in {child.output})")
+    def _stillborn(self, child: Child) -> BaseException:
+        if child.output is not None:
+            words = child.last_words() or "it said nothing"
+            return ParlourError(f"{child.label} did not start: {words} (output in {child.output})")
+        if child.status in (1, 2):
+            # It has said what is wrong, in one line, where ours would go: another would only hide it.
+            return SystemExit(1)
+        return ParlourError(f"{child.label} ended with status {child.status}: its output is above")

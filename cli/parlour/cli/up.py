@@ -62,7 +62,7 @@ def _in_background(cluster: Cluster, record: Record) -> None:
         left = record.load()
         if left:
             raise ParlourError(
-                f"{', '.join(child.label for child in left)} of an earlier cluster still run: "
+                f"{', '.join(child.label for child in left)} of an earlier cluster still run{'s' * (len(left) == 1)}: "
                 f"stop that with `parlour down --broker {cluster.broker}` first"
             )
         with Signals() as signals:

@@ -144,7 +144,7 @@ class FleetTable:
             return
         instances = {peer.instance for peer in roster.nodes}
         for node in self._nodes.values():
-            if node.left is None and node.report.instance not in instances:
+            if node.left_at(now) is None and node.report.instance not in instances:
                 node.left = now
 
     def snapshot(self, now: float) -> Snapshot:

@@ -1,0 +1,223 @@
+"""`up` and `down` with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parlour.broker import Broker, BrokerSettings
+from parlour.monitor.feed import ask_fleet
+from parlour.monitor.table import is_here
+from parlour.wire.errors import UnavailableError
+from support.ports import free_ports
+from support.waiting import eventually
+
+DEADLINE = 40
+"""Seconds that a command may take before its test fails."""
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """Give an address for a broker and folders of one's own; stop what was detached there and is left."""
+    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    address = f"127.0.0.1:{free_ports()}"
+    monkeypatch.setenv("PARLOUR_BROKER", address)
+    yield address
+    run("down")
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """Start the command and return at once."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "parlour.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for the command's end and return its status, output and errors."""
+    try:
+        out, err = process.communicate(timeout=DEADLINE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    return process.returncode, out, err
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Run the command and return its status, output and errors."""
+    return finish(start(*arguments))
+
+
+def nodes_at(broker: str) -> list[str]:
+    """Return the nodes in the fleet, or none if no broker answers."""
+    try:
+        fleet = ask_fleet([broker], timeout=1.0)[1]
+    except UnavailableError:
+        return []
+    return sorted(state.report.node for state in fleet.nodes if is_here(state.state))
+
+
+def listening(broker: str) -> bool:
+    """Whether anybody listens at the address."""
+    host, _, port = broker.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """Return the ids of the process's children."""
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in tasks.read_text().split()]
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    """Return the first line that the process prints."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_up_stays_until_it_is_told_to_stop(broker: str) -> None:
+    """In the foreground the cluster is there until Ctrl-C, and nothing of it afterwards."""
+    process = start("up", "--nodes", "3")
+    assert first_line(process) == f"ready: broker {broker}, nodes n1 n2 n3\n"
+    assert nodes_at(broker) == ["n1", "n2", "n3"]
+    assert len(children(process)) == 4
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (0, f"stopped: broker {broker}, nodes n1 n2 n3\n", "")
+    assert not listening(broker)
+
+
+def test_what_up_started_ends_with_it(broker: str) -> None:
+    """If `up` itself is killed, its broker and nodes end too."""
+    process = start("up", "--nodes", "1")
+    assert first_line(process).startswith("ready")
+    assert listening(broker)
+    process.kill()
+    finish(process)
+    eventually(lambda: not listening(broker), 10)
+
+
+def test_a_death_is_told_and_the_rest_goes_on(broker: str) -> None:
+    """A node that is killed costs a line; when all are, `up` fails."""
+    process = start("up")
+    assert first_line(process).startswith("ready")
+    first, *others = children(process)
+    *rest, last = others
+    os.kill(last, signal.SIGKILL)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "parlour: node n2 ended with status -9: its output is above\n"
+    eventually(lambda: nodes_at(broker) == ["n1"], 10)
+    assert process.poll() is None
+    for pid in (first, *rest):
+        os.kill(pid, signal.SIGKILL)
+    status, _, err = finish(process)
+    assert status == 1
+    assert err.splitlines()[-1] == "parlour: nothing of the cluster is left: start it again with `parlour up`"
+
+
+def test_a_detached_cluster_runs_until_down(broker: str) -> None:
+    """Detached it outlives `up`, is not started twice, and `down` leaves nothing."""
+    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2\n", "")
+    assert nodes_at(broker) == ["n1", "n2"]
+    assert run("up", "-d", "--nodes", "5") == (0, f"ready: broker {broker}, nodes n1 n2 (already running)\n", "")
+    status, _, err = run("up")
+    assert status == 1
+    assert err.startswith(f"parlour: a cluster runs at {broker} already")
+    assert run("down") == (0, f"stopped: broker {broker}, nodes n1 n2\n", "")
+    assert not listening(broker)
+
+
+def test_down_without_a_cluster(broker: str) -> None:
+    """Where nothing runs `down` says so and fails, also if a record of dead processes is left."""
+    state = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
+    for _ in range(2):
+        status, out, err = run("down")
+        assert (status, out) == (1, "")
+        assert re.fullmatch(r"parlour: there is nothing to stop: .*\n", err)
+        # The second time the record names this very test, with a start time that is not its own.
+        part = {"name": "n1", "pid": os.getpid(), "started": "1", "output": None}
+        state.write_text(json.dumps({"broker": broker, "log": None, "parts": [part]}))
+    assert state.exists()
+
+
+def test_two_ups_at_once_start_one_cluster(broker: str) -> None:
+    """Whoever comes second finds the first one's cluster."""
+    outcomes = sorted(finish(process) for process in [start("up", "-d", "--nodes", "1") for _ in range(2)])
+    line = f"ready: broker {broker}, nodes n1"
+    assert outcomes == [(0, f"{line}\n", ""), (0, f"{line} (already running)\n", "")]
+
+
+@pytest.mark.parametrize("options", [[], ["--detach"]])
+def test_a_port_in_use_is_told_in_one_line(broker: str, options: list[str]) -> None:
+    """Something else at the address, or at the next port, which is the broker's as well: nothing is left running."""
+    host, _, port = broker.rpartition(":")
+    with socket.create_server((host, int(port))):
+        status, out, err = run("up", *options)
+    assert (status, out) == (1, "")
+    assert re.fullmatch(rf"parlour: {broker} is in use by something that does not answer as a broker: .*\n", err)
+    with socket.create_server((host, int(port) + 1)):
+        status, out, err = run("up", *options)
+    assert (status, out) == (1, "")
+    assert re.fullmatch(rf"parlour: .*port {int(port) + 1} of {host} is in use.*\n", err)
+    assert not listening(broker)
+
+
+def test_a_broker_without_nodes_is_not_taken_for_a_cluster(broker: str) -> None:
+    """A broker that somebody runs by hand is left as it is."""
+    service = Broker(BrokerSettings(bind=broker))
+    service.start()
+    try:
+        for options in ([], ["-d"]):
+            status, _, err = run("up", *options)
+            assert status == 1
+            assert err.startswith(f"parlour: a broker without nodes runs at {broker} already")
+    finally:
+        service.stop()
+
+
+def test_a_node_that_cannot_start_takes_everything_down(broker: str) -> None:
+    """A wrong log is told in the node's words, and the broker that was started is stopped again."""
+    status, out, err = run("up", "-d", "--log", "carrier-pigeon://loft")
+    assert (status, out) == (1, "")
+    assert re.fullmatch(r"parlour: node n[12] did not start: .*carrier-pigeon.*\n", err)
+    assert not listening(broker)
+    assert run("down")[0] == 1
+
+
+def test_what_is_left_of_a_cluster_must_be_stopped_first(broker: str) -> None:
+    """Nodes without their broker are not mixed with new ones; `down` still knows them."""
+    assert run("up", "-d", "--nodes", "1")[0] == 0
+    record = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
+    pids = {part["name"]: part["pid"] for part in json.loads(record.read_text())["parts"]}
+    os.kill(pids["broker"], signal.SIGKILL)
+    eventually(lambda: not listening(broker))
+    status, _, err = run("up", "-d")
+    assert status == 1
+    assert "node n1 of an earlier cluster still runs" in err
+    assert run("down") == (0, f"stopped: broker {broker}, nodes n1\n", "")
+
+
+def test_ctrl_c_while_starting_leaves_nothing(broker: str) -> None:
+    """Interrupted before it is ready, `up --detach` stops what it has started."""
+    process = start("up", "-d")
+    eventually(lambda: listening(broker), 10)
+    process.send_signal(signal.SIGINT)
+    status, out, err = finish(process)
+    if status == 130:
+        assert (out, err.strip()) == ("", "")
+        assert not listening(broker)
+        assert run("down")[0] == 1
+    else:
+        # It was ready just then.
+        assert (status, run("down")[0]) == (0, 0)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parlour.broker import Balancer, BrokerSettings
+from parlour.wire.codec import encode
 from parlour.wire.control import Assign, Decision, NodeState, Report
 
 
@@ -268,6 +269,21 @@ def test_reports_alone_rebuild_the_fleet() -> None:
     assert all(state.pending == 0 for state in balancer.status(100.0))
     assert balancer.settled(2.9) is False
     assert balancer.settled(3.0) is True
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_no_figures_upset_the_books(data: st.DataObject) -> None:
+    """Whatever nodes claim of themselves, clients get an answer, and the status can be told."""
+    integers = st.integers(-(2**63), 2**64 - 1)
+    balancer = Balancer()
+    for now in range(4):
+        for name in data.draw(st.lists(st.sampled_from(["n1", "n2", "n3"]))):
+            figures: dict[str, Any] = {word: data.draw(integers) for word in ("clients", "capacity", "rooms", "memory")}
+            balancer.report(report(name, interval=data.draw(st.floats()), **figures), now)
+        decision = balancer.assign(Assign(name="ada"), now, f"t{now}")
+        assert (decision.node is None) == (decision.code != "")
+        encode([decision, balancer.status(now)])
 
 
 # --- requests with a wish -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket as sockets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -305,6 +306,29 @@ def test_a_silent_node_leaves(broker: Broker, context: Opener) -> None:
     assert fleet(broker)["n1"].state == "lost"
     with pytest.raises(RefusedError, match="no chat node is alive"):
         reply(broker, Assign(name="ada"))
+
+
+def test_no_node_is_blamed_for_a_pause_of_the_broker() -> None:
+    """A broker that could not run for longer than nodes may be silent finds its fleet as it was."""
+    pauses = [10 * INTERVAL]
+    paused = threading.Event()
+
+    class Pausing(Broker):
+        def _patience(self) -> int:
+            if len(self._balancer) and pauses:
+                threading.Event().wait(pauses.pop())
+                paused.set()
+            return super()._patience()
+
+    service = Pausing(replace(SETTINGS, pause=INTERVAL))
+    service.start()
+    try:
+        reply(service, Enroll(report("n1", interval=INTERVAL)))
+        assert paused.wait(5000 * MS)
+        assert fleet(service)["n1"].state in ("ok", "late")
+        eventually(lambda: fleet(service)["n1"].state == "lost")
+    finally:
+        service.stop()
 
 
 def test_a_burst_of_300(broker: Broker, context: Opener) -> None:

@@ -70,6 +70,7 @@ class Broker(Service):
         self._feed: zmq.Socket[bytes]
         self._described: Described
         self._started = 0.0
+        self._paused = 0.0
         self._roster_due = 0.0
         self._roster_version = -1
         # When a refusal of an instance was last published; those older than `refusal_every` are dropped.
@@ -89,7 +90,7 @@ class Broker(Service):
         context = zmq.Context()
         try:
             self._open(context)
-            self._started = time.monotonic()
+            self._started = self._clock()
             self.ready()
             self._serve(woken)
         finally:
@@ -150,10 +151,16 @@ class Broker(Service):
         poller.register(woken, zmq.POLLIN)
         for each in (self._router, self._reports, self._feed):
             poller.register(each, zmq.POLLIN)
+        now = self._clock()
         while not self.stopping:
-            poller.poll(self._patience())
-            now = time.monotonic()
-            # Reports first: after a pause of this process they tell that nodes live which the clock holds for lost.
+            patience = self._patience()
+            poller.poll(patience)
+            # While the process was paused it heard nobody. To hold all nodes for lost would be wrong, so the
+            # balancer's clock stands still for that time.
+            late = self._clock() - now - patience / 1000
+            if late > self.settings.pause:
+                self._paused += late
+            now = self._clock()
             self._take_reports(now)
             self._balancer.tick(now)
             self._take_requests(now)
@@ -161,9 +168,12 @@ class Broker(Service):
             if now >= self._roster_due or self._balancer.version != self._roster_version:
                 self._publish_roster(now)
 
+    def _clock(self) -> float:
+        return time.monotonic() - self._paused
+
     def _patience(self) -> int:
         """Return for how many milliseconds nothing is due."""
-        now = time.monotonic()
+        now = self._clock()
         due = self._balancer.next_deadline(now)
         due = self._roster_due if due is None else min(due, self._roster_due)
         return max(0, math.ceil((due - now) * 1000))

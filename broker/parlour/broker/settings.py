@@ -48,6 +48,10 @@ class BrokerSettings:
     # Seconds between rosters when nothing changes.
     roster_every: float = 2.0
 
+    # Seconds that one turn of the loop may take beyond what it meant to; what comes on top is held for a pause of the
+    # whole process, such as that of a stopped or swapped-out machine, for which no node is blamed.
+    pause: float = 1.0
+
     # Seconds for which a young broker's roster is not settled: three report intervals of nodes left at their
     # default. A longer interval seen in a report makes it longer.
     settle: float = 3.0

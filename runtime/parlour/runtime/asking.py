@@ -13,7 +13,7 @@ import zmq
 
 from parlour.wire.codec import decode_reply, encode
 from parlour.wire.control import Refused, Reply, Request
-from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError
+from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 from parlour.wire.limits import parse_address
 
 __all__ = ["DEFAULT_BROKER", "RefusedError", "ask", "endpoint"]
@@ -63,8 +63,10 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0) -> tuple
     """Ask the brokers in random order; return the address of the first that answers and its reply.
 
     `timeout` is in seconds for all of them together. Raises UnavailableError if none answers, RefusedError if the
-    reply is `refused`.
+    reply is `refused`, UsageError if no broker is given or an address is none.
     """
+    if not brokers:
+        raise UsageError("no broker is named: give one with --broker HOST:PORT or in PARLOUR_BROKER")
     body = encode(request)
     with zmq.Context() as context:
         for broker in random.sample(brokers, len(brokers)):

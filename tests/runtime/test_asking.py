@@ -1,0 +1,120 @@
+"""A question to a broker has one answer or one error, in time, and leaves no socket behind."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import zmq
+
+from parlour.runtime.asking import RefusedError, ask, endpoint
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.codec import decode_request, encode
+from parlour.wire.control import Describe, Described, Refused, Status
+from parlour.wire.errors import ProtocolError, UnavailableError, UsageError
+
+DESCRIBED = Described("b7", 6001, 6002)
+
+PATIENCE = 10.0
+"""Seconds within which an answer that is sent at once has come, on any machine."""
+
+
+@contextmanager
+def answering(answer: Callable[[bytes], bytes | None], host: str = "127.0.0.1") -> Iterator[str]:
+    """Run a ROUTER, its socket owned by a thread of its own, that answers one request; yield its address."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        router.linger = 1000
+        router.ipv6 = ":" in host
+        port = router.bind_to_random_port(endpoint(host, 0).rpartition(":")[0])
+
+        def serve() -> None:
+            if router.poll(10_000):
+                identity, body = router.recv_multipart()
+                reply = answer(body)
+                if reply is not None:
+                    router.send_multipart([identity, reply])
+
+        thread = spawn("answering", serve)
+        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        join_all([thread], timeout=15)
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """Yield an address that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_answer_comes_back(host: str) -> None:
+    """The broker gets the request, and the asker the reply with the address that it came from."""
+    asked: list[object] = []
+
+    def answer(body: bytes) -> bytes:
+        asked.append(decode_request(body))
+        return encode(DESCRIBED)
+
+    with answering(answer, host) as broker:
+        assert ask([broker], Describe(), timeout=PATIENCE) == (broker, DESCRIBED)
+    assert asked == [Describe()]
+
+
+def test_a_refusal_is_an_error_with_its_reason() -> None:
+    """`refused` comes out as an error that has the broker's words, its code, and when to try again."""
+    refused = Refused("full", "every node is full", 2.0)
+    with (
+        answering(lambda _: encode(refused)) as broker,
+        pytest.raises(RefusedError, match=r"^every node is full$") as no,
+    ):
+        ask([broker], Status(), timeout=PATIENCE)
+    assert (no.value.code, no.value.retry_after) == ("full", 2.0)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xff", b"hello", encode(Describe()), b"\x81\xa4type\xa5\x1b[2J\n"], ids=ascii)
+def test_junk_is_one_line(junk: bytes) -> None:
+    """What answers but is no broker is named in one printable line."""
+    with answering(lambda _: junk) as broker, pytest.raises(ProtocolError) as caught:
+        ask([broker], Describe(), timeout=PATIENCE)
+    assert str(caught.value).startswith(f"{broker} does not answer as a broker does")
+    assert str(caught.value).isprintable()
+
+
+def test_nobody_there() -> None:
+    """With silence and a closed port the question fails in about its timeout, saying where and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"127.0.0.1:{server.getsockname()[1]}"
+    with silent() as mute:
+        started = time.monotonic()
+        with pytest.raises(UnavailableError) as caught:
+            ask([mute, closed], Describe(), timeout=0.3)
+        took = time.monotonic() - started
+    assert 0.25 < took < PATIENCE
+    assert str(caught.value) == (
+        f"no broker answers at {mute} or {closed}: start one with `parlour up -d`, or name another with --broker"
+    )
+
+
+def test_the_next_broker_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that does not answer costs its share of the time; the answer of another is taken."""
+    monkeypatch.setattr(random, "sample", lambda population, k: list(population))
+    with silent() as mute, answering(lambda _: encode(DESCRIBED)) as broker:
+        assert ask([mute, broker], Describe(), timeout=2.0) == (broker, DESCRIBED)
+
+
+def test_no_address_is_the_callers_fault() -> None:
+    """An address that is none is a UsageError, before anything is sent."""
+    with pytest.raises(UsageError, match="HOST:PORT"):
+        ask(["nowhere"], Describe())
+    with pytest.raises(UsageError, match="--broker"):
+        ask([], Describe())
+
+
+def test_endpoints() -> None:
+    """ZeroMQ wants an IPv6 address in brackets."""
+    assert endpoint("127.0.0.1", 6000) == "tcp://127.0.0.1:6000"
+    assert endpoint("::1", 6000) == "tcp://[::1]:6000"

@@ -55,7 +55,8 @@ def enter(brokers: Sequence[str], name: str, room: str | None, timeout: float) -
             # With another node the outcome may be another, and so may it be later.
             failed.append(assigned.node)
             trouble = f"{assigned.node} says: {refused}"
-            _pause(refused, None if refused.retry_after is None else _PAUSE, deadline)
+            again = refused.retry_after is not None or refused.code == "bad_ticket"
+            _pause(refused, _PAUSE if again else None, deadline)
         except OSError as error:
             failed.append(assigned.node)
             trouble = f"{assigned.node} cannot be reached at {assigned.address} ({error.strerror or error})"

@@ -38,12 +38,11 @@ class Room:
     def __init__(self, chat: Chat, name: str) -> None:
         self.name = name
         self._chat = chat
-        # Guards _backlog, _roster, _listed, _replays, _questions, _parting and _end. Rank 30.
+        # Guards _backlog, _roster, _replays, _questions, _parting and _end. Rank 30.
         self._lock = make_lock(30, f"room {name}")
         self._changed = threading.Condition(self._lock)
         self._backlog = Backlog(name)
         self._roster = Roster()
-        self._listed = False  # whether the list that follows a join has come
         self._replays = 0
         self._entering: Future[None] = Future()
         self._questions: list[Future[list[str]]] = []
@@ -158,7 +157,6 @@ class Room:
             first = not self._entering.done()
             if first:
                 self._replays = max(0, joined.offset - joined.after)
-            self._listed = False
             self._backlog.joined(joined)
             self._changed.notify_all()
 
@@ -176,10 +174,10 @@ class Room:
                 return
             self._tell()
             names = sorted(self._roster.names)
-            # The node answers in order: the first list after `joined` belongs to the join, others to questions.
-            answered = self._questions[:1] if self._listed else []
-            del self._questions[: len(answered)]
-            self._listed = True
+            # A list cut short belongs to a join. A whole one may be the answer to several questions.
+            answered: list[Future[list[str]]] = []
+            if len(names) >= members.count:
+                answered, self._questions = self._questions, answered
         for question in answered:
             question.set_result(names)
         if not self._entering.done():

@@ -1,0 +1,365 @@
+"""The library against a running cluster: what a program says, hears and is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from parlour.client import (
+    DeadlineError,
+    Disconnected,
+    DisconnectedError,
+    Event,
+    Message,
+    NodeError,
+    Presence,
+    RefusedError,
+    Room,
+    UnavailableError,
+    UsageError,
+    backlog,
+    chat,
+    connect,
+    connection,
+)
+from parlour.node.log import LogError
+from parlour.node.log.memory import MemoryLog
+from support.little_cluster import Cluster
+from support.waiting import eventually
+
+
+def texts(events: list[Event]) -> list[str]:
+    """Return the texts of the messages among the events."""
+    return [event.text for event in events if isinstance(event, Message)]
+
+
+def hear(room: Room, count: int, timeout: float = 10.0) -> list[Message]:
+    """Take events until so many messages have come; return these."""
+    heard: list[Message] = []
+    for event in room.events(timeout):
+        if isinstance(event, Message):
+            heard.append(event)
+            if len(heard) == count:
+                break
+    assert len(heard) == count
+    return heard
+
+
+def test_two_people_on_two_nodes_talk(cluster: Cluster) -> None:
+    """Each hears both, in one order, whichever node they are on."""
+    ada, bob = cluster.chat("ada"), cluster.chat("bob")
+    assert {ada.node, bob.node} == {"n1", "n2"}
+    here, there = ada.join("lobby"), bob.join("lobby")
+    here.say("hello")
+    there.say("hi")
+    here.say("how are you?")
+    assert hear(here, 3) == hear(there, 3)
+
+
+def test_say_returns_the_logged_message(cluster: Cluster) -> None:
+    """The message has its place in the log, its id in the session, and the text as it was."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    before = time.time_ns() // 1_000_000
+    text = "tabs\tand \x1b escapes\nand 雪 stay"
+    first, second = room.say("first"), room.say(text)
+    assert (first.offset, second.offset) == (1, 2)
+    assert (first.id, second.id) == (f"{ada.session}-1", f"{ada.session}-2")
+    assert (second.room, second.by, second.text, second.replay) == ("lobby", "ada", text, False)
+    assert before <= first.at <= second.at <= time.time_ns() // 1_000_000
+    assert hear(room, 2) == [first, second]
+
+
+def test_history_is_replayed_and_marked(cluster: Cluster) -> None:
+    """As many old messages as asked for come first, as replays; new ones follow and are none."""
+    ada = cluster.chat("ada")
+    here = ada.join("lobby")
+    for number in range(5):
+        here.say(f"old {number}")
+    there = cluster.chat("bob").join("lobby", history=3)
+    assert there.replays == 3
+    here.say("new")
+    heard = hear(there, 4)
+    assert [(message.text, message.replay) for message in heard] == [
+        ("old 2", True),
+        ("old 3", True),
+        ("old 4", True),
+        ("new", False),
+    ]
+
+
+def test_posts_are_logged_in_the_order_made(cluster: Cluster) -> None:
+    """Posts made without waiting keep their order, also more of them than may be under way at once."""
+    room = cluster.chat("ada").join("lobby")
+    count = chat.MAX_PENDING + 200
+    posts = [room.post(str(number)) for number in range(count)]
+    logged = [post.result(10) for post in posts]
+    assert [message.text for message in logged] == [str(number) for number in range(count)]
+    assert [message.offset for message in logged] == list(range(1, count + 1))
+
+
+def test_threads_share_a_chat(cluster: Cluster) -> None:
+    """Several threads may post at once: each gets its own message back."""
+    room = cluster.chat("ada").join("lobby")
+
+    def talk(who: int) -> None:
+        for number in range(20):
+            assert room.say(f"{who} {number}").text == f"{who} {number}"
+
+    with ThreadPoolExecutor(5) as threads:
+        list(threads.map(talk, range(5)))
+    assert [message.offset for message in hear(room, 100)] == list(range(1, 101))
+
+
+def test_a_text_too_long_is_refused_at_once(cluster: Cluster) -> None:
+    """The caller is told, and the next text goes through."""
+    room = cluster.chat("ada").join("lobby")
+    with pytest.raises(UsageError, match="16384"):
+        room.say("x" * (16 * 1024 + 1))
+    assert room.say("x" * 16 * 1024).offset == 1
+
+
+def test_comings_and_goings(cluster: Cluster) -> None:
+    """Who comes and goes is told once, and the roster follows."""
+    room = cluster.chat("ada").join("lobby")
+    assert (room.members, room.count) == (["ada"], 1)
+    bob = cluster.chat("bob")
+    there = bob.join("lobby")
+    assert next(room.events(5)) == Presence("lobby", ("bob",), (), 2)
+    assert room.members == room.who() == ["ada", "bob"]
+    eventually(lambda: there.members == ["ada", "bob"])
+    bob.close()
+    assert next(room.events(15)) == Presence("lobby", (), ("bob",), 1)
+    assert room.who() == ["ada"]
+
+
+def test_a_large_room_tells_all_names_when_asked(cluster: Cluster) -> None:
+    """After joining, a node lists 200 names of more; `who` gets all of them, in parts."""
+    for number in range(205):
+        cluster.chat(f"guest{number:03}").join("lobby")
+    last = cluster.chat("zoe").join("lobby")
+    assert len(last.members) < last.count == 206
+    assert len(last.who()) == 206
+    assert last.members[-1] == "zoe"
+
+
+def test_several_rooms_are_kept_apart(cluster: Cluster) -> None:
+    """Each room has its own offsets and events; leaving one ends its events and not the other's."""
+    ada = cluster.chat("ada")
+    lobby, den = ada.join("lobby"), ada.join("den")
+    assert ada.join("lobby") is lobby
+    assert ada.rooms == [lobby, den]
+    lobby.say("here")
+    den.say("there")
+    den.leave()
+    assert texts(list(den.events())) == ["there"]
+    assert ada.rooms == [lobby]
+    with pytest.raises(DisconnectedError, match="den was left"):
+        den.say("too late")
+    assert lobby.say("still here").offset == 2
+    assert ada.join("den", history=5).replays == 1
+
+
+def test_nobody_reads_and_nothing_is_lost(cluster: Cluster) -> None:
+    """More events than are kept: memory stays bounded, acknowledgements come, and all is there at last, in order."""
+    ada, bob = cluster.chat("ada"), cluster.chat("bob")
+    here, there = ada.join("lobby"), bob.join("lobby")
+    count = backlog.BOUND + 1500
+    posts = [here.post(str(number)) for number in range(1, count + 1)]
+    assert posts[-1].result(20).offset == count
+    # Bob's own post is acknowledged, although he has read nothing and his backlog is full.
+    assert there.say("bob").offset == count + 1
+    cyd = cluster.chat("cyd")
+    cyd.join("lobby")
+    for room in (here, there):
+        assert len(room._backlog) <= backlog.BOUND
+        heard = hear(room, count + 1)
+        assert [message.offset for message in heard] == list(range(1, count + 2))
+        assert not any(message.replay for message in heard)
+        assert "cyd" in room.members
+
+
+def test_a_failing_log_is_told_and_the_room_goes_on(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A post that cannot be logged fails with the node's words, is not heard, and may be said again."""
+    room = cluster.chat("ada").join("lobby")
+
+    def fail(*_: object) -> None:
+        raise LogError("the disk is full: free some space")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MemoryLog, "append", fail)
+        with pytest.raises(NodeError, match="disk is full") as caught:
+            room.say("lost")
+    assert caught.value.code == "unavailable"
+    assert caught.value.retry_after
+    assert room.say("again").offset == 1
+    assert [message.text for message in hear(room, 1)] == ["again"]
+
+
+def test_a_full_backlog_survives_a_failing_log(empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was let go comes when the log can be read again, though it could not when it was asked for."""
+    monkeypatch.setattr(backlog.Backlog.__init__, "__defaults__", (10,))
+    # Without recent frames in memory, the node has to read the log.
+    empty_cluster.add_node("n1", ring_bytes=1)
+    here, there = empty_cluster.chat("ada").join("lobby"), empty_cluster.chat("bob").join("lobby")
+    for number in range(30):
+        here.say(str(number))
+
+    def fail(*_: object) -> None:
+        raise LogError("the disk is away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MemoryLog, "read", fail)
+        heard = [event for event in there.events(0.3) if isinstance(event, Message)]
+    assert len(heard) < 30
+    heard += hear(there, 30 - len(heard))
+    assert [message.offset for message in heard] == list(range(1, 31))
+
+
+def test_a_stopped_node_is_told_everywhere(cluster: Cluster) -> None:
+    """The last event says that the connection is lost; whoever asks afterwards is told so at once."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    cluster.node_of(ada).stop()
+    *_, last = room.events(10)
+    assert isinstance(last, Disconnected)
+    assert ada.node in last.reason
+    with pytest.raises(DisconnectedError, match=ada.node):
+        room.say("anybody?")
+    with pytest.raises(DisconnectedError):
+        ada.join("den")
+    assert ada.rooms == []
+
+
+def test_close_ends_the_events_quietly(cluster: Cluster) -> None:
+    """A thread that waits for events without a limit ends when the chat is closed, with no last word."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    heard: list[Event] = []
+    listener = threading.Thread(target=lambda: heard.extend(room.events()))
+    listener.start()
+    room.say("bye")
+    eventually(lambda: heard)
+    ada.close()
+    listener.join(5)
+    assert not listener.is_alive()
+    assert texts(heard) == ["bye"]
+    assert len(heard) == 1
+    with pytest.raises(DisconnectedError, match="closed"):
+        room.say("more")
+
+
+def test_a_quiet_node_is_asked_and_stays(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is followed by a ping, and its answer keeps the connection."""
+    monkeypatch.setattr(connection, "_SILENCE", 0.03)
+    room = cluster.chat("ada").join("lobby")
+    assert texts(list(room.events(0.5))) == []
+    assert room.say("still here").offset == 1
+
+
+_NODE = """
+import sys
+from parlour.node import Node, NodeSettings
+node = Node(NodeSettings(brokers=(sys.argv[1],), name="frozen"))
+node.start()
+sys.stdin.read()
+node.stop()
+"""
+
+
+def test_a_frozen_node_is_given_up(empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that answers nothing any more, not even a ping, is left, and the program is told."""
+    monkeypatch.setattr(connection, "_SILENCE", 0.1)
+    with subprocess.Popen([sys.executable, "-c", _NODE, empty_cluster.address], stdin=subprocess.PIPE) as node:
+        try:
+            with connect(empty_cluster.address, "ada") as ada:
+                room = ada.join("lobby")
+                os.kill(node.pid, signal.SIGSTOP)
+                post = room.post("anybody?")
+                *_, last = room.events(5)
+                assert isinstance(last, Disconnected)
+                assert "silent" in last.reason
+                with pytest.raises(DisconnectedError, match="may have been logged"):
+                    post.result(0)
+        finally:
+            node.kill()
+
+
+def test_no_acknowledgement_in_time_is_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that takes too long is no reason to wait longer than asked; the message is not lost for that."""
+    room = cluster.chat("ada").join("lobby")
+    go_on = threading.Event()
+    append = MemoryLog.append
+
+    def slow(*arguments: object) -> object:
+        go_on.wait(5)
+        return append(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as slowed:
+        slowed.setattr(MemoryLog, "append", slow)
+        try:
+            with pytest.raises(DeadlineError, match="may have been logged"):
+                room.say("slow", timeout=0.1)
+        finally:
+            go_on.set()
+        assert [message.text for message in hear(room, 1)] == ["slow"]
+
+
+# --- the way in -----------------------------------------------------------------------------------------------
+
+
+def test_no_broker_is_told_in_time() -> None:
+    """Without a broker there is one line that says how to start one, within the time given."""
+    started = time.monotonic()
+    with pytest.raises(UnavailableError, match="parlour up"):
+        connect("127.0.0.1:1", "ada", timeout=0.3)
+    assert time.monotonic() - started < 2
+
+
+def test_one_broker_of_two_is_enough(cluster: Cluster) -> None:
+    """With several brokers, those that are away do not matter."""
+    with connect(["127.0.0.1:1", cluster.address], "ada", timeout=5) as ada:
+        assert ada.join("lobby").say("in").offset == 1
+
+
+def test_a_name_that_is_none_is_refused_before_anything_is_sent() -> None:
+    """The limits are checked here, with nobody asked."""
+    with pytest.raises(UsageError):
+        connect("127.0.0.1:1", "")
+
+
+def test_without_a_node_the_refusal_is_told(empty_cluster: Cluster) -> None:
+    """A broker without nodes says so, and that is what the caller gets when the time is over."""
+    with pytest.raises(RefusedError):
+        connect(empty_cluster.address, "ada", timeout=0.3)
+
+
+def test_who_waits_gets_in_when_a_node_comes(empty_cluster: Cluster) -> None:
+    """A refusal with a time to retry is followed by another question."""
+    with ThreadPoolExecutor(1) as waiting:
+        coming = waiting.submit(empty_cluster.chat, "ada")
+        assert not coming.done()
+        empty_cluster.add_node("n1")
+        assert coming.result(10).node == "n1"
+
+
+def test_an_unreachable_node_is_passed_over(empty_cluster: Cluster) -> None:
+    """Who cannot reach the node it was sent to is sent to another, within its one connect."""
+    empty_cluster.add_node("away", advertise="127.0.0.1:1")
+    empty_cluster.add_node("here")
+    assert {empty_cluster.chat(f"guest{number}").node for number in range(4)} == {"here"}
+
+
+def test_an_unreachable_fleet_is_told(empty_cluster: Cluster) -> None:
+    """If no node can be reached, the error comes in time and in one line."""
+    empty_cluster.add_node("away", advertise="127.0.0.1:1")
+    with pytest.raises((DeadlineError, RefusedError)) as caught:
+        connect(empty_cluster.address, "ada", timeout=1)
+    assert "\n" not in str(caught.value)

@@ -335,6 +335,13 @@ def test_a_named_node(wanted: str, code: str, words: str) -> None:
     assert sorted(candidate.node for candidate in decision.candidates) == ["n1", "n2", "n3", "n4"]
 
 
+def test_what_a_client_asks_for_is_not_kept_at_length() -> None:
+    """The name of a node that is none may be long; the reason that is remembered is not."""
+    balancer = fleet(1)
+    balancer.assign(Assign(name="ada", node="n" * 100_000), 0.0, "t")
+    assert len(encode(balancer.why("ada"))) < 1000
+
+
 def test_refusals_say_why() -> None:
     """No node, full nodes and draining nodes are told apart."""
     nobody = Balancer().assign(Assign(name="ada"), 0.0, "t")

@@ -19,7 +19,7 @@ from parlour.broker.rotation import Rotation
 from parlour.broker.settings import BrokerSettings
 from parlour.wire.control import Assign, Candidate, Decision, NodeState, Peer, Refusal, Report
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import check_protocol
+from parlour.wire.limits import MAX_NAME, check_protocol
 
 __all__ = ["Balancer", "Changes"]
 
@@ -232,7 +232,9 @@ class Balancer:
     def _named(self, name: str, failed: set[str]) -> tuple[Node | None, str, str]:
         node = self._nodes.get(name)
         if node is None:
-            return None, "no_node", f"there is no node named {name!r} in the fleet: `parlour status` lists them"
+            # The name is the client's, of any length, and the reason is kept.
+            shown = name[:MAX_NAME]
+            return None, "no_node", f"there is no node named {shown!r} in the fleet: `parlour status` lists them"
         note = self._note(node, failed)
         if note:
             return None, "full" if name in self._full else "no_node", f"node {name} was asked for, but {note}"
@@ -252,12 +254,12 @@ class Balancer:
         """Return the code and the reason when no node can take the client."""
         if not self._nodes:
             return "no_node", _NOBODY
-        reached = len(self._full) - sum(name in self._full for name in failed)
+        full = len(self._full) - sum(name in self._full for name in failed)
         draining = len(self._draining) - sum(name in self._draining for name in failed)
-        counts = ((reached, "full"), (draining, "draining"), (len(failed), "out of the client's reach"))
+        counts = ((full, "full"), (draining, "draining"), (len(failed), "out of the client's reach"))
         state = ", ".join(f"{count} {word}" for count, word in counts if count)
         text = f"none of the {len(self._nodes)} nodes can take a client ({state}): try again, or start another node"
-        return "full" if reached else "no_node", text
+        return "full" if full else "no_node", text
 
     def _note(self, node: Node, failed: Iterable[str]) -> str:
         """Return why the node cannot be taken, or nothing if it can."""

@@ -158,6 +158,10 @@ class Node:
             clients = self._clients
         self._fleet.changed(clients / self.settings.capacity)
 
+    def peers(self) -> set[str]:
+        """Return the names of the other nodes of the cluster."""
+        return self._relay.peers()
+
     # --- the fleet --------------------------------------------------------------------------------------------
 
     def _report(self, stopping: bool) -> Report:

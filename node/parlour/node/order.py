@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from parlour.wire.codec import skip_frames
 
-__all__ = ["HELD", "Batch", "Order", "Ring", "joined"]
+__all__ = ["HELD", "Arrival", "Batch", "Order", "Ring", "joined"]
 
 HELD = 1024
 """Early batches kept at most; what does not fit is read from the log when its turn comes."""
@@ -31,6 +31,14 @@ class Batch(NamedTuple):
             return self
         begin = skip_frames(self.frames, offset - self.first + 1)
         return Batch(offset + 1, self.last, memoryview(self.frames)[begin:])
+
+
+class Arrival(NamedTuple):
+    """What came over the relay: that the room stands at `top` of `epoch`, and perhaps the batch that ends there."""
+
+    epoch: str
+    top: int
+    batch: Batch | None
 
 
 def joined(batches: list[Batch]) -> Batch:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from parlour.node.heartbeat import Heartbeat
 from parlour.node.log import LogError, Post
-from parlour.node.order import HELD, Batch, Order, Ring, joined
+from parlour.node.order import HELD, Arrival, Batch, Order, Ring, joined
 from parlour.node.outlet import Member, Outlet
 from parlour.node.roster import Roster
 from parlour.node.surroundings import Surroundings
@@ -22,7 +22,7 @@ from parlour.wire import relay as wire
 from parlour.wire.codec import frame
 from parlour.wire.messages import Accepted, Error, Join, Joined, Message
 
-__all__ = ["Arrival", "Posting", "Room"]
+__all__ = ["Posting", "Room"]
 
 PASSES = 8
 """Batches that a client's own thread carries before it hands the combiner's role to a worker."""
@@ -38,14 +38,6 @@ class Posting(NamedTuple):
     post: Post
     size: int
     arrived: float
-
-
-class Arrival(NamedTuple):
-    """What came over the relay: that the room stands at `top` of `epoch`, and perhaps the batch that ends there."""
-
-    epoch: str
-    top: int
-    batch: Batch | None
 
 
 class Room:

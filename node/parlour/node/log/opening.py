@@ -36,7 +36,7 @@ def open_log(url: str) -> RoomLog:
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme == "memory" and not options:
         return MemoryLog.named(parts.netloc + parts.path)
-    if parts.scheme == "sqlite" and not parts.netloc and parts.path:
+    if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
         sync = options.pop("sync", "normal")
         if sync in ("normal", "full") and not options:
             return SqliteLog(Path(unquote(parts.path)), sync_full=sync == "full")

@@ -225,7 +225,11 @@ class SqliteLog:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        connection.execute(f"PRAGMA synchronous = {self._sync}")
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._sync}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _open(self) -> None:

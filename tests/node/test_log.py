@@ -1,0 +1,359 @@
+"""The contract of the room log, kept by every engine, and what SQLite's files can do to it."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from parlour.node.log import LogError, Post, RoomLog
+from parlour.node.log.opening import default_log, open_log
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.errors import UsageError
+
+ENGINES = ["memory", "sqlite", "sqlite-full"]
+
+
+def post(number: int, session: str = "s", text: str = "hello") -> Post:
+    """Return a post of ada's."""
+    return Post(session, number, "ada", 1_700_000_000_000 + number, text)
+
+
+class Opener(Protocol):
+    """Opens the log under test again, as another node would."""
+
+    def __call__(self) -> RoomLog:
+        """Return the log, opened once more."""
+        ...
+
+
+@pytest.fixture(params=ENGINES)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+    """Give a way to open one log several times; close all that were opened."""
+    opened: list[RoomLog] = []
+    urls = {
+        "memory": f"memory://{tmp_path}",
+        "sqlite": f"sqlite://{tmp_path}/log.sqlite",
+        "sqlite-full": f"sqlite://{tmp_path}/log.sqlite?sync=full",
+    }
+
+    def again() -> RoomLog:
+        opened.append(open_log(urls[request.param]))
+        return opened[-1]
+
+    yield again
+    for log in opened:
+        log.close()
+
+
+def test_offsets_count_up_from_one_in_each_room(opener: Opener) -> None:
+    """Posts of a batch get consecutive offsets; every room has a count of its own."""
+    log = opener()
+    assert log.top("lobby").offset == 0
+    assert [place.offset for place in log.append("lobby", [post(1), post(2), post(3)])] == [1, 2, 3]
+    assert [place.offset for place in log.append("attic", [post(4)])] == [1]
+    assert [place.offset for place in log.append("lobby", [post(5)])] == [4]
+    assert (log.top("lobby").offset, log.top("attic").offset) == (4, 1)
+
+
+def test_what_was_said_is_read_as_it_was(opener: Opener) -> None:
+    """Every field comes back, the text byte for byte."""
+    log = opener()
+    texts = ["", "plain", "tab\there", "nul\0inside", "\ufeffbom", "e\u0301 not composed", "🦜", "x" * 16384]
+    log.append("lobby", [post(number, text=text) for number, text in enumerate(texts, 1)])
+    messages = log.read("lobby", 0, 100)
+    assert [message.text for message in messages] == texts
+    first = messages[0]
+    assert (first.room, first.offset, first.id, first.by, first.at) == ("lobby", 1, "s-1", "ada", 1_700_000_000_001)
+
+
+def test_reading_begins_after_an_offset_and_ends_at_the_limit(opener: Opener) -> None:
+    """`after` is not itself read, nor more than `limit`; an unknown room is empty."""
+    log = opener()
+    log.append("lobby", [post(number) for number in range(1, 11)])
+    assert [message.offset for message in log.read("lobby", 3, 4)] == [4, 5, 6, 7]
+    assert log.read("lobby", 10, 4) == []
+    assert log.read("nowhere", 0, 4) == []
+
+
+def test_a_post_sent_again_is_logged_once(opener: Opener) -> None:
+    """The second sending returns where the first stands, also from another node, in one batch, out of order."""
+    log, other = opener(), opener()
+    first = log.append("lobby", [post(1), post(2)])
+    again = other.append("lobby", [post(3), post(2), post(2), post(1), post(4), post(4)])
+    assert [(place.offset, place.duplicate) for place in again] == [
+        (3, False),
+        (2, True),
+        (2, True),
+        (1, True),
+        (4, False),
+        (4, True),
+    ]
+    assert again[1].at == first[1].at
+    assert [message.id for message in log.read("lobby", 0, 10)] == ["s-1", "s-2", "s-3", "s-4"]
+
+
+def test_an_id_is_of_its_session_and_room(opener: Opener) -> None:
+    """The same number from another session, or to another room, is another post."""
+    log = opener()
+    assert not log.append("lobby", [post(1)])[0].duplicate
+    assert not log.append("lobby", [post(1, session="t")])[0].duplicate
+    assert not log.append("attic", [post(1)])[0].duplicate
+
+
+def test_every_opening_of_a_log_has_its_identity_and_epoch(opener: Opener) -> None:
+    """Two nodes can tell that they share a log."""
+    log, other = opener(), opener()
+    assert log.identity == other.identity
+    assert log.top("lobby").epoch == other.top("lobby").epoch == log.append("lobby", [post(1)])[0].epoch
+
+
+def test_threads_append_at_once_without_a_hole(opener: Opener) -> None:
+    """Many threads, two openings, two rooms: each room's offsets are 1 to N, and each sender's posts in order."""
+    logs = [opener(), opener()]
+
+    def write(number: int) -> None:
+        for turn in range(20):
+            logs[number % 2].append(f"room {number % 3}", [post(turn * 3 + i, f"s{number}") for i in range(1, 4)])
+
+    join_all([spawn(f"writer-{number}", write, number) for number in range(9)], 30)
+    for room in range(3):
+        messages = logs[0].read(f"room {room}", 0, 1000)
+        assert [message.offset for message in messages] == list(range(1, 181))
+        for session in {message.id.rpartition("-")[0] for message in messages}:
+            ids = [int(m.id.rpartition("-")[2]) for m in messages if m.id.startswith(f"{session}-")]
+            assert ids == sorted(ids)
+
+
+_runs = itertools.count()  # one fixture serves all examples, so each has rooms of its own
+batches = st.lists(
+    st.tuples(st.sampled_from(["lobby", "attic"]), st.lists(st.integers(1, 12), min_size=1, max_size=6)), max_size=8
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(batches=batches)
+def test_engines_do_what_a_plain_list_does(opener: Opener, batches: list[tuple[str, list[int]]]) -> None:
+    """Any sequence of batches, with repeats, gives the offsets that a list and a look through it would give."""
+    log, run = opener(), next(_runs)
+    model: dict[str, list[int]] = {}
+    for room, numbers in batches:
+        said = model.setdefault(room, [])
+        expected: list[tuple[int, bool]] = []
+        for number in numbers:
+            duplicate = number in said
+            if not duplicate:
+                said.append(number)
+            expected.append((said.index(number) + 1, duplicate))
+        places = log.append(f"{room} {run}", [post(number) for number in numbers])
+        assert [(place.offset, place.duplicate) for place in places] == expected
+
+
+# --- SQLite's files -----------------------------------------------------------------------------------------
+
+
+def url(path: Path) -> str:
+    """Return the URL of a file's log."""
+    return f"sqlite://{path}"
+
+
+def remove(path: Path) -> None:
+    """Remove a log's file, and those that SQLite keeps beside it while it is open."""
+    for leftover in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        leftover.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the path of a log file that is not there yet."""
+    return tmp_path / "log.sqlite"
+
+
+def _append_many(where: str, session: str) -> None:
+    log = open_log(where)
+    for number in range(1, 101):
+        log.append("lobby", [post(number, session)])
+    log.close()
+
+
+def test_processes_share_one_file(path: Path) -> None:
+    """Three processes make and write one file at once: no post is lost and no offset given twice."""
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_append_many, args=(url(path), f"s{n}")) for n in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+        writer.close()
+    log = open_log(url(path))
+    assert [message.offset for message in log.read("lobby", 0, 1000)] == list(range(1, 301))
+    log.close()
+    multiprocessing.resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+
+
+def test_what_is_logged_survives_the_process(path: Path) -> None:
+    """A process that is killed right after `append` returned has logged the post, at the same epoch."""
+    code = (
+        "import os\nfrom parlour.node.log import Post\nfrom parlour.node.log.opening import open_log\n"
+        f"log = open_log({url(path)!r})\nlog.append('lobby', [Post('s', 1, 'ada', 1, 'last words')])\n"
+        "print(log.top('lobby').epoch, flush=True)\nos.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    log = open_log(url(path))
+    assert [message.text for message in log.read("lobby", 0, 10)] == ["last words"]
+    assert log.top("lobby").epoch == done.stdout.strip()
+    log.close()
+
+
+def test_a_copy_of_the_file_begins_a_new_epoch(path: Path) -> None:
+    """A restored backup is the same log, but positions of before are not valid in it."""
+    log = open_log(url(path))
+    log.append("lobby", [post(1)])
+    identity, epoch = log.identity, log.top("lobby").epoch
+    log.close()
+    copy = path.with_name("copy.sqlite")
+    shutil.copy(path, copy)
+    restored = open_log(url(copy))
+    assert restored.identity == identity
+    assert restored.top("lobby").epoch != epoch
+    assert restored.top("lobby").offset == 1
+    restored.close()
+
+
+def test_a_file_that_was_moved_away_is_missed_and_found_again(path: Path) -> None:
+    """Nothing is logged to a file that nobody can find; when it is back, the log goes on."""
+    log = open_log(url(path))
+    log.append("lobby", [post(1)])
+    away = path.with_name("away.sqlite")
+    path.rename(away)
+    with pytest.raises(LogError, match=r"is gone: put it back"):
+        log.append("lobby", [post(2)])
+    away.rename(path)
+    assert log.append("lobby", [post(2)])[0].offset == 2
+    log.close()
+
+
+def test_a_file_that_was_restored_under_a_node_is_opened_anew(path: Path) -> None:
+    """An older copy put in the place of the file gives offsets again, so the epoch is another."""
+    log = open_log(url(path))
+    log.append("lobby", [post(1)])
+    epoch = log.top("lobby").epoch
+    backup = sqlite3.connect(path.with_name("backup.sqlite"))
+    source = sqlite3.connect(path)
+    source.backup(backup)
+    source.close()
+    backup.close()
+    log.append("lobby", [post(2)])
+    remove(path)
+    path.with_name("backup.sqlite").rename(path)
+    (place,) = log.append("lobby", [post(3)])
+    assert place.offset == 2
+    assert place.epoch != epoch
+    assert [message.id for message in log.read("lobby", 0, 10)] == ["s-1", "s-3"]
+    log.close()
+
+
+def test_another_log_in_the_place_of_the_file_is_refused(path: Path) -> None:
+    """A node goes on with its own log or not at all."""
+    log = open_log(url(path))
+    other = open_log(url(path.with_name("other.sqlite")))
+    other.close()
+    remove(path)
+    path.with_name("other.sqlite").rename(path)
+    with pytest.raises(LogError, match=r"another room log stands at"):
+        log.append("lobby", [post(1)])
+    log.close()
+
+
+def test_a_full_disk_costs_the_batch_and_nothing_else(path: Path) -> None:
+    """A file that may not grow fails the whole batch; with room again the same posts are logged, once."""
+    code = f"""
+import resource
+from parlour.node.log import LogError, Post
+from parlour.node.log.opening import open_log
+log = open_log({url(path)!r})
+log.append("lobby", [Post("s", 1, "ada", 1, "before")])
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+posts = [Post("s", n, "ada", 1, "x" * 10_000) for n in range(2, 42)]
+try:
+    log.append("lobby", posts)
+except LogError as error:
+    print(error)
+print(log.top("lobby").offset, len(log.read("lobby", 0, 100)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+print([place.offset for place in log.append("lobby", posts)] == list(range(2, 42)))
+log.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr == ""
+    error, before, after = done.stdout.splitlines()
+    assert "make room" in error
+    assert before == "1 1"
+    assert after == "True"
+
+
+def test_files_that_are_no_log_are_refused_in_one_line(path: Path) -> None:
+    """Another program's database, a text, a folder, a missing folder: each a LogError that says what to do."""
+    with sqlite3.connect(path) as foreign:
+        foreign.execute("CREATE TABLE recipes (name TEXT)")
+    foreign.close()
+    with pytest.raises(LogError, match="another program"):
+        open_log(url(path))
+    path.write_text("these are notes of mine, and long enough to be no empty file\n" * 100)
+    with pytest.raises(LogError, match="not a room log"):
+        open_log(url(path))
+    with pytest.raises(LogError, match="check the permissions"):
+        open_log(url(path.parent))
+    with pytest.raises(LogError, match="does not exist"):
+        open_log(url(path.parent / "nowhere" / "log.sqlite"))
+    assert path.read_text().startswith("these are notes"), "it was not ours to write to"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to any file")
+def test_a_file_that_may_not_be_written_is_refused(path: Path) -> None:
+    """Opening tells of the permissions, so that the operator need not guess."""
+    open_log(url(path)).close()
+    path.chmod(stat.S_IRUSR)
+    with pytest.raises(LogError, match="check the permissions"):
+        open_log(url(path))
+
+
+def test_a_log_of_a_newer_format_is_left_alone(path: Path) -> None:
+    """A file that a later version wrote is not guessed at."""
+    open_log(url(path)).close()
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 2")
+    newer.close()
+    with pytest.raises(LogError, match="newer parlour"):
+        open_log(url(path))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "lobby", "sqlite://", "sqlite:log", "redis://x", "sqlite:///x?sync=never", "sqlite:///x?a=1", "memory://?a=1"],
+)
+def test_a_url_that_is_none_is_the_callers_error(wrong: str) -> None:
+    """The error shows what a log URL looks like."""
+    with pytest.raises(UsageError, match="a room log is"):
+        open_log(wrong)
+
+
+def test_the_default_log_is_in_the_users_data_directory() -> None:
+    """Its folder is made; its URL can be opened."""
+    where = default_log()
+    assert os.environ["XDG_DATA_HOME"] in where
+    open_log(where).close()

@@ -1,0 +1,84 @@
+"""Who is in a room, from what each node tells of its own members."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.node.roster import NAMES, Roster
+from parlour.wire.codec import NodeDecoder
+from parlour.wire.messages import Members, Presence
+
+people = st.tuples(st.sampled_from("abcdef"), st.sampled_from(["ada", "bob", "cy"]))
+steps = st.lists(st.tuples(st.sampled_from(["enter", "leave"]), people), max_size=30)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["n1", "n2"]), steps), max_size=4), st.randoms(use_true_random=False))
+def test_two_nodes_agree_though_changes_are_lost(
+    turns: list[tuple[str, list[tuple[str, tuple[str, str]]]]], random: object
+) -> None:
+    """Each node tells its changes, some are lost; asked for all of them again, both list the same names."""
+    rosters = {"n1": Roster("lobby"), "n2": Roster("lobby", version=50)}
+    for number, (node, changes) in enumerate(turns):
+        mine, other = rosters[node], rosters["n2" if node == "n1" else "n1"]
+        for what, (session, name) in changes:
+            mine.leave(f"{node}-{session}")
+            if what == "enter":
+                mine.enter(f"{node}-{session}", name)
+        first, version, told = mine.take_unpublished()
+        if number % 2 == 0 and not other.change(node, "x", first, version, told):
+            other.replace(node, "x", mine.version, mine.own())
+    for node, mine in rosters.items():
+        rosters["n2" if node == "n1" else "n1"].replace(node, "x", mine.version, mine.own())
+    assert rosters["n1"].names() == rosters["n2"].names()
+
+
+def test_changes_that_were_missed_are_noticed() -> None:
+    """A gap in the count of changes, and a node not heard of before, make the listener ask."""
+    roster = Roster("lobby")
+    assert not roster.change("n2", "i", 1, 1, {"s": "bob"})
+    roster.replace("n2", "i", 1, {"s": "bob"})
+    assert roster.change("n2", "i", 2, 2, {"t": "cy"})
+    assert not roster.change("n2", "i", 4, 4, {"t": None})
+    assert not roster.change("n2", "another start", 3, 3, {})
+    assert roster.names() == ["bob", "cy"]
+    roster.replace("n2", "i", 1, {})
+    assert roster.names() == ["bob", "cy"], "what is told late must not undo what is known"
+
+
+def test_a_name_is_there_as_long_as_one_of_its_sessions() -> None:
+    """Two sessions of one name are one name; it leaves with the last."""
+    roster = Roster("lobby")
+    roster.enter("s", "ada")
+    assert roster.take_changes() == (["ada"], [])
+    roster.replace("n2", "i", 1, {"t": "ada"})
+    roster.leave("s")
+    assert not roster.changed
+    roster.forget("n2")
+    assert roster.take_changes() == ([], ["ada"])
+
+
+def test_who_came_and_went_is_not_told() -> None:
+    """Changes that cancel each other between two frames are in neither list."""
+    roster = Roster("lobby")
+    roster.enter("s", "ada")
+    roster.leave("s")
+    assert not roster.changed
+    assert roster.unpublished
+
+
+def test_long_lists_go_in_several_frames() -> None:
+    """The whole list comes in frames of 200 names; without `whole`, only the first."""
+    roster = Roster("lobby")
+    for number in range(NAMES + 1):
+        roster.enter(str(number), f"{number:064}")
+    whole = list(NodeDecoder().feed(b"".join(roster.members_frames(whole=True))))
+    assert all(isinstance(part, Members) and part.count == NAMES + 1 for part in whole)
+    assert [(len(part.names), part.more) for part in whole if isinstance(part, Members)] == [(NAMES, True), (1, False)]
+    (short,) = NodeDecoder().feed(b"".join(roster.members_frames(whole=False)))
+    assert isinstance(short, Members)
+    assert (len(short.names), short.more, short.count) == (NAMES, False, NAMES + 1)
+    (presence,) = NodeDecoder().feed(roster.presence_frame())
+    assert isinstance(presence, Presence)
+    assert presence.count == NAMES + 1
+    assert not roster.changed

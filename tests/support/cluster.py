@@ -1,0 +1,153 @@
+"""A broker and nodes in this process, on free ports, and clients that speak the wire by hand.
+
+This module owns nothing that outlives a test: `cluster` closes what it started. The parts run on their own threads,
+a `RawClient` on the test's; it must never be cleverer than a socket and a decoder, as it is to show what is sent.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from parlour.broker import Broker, BrokerSettings
+from parlour.node import Node, NodeSettings
+from parlour.runtime.asking import ask
+from parlour.wire.codec import NodeDecoder, frame
+from parlour.wire.control import Assign, Assigned, Fleet, Status
+from parlour.wire.limits import PROTOCOL, parse_address
+from parlour.wire.messages import Hello, Join, Joined, Members, Message, NodeMessage, Say, Welcome
+from support.waiting import MS, eventually
+
+__all__ = ["Cluster", "RawClient", "cluster", "fleet"]
+
+M = TypeVar("M", bound=NodeMessage)
+
+
+class RawClient:
+    """A client made of a socket and a decoder; every read has a deadline."""
+
+    def __init__(self, broker: str, name: str, node: str | None = None, timeout: float = 5.0) -> None:
+        _, reply = ask([broker], Assign(name, node=node, protocol=PROTOCOL))
+        assert isinstance(reply, Assigned)
+        self.name = name
+        self.node = reply.node
+        self.socket = socket.create_connection(parse_address(reply.address), timeout=timeout * 1000 * MS)
+        self._decoder = NodeDecoder()
+        self.heard: list[NodeMessage] = []
+        self._said = 0
+        self.send(Hello(name, reply.ticket, PROTOCOL))
+        self.session = self.get(Welcome).session
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self.socket.close()
+
+    def send(self, *messages: object) -> None:
+        """Send the messages in one piece."""
+        self.socket.sendall(b"".join(map(frame, messages)))
+
+    def read(self) -> None:
+        """Read what there is, at least something; raises ConnectionError at the end and TimeoutError."""
+        data = self.socket.recv(1 << 16)
+        if not data:
+            raise ConnectionError("the node closed the connection")
+        self.heard += self._decoder.feed(data)
+
+    def get(self, kind: type[M]) -> M:
+        """Return the next message of a kind, leaving the others for later."""
+        while True:
+            for index, message in enumerate(self.heard):
+                if isinstance(message, kind):
+                    del self.heard[index]
+                    return message
+            self.read()
+
+    def join(self, room: str, **fields: object) -> Joined:
+        """Join a room, and wait until its first list of names is here."""
+        self.send(Join(room, **fields))  # type: ignore[arg-type]
+        joined = self.get(Joined)
+        self.get(Members)
+        return joined
+
+    def say(self, room: str, *texts: str) -> None:
+        """Post texts, all in one piece, under ids that count up."""
+        posts: list[Say] = []
+        for text in texts:
+            self._said += 1
+            posts.append(Say(room, self._said, text))
+        self.send(*posts)
+
+    def texts(self, count: int) -> list[str]:
+        """Return the texts of the next messages."""
+        return [self.get(Message).text for _ in range(count)]
+
+
+def fleet(broker: str) -> Fleet:
+    """Return what the broker says of its nodes."""
+    _, reply = ask([broker], Status())
+    assert isinstance(reply, Fleet)
+    return reply
+
+
+class Cluster:
+    """A broker and some nodes, all started."""
+
+    def __init__(self, broker: Broker, nodes: Sequence[Node]) -> None:
+        self.broker = broker
+        self.nodes = nodes
+
+    @property
+    def address(self) -> str:
+        """Where the broker is."""
+        return self.broker.address
+
+    def acquainted(self) -> bool:
+        """Whether every node knows every other."""
+        return all(len(node.peers()) == len(self.nodes) - 1 for node in self.nodes)
+
+    @contextmanager
+    def clients(self, *names: str, room: str | None = None) -> Iterator[list[RawClient]]:
+        """Connect clients of these names, spread over the nodes, perhaps in a room already."""
+        clients: list[RawClient] = []
+        try:
+            for index, name in enumerate(names):
+                client = RawClient(self.address, name, self.nodes[index % len(self.nodes)].name)
+                clients.append(client)
+                if room is not None:
+                    client.join(room)
+            yield clients
+        finally:
+            for client in clients:
+                client.close()
+
+
+@contextmanager
+def cluster(nodes: int = 1, settings: NodeSettings | None = None) -> Iterator[Cluster]:
+    """Run a broker and nodes n1, n2, … that share a log, until the block ends."""
+    settings = settings or NodeSettings()
+    if settings.log == "memory://":
+        settings = replace(settings, log=f"memory://{id(settings)}")
+    broker = Broker(BrokerSettings(bind="127.0.0.1:0"))
+    broker.start()
+    started: list[Node] = []
+    try:
+        for number in range(nodes):
+            node = Node(replace(settings, brokers=(broker.address,), name=f"n{number + 1}"))
+            node.start()
+            started.append(node)
+        running = Cluster(broker, started)
+        eventually(running.acquainted, what="every node knows every other")
+        yield running
+    finally:
+        for node in started:
+            node.stop()
+        broker.stop()

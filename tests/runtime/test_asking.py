@@ -16,6 +16,7 @@ from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import decode_request, encode
 from parlour.wire.control import Describe, Described, Refused, Status
 from parlour.wire.errors import ProtocolError, UnavailableError, UsageError
+from support.waiting import MS
 
 DESCRIBED = Described("b7", 6001, 6002)
 
@@ -91,9 +92,9 @@ def test_nobody_there() -> None:
     with silent() as mute:
         started = time.monotonic()
         with pytest.raises(UnavailableError) as caught:
-            ask([mute, closed], Describe(), timeout=0.3)
+            ask([mute, closed], Describe(), timeout=1.0)
         took = time.monotonic() - started
-    assert 0.25 < took < PATIENCE
+    assert 0.9 < took < 1.0 + 800 * MS
     assert str(caught.value) == (
         f"no broker answers at {mute} or {closed}: start one with `parlour up -d`, or name another with --broker"
     )

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +117,17 @@ def test_threads_share_a_chat(cluster: Cluster) -> None:
     with ThreadPoolExecutor(5) as threads:
         list(threads.map(talk, range(5)))
     assert [message.offset for message in hear(room, 100)] == list(range(1, 101))
+
+
+def test_a_post_sent_again_is_acknowledged_and_not_logged_again(cluster: Cluster) -> None:
+    """A post of an id that is logged already gets the place that the first one has."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    first = room.say("once")
+    ada._last_id = 0
+    assert room.say("once") == first
+    assert [message.text for message in hear(room, 1)] == ["once"]
+    assert room.say("twice").offset == 2
 
 
 def test_a_text_too_long_is_refused_at_once(cluster: Cluster) -> None:
@@ -282,6 +294,8 @@ def test_a_frozen_node_is_given_up(empty_cluster: Cluster, monkeypatch: pytest.M
             with connect(empty_cluster.address, "ada") as ada:
                 room = ada.join("lobby")
                 os.kill(node.pid, signal.SIGSTOP)
+                stat = Path(f"/proc/{node.pid}/stat")
+                eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", what="the node stands still")
                 post = room.post("anybody?")
                 *_, last = room.events(5)
                 assert isinstance(last, Disconnected)

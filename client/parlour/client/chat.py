@@ -103,8 +103,10 @@ class Chat:
 
     def close(self, timeout: float = 5.0) -> None:
         """Close the connection within `timeout` seconds; posts not acknowledged fail. Harmless if done before."""
-        self._connection.close(timeout)
-        self._finish("the chat was closed", None)
+        try:
+            self._connection.close(timeout)
+        finally:
+            self._finish("the chat was closed", None)
 
     # --- for rooms --------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class Conversation:
         try:
             self._enter(room)
             self._converse()
-            wait_for(self._posts, _ENDING)
+            wait_for(list(self._posts), _ENDING)
         except KeyboardInterrupt:
             pass
         finally:
@@ -71,7 +71,8 @@ class Conversation:
                     return
                 if command is not None:
                     self._obey(command)
-            except DisconnectedError:
+            except DisconnectedError as error:
+                self._lost = self._lost or str(error)
                 return
             except ParlourError as error:
                 self._show(self._lines.fault(str(error)))

@@ -1,0 +1,191 @@
+"""The commands `chat`, `send` and `tail` as processes, as scripts and people use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from support.little_cluster import Cluster
+from support.waiting import eventually
+
+SECONDS = 20
+
+
+@contextmanager
+def running(cluster: Cluster, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `parlour` with these arguments for as long as the block goes on."""
+    command = [sys.executable, "-m", "parlour.cli", *arguments]
+    environment = os.environ | {"PARLOUR_BROKER": cluster.address}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def run(cluster: Cluster, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+    """Run `parlour` to its end; return its exit status, its output and its complaints."""
+    with running(cluster, *arguments) as process:
+        out, err = process.communicate(stdin, SECONDS)
+        return process.returncode, out, err.decode()
+
+
+def logged(cluster: Cluster, room: str = "lobby") -> list[str]:
+    """Return the texts in the room's log."""
+    reader = cluster.chat("reader").join(room, history=100_000)
+    events = reader.events(5)
+    return [next(events).text for _ in range(reader.replays)]  # type: ignore[union-attr]
+
+
+def test_send_says_each_argument(cluster: Cluster) -> None:
+    """Each argument is a message, byte for byte, and the status is 0 when all are logged."""
+    texts = ["hello", "two words", "über 雪\n\ttabbed", "--not-an-option"]
+    assert run(cluster, "send", "--name", "bot", "--room", "lobby", "--", *texts) == (0, b"", "")
+    assert logged(cluster) == texts
+
+
+def test_send_says_each_line_of_standard_input(cluster: Cluster) -> None:
+    """Each line without its newline is a message, in order, the last also without a newline."""
+    texts = [f"line {number}" for number in range(700)] + ["", "  spaces  ", "carriage\r", "\x1b[31m雪", "last"]
+    status = run(cluster, "send", "--name", "bot", "--room", "lobby", stdin="\n".join(texts).encode())
+    assert status == (0, b"", "")
+    assert logged(cluster) == texts
+
+
+@pytest.mark.parametrize(("bad", "complaint"), [(b"\xff\xfe", "line 3"), (b"x" * 20000, "message 3")])
+def test_send_stops_at_what_cannot_be_said(cluster: Cluster, bad: bytes, complaint: str) -> None:
+    """A line that is no text is named, what came before it is logged, what follows is not sent."""
+    status, _, err = run(cluster, "send", "--name", "bot", "--room", "lobby", stdin=b"one\ntwo\n" + bad + b"\nfour\n")
+    assert status == 2
+    assert complaint in err
+    assert err.count("\n") == 1
+    assert logged(cluster) == ["one", "two"]
+
+
+def test_send_without_a_broker_fails_in_one_line(empty_cluster: Cluster) -> None:
+    """Who sends is told how to start a broker, in one line, with status 1."""
+    empty_cluster.broker.stop()
+    status, _, err = run(empty_cluster, "send", "--name", "bot", "--room", "lobby", "hi")
+    assert status == 1
+    assert err.startswith("parlour: ")
+    assert err.count("\n") == 1
+
+
+def test_tail_prints_history_and_what_follows(cluster: Cluster) -> None:
+    """With --json each line is an object with the promised fields; --count ends it with status 0."""
+    room = cluster.chat("ada").join("lobby")
+    said = [room.say("old 1"), room.say("old 2"), room.say("old 雪\n3")]
+    with running(cluster, "tail", "--room", "lobby", "--history", "2", "--count", "3", "--json") as tail:
+        assert tail.stdout is not None
+        lines = [json.loads(tail.stdout.readline()) for _ in range(2)]
+        said.append(room.say("new"))
+        out, err = tail.communicate(timeout=SECONDS)
+        lines += [json.loads(line) for line in out.splitlines()]
+        assert (tail.returncode, err) == (0, b"")
+    assert lines == [
+        {"room": "lobby", "offset": m.offset, "id": m.id, "by": "ada", "at": m.at, "text": m.text, "replay": old}
+        for m, old in zip(said[1:], (True, True, False), strict=True)
+    ]
+
+
+def test_tail_for_people_shows_nothing_harmful(cluster: Cluster) -> None:
+    """A line has a time, a name and the text, with control characters shown and no colour in a pipe."""
+    cluster.chat("ada").join("lobby").say("red \x1b[31m\nalert")
+    status, out, _ = run(cluster, "tail", "--room", "lobby", "--history", "5", "--count", "1")
+    assert status == 0
+    assert out.decode().endswith(" ada: red ␛[31m⏎alert\n")
+    assert b"\x1b" not in out
+
+
+def test_tail_ends_quietly_when_nobody_reads(cluster: Cluster) -> None:
+    """Like `tail | head -1`: no complaint, no trace."""
+    room = cluster.chat("ada").join("lobby")
+    room.say("first")
+    with running(cluster, "tail", "--room", "lobby", "--history", "1") as tail:
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        assert b"first" in tail.stdout.readline()
+        tail.stdout.close()
+        room.say("second")
+        assert tail.wait(SECONDS) == 0
+        assert tail.stderr.read() == b""
+
+
+def test_tail_ends_quietly_on_ctrl_c(cluster: Cluster) -> None:
+    """An interrupt is how a tail ends: no complaint, no trace."""
+    cluster.chat("ada").join("lobby").say("first")
+    with running(cluster, "tail", "--room", "lobby", "--history", "1") as tail:
+        assert tail.stdout is not None
+        tail.stdout.readline()
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(SECONDS) == 0
+        assert tail.communicate()[1] == b""
+
+
+def test_tail_tells_that_the_connection_is_lost(cluster: Cluster) -> None:
+    """A node that stops ends the tail with status 1 and one line."""
+    cluster.chat("ada").join("lobby").say("first")
+    with running(cluster, "tail", "--room", "lobby", "--history", "1") as tail:
+        assert tail.stdout is not None
+        tail.stdout.readline()
+        for node in cluster.nodes:
+            node.stop()
+        assert tail.wait(SECONDS) == 1
+        err = tail.communicate()[1].decode()
+    assert err.startswith("parlour: n")
+    assert err.count("\n") == 1
+
+
+def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
+    """Without a terminal, lines are read and shown plainly, and the end of input leaves when all is said."""
+    ada = cluster.chat("ada").join("lobby")
+    ada.say("before you came")
+    typed = "hello\n\n/me waves\n//slash\n/who\n/dance\n/join den\nin here\n/leave\nback\n/quit\nnever said\n"
+    status, out, err = run(cluster, "chat", "--name", "bob", "--room", "lobby", stdin=typed.encode())
+    assert (status, err) == (0, "")
+    lines = out.decode().splitlines()
+    assert lines[0].startswith("-- connected to n")
+    for end in (
+        " ada: before you came",
+        " bob: hello",
+        " * bob waves",
+        " bob: /slash",
+        "-- 2 in lobby: ada, bob",
+        " bob: in here",
+        "-- you left den",
+        " bob: back",
+    ):
+        assert any(line.endswith(end) for line in lines), end
+    assert any("/dance" in line and "/help" in line for line in lines)
+    assert logged(cluster) == ["before you came", "hello", "/me waves", "/slash", "back"]
+    assert logged(cluster, "den") == ["in here"]
+
+
+def test_chat_ends_when_the_connection_is_lost(cluster: Cluster) -> None:
+    """Nobody types, the node stops: one line, status 1, no waiting for another line."""
+    with running(cluster, "chat", "--name", "bob", "--room", "lobby") as chat:
+        room = cluster.chat("ada").join("lobby")
+        eventually(lambda: room.members == ["ada", "bob"], 10)
+        for node in cluster.nodes:
+            node.stop()
+        assert chat.wait(SECONDS) == 1
+        err = chat.communicate()[1].decode()
+    assert err.startswith("parlour: n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["chat", "send", "tail"])
+def test_help_has_an_example(empty_cluster: Cluster, command: str) -> None:
+    """Each command's help shows how it is used."""
+    status, out, _ = run(empty_cluster, command, "--help")
+    assert status == 0
+    assert f"  parlour {command}" in out.decode()

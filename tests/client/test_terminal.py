@@ -1,0 +1,150 @@
+"""The terminal chat in a real terminal, as two people see it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from support.little_cluster import Cluster
+from support.waiting import eventually
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("tmux") is None, reason="TMUX IS NOT INSTALLED: the terminal chat is not tested at all without it"
+)
+
+SECONDS = 15
+
+
+class Tmux:
+    """A terminal of several panes, driven by keys and read as a person would."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = str(folder / "tmux")
+        self.panes: list[str] = []
+
+    def _run(self, *arguments: str) -> str:
+        command = ["tmux", "-f", "/dev/null", "-S", self._socket, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS).stdout
+
+    def open(self, *command: str) -> int:
+        """Start a command in a new window; return its number here. Its exit status is shown at its end."""
+        line = f"{shlex.join(command)}; echo exit=$?; read wait"
+        new = ["new-window"] if self.panes else ["new-session", "-d", "-x", "80", "-y", "24"]
+        self.panes.append(self._run(*new, "-P", "-F", "#{pane_id}", line).strip())
+        return len(self.panes) - 1
+
+    def type(self, pane: int, text: str, *keys: str) -> None:
+        """Type a text, then press keys."""
+        self._run("send-keys", "-t", self.panes[pane], "-l", text)
+        self.press(pane, *keys)
+
+    def press(self, pane: int, *keys: str) -> None:
+        """Press keys by their tmux names."""
+        if keys:
+            self._run("send-keys", "-t", self.panes[pane], *keys)
+
+    def lines(self, pane: int) -> list[str]:
+        """Return what a person sees, without blank lines."""
+        screen = self._run("capture-pane", "-p", "-t", self.panes[pane])
+        return [line.rstrip() for line in screen.splitlines() if line.strip()]
+
+    def shows(self, pane: int, end: str) -> None:
+        """Wait until a line that ends so is on the screen."""
+        try:
+            eventually(lambda: any(line.endswith(end) for line in self.lines(pane)), SECONDS)
+        except AssertionError:
+            raise AssertionError(f"{end!r} is not on the screen:\n" + "\n".join(self.lines(pane))) from None
+
+    def close(self) -> None:
+        """End the terminal with all that runs in it."""
+        if self.panes:
+            self._run("kill-server")
+
+
+@pytest.fixture
+def tmux() -> Iterator[Tmux]:
+    """Run a terminal for the test."""
+    # Not the test's own folder: a socket's path may have 107 bytes only.
+    with TemporaryDirectory(prefix="parlour-") as folder:
+        terminal = Tmux(Path(folder))
+        yield terminal
+        terminal.close()
+
+
+def chat(cluster: Cluster, *arguments: str) -> list[str]:
+    """Return the command of a chat with this cluster."""
+    return [sys.executable, "-m", "parlour.cli", "chat", "--broker", cluster.address, *arguments]
+
+
+def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> None:
+    """Asked for a name and a room they are in; a half-typed line stays whole while another's line arrives."""
+    ada = tmux.open(*chat(cluster))
+    tmux.shows(ada, "]:")
+    tmux.type(ada, "ada", "Enter")
+    tmux.shows(ada, "Room [lobby]:")
+    tmux.press(ada, "Enter")
+    tmux.shows(ada, "lobby>")
+    bob = tmux.open(*chat(cluster, "--name", "bob", "--room", "lobby"))
+    tmux.shows(bob, "-- 2 in lobby: ada, bob")
+    tmux.shows(ada, "-- bob came (2 here)")
+    nodes = {line.split()[3] for pane in (ada, bob) for line in tmux.lines(pane) if "connected to" in line}
+    assert nodes == {"n1", "n2"}
+
+    tmux.type(ada, "half a li")
+    tmux.shows(ada, "lobby> half a li")
+    tmux.type(bob, "look \\x1b[2J, ", "Enter")
+    tmux.type(bob, "/me waves", "Enter")
+    tmux.shows(ada, "* bob waves")
+    tmux.shows(ada, "lobby> half a li")
+    assert tmux.lines(ada)[-1] == "lobby> half a li"
+
+    tmux.type(ada, "ne", "Enter")
+    tmux.shows(bob, " ada: half a line")
+    tmux.shows(ada, " ada: half a line")
+    # What was typed is not left standing beside what was said.
+    assert not any(line.startswith("lobby> half") for line in tmux.lines(ada))
+
+    tmux.type(ada, "half a farewell")
+    tmux.press(ada, "C-c")
+    tmux.shows(ada, "exit=0")
+    tmux.shows(bob, "-- ada left (1 here)")
+    tmux.press(bob, "C-d")
+    tmux.shows(bob, "exit=0")
+    for pane in (ada, bob):
+        assert not any("Traceback" in line for line in tmux.lines(pane))
+
+
+def test_a_lost_connection_ends_a_waiting_prompt(cluster: Cluster, tmux: Tmux) -> None:
+    """The node stops while a person types: one line says so, and the status is 1."""
+    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
+    tmux.shows(pane, "lobby>")
+    tmux.type(pane, "half a li")
+    for node in cluster.nodes:
+        node.stop()
+    tmux.shows(pane, "exit=1")
+    assert len([line for line in tmux.lines(pane) if line.startswith("parlour: ")]) == 1
+
+
+def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:
+    """Rooms are entered, named on their lines, and left; what is no command gets a hint."""
+    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
+    tmux.shows(pane, "lobby>")
+    tmux.type(pane, "/join den", "Enter")
+    tmux.shows(pane, "den>")
+    tmux.type(pane, "in here", "Enter")
+    tmux.shows(pane, "[den] ada: in here")
+    tmux.type(pane, "/join lobby", "Enter")
+    tmux.shows(pane, "lobby>")
+    tmux.type(pane, "/dance", "Enter")
+    tmux.shows(pane, "slash")
+    tmux.type(pane, "/leave den", "Enter")
+    tmux.shows(pane, "-- you left den")
+    tmux.type(pane, "/quit", "Enter")
+    tmux.shows(pane, "exit=0")

@@ -155,14 +155,26 @@ def test_a_traceback_is_shown_on_demand(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["completion", "zsh"]])
+# A command whose output is still in the buffer when it ends.
+LATE = """
+import sys, types, click
+from parlour.cli import group
+module = sys.modules["late"] = types.ModuleType("late")
+module.late = click.Command("late", callback=lambda: print("late"))
+group.COMMANDS["late"] = ("late:late", "")
+sys.exit(group.main(["late"]))
+"""
+
+
+@pytest.mark.parametrize("arguments", [["-m", "parlour.cli", "--help"], ["-c", LATE]], ids=["at once", "late"])
 def test_a_reader_that_left_is_no_trouble(arguments: list[str]) -> None:
     """Output into a closed pipe ends the command without a word."""
     receiver, sender = os.pipe()
     os.close(receiver)
     try:
-        command = [sys.executable, "-m", "parlour.cli", *arguments]
-        done = subprocess.run(command, stdout=sender, stderr=subprocess.PIPE, timeout=30)
+        command = [sys.executable, *arguments]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        done = subprocess.run(command, stdout=sender, stderr=subprocess.PIPE, env=environment, timeout=30)
     finally:
         os.close(sender)
     assert done.returncode == 1

@@ -78,6 +78,8 @@ def _in_foreground(cluster: Cluster) -> None:
             click.echo(_line("ready", cluster.broker, cluster.nodes))
             _mind(cluster, signals)
         except KeyboardInterrupt:
+            pass
+        finally:
             cluster.stop()
     click.echo(_line("stopped", cluster.broker, cluster.nodes))
 

@@ -42,6 +42,7 @@ def endpoint(host: str, port: int) -> str:
 
 
 def _ask_one(context: zmq.Context[zmq.Socket[bytes]], broker: str, body: bytes, timeout: float) -> Reply | None:
+    """Return the broker's reply, or None if none comes in time; the socket is the calling thread's."""
     host, port = parse_address(broker)
     with context.socket(zmq.DEALER) as socket:
         socket.linger = 0

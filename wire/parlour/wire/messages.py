@@ -13,6 +13,7 @@ from parlour.wire.errors import UsageError
 from parlour.wire.limits import PROTOCOL, check_name, check_room, check_text
 
 __all__ = [
+    "MAX_OFFSET",
     "Accepted",
     "Bye",
     "ClientMessage",

@@ -1,0 +1,73 @@
+"""Who may import whom: the folders show the architecture only as long as nobody reaches across it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from support.source import PARTS, ROOT, Module, modules
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "wire": set(),
+    "runtime": {"wire"},
+    "broker": {"wire", "runtime"},
+    "node": {"wire", "runtime"},
+    "client": {"wire", "runtime"},
+    "monitor": {"wire", "runtime"},
+    "cli": {"wire", "runtime", "broker", "node", "client", "monitor"},
+}
+"""What each part may know besides itself."""
+
+IMPURE = {
+    "asyncio",
+    "os",
+    "queue",
+    "select",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "sys",
+    "threading",
+    "time",
+    "zmq",
+}
+"""What the language of parlour must not need: whoever reads bytes from anywhere can speak it."""
+
+every_module = pytest.mark.parametrize("module", modules(), ids=str)
+
+
+def test_every_part_has_its_law() -> None:
+    """A new source root must say what it may import."""
+    assert sorted(MAY_IMPORT) == PARTS
+
+
+@every_module
+def test_a_part_imports_only_what_it_may(module: Module) -> None:
+    """No import, at the top or inside a function, reaches a part that this one must not know."""
+    wrong = []
+    for node, name in module.imports():
+        words = name.split(".")
+        if words[0] == "parlour" and words[1] not in MAY_IMPORT[module.part] | {module.part}:
+            wrong.append(f"{module.at(node)} imports {name}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", [module for module in modules() if module.part == "wire"], ids=str)
+def test_wire_is_pure(module: Module) -> None:
+    """The language has no socket, thread, clock or process in it."""
+    assert [module.at(node) for node, name in module.imports() if name.split(".")[0] in IMPURE] == []
+
+
+def test_the_command_loads_nothing_early() -> None:
+    """`parlour` starts without loading any part but its own, so that each command pays only for what it uses."""
+    code = "import sys, parlour.cli; print(*sorted(name for name in sys.modules if name.count('.') < 2))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    loaded = set(done.stdout.split())
+    assert "parlour.cli" in loaded
+    late = {"parlour.broker", "parlour.node", "parlour.client", "parlour.monitor", "prompt_toolkit", "rich", "zmq"}
+    assert loaded & late == set()

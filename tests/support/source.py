@@ -1,0 +1,90 @@
+"""The source of parlour as syntax trees, for the tests that hold its laws.
+
+This module owns the list of the parts, read from the disk so that a new one cannot be forgotten. It is pure but for
+reading files; it must never import what it reads.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache, cached_property
+from pathlib import Path
+
+__all__ = ["PARTS", "ROOT", "Module", "modules", "modules_below"]
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that the repository lies in."""
+
+PARTS = sorted(folder.parent.name for folder in ROOT.glob("*/parlour"))
+"""Every source root on disk, each of which holds the part of its own name."""
+
+
+class Module:
+    """One Python file: where it lies, what it is called, what it says."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.text = path.read_text(encoding="utf-8")
+        self.lines = self.text.splitlines()
+
+    def __str__(self) -> str:
+        return str(self.path.relative_to(ROOT))
+
+    @property
+    def part(self) -> str:
+        """The source root it belongs to."""
+        return self.path.relative_to(ROOT).parts[0]
+
+    @property
+    def name(self) -> str:
+        """The name it is imported by."""
+        words = self.path.relative_to(ROOT / self.part).with_suffix("").parts
+        return ".".join(words[:-1] if words[-1] == "__init__" else words)
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Its syntax tree."""
+        return ast.parse(self.text, str(self.path))
+
+    def at(self, node: ast.AST) -> str:
+        """Return where the node is, as editors take it."""
+        return f"{self}:{getattr(node, 'lineno', 1)}"
+
+    def imports(self) -> Iterator[tuple[ast.AST, str]]:
+        """Yield every module imported, or that a name is imported from, however deep inside functions."""
+        package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield node, alias.name
+            elif isinstance(node, ast.ImportFrom):
+                start = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+                base = ".".join([*start, *([node.module] if node.module else [])])
+                for alias in node.names:
+                    # `from parlour import node` imports a part without its name before `import`.
+                    yield node, f"{base}.{alias.name}"
+
+    def calls(self) -> Iterator[tuple[ast.Call, str, list[ast.AST]]]:
+        """Yield every call, the dotted name of what is called, and the classes and functions around it."""
+
+        def visit(node: ast.AST, around: list[ast.AST]) -> Iterator[tuple[ast.Call, str, list[ast.AST]]]:
+            if isinstance(node, ast.Call):
+                yield node, ast.unparse(node.func), around
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                around = [*around, node]
+            for child in ast.iter_child_nodes(node):
+                yield from visit(child, around)
+
+        yield from visit(self.tree, [])
+
+
+@cache
+def modules() -> list[Module]:
+    """Return the modules of all parts."""
+    return [module for part in PARTS for module in modules_below(part)]
+
+
+def modules_below(folder: str) -> list[Module]:
+    """Return the Python files below a folder of the repository."""
+    return [Module(path) for path in sorted((ROOT / folder).rglob("*.py"))]

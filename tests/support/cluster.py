@@ -6,6 +6,7 @@ a `RawClient` on the test's; it must never be cleverer than a socket and a decod
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from parlour.wire.messages import Hello, Join, Joined, Members, Message, NodeMes
 from support.waiting import MS, eventually
 
 __all__ = ["Cluster", "RawClient", "cluster", "fleet"]
+
+_numbers = itertools.count()
 
 M = TypeVar("M", bound=NodeMessage)
 
@@ -135,7 +138,7 @@ def cluster(nodes: int = 1, settings: NodeSettings | None = None) -> Iterator[Cl
     """Run a broker and nodes n1, n2, … that share a log, until the block ends."""
     settings = settings or NodeSettings()
     if settings.log == "memory://":
-        settings = replace(settings, log=f"memory://{id(settings)}")
+        settings = replace(settings, log=f"memory://cluster-{next(_numbers)}")
     broker = Broker(BrokerSettings(bind="127.0.0.1:0"))
     broker.start()
     started: list[Node] = []

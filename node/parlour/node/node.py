@@ -144,6 +144,11 @@ class Node:
             raise ProtocolError(f"{problem}: ask the broker for another", "bad_ticket")
         self.load.redeem(ticket.id)
 
+    def connections(self) -> int:
+        """Return how many connections are open, those that have not said hello included."""
+        with self._mutex:
+            return len(self._connections)
+
     def arrived(self) -> None:
         """A client has been welcomed."""
         self._count(+1)

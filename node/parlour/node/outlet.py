@@ -113,12 +113,11 @@ class Outlet:
         """Send what is pending; return whether all of it went."""
         with self._mutex:
             while self._pending and not self.closed:
-                data = self._pending[0]
+                data = self._pending.popleft()
                 sent = self._try(data)
                 if sent < len(data):
-                    self._pending[0] = memoryview(data)[sent:]
+                    self._keep(data, sent, first=True)
                     return False
-                self._pending.popleft()
             return not self.closed
 
     def push(self, member: Member, batch: Batch) -> None:
@@ -126,9 +125,7 @@ class Outlet:
         with self._mutex:
             if member.offset == batch.first - 1 and not self._pending and not self.closed:
                 member.offset = batch.last
-                sent = self._try(batch.frames)
-                if sent < len(batch.frames):
-                    self._pending.append(memoryview(batch.frames)[sent:])
+                self._keep(batch.frames, self._try(batch.frames))
 
     def go_live(self) -> bool:
         """Return to live delivery if no member is behind and nothing is pending; return whether that was so."""
@@ -195,8 +192,17 @@ class Outlet:
             return
         sent = self._try(data)
         if sent < len(data) and not self.closed:
-            self._pending.append(memoryview(data)[sent:])
+            self._keep(data, sent)
             self._fall_behind()
+
+    def _keep(self, data: bytes | memoryview, sent: int, first: bool = False) -> None:
+        """Keep what was not sent of the data, before or behind what else is pending. The caller holds the mutex."""
+        if sent < len(data) and not self.closed:
+            rest = memoryview(data)[sent:]
+            if first:
+                self._pending.appendleft(rest)
+            else:
+                self._pending.append(rest)
 
     def _fall_behind(self) -> None:
         if not self.lagging:

@@ -98,7 +98,7 @@ class Relay(Service):
         """Send and receive until stopped."""
         with zmq.Context() as context, context.socket(zmq.XPUB) as out, context.socket(zmq.SUB) as into:
             for socket in (out, into):
-                socket.linger = 0
+                socket.linger = 200  # ms: that the node's members leave is the last thing it says
                 socket.ipv6 = ":" in self._host
             out.setsockopt(zmq.XPUB_VERBOSE, 1)
             try:
@@ -122,6 +122,8 @@ class Relay(Service):
                 self._work_queue(out, into)
                 self._hear_subscribers(out)
                 self._hear_peers(into)
+            while self._queue:
+                self._work_queue(out, into)
 
     def _work_queue(self, out: zmq.Socket[bytes], into: zmq.Socket[bytes]) -> None:
         for _ in range(TURN):

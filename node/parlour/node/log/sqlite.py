@@ -103,6 +103,8 @@ class SqliteLog:
 
     def top(self, room: str) -> Position:
         """Return the room's last position; see `RoomLog.top`."""
+        with self._writing:
+            self._check_file()
         rows = self._select(
             "SELECT value, (SELECT top FROM rooms WHERE name = ?) FROM meta WHERE key = 'epoch'", (room,)
         )
@@ -206,7 +208,7 @@ class SqliteLog:
         return f"{stat.st_dev}:{stat.st_ino}"
 
     def _check_file(self) -> None:
-        """Look before each commit whether the file is still the one that was opened; a new one is opened."""
+        """See whether the file is still the one that was opened; another is opened. The caller holds _writing."""
         if self._closed:
             raise LogError("the room log is closed: the node is stopping")
         try:

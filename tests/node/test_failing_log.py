@@ -1,0 +1,81 @@
+"""The room log fails under a running node: senders are told, nothing unlogged is delivered, and it goes on after."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+from parlour.node import NodeSettings
+from parlour.wire.messages import Error, Join, Joined, Message, Say
+from support.cluster import cluster
+
+
+def test_a_log_that_is_gone_and_comes_back(tmp_path: Path) -> None:
+    """While the file is away every post brings an error and no message; the same post goes through when it is back."""
+    path = tmp_path / "log.sqlite"
+    with (
+        cluster(2, NodeSettings(log=f"sqlite://{path}")) as running,
+        running.clients("ada", "bob", room="lobby") as (ada, bob),
+    ):
+        ada.send(Say("lobby", 1, "before"))
+        for client in (ada, bob):
+            assert client.get(Message).text == "before"
+        path.rename(tmp_path / "away.sqlite")
+        ada.send(Say("lobby", 2, "lost?"), Say("lobby", 3, "lost too?"))
+        for number in (2, 3):
+            error = ada.get(Error)
+            assert (error.code, error.id, error.room, error.fatal) == ("unavailable", number, "lobby", False)
+            assert "put it back" in error.text
+            assert error.retry_after
+        (tmp_path / "away.sqlite").rename(path)
+        ada.send(Say("lobby", 2, "lost?"), Say("lobby", 3, "lost too?"))
+        for client in (ada, bob):
+            assert [client.get(Message).text for _ in range(2)] == ["lost?", "lost too?"]
+            assert not [heard for heard in client.heard if isinstance(heard, Message)]
+
+
+def test_a_restored_log_starts_every_member_anew(tmp_path: Path) -> None:
+    """An older copy takes the place of the file: members are told of the new epoch and get its history."""
+    path = tmp_path / "log.sqlite"
+    with (
+        cluster(2, NodeSettings(log=f"sqlite://{path}")) as running,
+        running.clients("ada", "bob", room="lobby") as (ada, bob),
+    ):
+        ada.say("lobby", "one")
+        for client in (ada, bob):
+            client.get(Message)
+        source, backup = sqlite3.connect(path), sqlite3.connect(tmp_path / "backup.sqlite")
+        source.backup(backup)
+        source.close()
+        backup.close()
+        ada.say("lobby", "two, which the backup does not have")
+        for client in (ada, bob):
+            client.get(Message)
+        for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+            name.unlink(missing_ok=True)
+        shutil.move(tmp_path / "backup.sqlite", path)
+        ada.say("lobby", "three")
+        for client in (ada, bob):
+            again = client.get(Joined)
+            assert (again.recovered, again.after) == (False, 0)
+            assert client.get(Message).text == "one"
+            assert client.get(Message).text == "three"
+
+
+def test_a_room_cannot_be_joined_while_the_log_is_away(tmp_path: Path) -> None:
+    """The client is told, keeps its connection, and may try again."""
+    path = tmp_path / "log.sqlite"
+    with cluster(1, NodeSettings(log=f"sqlite://{path}")) as running, running.clients("ada") as (ada,):
+        breaker = sqlite3.connect(path)
+        breaker.execute("ALTER TABLE rooms RENAME TO elsewhere")
+        breaker.commit()
+        ada.send(Join("lobby"))
+        error = ada.get(Error)
+        assert (error.code, error.room) == ("unavailable", "lobby")
+        breaker.execute("ALTER TABLE elsewhere RENAME TO rooms")
+        breaker.commit()
+        breaker.close()
+        ada.join("lobby")
+        ada.say("lobby", "here at last")
+        assert ada.get(Message).text == "here at last"

@@ -1,0 +1,79 @@
+"""A member that does not read: the others do not notice, the node does not grow, and nothing is lost for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parlour.node import NodeSettings
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.messages import Lagging, Members, Message, Presence
+from support.cluster import RawClient, cluster
+from support.waiting import eventually
+
+TEXT = "x" * 2000
+COUNT = 10_000  # twenty megabytes: more than the sockets of a connection hold, and than the room's ring
+
+
+def read_all(client: RawClient, count: int, into: list[int]) -> None:
+    """Read messages and note their offsets."""
+    for _ in range(count):
+        into.append(client.get(Message).offset)
+
+
+def names_told(client: RawClient) -> list[str]:
+    """Read the next frame that tells of people in the room, whichever kind it is; return the names it adds."""
+    while not client.heard:
+        client.read()
+    told = client.heard.pop(0)
+    return told.names if isinstance(told, Members) else told.joined if isinstance(told, Presence) else []
+
+
+def test_a_member_that_stops_reading_harms_nobody_and_misses_nothing(tmp_path: Path) -> None:
+    """The others get everything while it sleeps; its node keeps no more for it; awake, it gets all of it in order."""
+    with cluster(1, NodeSettings(log=f"sqlite://{tmp_path}/log.sqlite")) as running:
+        node = running.nodes[0]
+        with running.clients("ada", "bob", "sleeper", room="lobby") as (ada, bob, sleeper):
+            before = node.load.memory()
+            seen: list[list[int]] = [[], []]
+            readers = [spawn(f"reader-{i}", read_all, client, COUNT, seen[i]) for i, client in enumerate((ada, bob))]
+            for _ in range(COUNT // 100):
+                ada.say("lobby", *[TEXT] * 100)
+            join_all(readers, 60)
+            assert seen == [list(range(1, COUNT + 1))] * 2
+            assert node.catchup.lagging == 1
+            assert node.load.memory() - before < COUNT * len(TEXT) / 2
+            late: list[int] = []
+            read_all(sleeper, COUNT, late)
+            assert late == list(range(1, COUNT + 1))
+            assert any(isinstance(heard, Lagging) for heard in sleeper.heard)
+            eventually(lambda: node.catchup.lagging == 0, what="the sleeper is live again")
+            ada.say("lobby", "good morning")
+            assert sleeper.get(Message).text == "good morning"
+
+
+def test_a_member_that_lags_and_goes_is_forgotten() -> None:
+    """Its connection ends while the catch-up thread watches it; nothing is left of it."""
+    with cluster(1) as running:
+        node = running.nodes[0]
+        with running.clients("ada", room="lobby") as (ada,):
+            with running.clients("sleeper", room="lobby"):
+                for _ in range(100):
+                    ada.say("lobby", *[TEXT] * 100)
+                eventually(lambda: node.catchup.lagging, 20)
+                read_all(ada, COUNT, [])
+            eventually(lambda: node.catchup.lagging == 0)
+            eventually(lambda: node.connections() == 1)
+            ada.say("lobby", "anybody?")
+            assert ada.get(Message).text == "anybody?"
+
+
+def test_a_lagging_member_learns_who_came_meanwhile() -> None:
+    """Presence that it was passed by is made good by the list of names."""
+    with cluster(1) as running, running.clients("ada", "sleeper", room="lobby") as (ada, sleeper):
+        for _ in range(100):
+            ada.say("lobby", *[TEXT] * 100)
+        eventually(lambda: running.nodes[0].catchup.lagging == 2, 20)
+        with running.clients("newcomer", room="lobby"):
+            read_all(ada, COUNT, [])
+            read_all(sleeper, COUNT, [])
+            eventually(lambda: "newcomer" in names_told(sleeper), what="the sleeper is told of the newcomer")

@@ -95,6 +95,20 @@ def test_a_new_epoch_is_told_and_counts_anew() -> None:
     assert isinstance(backlog.take(), Message)
 
 
+def test_a_new_epoch_finds_a_full_backlog_full() -> None:
+    """What is told unasked does not fill a full backlog further; the next join is for the new epoch, from its start."""
+    backlog = Backlog("lobby", bound=1)
+    backlog.joined(joined())
+    backlog.message(said(1))
+    backlog.message(said(2))
+    backlog.joined(joined(epoch="e2"))
+    backlog.message(said(1))
+    assert isinstance(backlog.take(), Message)
+    assert backlog.take() == Restarted("lobby", "e2")
+    assert backlog.take() is None
+    assert backlog.rejoin(0.0) == wire.Join("lobby", after=0, epoch="e2")
+
+
 def test_presence_is_not_kept_without_bound() -> None:
     """Comings and goings count like messages; what finds no room is refused, not stored."""
     backlog = Backlog("lobby", bound=2)

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +35,9 @@ from parlour.client import (
 )
 from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
+from parlour.runtime.asking import ask
+from parlour.wire.control import Decisions, Why
+from parlour.wire.messages import Members
 from support.little_cluster import Cluster
 from support.waiting import eventually
 
@@ -51,6 +57,24 @@ def hear(room: Room, count: int, timeout: float = 10.0) -> list[Message]:
                 break
     assert len(heard) == count
     return heard
+
+
+@contextmanager
+def a_slow_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Let the room log stand still until the event is set, or the block ends."""
+    go_on = threading.Event()
+    append = MemoryLog.append
+
+    def slow(*arguments: Any) -> object:
+        go_on.wait(5)
+        return append(*arguments)
+
+    with monkeypatch.context() as slowed:
+        slowed.setattr(MemoryLog, "append", slow)
+        try:
+            yield go_on
+        finally:
+            go_on.set()
 
 
 def test_two_people_on_two_nodes_talk(cluster: Cluster) -> None:
@@ -128,6 +152,46 @@ def test_a_post_sent_again_is_acknowledged_and_not_logged_again(cluster: Cluster
     assert room.say("once") == first
     assert [message.text for message in hear(room, 1)] == ["once"]
     assert room.say("twice").offset == 2
+
+
+def test_posts_under_way_are_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the log stands still, so many posts wait and no more: the next one fails after its own time."""
+    monkeypatch.setattr(chat, "MAX_PENDING", 5)
+    room = cluster.chat("ada").join("lobby")
+    with a_slow_log(monkeypatch) as go_on:
+        posts = [room.post(str(number)) for number in range(5)]
+        with pytest.raises(DeadlineError, match="try again"):
+            room.post("too many", timeout=0.1)
+        go_on.set()
+        assert [post.result(5).offset for post in posts] == [1, 2, 3, 4, 5]
+    assert room.say("and on").offset == 6
+
+
+def test_another_session_acknowledges_nothing_of_ours(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Posts of all sessions are numbered from 1: only the session and the number together tell whose it is."""
+    ada, bob = cluster.chat("ada"), cluster.chat("bob")
+    here, there = ada.join("lobby"), bob.join("lobby")
+    with a_slow_log(monkeypatch) as go_on:
+        theirs = there.post("bob's")
+        ours = here.post("ada's")
+        go_on.set()
+    assert (theirs.result(5).text, ours.result(5).text) == ("bob's", "ada's")
+
+
+def test_a_list_cut_short_is_no_answer_to_who(cluster: Cluster) -> None:
+    """The short list that follows a join does not answer a question; a whole list, in parts, answers all."""
+    room = cluster.chat("ada").join("lobby")
+    with ThreadPoolExecutor(4) as asking:
+        answers = [asking.submit(room.who, 5) for _ in range(4)]
+    assert [answer.result(0) for answer in answers] == [["ada"]] * 4
+    apart = Room(cluster.chat("bob"), "apart")
+    question: Future[list[str]] = Future()
+    apart._questions.append(question)
+    apart.on_members(Members("apart", ["ada", "bob"], 3))
+    assert not question.done()
+    apart.on_members(Members("apart", ["ada", "bob"], 3, more=True))
+    apart.on_members(Members("apart", ["cyd"], 3))
+    assert question.result(0) == ["ada", "bob", "cyd"]
 
 
 def test_a_text_too_long_is_refused_at_once(cluster: Cluster) -> None:
@@ -309,21 +373,9 @@ def test_a_frozen_node_is_given_up(empty_cluster: Cluster, monkeypatch: pytest.M
 def test_no_acknowledgement_in_time_is_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that takes too long is no reason to wait longer than asked; the message is not lost for that."""
     room = cluster.chat("ada").join("lobby")
-    go_on = threading.Event()
-    append = MemoryLog.append
-
-    def slow(*arguments: object) -> object:
-        go_on.wait(5)
-        return append(*arguments)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as slowed:
-        slowed.setattr(MemoryLog, "append", slow)
-        try:
-            with pytest.raises(DeadlineError, match="may have been logged"):
-                room.say("slow", timeout=0.1)
-        finally:
-            go_on.set()
-        assert [message.text for message in hear(room, 1)] == ["slow"]
+    with a_slow_log(monkeypatch), pytest.raises(DeadlineError, match="may have been logged"):
+        room.say("slow", timeout=0.1)
+    assert [message.text for message in hear(room, 1)] == ["slow"]
 
 
 # --- the way in -----------------------------------------------------------------------------------------------
@@ -365,10 +417,16 @@ def test_who_waits_gets_in_when_a_node_comes(empty_cluster: Cluster) -> None:
 
 
 def test_an_unreachable_node_is_passed_over(empty_cluster: Cluster) -> None:
-    """Who cannot reach the node it was sent to is sent to another, within its one connect."""
+    """Who cannot reach the node it was sent to tells the broker so, and gets in elsewhere within its one connect."""
     empty_cluster.add_node("away", advertise="127.0.0.1:1")
     empty_cluster.add_node("here")
     assert {empty_cluster.chat(f"guest{number}").node for number in range(4)} == {"here"}
+    notes = []
+    for number in range(4):
+        _, reply = ask([empty_cluster.address], Why(f"guest{number}"))
+        assert isinstance(reply, Decisions)
+        notes += [c.note for decision in reply.found for c in decision.candidates if c.node == "away"]
+    assert any("reach" in note for note in notes)
 
 
 def test_an_unreachable_fleet_is_told(empty_cluster: Cluster) -> None:

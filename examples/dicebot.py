@@ -9,7 +9,7 @@ import random
 import re
 import sys
 
-from parlour.client import Message, ParlourError, Presence, Room, connect
+from parlour.client import Disconnected, Message, ParlourError, Presence, Room, connect
 
 ROLL = re.compile(r"!roll (\d{1,2})d(\d{1,3})")
 
@@ -34,6 +34,8 @@ def main(name: str = "lobby", broker: str = "127.0.0.1:6000") -> None:
                 answer(room, event)
             elif isinstance(event, Presence) and event.joined:
                 room.say(f"welcome, {', '.join(event.joined)}!")
+            elif isinstance(event, Disconnected):
+                sys.exit(f"dicebot: {event.reason}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 
-__all__ = ["Alarms", "Workers"]
+__all__ = ["Alarms", "Work", "Workers"]
 
 Work = Callable[[], object]
 

@@ -14,7 +14,7 @@ from parlour.node.log import LogError
 from parlour.node.outlet import Outlet
 from parlour.runtime.threads import Service
 
-__all__ = ["CatchUp", "catch_up"]
+__all__ = ["TURN", "CatchUp", "catch_up"]
 
 TURN = 64
 """Batches sent to one client before the catch-up thread looks at the others."""

@@ -48,6 +48,7 @@ class _Link:
         self.feed = self._socket(context, zmq.SUB)
         self.described: Described | None = None
         self.enrolled = False
+        self.refused = False
         self.ask_at = 0.0
         self.roster: list[Peer] | None = None
         self.roster_at = 0.0
@@ -181,10 +182,14 @@ class Fleet(Service):
             if not self._enrolled.done():
                 self._enrolled.set_result(None)
         elif isinstance(answer, Refused):
-            if not self._enrolled.done():
-                self._enrolled.set_exception(RefusedError(answer))
-            else:
+            if self._enrolled.done():
                 self._complain(answer.text)
+            elif answer.retry_after is not None and not link.refused:
+                # Perhaps the name is that of our former self, which was killed: it counts as alive a little longer.
+                link.refused = True
+                link.ask_at = time.monotonic() + answer.retry_after
+            else:
+                self._enrolled.set_exception(RefusedError(answer))
 
     def _send_report(self, links: list[_Link], stopping: bool) -> None:
         report = self._last = self._report(stopping)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from parlour.node.log import Post
 from parlour.node.order import Batch
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
@@ -19,7 +20,7 @@ from parlour.wire.messages import Lagging
 if TYPE_CHECKING:
     from parlour.node.room import Room
 
-__all__ = ["Member", "Outlet"]
+__all__ = ["Member", "Outlet", "Posting"]
 
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _LAGGING = frame(Lagging())
@@ -218,3 +219,12 @@ class Outlet:
         except OSError:
             self._close()
             return 0
+
+
+class Posting(NamedTuple):
+    """A post on its way to the log, whose acknowledgements go to `outlet`; `size` is its frame's, in bytes."""
+
+    outlet: Outlet
+    post: Post
+    size: int
+    arrived: float

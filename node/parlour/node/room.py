@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
-from typing import NamedTuple
 
 from parlour.node.heartbeat import Heartbeat
-from parlour.node.log import LogError, Post
+from parlour.node.log import LogError
 from parlour.node.order import HELD, Arrival, Batch, Order, Ring, joined
-from parlour.node.outlet import Member, Outlet
+from parlour.node.outlet import Member, Posting
 from parlour.node.roster import Roster
 from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
@@ -22,22 +21,13 @@ from parlour.wire import relay as wire
 from parlour.wire.codec import frame
 from parlour.wire.messages import Accepted, Error, Join, Joined, Message
 
-__all__ = ["Posting", "Room"]
+__all__ = ["Room"]
 
 PASSES = 8
 """Batches that a client's own thread carries before it hands the combiner's role to a worker."""
 
 READ = 1000
 """Messages read from the log at once."""
-
-
-class Posting(NamedTuple):
-    """A post on its way to the log, whose acknowledgements go to `outlet`; `size` is its frame's, in bytes."""
-
-    outlet: Outlet
-    post: Post
-    size: int
-    arrived: float
 
 
 class Room:

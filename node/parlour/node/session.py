@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from parlour.node.catchup import TURN, catch_up
 from parlour.node.log import LogError, Post
-from parlour.node.outlet import Member, Outlet
-from parlour.node.room import Posting
+from parlour.node.outlet import Member, Outlet, Posting
 from parlour.wire.codec import ClientDecoder, decode_ticket, frame
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import check_protocol

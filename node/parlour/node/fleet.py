@@ -196,7 +196,7 @@ class Fleet(Service):
         body = encode(report)
         self._used = report.clients / report.capacity
         for link in links:
-            if link.described is not None:
+            if link.enrolled:
                 link.reports.send_multipart([f"report.{report.node}".encode(), body], zmq.NOBLOCK)
 
     def _hear_feed(self, link: _Link, links: list[_Link]) -> None:

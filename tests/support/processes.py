@@ -1,0 +1,92 @@
+"""Brokers and nodes as processes of their own, that can be killed.
+
+This module owns the processes a test starts and ends what is left of them; it runs on the test's thread. It must
+never wait for a line without a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.waiting import MS
+
+__all__ = ["Processes", "processes", "run"]
+
+
+def run(*arguments: str, timeout: float = 20.0, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `parlour` with these arguments to its end, and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "parlour.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout * 1000 * MS,
+        input=given,
+        check=False,
+    )
+
+
+class Processes:
+    """What one test has started."""
+
+    def __init__(self) -> None:
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `parlour` with these arguments, and return once it has said that it is ready."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "parlour.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._started.append(process)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if not select.select([process.stdout], [], [], 20_000 * MS)[0] or "ready" not in process.stdout.readline():
+            process.kill()
+            raise AssertionError(f"{arguments} did not get ready: {process.stderr.read()}")
+        return process
+
+    def broker(self, port: int) -> subprocess.Popen[str]:
+        """Start a broker."""
+        return self.start("broker", "--bind", f"127.0.0.1:{port}")
+
+    def node(self, name: str, port: int, log: Path) -> subprocess.Popen[str]:
+        """Start a node of the broker at `port`."""
+        return self.start("node", "--name", name, "--broker", f"127.0.0.1:{port}", "--log", f"sqlite://{log}")
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """Kill it as a failing machine would, with no word of farewell."""
+        process.kill()
+        process.wait(10)
+
+    def stop(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+        """Send SIGTERM; return the exit status and what it said on standard error."""
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=10_000 * MS)
+        return process.returncode, errors
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for process in self._started:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+            process.wait(10)
+            for stream in (process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+@contextlib.contextmanager
+def processes() -> Iterator[Processes]:
+    """Start processes, and see to it that none is left."""
+    started = Processes()
+    try:
+        yield started
+    finally:
+        started.close()

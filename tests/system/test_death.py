@@ -1,0 +1,110 @@
+"""Real processes die: what the others make of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from parlour.runtime.asking import RefusedError, ask
+from parlour.wire.control import Assign, Assigned
+from parlour.wire.errors import UnavailableError
+from parlour.wire.limits import PROTOCOL
+from parlour.wire.messages import Bye, Message, Presence
+from support.cluster import RawClient, fleet
+from support.ports import free_ports
+from support.processes import processes
+from support.waiting import eventually
+
+
+def alive(broker: str) -> set[str]:
+    """Return the names of the nodes that the broker would send clients to."""
+    try:
+        return {node.report.node for node in fleet(broker).nodes if node.state == "ok"}
+    except UnavailableError:
+        return set()
+
+
+def talk(speaker: RawClient, listeners: list[RawClient], text: str) -> None:
+    """Say something and see that everybody hears it."""
+    speaker.say("lobby", text)
+    for listener in (speaker, *listeners):
+        assert listener.get(Message).text == text
+
+
+def test_a_broker_that_dies_and_comes_back(tmp_path: Path) -> None:
+    """Conversations go on without it; back again it knows the whole fleet within two reports, and lets clients in."""
+    port = free_ports()
+    address = f"127.0.0.1:{port}"
+    with processes() as started, ExitStack() as stack:
+        broker = started.broker(port)
+        for name in ("n1", "n2", "n3"):
+            started.node(name, port, tmp_path / "log.sqlite")
+        eventually(lambda: len(alive(address)) == 3)
+        clients = [stack.enter_context(RawClient(address, name, node)) for name, node in (("ada", "n1"), ("bob", "n2"))]
+        for client in clients:
+            client.join("lobby")
+        talk(clients[0], clients[1:], "before")
+        started.kill(broker)
+        talk(clients[1], clients[:1], "without a broker")
+        with pytest.raises(UnavailableError):
+            ask([address], Assign("cy", protocol=PROTOCOL), timeout=0.2)
+        started.broker(port)
+        eventually(lambda: len(alive(address)) == 3, 2.5, "the fleet is whole within two report intervals")
+        cy = stack.enter_context(RawClient(address, "cy", "n3"))
+        cy.join("lobby", history=2)
+        assert cy.texts(2) == ["before", "without a broker"]
+        talk(cy, clients, "and with one again")
+
+
+def test_a_node_that_is_killed(tmp_path: Path) -> None:
+    """Its members vanish from every roster, and nobody is sent to it any more."""
+    port = free_ports()
+    address = f"127.0.0.1:{port}"
+    with processes() as started, ExitStack() as stack:
+        started.broker(port)
+        victim = started.node("n1", port, tmp_path / "log.sqlite")
+        started.node("n2", port, tmp_path / "log.sqlite")
+        eventually(lambda: len(alive(address)) == 2)
+        bob = stack.enter_context(RawClient(address, "bob", "n2", timeout=15))
+        bob.join("lobby")
+        ada = stack.enter_context(RawClient(address, "ada", "n1"))
+        ada.join("lobby")
+        while "ada" not in bob.get(Presence).joined:
+            pass
+        talk(ada, [bob], "last words")
+        started.kill(victim)
+        # The client that was on it asks at once, naming the node that failed it, and gets the other.
+        _, reply = ask([address], Assign("ada", failed=["n1"], protocol=PROTOCOL))
+        assert isinstance(reply, Assigned)
+        assert reply.node == "n2"
+        while "ada" not in bob.get(Presence).left:
+            pass
+        eventually(lambda: alive(address) == {"n2"})
+        for number in range(10):
+            _, reply = ask([address], Assign(f"newcomer {number}", protocol=PROTOCOL))
+            assert isinstance(reply, Assigned)
+            assert reply.node == "n2"
+        # The same name may be used again at once: the dead one does not stand in its own way.
+        started.node("n1", port, tmp_path / "log.sqlite")
+        eventually(lambda: alive(address) == {"n1", "n2"})
+        with RawClient(address, "ada", "n1") as again:
+            again.join("lobby", history=1)
+            assert again.texts(1) == ["last words"]
+
+
+def test_stopping_in_order_is_quick_and_quiet(tmp_path: Path) -> None:
+    """On SIGTERM a node tells its clients and ends with status 0, and so does a broker; nobody prints a word."""
+    port = free_ports()
+    address = f"127.0.0.1:{port}"
+    with processes() as started:
+        broker, node = started.broker(port), started.node("n1", port, tmp_path / "log.sqlite")
+        with RawClient(address, "ada", "n1") as ada:
+            ada.join("lobby")
+            assert started.stop(node) == (0, "")
+            assert "stopping" in ada.get(Bye).reason
+        eventually(lambda: not alive(address), 1.0, "the broker heard that the node stopped")
+        with pytest.raises(RefusedError, match="no chat node is alive"):
+            ask([address], Assign("bob", protocol=PROTOCOL))
+        assert started.stop(broker) == (0, "")

@@ -1,0 +1,90 @@
+"""What goes wrong at the start of a part is told in one line that says what to do."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from support.ports import free_ports
+from support.processes import processes, run
+
+
+def fails(*arguments: str, status: int = 1) -> str:
+    """Run `parlour`, which must fail with this status and one line; return the line."""
+    done = run(*arguments)
+    assert done.returncode == status, done
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("parlour: ")
+    return line
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_brokers_port_in_use(which: int) -> None:
+    """Each of the three ports is named, and what to do about it."""
+    port = free_ports()
+    with socket.create_server(("127.0.0.1", port + which)):
+        line = fails("broker", "--bind", f"127.0.0.1:{port}")
+    assert f"port {port + which}" in line
+    assert "--bind" in line
+
+
+def test_a_nodes_port_in_use(tmp_path: Path) -> None:
+    """The port is named, and the option that chooses another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = fails("node", "--listen", f"127.0.0.1:{port}", "--log", f"sqlite://{tmp_path}/log.sqlite")
+    assert f"port {port} of 127.0.0.1 is in use" in line
+    assert "--listen" in line
+
+
+def test_no_broker(tmp_path: Path) -> None:
+    """Node, client, monitor and the rest all say where they looked and how to start one."""
+    address = f"127.0.0.1:{free_ports()}"
+    commands = [
+        ("node", "--log", f"sqlite://{tmp_path}/log.sqlite"),
+        ("send", "--name", "bot", "--room", "lobby", "hello"),
+        ("monitor", "--once"),
+        ("status",),
+        ("why", "ada"),
+    ]
+    for command in commands:
+        line = fails(*command, "--broker", address)
+        assert address in line
+        assert "parlour broker" in line or "parlour up" in line
+
+
+def test_a_log_that_cannot_be_used(tmp_path: Path) -> None:
+    """A file of something else, a folder, a folder that is not there, a URL that is none."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("a line of notes that no database begins with\n" * 100)
+    assert "not a room log" in fails("node", "--log", f"sqlite://{notes}")
+    assert "check the permissions" in fails("node", "--log", f"sqlite://{tmp_path}")
+    assert "does not exist" in fails("node", "--log", f"sqlite://{tmp_path}/nowhere/log.sqlite")
+    assert "a room log is memory://" in fails("node", "--log", "postgres://db", status=2)
+
+
+@pytest.fixture
+def fleet_of_one(tmp_path: Path) -> object:
+    """Run a broker and the node n1."""
+    port = free_ports()
+    with processes() as started:
+        started.broker(port)
+        started.node("n1", port, tmp_path / "log.sqlite")
+        yield f"127.0.0.1:{port}"
+
+
+def test_two_nodes_with_different_logs(fleet_of_one: str, tmp_path: Path) -> None:
+    """The second is told that the fleet has another log."""
+    line = fails("node", "--name", "n2", "--broker", fleet_of_one, "--log", f"sqlite://{tmp_path}/other.sqlite")
+    assert "another room log" in line
+    assert "--log" in line
+
+
+def test_a_node_name_twice(fleet_of_one: str, tmp_path: Path) -> None:
+    """The second is told where the first is."""
+    line = fails("node", "--name", "n1", "--broker", fleet_of_one, "--log", f"sqlite://{tmp_path}/log.sqlite")
+    assert "n1 is already in the fleet" in line
+    assert "--name" in line

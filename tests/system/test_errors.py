@@ -47,7 +47,6 @@ def test_no_broker(tmp_path: Path) -> None:
         ("node", "--log", f"sqlite://{tmp_path}/log.sqlite"),
         ("send", "--name", "bot", "--room", "lobby", "hello"),
         ("monitor", "--once"),
-        ("status",),
         ("why", "ada"),
     ]
     for command in commands:

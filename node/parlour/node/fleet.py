@@ -210,8 +210,8 @@ class Fleet(Service):
                 continue
             if isinstance(said, Roster):
                 self._hear_roster(link, said, links)
-            elif isinstance(said, Refusal):
-                self._complain(said.text)
+            elif isinstance(said, Refusal) and link.enrolled and self._last and said.instance == self._last.instance:
+                self._complain(said.text)  # taken once, refused now: the broker was restarted, and others came first
 
     def _hear_roster(self, link: _Link, roster: Roster, links: list[_Link]) -> None:
         """Take in who is alive. A node is gone when no broker that knows the whole fleet lists it any more."""

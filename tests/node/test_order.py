@@ -88,7 +88,7 @@ def test_the_ring_returns_what_follows_an_offset_or_nothing(lengths: list[int], 
         last += length
     found = ring.after(offset, size)
     if found is None:
-        assert offset < last - 15 or offset >= last or offset < 10
+        assert offset < last - 10 or offset >= last or offset < 10
     else:
         assert offsets(found)[0] == offset + 1
         assert found.last <= last

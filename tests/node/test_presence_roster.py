@@ -54,7 +54,7 @@ def test_a_name_is_there_as_long_as_one_of_its_sessions() -> None:
     roster.replace("n2", "i", 1, {"t": "ada"})
     roster.leave("s")
     assert not roster.changed
-    roster.forget("n2")
+    roster.forget("n2", "i")
     assert roster.take_changes() == ([], ["ada"])
 
 
@@ -82,3 +82,21 @@ def test_long_lists_go_in_several_frames() -> None:
     assert isinstance(presence, Presence)
     assert presence.count == NAMES + 1
     assert not roster.changed
+
+
+def test_who_is_missed_leaves_when_it_is_due_and_not_before() -> None:
+    """Back in time, nothing happened; cut off again, the time counts anew; overdue, it leaves."""
+    roster = Roster("lobby")
+    roster.enter("s", "ada")
+    version = roster.version
+    roster.take_changes()
+    roster.miss("s", 10.0)
+    roster.enter("s", "ada")
+    roster.miss("s", 15.0)
+    roster.give_up(10.0)
+    assert not roster.changed
+    assert roster.missing
+    assert roster.version == version
+    roster.give_up(15.0)
+    assert roster.take_changes() == ([], ["ada"])
+    assert not roster.missing

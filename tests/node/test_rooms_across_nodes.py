@@ -10,7 +10,7 @@ from parlour.node import NodeSettings
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import Accepted, Bye, Error, Join, Joined, Leave, Left, Members, Message, Presence, Say, Who
 from support.cluster import Cluster, RawClient, cluster
-from support.waiting import eventually
+from support.waiting import MS, eventually, poll
 
 
 def follow(client: RawClient, count: int, into: list[tuple[int, str, str]]) -> None:
@@ -85,7 +85,10 @@ def test_members_of_all_nodes_are_listed_and_their_coming_and_going_told() -> No
 
 def test_a_node_that_stops_takes_its_members_with_it() -> None:
     """Its clients are told, and leave every roster."""
-    with cluster(2) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
+    with (
+        cluster(2, NodeSettings(grace=100 * MS)) as running,
+        running.clients("ada", "bob", room="lobby") as (ada, bob),
+    ):
         while "bob" not in ada.get(Presence).joined:
             pass
         running.nodes[1].stop()
@@ -167,3 +170,56 @@ def test_an_empty_room_is_dropped_and_can_be_made_again() -> None:
         bob.say("lobby", "again")
         assert ada.texts(1) == ["again"]
         assert isinstance(bob.join("lobby", history=1), Joined)
+
+
+def events_until(client: RawClient, text: str) -> tuple[list[str], list[str]]:
+    """Read until a text is said; return the names that came and that went before it."""
+    came: list[str] = []
+    went: list[str] = []
+    while True:
+        while not client.heard:
+            client.read()
+        heard = client.heard.pop(0)
+        if isinstance(heard, Presence):
+            came += heard.joined
+            went += heard.left
+        elif isinstance(heard, Message) and heard.text == text:
+            return came, went
+
+
+@pytest.mark.parametrize("node", ["n2", "n3"])
+def test_who_is_back_within_the_grace_was_never_seen_to_leave(node: str) -> None:
+    """A client that is cut off and comes back, to its node or another, keeps its session and its place."""
+    with (
+        cluster(3, NodeSettings(grace=500 * MS, presence_interval=10 * MS)) as running,
+        running.clients("ada", room="lobby") as (ada,),
+    ):
+        bob = RawClient(running.address, "bob", "n2", key="a secret of bob's")
+        bob.join("lobby")
+        while "bob" not in ada.get(Presence).joined:
+            pass
+        bob.say("lobby", "before")
+        events_until(ada, "before")
+        bob.close()
+        with RawClient(running.address, "bob", node, key="a secret of bob's") as again:
+            assert again.session == bob.session
+            again.join("lobby", after=1)
+            poll(lambda: False, 0.8)
+            again.send(Say("lobby", 1, "before"), Say("lobby", 2, "after"))
+            assert again.get(Accepted).offset == 1
+            assert events_until(ada, "after") == ([], [])
+            ada.send(Who("lobby"))
+            assert ada.get(Members).names == ["ada", "bob"]
+        # The second time it does not come back.
+        eventually(lambda: "bob" in ada.get(Presence).left)
+
+
+def test_keys_cannot_be_told_from_sessions_and_make_different_ones() -> None:
+    """Everybody sees the session in the ids of messages; it is neither the key nor another key's."""
+    with cluster(1) as running:
+        sessions: set[str] = set()
+        for key in ("one", "two", "", ""):
+            with RawClient(running.address, "ada", key=key) as client:
+                assert client.session != key
+                sessions.add(client.session)
+        assert len(sessions) == 4

@@ -32,7 +32,7 @@ M = TypeVar("M", bound=NodeMessage)
 class RawClient:
     """A client made of a socket and a decoder; every read has a deadline."""
 
-    def __init__(self, broker: str, name: str, node: str | None = None, timeout: float = 5.0) -> None:
+    def __init__(self, broker: str, name: str, node: str | None = None, timeout: float = 5.0, key: str = "") -> None:
         _, reply = ask([broker], Assign(name, node=node, protocol=PROTOCOL))
         assert isinstance(reply, Assigned)
         self.name = name
@@ -41,7 +41,7 @@ class RawClient:
         self._decoder = NodeDecoder()
         self.heard: list[NodeMessage] = []
         self._said = 0
-        self.send(Hello(name, reply.ticket, PROTOCOL))
+        self.send(Hello(name, reply.ticket, PROTOCOL, key))
         self.session = self.get(Welcome).session
 
     def __enter__(self) -> RawClient:

@@ -82,9 +82,9 @@ class Fleet(Service):
         brokers: tuple[str, ...],
         interval: float,
         report: Callable[[bool], Report],
-        on_peers: Callable[[list[Peer], set[str]], None],
+        on_peers: Callable[[list[Peer], dict[str, str]], None],
     ) -> None:
-        """Report what `report(stopping)` returns; tell `on_peers` who is in the fleet and who has left it."""
+        """Report what `report(stopping)` returns; tell `on_peers` who is in the fleet and what instances left."""
         super().__init__(f"{node}-fleet")
         self._node = node
         self._brokers = brokers
@@ -223,9 +223,7 @@ class Fleet(Service):
         listed = {peer.node: peer for nodes in (*fresh, roster.nodes) for peer in nodes}
         # A broker that has just started has not heard everybody yet: its roster adds, but takes nobody away.
         peers = listed if fresh else self._peers | listed
-        gone = {
-            node for node, peer in self._peers.items() if node not in peers or peers[node].instance != peer.instance
-        }
+        gone = {node: peer.instance for node, peer in self._peers.items() if peers.get(node) != peer}
         if peers != self._peers:
             self._peers = peers
             self._on_peers(list(peers.values()), gone)

@@ -11,6 +11,7 @@ import secrets
 import socket
 import threading
 import time
+from functools import partial
 from importlib.metadata import version
 
 from parlour.node.alarms import Alarms, Workers
@@ -78,14 +79,14 @@ class Node:
         self._pool = ClientPool(f"{self.name}-client", settings.capacity, self._serve)
         self._relay = Relay(f"{self.name}-relay", self.name, self.instance, listener.host, settings.relay_loss)
         workers = Workers(f"{self.name}-worker")
-        alarms = Alarms(f"{self.name}-alarms", workers)
+        self._alarms = Alarms(f"{self.name}-alarms", workers)
         self.rooms = RoomTable(
-            Surroundings(self.name, self.instance, settings, self._log, self._relay, workers, alarms, self.load)
+            Surroundings(self.name, self.instance, settings, self._log, self._relay, workers, self._alarms, self.load)
         )
         self._relay.serve(self.rooms)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self._fleet = Fleet(self.name, settings.brokers, settings.report_interval, self._report, self._hear_fleet)
-        for part in (self._relay, workers, alarms, self.catchup):
+        for part in (self._relay, workers, self._alarms, self.catchup):
             part.start()
             opened.callback(part.stop)
         self._fleet.start()
@@ -163,9 +164,15 @@ class Node:
             clients = self._clients
         self._fleet.changed(clients / self.settings.capacity)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the node is ending its clients' connections."""
+        with self._mutex:
+            return self._stopping
+
     def peers(self) -> set[str]:
         """Return the names of the other nodes of the cluster."""
-        return self._relay.peers()
+        return set(self._relay.peers())
 
     # --- the fleet --------------------------------------------------------------------------------------------
 
@@ -200,11 +207,17 @@ class Node:
             version=_VERSION,
         )
 
-    def _hear_fleet(self, peers: list[Peer], gone: set[str]) -> None:
+    def _hear_fleet(self, peers: list[Peer], gone: dict[str, str]) -> None:
         """The fleet changed. Called by the fleet thread."""
         self._relay.set_peers(peers)
-        for node in gone:
-            self.rooms.forget(node)
+        for node, instance in gone.items():
+            self._alarms.after(self.settings.grace, partial(self._forget, node, instance))
+
+    def _forget(self, node: str, instance: str) -> None:
+        """The members of a node that is gone leave, unless it was only held up and is back."""
+        peer = self._relay.peers().get(node)
+        if peer is None or peer.instance != instance:
+            self.rooms.forget(node, instance)
 
 
 def _reachable(host: str) -> str:

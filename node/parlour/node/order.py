@@ -11,8 +11,9 @@ from collections import deque
 from typing import NamedTuple
 
 from parlour.wire.codec import skip_frames
+from parlour.wire.messages import Join
 
-__all__ = ["HELD", "Arrival", "Batch", "Order", "Ring", "joined"]
+__all__ = ["HELD", "Arrival", "Batch", "Order", "Ring", "begin", "joined"]
 
 HELD = 1024
 """Early batches kept at most; what does not fit is read from the log when its turn comes."""
@@ -39,6 +40,19 @@ class Arrival(NamedTuple):
     epoch: str
     top: int
     batch: Batch | None
+
+
+def begin(join: Join, epoch: str, offset: int, top: int) -> tuple[int, bool]:
+    """Return after which offset a joining client is to begin, and whether that is the position it asked for.
+
+    The room stands at `offset` of `epoch` here; the log, which another node may have brought further, at `top`. It
+    is all or nothing: a position that is not of this epoch brings the whole of the history.
+    """
+    if join.after is None:
+        return max(0, offset - join.history), True
+    if join.after <= max(top, offset) and join.epoch in (None, epoch):
+        return join.after, True
+    return 0, False
 
 
 def joined(batches: list[Batch]) -> Batch:

@@ -81,9 +81,9 @@ class Relay(Service):
         self._wanted = {peer.node: peer for peer in peers if peer.node != self._node}
         self._put("peers")
 
-    def peers(self) -> set[str]:
-        """Return the names of the other nodes."""
-        return set(self._wanted)
+    def peers(self) -> dict[str, Peer]:
+        """Return the other nodes by name."""
+        return self._wanted
 
     def _put(self, what: str, topic: bytes = b"", head: bytes = b"", frames: bytes | memoryview = b"") -> None:
         self._queue.append((what, topic, head, frames))

@@ -12,7 +12,7 @@ from functools import partial
 
 from parlour.node.heartbeat import Heartbeat
 from parlour.node.log import LogError
-from parlour.node.order import HELD, Arrival, Batch, Order, Ring, joined
+from parlour.node.order import HELD, Arrival, Batch, Order, Ring, begin, joined
 from parlour.node.outlet import Member, Posting
 from parlour.node.roster import Roster
 from parlour.node.surroundings import Surroundings
@@ -84,13 +84,7 @@ class Room:
         # A client that comes from a node that is quicker may be ahead of this one, but not of the log.
         top = self._s.log.top(self.name).offset if ahead else 0
         with self._mutex:
-            recovered = True
-            if join.after is None:
-                after = max(0, self.offset - join.history)
-            elif join.after <= max(top, self.offset) and join.epoch in (None, self._epoch):
-                after = join.after
-            else:
-                after, recovered = 0, False
+            after, recovered = begin(join, self._epoch, self.offset, top)
             answer = Joined(self.name, self._epoch, self.offset, after, recovered)
             member.outlet.rewind(member, after)
             if member not in self._members:
@@ -98,11 +92,21 @@ class Room:
                 self._roster.enter(member.session, member.name)
         return answer
 
-    def leave(self, member: Member) -> None:
-        """Remove a member and tell the others."""
+    def leave(self, member: Member, grace: float = 0.0) -> None:
+        """Remove a member and tell the others, at once or if its session is not back in `grace` seconds."""
         with self._mutex:
             self._members = tuple(other for other in self._members if other is not member)
-            self._roster.leave(member.session)
+            if all(other.session != member.session for other in self._members):
+                self._roster.miss(member.session, time.monotonic() + grace)
+        if grace:
+            self._s.alarms.after(grace, self._give_up)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Who was missed for long enough leaves the roster."""
+        with self._mutex:
+            self._roster.give_up(time.monotonic())
         self.combine()
 
     def want_roster(self, member: Member, whole: bool = False) -> None:
@@ -114,7 +118,7 @@ class Room:
     def empty(self) -> bool:
         """Whether nobody is in the room on this node and nothing is under way in it."""
         with self._mutex:
-            return not (self._members or self._combining or self._postings)
+            return not (self._members or self._roster.missing or self._combining or self._postings)
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
@@ -160,10 +164,10 @@ class Room:
             self.combine_elsewhere()
         return known
 
-    def forget(self, node: str) -> None:
-        """A node is gone, and its members with it."""
+    def forget(self, node: str, instance: str) -> None:
+        """A node is gone for good, and its members with it."""
         with self._mutex:
-            self._roster.forget(node)
+            self._roster.forget(node, instance)
             self._heard(node)
         self.combine_elsewhere()
 

@@ -85,12 +85,12 @@ class RoomTable:
                 return
         self._s.alarms.after(IDLE, lambda: self._tidy(name, entry))
 
-    def forget(self, node: str) -> None:
-        """A node is gone: its members leave every room."""
+    def forget(self, node: str, instance: str) -> None:
+        """A node is gone for good: its members leave every room."""
         with self._mutex:
             rooms = [entry.room for entry in self._entries.values()]
         for room in rooms:
-            room.forget(node)
+            room.forget(node, instance)
 
     def announcement(self, name: str) -> tuple[wire.RelayMessage, ...]:
         """Return what a node that begins to listen to a room has to know, also of a room that is not here."""
@@ -103,7 +103,7 @@ class RoomTable:
     def _open(self, name: str, entry: _Entry) -> None:
         self._s.relay.subscribe(wire.room_topic(name))
         try:
-            entry.room.open(self._s.relay.peers())
+            entry.room.open(set(self._s.relay.peers()))
         except BaseException as error:
             entry.opened.set_exception(error)
         else:
@@ -111,8 +111,12 @@ class RoomTable:
 
     def _tidy(self, name: str, entry: _Entry) -> None:
         with self._mutex:
-            if self._entries.get(name) is entry and not entry.holders and entry.room.empty:
+            if self._entries.get(name) is not entry or entry.holders:
+                return
+            if entry.room.empty:
                 self._drop(name)
+                return
+        self._s.alarms.after(IDLE, lambda: self._tidy(name, entry))
 
     def _drop(self, name: str) -> None:
         """Take the room off the table. The caller holds the mutex."""

@@ -42,6 +42,7 @@ class Roster:
         self._left: set[str] = set()
         self._unpublished: dict[str, str | None] = {}
         self._published = version
+        self._missed: dict[str, float] = {}
 
     # --- names ------------------------------------------------------------------------------------------------
 
@@ -78,11 +79,29 @@ class Roster:
     # --- this node's own members ------------------------------------------------------------------------------
 
     def enter(self, session: str, name: str) -> None:
-        """A member came in on this node."""
-        self._own.members[session] = name
-        self._own.version += 1
-        self._unpublished[session] = name
-        self._add(name)
+        """A member came in on this node, or is back before it was missed."""
+        self._missed.pop(session, None)
+        if self._own.members.get(session) != name:
+            self.leave(session)
+            self._own.members[session] = name
+            self._own.version += 1
+            self._unpublished[session] = name
+            self._add(name)
+
+    def miss(self, session: str, due: float) -> None:
+        """A member's connection broke: it leaves at `due` (monotonic seconds) unless it is back."""
+        self._missed[session] = due
+
+    def give_up(self, now: float) -> None:
+        """Who was due to be back by now leaves."""
+        for session in [session for session, due in self._missed.items() if due <= now]:
+            del self._missed[session]
+            self.leave(session)
+
+    @property
+    def missing(self) -> bool:
+        """Whether a member of this node may yet come back."""
+        return bool(self._missed)
 
     def leave(self, session: str) -> None:
         """A member of this node left."""
@@ -152,10 +171,11 @@ class Roster:
         share.version = version
         return True
 
-    def forget(self, node: str) -> None:
-        """A node is gone, and its members with it."""
-        share = self._shares.pop(node, None)
-        if share is not None:
+    def forget(self, node: str, instance: str) -> None:
+        """A node is gone, and its members with it; nothing happens if it has started anew meanwhile."""
+        share = self._shares.get(node)
+        if share is not None and share.instance == instance:
+            del self._shares[node]
             for name in share.members.values():
                 self._remove(name)
 

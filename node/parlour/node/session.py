@@ -6,6 +6,7 @@ socket but through the outlet, nor trust a byte of what it reads.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import socket
 import struct
@@ -49,6 +50,11 @@ _PING = frame(Ping())
 _PONG = frame(Pong())
 
 
+def session_of(key: str) -> str:
+    """Return the name of the session that a key is the secret of: everybody may see it, and nobody can claim it."""
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
 class _RefusedError(ProtocolError):
     """The connection ends here, and the client is told why and whether it may come again."""
 
@@ -68,7 +74,8 @@ class Session:
         self._decoder = ClientDecoder()
         self._heard_at = time.monotonic()
         self.name = ""
-        self.id = secrets.token_hex(8)
+        self.id = ""
+        self._said_bye = False
         self.outlet = Outlet(sock, node.settings.unread_answers, node.catchup.watch)
         self._handlers: dict[type, Callable[..., None]] = {
             Join: self._join,
@@ -90,8 +97,10 @@ class Session:
                 self._serve(rest)
             finally:
                 self._node.left()
+                # Who says bye leaves; who was cut off may come back, to this node or another.
+                grace = 0.0 if self._said_bye else self._settings.grace
                 for member in list(self._members.values()):
-                    self._part(member)
+                    self._part(member, grace)
         except ProtocolError as error:
             retry_after = error.retry_after if isinstance(error, _RefusedError) else None
             self.outlet.answer(frame(Error(error.code, str(error), retry_after=retry_after, fatal=True)))
@@ -137,6 +146,7 @@ class Session:
         ticket = decode_ticket(hello.ticket)
         self._node.redeem(ticket, hello.name)
         self.name = hello.name
+        self.id = session_of(hello.key or secrets.token_hex())
         self.outlet.answer(frame(Welcome(self._node.name, self.id)))
         return said
 
@@ -161,7 +171,7 @@ class Session:
             finally:
                 # Also when the last frame is broken: those before it were not.
                 self._handle(said, len(data))
-            if said and isinstance(said[-1], Bye):
+            if self._said_bye:
                 return
 
     def _drain(self) -> None:
@@ -189,8 +199,10 @@ class Session:
             posts = {}
             if isinstance(message, Hello):
                 raise _RefusedError("again", "hello was said already")
-            if not isinstance(message, Bye):
-                self._handlers[type(message)](message)
+            if isinstance(message, Bye):
+                self._said_bye = True
+                return
+            self._handlers[type(message)](message)
         self._post(posts, share)
 
     def _post(self, posts: dict[str, list[Say]], size: int) -> None:
@@ -256,13 +268,13 @@ class Session:
         if member is None:
             self._not_joined(leave.room, [None])
         else:
-            self._part(member)
+            self._part(member, grace=0.0)
             self.outlet.answer(frame(Left(leave.room)))
 
-    def _part(self, member: Member) -> None:
+    def _part(self, member: Member, grace: float) -> None:
         del self._members[member.room.name]
         self.outlet.leave(member)
-        member.room.leave(member)
+        member.room.leave(member, grace)
         self._node.rooms.release(member.room.name)
 
     def _who(self, who: Who) -> None:

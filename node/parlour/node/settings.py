@@ -52,6 +52,9 @@ class NodeSettings:
     hole_wait: float = 0.005
     # Seconds between a room's presence frames at least; what comes in between is gathered into one.
     presence_interval: float = 1.0
+    # Seconds for which a client whose connection broke, or whose node died, is still shown as present: who comes
+    # back within them was never seen to leave.
+    grace: float = 10.0
     # Seconds that the first to join a room on this node waits for the other nodes to say who is in it.
     roster_wait: float = 0.25
     # Fraction of batches not handed to the relay, 0 to 1: for proving that holes are mended.

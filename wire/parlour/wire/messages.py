@@ -13,6 +13,7 @@ from parlour.wire.errors import UsageError
 from parlour.wire.limits import PROTOCOL, check_name, check_room, check_text
 
 __all__ = [
+    "MAX_KEY",
     "MAX_OFFSET",
     "Accepted",
     "Bye",
@@ -26,6 +27,7 @@ __all__ = [
     "Left",
     "Members",
     "Message",
+    "Move",
     "NodeMessage",
     "Ping",
     "Pong",
@@ -37,6 +39,9 @@ __all__ = [
 
 MAX_OFFSET = 2**53 - 1
 """Offsets and ids stay exact in languages whose only number is a double."""
+
+MAX_KEY = 128
+"""Longest key of a session, in characters."""
 
 
 def _check_count(what: str, number: int, least: int = 0) -> None:
@@ -63,14 +68,21 @@ class _InRoom(_Wire, frozen=True, gc=False):
 
 
 class Hello(_Wire, frozen=True, tag="hello"):
-    """The client's first frame: who it is, and the ticket that the broker gave it for this node."""
+    """The client's first frame: who it is, and the ticket that the broker gave it for this node.
+
+    `key` is a secret of the client's own choice, at most 128 characters: its hash names the session, so that a
+    client that shows it again, to whichever node, goes on with its session. Without one the session is a new one.
+    """
 
     name: str
     ticket: str
     protocol: str = ""
+    key: str = ""
 
     def __post_init__(self) -> None:
         force_setattr(self, "name", check_name(self.name))
+        if len(self.key) > MAX_KEY:
+            raise UsageError(f"a key has at most {MAX_KEY} characters, this one has {len(self.key)}")
 
 
 class Join(_InRoom, frozen=True, tag="join"):
@@ -213,8 +225,18 @@ class Error(_Wire, frozen=True, tag="error"):
     fatal: bool = False
 
 
+class Move(_Wire, frozen=True, tag="move"):
+    """Please go on at another node: connect there with this ticket, join your rooms, then close this connection."""
+
+    node: str
+    address: str
+    ticket: str
+
+
 ClientMessage = Hello | Join | Leave | Say | Who | Ping | Pong | Bye
 """What a client may send."""
 
-NodeMessage = Welcome | Joined | Left | Message | Accepted | Members | Presence | Lagging | Error | Ping | Pong | Bye
+NodeMessage = (
+    Welcome | Joined | Left | Message | Accepted | Members | Presence | Lagging | Error | Move | Ping | Pong | Bye
+)
 """What a node may send."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -259,7 +260,7 @@ class SqliteLog:
             raise LogError(f"{self._path} is a database of another program: give --log another path")
         if tables and version != 1:
             raise LogError(f"{self._path} was written by a newer parlour (format {version}): upgrade this one")
-        self._writer.execute("PRAGMA journal_mode = WAL")
+        self._enter_wal()
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             # Asked again now that nobody else can write: two nodes may make the file at the same moment.
@@ -288,6 +289,18 @@ class SqliteLog:
         self.identity = meta["identity"]
         self._epoch = meta["epoch"]
         self._rooms.clear()
+
+    def _enter_wal(self) -> None:
+        """Switch the file to WAL, waiting for another node that does so: SQLite's own time-out is not kept here."""
+        deadline = time.monotonic() + BUSY
+        while True:
+            try:
+                self._writer.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
 
     def _explain(self, error: sqlite3.Error | OSError) -> LogError:
         """Return the error that a person can act upon, for what SQLite or the system said."""

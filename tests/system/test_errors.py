@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,10 @@ def test_no_broker(tmp_path: Path) -> None:
         ("monitor", "--once"),
         ("why", "ada"),
     ]
-    for command in commands:
-        line = fails(*command, "--broker", address)
+    # Each waits a few seconds before it gives up, so they wait at the same time.
+    with ThreadPoolExecutor() as pool:
+        lines = list(pool.map(lambda command: fails(*command, "--broker", address), commands))
+    for line in lines:
         assert address in line
         assert "parlour broker" in line or "parlour up" in line
 

@@ -38,7 +38,7 @@ from parlour.wire.messages import (
 if TYPE_CHECKING:
     from parlour.node.node import Node
 
-__all__ = ["Session"]
+__all__ = ["Session", "session_of"]
 
 CHUNK = 16 * 1024
 """Bytes read at once: all frames that are there are taken together, within reason."""

@@ -281,10 +281,9 @@ def test_a_failing_log_is_told_and_the_room_goes_on(cluster: Cluster, monkeypatc
 
 def test_a_full_backlog_survives_a_failing_log(empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was let go comes when the log can be read again, though it could not when it was asked for."""
-    monkeypatch.setattr(backlog.Backlog.__init__, "__defaults__", (10,))
     # Without recent frames in memory, the node has to read the log.
     empty_cluster.add_node("n1", ring_bytes=1)
-    here, there = empty_cluster.chat("ada").join("lobby"), empty_cluster.chat("bob").join("lobby")
+    here, there = empty_cluster.chat("ada").join("lobby"), empty_cluster.chat("bob").join("lobby", backlog=10)
     for number in range(30):
         here.say(str(number))
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from parlour.client.backlog import BOUND
 from parlour.client.connection import Connection
 from parlour.client.entrance import enter
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
@@ -72,18 +73,19 @@ class Chat:
         with self._lock:
             return list(self._rooms.values())
 
-    def join(self, room: str, history: int = 0, timeout: float = 10.0) -> Room:
+    def join(self, room: str, history: int = 0, timeout: float = 10.0, backlog: int = BOUND) -> Room:
         """Join a room and return it when the node has said who is there; its events begin with `history` old messages.
 
-        A room that one is in is returned as it is. Raises UsageError if the name is none, NodeError if the node
-        refuses, DisconnectedError if the connection is lost, DeadlineError after `timeout` seconds.
+        At most `backlog` events are kept until they are taken; the others are fetched from the log again. A room that
+        one is in is returned as it is. Raises UsageError if the name is none, NodeError if the node refuses,
+        DisconnectedError if the connection is lost, DeadlineError after `timeout` seconds.
         """
         name = check_room(room)
         join = wire.Join(name, history)
         with self._lock:
             self._check_open()
             present = self._rooms.get(name)
-            joining = present or self._rooms.setdefault(name, Room(self, name))
+            joining = present or self._rooms.setdefault(name, Room(self, name, backlog))
         try:
             if present is None:
                 self.request(join)

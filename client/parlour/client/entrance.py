@@ -30,8 +30,8 @@ _PAUSE = 0.2
 """Seconds between two attempts, at least."""
 
 
-def enter(brokers: Sequence[str], name: str, room: str | None, timeout: float) -> Connection:
-    """Return a connection to the node that a broker named, within `timeout` seconds.
+def enter(brokers: Sequence[str], name: str, room: str | None, timeout: float, node: str | None = None) -> Connection:
+    """Return a connection to the node that a broker named, within `timeout` seconds; `node` asks for that one alone.
 
     Raises UnavailableError if no broker answers, RefusedError or NodeError if there is no place and none will come in
     time, DeadlineError if no node could be reached, and ProtocolError if a peer speaks otherwise.
@@ -40,8 +40,9 @@ def enter(brokers: Sequence[str], name: str, room: str | None, timeout: float) -
     failed: list[str] = []
     trouble = "the time is too short"
     while (left := deadline - time.monotonic()) > 0:
+        assign = Assign(name, room, node, failed, PROTOCOL)
         try:
-            assigned = _ask(brokers, name, room, failed, min(_ASKING, left))
+            assigned = _ask(brokers, assign, min(_ASKING, left))
         except RefusedError as refused:
             # The nodes that failed may be back by then.
             failed = []
@@ -64,8 +65,8 @@ def enter(brokers: Sequence[str], name: str, room: str | None, timeout: float) -
     raise DeadlineError(f"no node took us in within {timeout:g} s: {trouble}")
 
 
-def _ask(brokers: Sequence[str], name: str, room: str | None, failed: list[str], timeout: float) -> Assigned:
-    broker, reply = ask(brokers, Assign(name, room, failed=failed, protocol=PROTOCOL), timeout)
+def _ask(brokers: Sequence[str], assign: Assign, timeout: float) -> Assigned:
+    broker, reply = ask(brokers, assign, timeout)
     if not isinstance(reply, Assigned):
         raise ProtocolError(f"{broker} answered {type(reply).__name__}, not where to go: is it a broker?")
     return reply

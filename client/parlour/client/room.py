@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from parlour.client.backlog import Backlog
+from parlour.client.backlog import BOUND, Backlog
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Disconnected, Event, Lagging, Message, Presence
 from parlour.client.roster import Roster
@@ -35,13 +35,13 @@ _LONG = 60.0
 class Room:
     """A room of a chat; made by `Chat.join`, and safe to use from several threads."""
 
-    def __init__(self, chat: Chat, name: str) -> None:
+    def __init__(self, chat: Chat, name: str, backlog: int = BOUND) -> None:
         self.name = name
         self._chat = chat
         # Guards _backlog, _roster, _replays, _questions, _parting and _end. Rank 30.
         self._lock = make_lock(30, f"room {name}")
         self._changed = threading.Condition(self._lock)
-        self._backlog = Backlog(name)
+        self._backlog = Backlog(name, backlog)
         self._roster = Roster()
         self._replays = 0
         self._entering: Future[None] = Future()
@@ -99,8 +99,8 @@ class Room:
         """Yield what happens here, in order, from the first message replayed.
 
         Ends when nothing happened for `timeout` seconds (None: any time), when the chat is closed or the room left,
-        and after Disconnected. An application that does not take its events misses none: what is over 10,000 is
-        fetched again from the log when these have been taken, with comings and goings in one sum.
+        and after Disconnected. An application that does not take its events misses none: what is over the
+        room's backlog is fetched again from the log when that has been taken, with comings and goings in one sum.
         """
         while (event := self._next(timeout)) is not None:
             yield event

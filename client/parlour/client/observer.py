@@ -1,0 +1,88 @@
+"""A client that hears everything in a room at one node, for the verdict on a replay.
+
+This module owns the observer's connection; the connection's reader thread notes what comes, the thread that opened it
+waits. It must never put right what came wrong, as a room of the library would: that is what it is to show.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from parlour.client.entrance import enter
+from parlour.client.errors import DeadlineError
+from parlour.client.verdict import Line
+from parlour.runtime.locks import make_lock
+from parlour.wire import messages as wire
+
+__all__ = ["Observer"]
+
+ENTERING = 10.0
+"""Seconds that an observer has to reach its node, and again to get into the room."""
+
+
+class Observer:
+    """A client at a named node, in the room for as long as its `with` block goes on.
+
+    Attributes:
+        node: the node's name.
+        heard: the messages in the order in which they came; to be read when the block is over.
+        lost: why nothing came any more before the block was over, or None.
+    """
+
+    def __init__(self, brokers: Sequence[str], node: str, room: str) -> None:
+        self.node = node
+        self.heard: list[Line] = []
+        self.lost: str | None = None
+        self._room = room
+        # Guards _inside, _top and lost. Rank 30.
+        self._lock = make_lock(30, f"observer at {node}")
+        self._changed = threading.Condition(self._lock)
+        self._inside = False
+        self._top = 0
+        name = f"observer-{secrets.token_hex(3)}"
+        self._connection = enter(brokers, name, room, ENTERING, node)
+        self._connection.start(f"{name}-reader", self._hear, self._end)
+
+    def __enter__(self) -> Observer:
+        """Join the room; raises DeadlineError or DisconnectedError if that fails."""
+        try:
+            self._connection.send(wire.Join(self._room))
+            if not self._wait(lambda: self._inside, time.monotonic() + ENTERING):
+                raise DeadlineError(self.lost or f"{self.node} did not let an observer join within {ENTERING:g} s")
+        except BaseException:
+            self._connection.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def hear_out(self, offset: int, deadline: float) -> None:
+        """Wait until the message at this offset is here, or the deadline (monotonic, seconds) is, or all is lost."""
+        self._wait(lambda: self._top >= offset, deadline)
+
+    def _wait(self, condition: Callable[[], bool], deadline: float) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: condition() or self.lost is not None, max(0.0, deadline - time.monotonic()))
+            return condition()
+
+    def _hear(self, message: wire.NodeMessage) -> None:
+        now = time.monotonic()
+        if isinstance(message, wire.Message):
+            self.heard.append(Line(now, message.offset, message.id, message.by, message.text))
+        with self._changed:
+            if isinstance(message, wire.Message):
+                self._top = max(self._top, message.offset)
+            elif isinstance(message, wire.Joined):
+                self._inside = True
+            elif isinstance(message, wire.Error):
+                self.lost = message.text
+            self._changed.notify_all()
+
+    def _end(self, reason: str) -> None:
+        with self._changed:
+            self.lost = reason
+            self._changed.notify_all()

@@ -1,0 +1,325 @@
+"""The command `replay`: recorded days of a channel, played on a cluster by a client for every nick, and judged.
+
+This module owns the nicks' clients and the course of the replay; it runs on the program's main thread. It must never
+wait for anything without a deadline: what does not come is the verdict's matter.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from parlour.client.chat import Chat, connect
+from parlour.client.chatlog import Entry, Left, Said, crowd, parse_log
+from parlour.client.errors import NodeError
+from parlour.client.observer import Observer
+from parlour.client.room import Room
+from parlour.client.verdict import Line, Verdict, faults, judge, percentile, summary
+from parlour.runtime.asking import ask
+from parlour.runtime.options import ROOM, brokers_option, json_option
+from parlour.wire.control import Fleet, Status
+from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
+from parlour.wire.limits import check_room
+
+__all__ = ["replay"]
+
+ENTERING = 10.0
+"""Seconds that a client has to get into the room."""
+
+ACKNOWLEDGED = 10.0
+"""Seconds that a line has to be acknowledged."""
+
+ATTEMPTS = 5
+"""Times that a line is said at most, where the node answers that it was not logged but may be later."""
+
+LONGEST_PAUSE = 2.0
+"""Seconds between two attempts at most, whatever the node advises."""
+
+FAILURES = 3
+"""After so many failures without a line acknowledged in between, the replay is given up."""
+
+HEARD = 30.0
+"""Seconds after the last acknowledgement in which observers may still hear the rest."""
+
+LISTENING = 0.25
+"""Seconds for which observers that have heard all listen for what should not come, such as the last line again."""
+
+SPARE_FILES = 100
+"""Files that the program needs besides one for each client."""
+
+DEAF = 1
+"""Events kept for a nick, which only speaks: to hear everything is the observers' part."""
+
+WIDE = 120
+"""Columns where the output is no terminal, so that no line is folded."""
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A log, and the room that it is to be played in."""
+
+    file: Path
+    room: str
+    entries: list[Entry]
+
+    @property
+    def lines(self) -> int:
+        return sum(isinstance(entry, Said) for entry in self.entries)
+
+
+@dataclass
+class _Performance:
+    """What came of playing a log."""
+
+    said: int = 0
+    acknowledged: list[Line] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class _Cast:
+    """The nicks of a log, each a client that came through the broker for this room and hears nothing it need keep."""
+
+    def __init__(self, brokers: Sequence[str], room: str) -> None:
+        self.names: set[str] = set()
+        self._brokers = brokers
+        self._room = room
+        self._here: dict[str, tuple[Chat, Room]] = {}
+
+    def __enter__(self) -> _Cast:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for nick in list(self._here):
+            self.leave(nick)
+
+    def enter(self, nick: str) -> Room:
+        """Return the nick's room, which it enters if it is not there; raises as `connect` and `Chat.join` do."""
+        if nick not in self._here:
+            self.names.add(nick)
+            chat = connect(self._brokers, nick, room=self._room, timeout=ENTERING)
+            try:
+                self._here[nick] = chat, chat.join(self._room, timeout=ENTERING, backlog=DEAF)
+            except BaseException:
+                chat.close()
+                raise
+        return self._here[nick][1]
+
+    def leave(self, nick: str) -> None:
+        """Close the nick's client; nothing happens if it is not there."""
+        if nick in self._here:
+            chat, _ = self._here.pop(nick)
+            chat.close()
+
+
+def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Callable[[], object]) -> _Performance:
+    """Play the log, calling `advance` after each entry; failures are noted, and too many of them end it."""
+    performance = _Performance()
+    began = time.monotonic()
+    failures = 0
+    for entry in recording.entries:
+        if speed is not None:
+            time.sleep(max(0.0, began + entry.at / speed - time.monotonic()))
+        try:
+            if isinstance(entry, Left):
+                cast.leave(entry.nick)
+            elif isinstance(entry, Said):
+                performance.said += 1
+                performance.acknowledged.append(_say(cast.enter(entry.nick), entry.text))
+                failures = 0
+            else:
+                cast.enter(entry.nick)
+        except ParlourError as error:
+            performance.failures.append(f"{recording.file.name}:{entry.line}: {entry.nick}: {error}")
+            # Its connection may be gone: it comes again when it has something to say.
+            cast.leave(entry.nick)
+            failures += 1
+            if failures == FAILURES:
+                break
+        advance()
+    performance.seconds = time.monotonic() - began
+    return performance
+
+
+def _say(room: Room, text: str) -> Line:
+    """Say a line, again if the node is sure that it was not logged; raises as `Room.say` does."""
+    for attempt in range(1, ATTEMPTS + 1):
+        at = time.monotonic()
+        try:
+            message = room.say(text, ACKNOWLEDGED)
+        except NodeError as error:
+            if error.retry_after is None or attempt == ATTEMPTS:
+                raise
+            time.sleep(min(error.retry_after, LONGEST_PAUSE))
+        else:
+            return Line(at, message.offset, message.id, message.by, text)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _perform(
+    recording: _Recording,
+    brokers: Sequence[str],
+    nodes: Sequence[str],
+    speed: float | None,
+    advance: Callable[[], object],
+) -> Verdict:
+    """Play a log before an observer at each of the nodes named, and judge what they heard."""
+    with ExitStack() as leaving:
+        observers = [leaving.enter_context(Observer(brokers, node, recording.room)) for node in nodes]
+        with _Cast(brokers, recording.room) as cast:
+            performance = _play(recording, cast, speed, advance)
+        last = max((line.offset for line in performance.acknowledged), default=0)
+        deadline = time.monotonic() + HEARD
+        for observer in observers:
+            observer.hear_out(last, deadline)
+        time.sleep(LISTENING)
+    ends = [f"an observer at {observer.node} heard no more: {observer.lost}" for observer in observers if observer.lost]
+    return Verdict(
+        file=str(recording.file),
+        room=recording.room,
+        clients=len(cast.names),
+        lines=recording.lines,
+        said=performance.said,
+        acknowledged=len(performance.acknowledged),
+        seconds=performance.seconds,
+        observers=tuple(judge(observer.node, performance.acknowledged, observer.heard) for observer in observers),
+        failures=(*performance.failures, *ends),
+    )
+
+
+def _read(file: Path, room: str | None) -> _Recording:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    entries = parse_log(data, str(file))
+    try:
+        return _Recording(file, room or check_room(file.stem), entries)
+    except UsageError as error:
+        raise UsageError(f"{file} needs a --room, as its name makes none: {error}") from None
+
+
+def _nodes(brokers: Sequence[str]) -> list[str]:
+    """Return the names of the nodes that take clients; raises UnavailableError if there are none."""
+    broker, fleet = ask(brokers, Status())
+    if not isinstance(fleet, Fleet):
+        raise ProtocolError(f"{broker} answered {type(fleet).__name__}, not how the fleet is: is it a broker?")
+    nodes = [state.report.node for state in fleet.nodes if state.state not in ("lost", "gone", "draining")]
+    if not nodes:
+        raise UnavailableError(f"no chat node is alive at {broker}: start one with `parlour node`")
+    return sorted(nodes)
+
+
+def _allow_files(clients: int) -> None:
+    """Raise the limit of open files as far as these clients need; raises ParlourError if it may not be so high."""
+    needed = clients + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ParlourError(
+            f"{clients} clients at once need {needed} open files, and {hard} are allowed: raise `ulimit -n` to that"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _table(verdict: Verdict) -> Table:
+    title = (
+        f"{verdict.room}: {verdict.clients} clients, {verdict.said} said, {verdict.acknowledged} acknowledged "
+        f"in {verdict.seconds:.1f} s"
+    )
+    columns = ("node", "received", "lost", "duplicated", "reordered", "differing", "foreign", "p50 ms", "p99 ms")
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="left" if column == "node" else "right", no_wrap=True)
+    for tally in verdict.observers:
+        table.add_row(
+            Text(tally.node),
+            str(tally.received),
+            *(Text(str(count), "bold red" if count else "green") for count in tally.faults.values()),
+            str(tally.foreign),
+            *(
+                "-" if (latency := percentile(tally.latencies, percent)) is None else f"{latency:.1f}"
+                for percent in (50, 99)
+            ),
+        )
+    return table
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  parlour replay channel.txt
+  parlour replay --speed 60 --room rerun monday.txt tuesday.txt
+  parlour replay --json channel.txt | jq .perfect"""
+)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@brokers_option
+@click.option("--room", type=ROOM, help="The room to play in.  [default: the file's name without its ending]")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Times as fast as it happened.  [default: as fast as acknowledgements come]",
+)
+@click.option(
+    "--observers", type=click.IntRange(min=1), default=2, show_default=True, help="Clients per node that hear it all."
+)
+@json_option
+def replay(
+    files: tuple[Path, ...],
+    brokers: tuple[str, ...],
+    room: str | None,
+    speed: float | None,
+    observers: int,
+    as_json: bool,
+) -> None:
+    """Play recorded days of a channel on a cluster, one after the other, and judge the delivery.
+
+    Every nick is a client that comes and goes when the log says so, and says its lines in the log's order. Exits with
+    1 unless every observer heard every line once, in order and unchanged. What others say in the room meanwhile is
+    counted as foreign, and is no fault.
+    """
+    recordings = [_read(file, room) for file in files]
+    nodes = [node for node in _nodes(brokers) for _ in range(observers)]
+    _allow_files(max(crowd(recording.entries) for recording in recordings) + len(nodes))
+    verdicts: list[Verdict] = []
+    with _progress() as progress:
+        for recording in recordings:
+            task = progress.add_task(recording.room, total=len(recording.entries))
+            verdicts.append(_perform(recording, brokers, nodes, speed, partial(progress.advance, task)))
+    if as_json:
+        click.echo(msgspec.json.encode(summary(verdicts)))
+    else:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=WIDE)
+        for verdict in verdicts:
+            console.print(_table(verdict))
+    if (found := faults(verdicts)) is not None:
+        raise ParlourError(f"the delivery was not perfect: {found}")

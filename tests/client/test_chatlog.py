@@ -1,0 +1,156 @@
+"""Recorded days of a channel: each kind of line, as loggers really wrote them, and what is no such recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.client.chatlog import Came, Entry, Left, Said, crowd, parse_log
+from parlour.wire.errors import UsageError
+from parlour.wire.limits import MAX_TEXT
+from support.strategies import texts
+
+EXCERPT = Path(__file__).parents[1] / "data" / "ubuntu-excerpt.txt"
+
+
+def parse(*lines: str) -> list[Entry]:
+    """Parse a log of these lines."""
+    return parse_log("".join(line + "\n" for line in lines).encode(), "day.txt")
+
+
+def told(*lines: str) -> list[tuple[type[Entry], str, str]]:
+    """Return kind, nick and text of each entry, without the line that makes it a log."""
+    return [
+        (type(entry), entry.nick, entry.text if isinstance(entry, Said) else "")
+        for entry in parse(*lines, "[23:59] <end> .")[:-1]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "nick", "text"),
+    [
+        ("[02:34] <Ttech> Hi,  I need help", "Ttech", "Hi,  I need help"),
+        ("[02:34] <Ttech>", "Ttech", ""),
+        ("[11:31] <leleobhz> plz send the links, someone ;] ", "leleobhz", "plz send the links, someone ;] "),
+        ("[12:03] <zcat[1] > ajmitch_: 100Mbps minus whatever", "zcat[1]", "ajmitch_: 100Mbps minus whatever"),
+        ("[12:45] <[zero] > How do I update?", "[zero]", "How do I update?"),
+        ("[04:52] <][AcHm2][> for what no ip my eth0", "][AcHm2][", "for what no ip my eth0"),
+        ("[12:03] <K|NgGh0sT> so <b>bold</b> > all", "K|NgGh0sT", "so <b>bold</b> > all"),
+        ("[04:48] <brunner> \ufeffis the AMD64 branch …", "brunner", "\ufeffis the AMD64 branch …"),
+        ("[05:00] <m>   indented \x02bold\x02\x0b\x85\u2028\r", "m", "  indented \x02bold\x02\x0b\x85\u2028\r"),
+        ("[05:42]  * maco hugs Pelo", "maco", "/me hugs Pelo"),
+        ("[05:42]  * dthacker-work has to go.  bye", "dthacker-work", "/me has to go.  bye"),
+    ],
+)
+def test_what_is_said(line: str, nick: str, text: str) -> None:
+    """A text is everything behind the nick and one space, to the last byte; a deed is said as terminals take it."""
+    assert told(line) == [(Said, nick, text)]
+
+
+@pytest.mark.parametrize(
+    ("line", "entries"),
+    [
+        ("=== burns [n=burns@85-124-49-185.example.at]  has joined #ubuntu", [(Came, "burns", "")]),
+        ("=== zcat[1]  [n=zcat@60-234-226-80.example.nz]  has joined #ubuntu", [(Came, "zcat[1]", "")]),
+        ("=== newer has joined #ubuntu", [(Came, "newer", "")]),
+        ('=== sangria [n=jaime@core.example.com]  has left #ubuntu ["Leaving"] ', [(Left, "sangria", "")]),
+        ('=== Harti [n=Harti@unaffiliated/harti]  has left #ubuntu ["-carpe] ', [(Left, "Harti", "")]),
+        ('=== gone [n=gone@example.com]  has quit ["Client exiting"]', [(Left, "gone", "")]),
+        ("=== ompaul was kicked off #ubuntu by Seveas (Seveas)", [(Left, "ompaul", "")]),
+        ("=== u^A is now known as u^A_", [(Left, "u^A", ""), (Came, "u^A_", "")]),
+        ("=== [1]SuperSayjin is now known as Super ", [(Left, "[1]SuperSayjin", ""), (Came, "Super", "")]),
+    ],
+)
+def test_comings_and_goings(line: str, entries: list[tuple[type[Entry], str, str]]) -> None:
+    """Whoever comes, goes, is thrown out or takes another name is told, however the logger spelled it."""
+    assert told(line) == entries
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "=== mode/#ubuntu [-oo rob mdz]  by ChanServ",
+        "=== ..[topic/#ubuntu:Seveas] : Happy Dapper Day Everyone! somebody has joined #ubuntu ",
+        "=== Elvis has left the building",
+        "=== khermans claps",
+        "--- Log opened",
+    ],
+)
+def test_what_nobody_does_is_passed_over(line: str) -> None:
+    """Modes, topics and the like are no nick's lines."""
+    assert told(line) == []
+
+
+def test_entries_know_their_lines() -> None:
+    """Entries are numbered as editors number lines, those passed over counted too."""
+    assert [entry.line for entry in parse("[01:00] <a> x", "", "=== a is now known as b", "[01:00] <b> y")] == [
+        1,
+        3,
+        3,
+        4,
+    ]
+
+
+def test_times_go_on_over_midnight() -> None:
+    """Seconds count from the first minute; a clock that is put right by a little takes nobody back, nor a day on."""
+    times = ["23:58", "23:59", "00:01", "00:00", "00:02"]
+    assert [entry.at for entry in parse(*(f"[{time}] <a> x" for time in times))] == [0, 60, 180, 210, 300]
+
+
+def test_a_minute_is_spread_over_its_lines() -> None:
+    """What was said in one minute is not played in one moment; what has no time happens when its neighbours do."""
+    lines = ["=== b has joined #c", "[10:00] <a> 1", "[10:00] <a> 2", "=== a has left #c", "[10:02] <b> 3"]
+    assert [entry.at for entry in parse(*lines)] == [0, 15, 30, 45, 120]
+
+
+def test_the_crowd_is_who_is_there_at_once() -> None:
+    """A change of name brings nobody new, and who speaks was there."""
+    lines = ["[10:00] <a> x", "=== b has joined #c", "=== b is now known as d", "=== a has left #c", "[10:00] <e> y"]
+    assert crowd(parse(*lines)) == 2
+
+
+def test_a_real_excerpt() -> None:
+    """The beginning of a real day is told whole, and every line said keeps its bytes."""
+    data = EXCERPT.read_bytes()
+    entries = parse_log(data, "excerpt")
+    said = [entry for entry in entries if isinstance(entry, Said)]
+    raw = [line for line in data.split(b"\n") if line.startswith(b"[")]
+    assert [f"<{entry.nick}> {entry.text}".encode() for entry in said] == [line[8:] for line in raw]
+    assert sum(isinstance(entry, Came) for entry in entries) == data.count(b"has joined") + 1
+    assert sum(isinstance(entry, Left) for entry in entries) == data.count(b"has left") + 1
+
+
+@given(st.lists(texts.filter(lambda text: "\n" not in text), min_size=1, max_size=5))
+def test_any_text_keeps_its_bytes(said: list[str]) -> None:
+    """Whatever a text holds, newlines apart, it is read as it was written, a byte order mark before all or not."""
+    data = "".join(f"[12:00] <ada> {text}\n" for text in said).encode()
+    for mark in (b"", b"\xef\xbb\xbf"):
+        assert [entry.text for entry in parse_log(mark + data, "day.txt") if isinstance(entry, Said)] == said
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b"[12:00] <a> caf\xe9", "day.txt:2: this line is not UTF-8"),
+        (b"[12:00] <a> " + b"x" * (MAX_TEXT + 1), "day.txt:2: a text has at most"),
+        (b"[12:00] <" + b"a" * 65 + b"> hi", "day.txt:2: a name has 1 to 64"),
+        (b"=== a\x07b has joined #c", "day.txt:2: a name may not contain control"),
+    ],
+)
+def test_what_no_room_can_carry_is_named(line: bytes, complaint: str) -> None:
+    """The file and the line's number come with what is wrong, in one line."""
+    with pytest.raises(UsageError) as caught:
+        parse_log(b"[12:00] <a> fine\n" + line + b"\n", "day.txt")
+    assert str(caught.value).startswith(complaint)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello\n", b"=== a has joined #c\n"])
+def test_what_is_no_log_is_refused(data: bytes) -> None:
+    """A file in which nobody says anything is told so, with what was looked for."""
+    with pytest.raises(UsageError, match=r"day.txt holds no line such as `\[12:34\] <ada> hello`"):
+        parse_log(data, "day.txt")

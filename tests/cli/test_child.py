@@ -71,7 +71,7 @@ def test_nodes_stop_before_the_broker(program: Callable[..., Child], tmp_path: P
 
     def writer(name: str) -> Child:
         note = f"open({str(journal)!r}, 'a').write('{name} '); raise SystemExit"
-        return program(name, sleeper(f"def end(*_): {note}\nsignal.signal(signal.SIGTERM, end)"))
+        return program(name, sleeper(f"def end(*_): {note}\nsignal.signal(signal.SIGINT, end)"))
 
     assert stop_all([writer("broker"), writer("n1"), writer("n2")]) == []
     *nodes, broker = journal.read_text().split()
@@ -79,12 +79,12 @@ def test_nodes_stop_before_the_broker(program: Callable[..., Child], tmp_path: P
 
 
 def test_the_stubborn_are_killed(program: Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that ignores SIGTERM is gone nevertheless, and named."""
+    """A process that ignores SIGINT is gone nevertheless, and named."""
     monkeypatch.setattr(child_module, "STOP_TIMEOUT", 100 * MS)
-    stubborn = program("n1", sleeper("signal.signal(signal.SIGTERM, signal.SIG_IGN)"))
+    stubborn = program("n1", sleeper("signal.signal(signal.SIGINT, signal.SIG_IGN)"))
     meek = program("n2", sleeper())
     assert [child.name for child in stop_all([stubborn, meek])] == ["n1"]
-    assert (stubborn.status, meek.status) == (-signal.SIGKILL, -signal.SIGTERM)
+    assert (stubborn.status, meek.status) == (-signal.SIGKILL, -signal.SIGINT)
 
 
 def test_last_words_are_the_last_line(tmp_path: Path) -> None:

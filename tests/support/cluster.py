@@ -19,7 +19,7 @@ from parlour.runtime.asking import ask
 from parlour.wire.codec import NodeDecoder, frame
 from parlour.wire.control import Assign, Assigned, Fleet, Status
 from parlour.wire.limits import PROTOCOL, parse_address
-from parlour.wire.messages import Hello, Join, Joined, Members, Message, NodeMessage, Say, Welcome
+from parlour.wire.messages import Hello, Join, Joined, Members, Message, Move, NodeMessage, Say, Welcome
 from support.waiting import MS, eventually
 
 __all__ = ["Cluster", "RawClient", "cluster", "fleet"]
@@ -35,14 +35,23 @@ class RawClient:
     def __init__(self, broker: str, name: str, node: str | None = None, timeout: float = 5.0, key: str = "") -> None:
         _, reply = ask([broker], Assign(name, node=node, protocol=PROTOCOL))
         assert isinstance(reply, Assigned)
+        self._enter(name, reply.node, reply.address, Hello(name, reply.ticket, PROTOCOL, key), timeout)
+
+    def _enter(self, name: str, node: str, address: str, hello: Hello, timeout: float) -> None:
         self.name = name
-        self.node = reply.node
-        self.socket = socket.create_connection(parse_address(reply.address), timeout=timeout * 1000 * MS)
+        self.node = node
+        self.socket = socket.create_connection(parse_address(address), timeout=timeout * 1000 * MS)
         self._decoder = NodeDecoder()
         self.heard: list[NodeMessage] = []
         self._said = 0
-        self.send(Hello(name, reply.ticket, PROTOCOL, key))
+        self.send(hello)
         self.session = self.get(Welcome).session
+
+    def follow(self, move: Move, key: str) -> RawClient:
+        """Return a client that came in where a `move` asked this one to go, with the same key."""
+        new = RawClient.__new__(RawClient)
+        new._enter(self.name, move.node, move.address, Hello(self.name, move.ticket, PROTOCOL, key), 5.0)
+        return new
 
     def __enter__(self) -> RawClient:
         return self

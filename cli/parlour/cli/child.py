@@ -126,7 +126,8 @@ def launch(name: str, arguments: Sequence[str], output: Path | None) -> Child:
 
 def _stop(children: Sequence[Child]) -> list[Child]:
     for child in children:
-        child.signal(signal.SIGTERM)
+        # Not SIGTERM, on which a node first sends its clients to other nodes: all are to stop.
+        child.signal(signal.SIGINT)
     deadline = time.monotonic() + STOP_TIMEOUT
     stuck = [child for child in children if not child.wait(deadline)]
     for child in stuck:

@@ -23,7 +23,7 @@ PATIENCE = 10.0
 def _watch() -> None:
     # Not sys.stdin: its buffer's lock, held by a thread that reads, would trouble the interpreter's end.
     os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
     time.sleep(PATIENCE)
     os._exit(1)
 

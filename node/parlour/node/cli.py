@@ -45,9 +45,11 @@ def node(
 ) -> None:
     """Run a chat node: clients that the broker sends here talk with those on the other nodes.
 
-    Nodes that share one room log are one cluster. A node ends on SIGTERM or Ctrl-C.
+    Nodes that share one room log are one cluster. On SIGTERM a node sends its clients to the other nodes before it
+    ends; on Ctrl-C it ends at once.
     """
     import resource
+    import signal
 
     from parlour.node.log.opening import default_log
     from parlour.node.node import Node
@@ -68,5 +70,6 @@ def node(
         )
     )
     service.start()
-    wait_for_stop(f"node {service.name} ready at {service.address}")
+    if wait_for_stop(f"node {service.name} ready at {service.address}", service.stop_wanted) == signal.SIGTERM:
+        service.drain(service.drain_for)
     service.stop()

@@ -17,7 +17,19 @@ import zmq
 from parlour.runtime.asking import RefusedError, endpoint
 from parlour.runtime.threads import Service
 from parlour.wire.codec import decode_feed, decode_reply, encode
-from parlour.wire.control import Describe, Described, Enroll, Enrolled, Peer, Refusal, Refused, Reply, Report, Roster
+from parlour.wire.control import (
+    Describe,
+    Described,
+    Enroll,
+    Enrolled,
+    Order,
+    Peer,
+    Refusal,
+    Refused,
+    Reply,
+    Report,
+    Roster,
+)
 from parlour.wire.errors import ProtocolError, UnavailableError
 from parlour.wire.limits import parse_address
 
@@ -63,7 +75,7 @@ class _Link:
         """The broker told its ports: report there, and listen to its feed."""
         self.described = described
         self.reports.connect(endpoint(self.host, described.reports))
-        for topic in (b"roster", f"refusal.{node}".encode()):
+        for topic in (b"roster", f"refusal.{node}".encode(), f"order.{node}".encode()):
             self.feed.setsockopt(zmq.SUBSCRIBE, topic)
         self.feed.connect(endpoint(self.host, described.feed))
 
@@ -83,6 +95,7 @@ class Fleet(Service):
         interval: float,
         report: Callable[[bool], Report],
         on_peers: Callable[[list[Peer], dict[str, str]], None],
+        on_order: Callable[[Order], None],
     ) -> None:
         """Report what `report(stopping)` returns; tell `on_peers` who is in the fleet and what instances left."""
         super().__init__(f"{node}-fleet")
@@ -91,6 +104,7 @@ class Fleet(Service):
         self._interval = interval
         self._report = report
         self._on_peers = on_peers
+        self._on_order = on_order
         self._enrolled: Future[None] = Future()
         self._used = 0.0
         self._peers: dict[str, Peer] = {}
@@ -114,8 +128,12 @@ class Fleet(Service):
         """The share of capacity in use is now `used`, 0 to 1: report at once if that is a step."""
         if abs(used - self._used) >= STEP or (used >= 1.0) != (self._used >= 1.0):
             self._used = used
-            self._step = True
-            self.wake()
+            self.report_soon()
+
+    def report_soon(self) -> None:
+        """Report at once what has changed."""
+        self._step = True
+        self.wake()
 
     # --- the fleet thread -------------------------------------------------------------------------------------
 
@@ -210,6 +228,8 @@ class Fleet(Service):
                 continue
             if isinstance(said, Roster):
                 self._hear_roster(link, said, links)
+            elif isinstance(said, Order) and self._last and said.instance == self._last.instance:
+                self._on_order(said)
             elif isinstance(said, Refusal) and link.enrolled and self._last and said.instance == self._last.instance:
                 self._complain(said.text)  # taken once, refused now: the broker was restarted, and others came first
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import signal
 import socket
 import threading
 import time
 from functools import partial
 from importlib.metadata import version
+from queue import SimpleQueue
 
 from parlour.node.alarms import Alarms, Workers
 from parlour.node.catchup import CatchUp
@@ -21,14 +23,16 @@ from parlour.node.listener import ClientPool, Listener
 from parlour.node.load import Load
 from parlour.node.log import RoomLog
 from parlour.node.log.opening import open_log
+from parlour.node.mover import ASKING, Mover
 from parlour.node.relay import Relay
 from parlour.node.rooms import RoomTable
 from parlour.node.session import Session
 from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
+from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import frame
-from parlour.wire.control import Peer, Report, Ticket
+from parlour.wire.control import Order, Peer, Report, Ticket
 from parlour.wire.errors import ProtocolError
 from parlour.wire.limits import check_name, parse_address
 from parlour.wire.messages import Bye
@@ -37,6 +41,9 @@ __all__ = ["Node"]
 
 STACK = 256 * 1024
 """Bytes of stack for each thread of a node: ten thousand of them must fit."""
+
+MOVING = 60.0
+"""Seconds that an order to move clients is good for."""
 
 _VERSION = version("parlour")
 
@@ -48,13 +55,18 @@ class Node:
         """Prepare a node; nothing is opened before `start`."""
         self.settings = settings or NodeSettings()
         self.instance = secrets.token_hex(4)
-        # Guards _connections, _clients, _tickets and _stopping. Rank 15.
+        # Guards _connections, _clients, _tickets, _stopping, _draining and _mover_thread. Rank 15.
         self._mutex = make_lock(15, "node")
         self._connections: set[Session] = set()
         self._clients = 0
         self._tickets: dict[str, float] = {}
         self._stopping = False
+        self._draining = False
+        self._stopped = threading.Event()
+        self._mover_thread: threading.Thread | None = None
         self._opened = contextlib.ExitStack()
+        self.stop_wanted: SimpleQueue[int] = SimpleQueue()
+        self.drain_for = self.settings.drain_deadline
         self.name = ""
         self.address = ""
         self.load = Load()
@@ -85,7 +97,15 @@ class Node:
         )
         self._relay.serve(self.rooms)
         self.catchup = CatchUp(f"{self.name}-catchup")
-        self._fleet = Fleet(self.name, settings.brokers, settings.report_interval, self._report, self._hear_fleet)
+        self._mover = Mover(self.name, settings.brokers, settings.move_rate, self._stopped.wait)
+        self._fleet = Fleet(
+            self.name,
+            settings.brokers,
+            settings.report_interval,
+            self._report,
+            self._hear_fleet,
+            self._hear_order,
+        )
         for part in (self._relay, workers, self._alarms, self.catchup):
             part.start()
             opened.callback(part.stop)
@@ -100,11 +120,30 @@ class Node:
         """Tell the broker and the clients, close, join every thread in 5 s; raises StuckThreadError if some stay."""
         self._opened.close()
 
+    def drain(self, deadline: float) -> None:
+        """Take no new clients and move those present; return when none is left, or after `deadline` seconds.
+
+        Returns at once where there is no other node to go to.
+        """
+        until = time.monotonic() + deadline
+        with self._mutex:
+            self._draining = True
+        self._fleet.report_soon()
+        while time.monotonic() < until and (sessions := self._sessions()):
+            waiting = [session for session in sessions if not session.moving]
+            if waiting and not self._mover.move(waiting, None, until):
+                return
+            self._stopped.wait(0.05)
+
     def _dismiss(self) -> None:
         """Tell every client that the node stops, end the connections, and join the threads."""
+        self._stopped.set()
         with self._mutex:
             self._stopping = True
             sessions = list(self._connections)
+            mover = self._mover_thread
+        if mover is not None:
+            join_all([mover], 2 * ASKING)
         bye = frame(Bye("the node is stopping"))
         for session in sessions:
             session.outlet.answer(bye)
@@ -174,13 +213,19 @@ class Node:
         """Return the names of the other nodes of the cluster."""
         return set(self._relay.peers())
 
+    def _sessions(self) -> list[Session]:
+        """Return the clients that have been welcomed, the latest first: they have the least to lose by moving."""
+        with self._mutex:
+            welcomed = [session for session in self._connections if session.id]
+        return sorted(welcomed, key=lambda session: session.since, reverse=True)
+
     # --- the fleet --------------------------------------------------------------------------------------------
 
     def _report(self, stopping: bool) -> Report:
         """Return the load report of now. Called by the fleet thread alone."""
         now = time.time()
         with self._mutex:
-            clients = self._clients
+            clients, draining = self._clients, self._draining
             self._tickets = {ticket: end for ticket, end in self._tickets.items() if end >= now}
         rates = self.load.take()
         return Report(
@@ -200,6 +245,7 @@ class Node:
             wait_p50=rates.wait_p50,
             wait_p99=rates.wait_p99,
             lagging=self.catchup.lagging,
+            draining=draining,
             cpu=rates.cpu,
             memory=self.load.memory(),
             stopping=stopping,
@@ -212,6 +258,26 @@ class Node:
         self._relay.set_peers(peers)
         for node, instance in gone.items():
             self._alarms.after(self.settings.grace, partial(self._forget, node, instance))
+
+    def _hear_order(self, order: Order) -> None:
+        """A broker wants clients moved, or the node drained. Called by the fleet thread."""
+        with self._mutex:
+            if self._draining or self._stopping or (self._mover_thread and self._mover_thread.is_alive()):
+                return
+            if order.drain:
+                self._draining = True
+                self.drain_for = order.deadline
+                self.stop_wanted.put(signal.SIGTERM)
+            else:
+                self._mover_thread = spawn(f"{self.name}-mover", self._rebalance, order)
+
+    def _rebalance(self, order: Order) -> None:
+        """Ask as many clients to move as the order says."""
+        until = time.monotonic() + MOVING
+        staying = [session for session in self._sessions() if not session.moving]
+        for transfer in order.moves:
+            chosen, staying = staying[: transfer.clients], staying[transfer.clients :]
+            self._mover.move(chosen, transfer.to, until)
 
     def _forget(self, node: str, instance: str) -> None:
         """The members of a node that is gone leave, unless it was only held up and is back."""

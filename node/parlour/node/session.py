@@ -75,6 +75,8 @@ class Session:
         self._heard_at = time.monotonic()
         self.name = ""
         self.id = ""
+        self.since = time.monotonic()
+        self.moving = False
         self._said_bye = False
         self.outlet = Outlet(sock, node.settings.unread_answers, node.catchup.watch)
         self._handlers: dict[type, Callable[..., None]] = {
@@ -97,8 +99,9 @@ class Session:
                 self._serve(rest)
             finally:
                 self._node.left()
-                # Who says bye leaves; who was cut off may come back, to this node or another.
-                grace = 0.0 if self._said_bye else self._settings.grace
+                # Who says bye leaves; who was cut off may come back, to this node or another, and who was asked to
+                # move is there already, which the other nodes may not have heard yet.
+                grace = 0.0 if self._said_bye and not self.moving else self._settings.grace
                 for member in list(self._members.values()):
                     self._part(member, grace)
         except ProtocolError as error:

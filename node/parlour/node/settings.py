@@ -57,5 +57,9 @@ class NodeSettings:
     grace: float = 10.0
     # Seconds that the first to join a room on this node waits for the other nodes to say who is in it.
     roster_wait: float = 0.25
+    # Seconds that clients have to go to another node when this one is told by SIGTERM to stop.
+    drain_deadline: float = 4.0
+    # Clients a second that are asked to move: what the other nodes take in without their rooms waiting.
+    move_rate: float = 500.0
     # Fraction of batches not handed to the relay, 0 to 1: for proving that holes are mended.
     relay_loss: float = 0.0

@@ -1,0 +1,70 @@
+"""Clients are asked to move: when the node drains, and when a broker wants the load spread otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from parlour.node import NodeSettings
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.control import Order, Transfer
+from parlour.wire.messages import Bye, Join, Joined, Members, Message, Move, Presence
+from support.cluster import RawClient, cluster, fleet
+from support.waiting import MS, eventually, poll
+
+
+def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
+    """The client is in the room at its new node before it leaves the old; the broker sends nobody to the old one."""
+    settings = NodeSettings(presence_interval=10 * MS)
+    with cluster(2, settings) as running, running.clients("watcher", room="lobby"):
+        watcher = RawClient(running.address, "watcher 2", "n2")
+        watcher.join("lobby")
+        ada = RawClient(running.address, "ada", "n1", key="ada's")
+        ada.join("lobby")
+        while "ada" not in watcher.get(Presence).joined:
+            pass
+        ada.say("lobby", "before")
+        assert watcher.get(Message).text == "before"
+        ada.get(Message)
+        node = running.nodes[0]
+        drain = spawn("drain", node.drain, 3000 * MS)
+        move = ada.get(Move)
+        assert move.node == "n2"
+        eventually(lambda: [n.report.draining for n in fleet(running.address).nodes] == [True, False])
+        new = ada.follow(move, "ada's")
+        new.send(Join("lobby", after=1))
+        assert new.get(Joined).after == 1
+        new.get(Members)
+        assert new.session == ada.session
+        ada.send(Bye())
+        ada.close()
+        new.say("lobby", "one", "after")  # id 1 was used before: it is acknowledged, not said again
+        assert watcher.get(Message).text == "after"
+        poll(lambda: False, 0.1)
+        assert not [heard for heard in watcher.heard if isinstance(heard, Presence)]
+        with RawClient(running.address, "newcomer") as newcomer:
+            assert newcomer.node == "n2"
+        join_all([drain], 5)
+        for client in (new, watcher):
+            client.close()
+
+
+def test_the_last_node_has_nobody_to_move_to() -> None:
+    """Draining ends at once where there is no other node, and so does the node."""
+    with cluster(1) as running, running.clients("ada", room="lobby"):
+        join_all([spawn("drain", running.nodes[0].drain, 60)], 5)
+
+
+def test_an_order_moves_so_many_to_the_node_it_names() -> None:
+    """Of five clients the two that came last are asked to go, to the node that is named; no others."""
+    with cluster(3) as running:
+        clients = [RawClient(running.address, f"client {n}", "n1") for n in range(5)]
+        node = running.nodes[0]
+        node._hear_order(Order("n1", node.instance, moves=[Transfer("n3", 2)]))
+        assert [client.get(Move).node for client in clients[3:]] == ["n3", "n3"]
+        poll(lambda: False, 0.2)
+        for client in clients[:3]:
+            client.socket.settimeout(0.01)
+            with pytest.raises(TimeoutError):
+                client.get(Move)
+        for client in clients:
+            client.close()

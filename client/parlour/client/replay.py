@@ -47,8 +47,8 @@ ATTEMPTS = 5
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts at most, whatever the node advises."""
 
-FAILURES = 3
-"""After so many failures without a line acknowledged in between, the replay is given up."""
+PATIENCE = 60.0
+"""Seconds that failures may cost, all together, before the replay is given up."""
 
 HEARD = 30.0
 """Seconds after the last acknowledgement in which observers may still hear the rest."""
@@ -125,28 +125,28 @@ class _Cast:
 
 
 def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Callable[[], object]) -> _Performance:
-    """Play the log, calling `advance` after each entry; failures are noted, and too many of them end it."""
+    """Play the log, calling `advance` after each entry; failures are noted, and end it when they cost too much time."""
     performance = _Performance()
     began = time.monotonic()
-    failures = 0
+    wasted = 0.0
     for entry in recording.entries:
         if speed is not None:
             time.sleep(max(0.0, began + entry.at / speed - time.monotonic()))
+        tried = time.monotonic()
         try:
             if isinstance(entry, Left):
                 cast.leave(entry.nick)
             elif isinstance(entry, Said):
                 performance.said += 1
                 performance.acknowledged.append(_say(cast.enter(entry.nick), entry.text))
-                failures = 0
             else:
                 cast.enter(entry.nick)
         except ParlourError as error:
             performance.failures.append(f"{recording.file.name}:{entry.line}: {entry.nick}: {error}")
             # Its connection may be gone: it comes again when it has something to say.
             cast.leave(entry.nick)
-            failures += 1
-            if failures == FAILURES:
+            wasted += time.monotonic() - tried
+            if wasted > PATIENCE:
                 break
         advance()
     performance.seconds = time.monotonic() - began

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import select
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from parlour.runtime.asking import ask
+from parlour.runtime.descriptors import raise_limit
 from parlour.wire.codec import NodeDecoder, frame
 from parlour.wire.control import Assign, Assigned, Fleet, Status
 from parlour.wire.errors import ParlourError
@@ -181,8 +181,7 @@ def main() -> None:
     parser.add_argument("--log", help="the room log's URL; a SQLite file in a temporary folder unless given")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     options = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_limit()
     with contextlib.suppress(ParlourError):
         _, fleet = ask([BROKER], Status(), timeout=0.5)
         if isinstance(fleet, Fleet):

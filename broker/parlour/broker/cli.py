@@ -29,8 +29,10 @@ def broker(bind: str) -> None:
     time. It ends on SIGTERM or Ctrl-C.
     """
     from parlour.broker.service import Broker
+    from parlour.runtime.descriptors import raise_limit
     from parlour.runtime.signals import wait_for_stop
 
+    raise_limit()
     service = Broker(BrokerSettings(bind=bind))
     service.start()
     wait_for_stop(f"broker ready at {service.address}")

@@ -48,16 +48,14 @@ def node(
     Nodes that share one room log are one cluster. On SIGTERM a node sends its clients to the other nodes before it
     ends; on Ctrl-C it ends at once.
     """
-    import resource
     import signal
 
     from parlour.node.log.opening import default_log
     from parlour.node.node import Node
+    from parlour.runtime.descriptors import raise_limit
     from parlour.runtime.signals import wait_for_stop
 
-    # A connection is a file to the system, and the usual soft limit of 1024 is far below a node's capacity.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_limit()
     service = Node(
         NodeSettings(
             brokers=brokers,

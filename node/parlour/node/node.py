@@ -33,7 +33,7 @@ from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import frame
 from parlour.wire.control import Order, Peer, Report, Ticket
-from parlour.wire.errors import ProtocolError
+from parlour.wire.errors import ParlourError, ProtocolError
 from parlour.wire.limits import check_name, parse_address
 from parlour.wire.messages import Bye
 
@@ -87,7 +87,8 @@ class Node:
         listener = Listener(settings.listen)
         opened.callback(listener.stop)
         self.name = check_name(settings.name or f"{socket.gethostname()}-{listener.port}")
-        self.address = settings.advertise or f"{_reachable(listener.host)}:{listener.port}"
+        self._host = _reachable(listener.host, settings.brokers[0])
+        self.address = settings.advertise or f"{self._host}:{listener.port}"
         self._pool = ClientPool(f"{self.name}-client", settings.capacity, self._serve)
         self._relay = Relay(f"{self.name}-relay", self.name, self.instance, listener.host, settings.relay_loss)
         workers = Workers(f"{self.name}-worker")
@@ -232,7 +233,7 @@ class Node:
             node=self.name,
             instance=self.instance,
             address=self.address,
-            relay=f"{parse_address(self.address)[0]}:{self._relay.port}",
+            relay=f"{self._host}:{self._relay.port}",
             log=self._log.identity,
             capacity=self.settings.capacity,
             clients=clients,
@@ -286,8 +287,14 @@ class Node:
             self.rooms.forget(node, instance)
 
 
-def _reachable(host: str) -> str:
-    """Return the address to tell to others for the one listened on: of 0.0.0.0, this machine's own."""
-    if host not in ("0.0.0.0", "::"):
-        return f"[{host}]" if ":" in host else host
-    return socket.gethostbyname(socket.gethostname())
+def _reachable(host: str, broker: str) -> str:
+    """Return the host to tell to others for the one listened on: of all addresses, that which faces the broker."""
+    if host in ("0.0.0.0", "::"):
+        kind = socket.AF_INET6 if host == "::" else socket.AF_INET
+        try:
+            with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+                probe.connect(parse_address(broker))  # of a datagram socket: nothing is sent, a route is chosen
+                host = probe.getsockname()[0]
+        except OSError as error:
+            raise ParlourError(f"cannot tell which address to give to clients ({error}): say --advertise") from None
+    return f"[{host}]" if ":" in host else host

@@ -25,6 +25,9 @@ __all__ = ["Member", "Outlet", "Posting"]
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _LAGGING = frame(Lagging())
 
+NOWHERE = 2**63
+"""The offset of a member to whom nothing is to be sent: beyond every batch, and never behind."""
+
 
 class Member:
     """A client in one room: how far the room's messages were handed to its outlet.
@@ -34,12 +37,12 @@ class Member:
 
     __slots__ = ("missed_presence", "name", "offset", "outlet", "room", "session")
 
-    def __init__(self, outlet: Outlet, room: Room, session: str, name: str, offset: int) -> None:
+    def __init__(self, outlet: Outlet, room: Room, session: str, name: str) -> None:
         self.outlet = outlet
         self.room = room
         self.session = session
         self.name = name
-        self.offset = offset
+        self.offset = NOWHERE
         self.missed_presence = False
 
 
@@ -91,24 +94,9 @@ class Outlet:
     def answer(self, *frames: bytes) -> None:
         """Send frames that the client asked for, in their turn; a client that leaves too many unread is cut off."""
         with self._mutex:
-            if self.closed:
-                return
-            data = b"".join(frames)
-            if not self._pending:
-                self._send(data)
-            elif sum(map(len, self._pending)) > self._unread_answers:
-                self._close()
-            else:
-                self._pending.append(data)
+            self._answer(b"".join(frames))
 
     # --- catching up ------------------------------------------------------------------------------------------
-
-    def begin_catching_up(self) -> bool:
-        """Take the outlet out of live delivery; return whether the caller now has to bring it up to date."""
-        with self._mutex:
-            mine = not self.lagging
-            self.lagging = True
-            return mine
 
     def flush(self) -> bool:
         """Send what is pending; return whether all of it went."""
@@ -145,7 +133,8 @@ class Outlet:
     def restart(self, member: Member, notice: bytes) -> None:
         """The room began a new epoch: tell the member, and bring it all of the room's history."""
         with self._mutex:
-            if not self.closed:
+            # Who is being placed right now is told by whoever places it.
+            if not self.closed and member.offset != NOWHERE:
                 member.offset = 0
                 self._send(notice)
                 if not self.lagging:
@@ -163,12 +152,22 @@ class Outlet:
         """Remove a member: nothing more of its room is sent."""
         with self._mutex:
             self.members = tuple(other for other in self.members if other is not member)
-            member.offset = 2**63  # beyond every batch, for a delivery that holds the old list of members
+            member.offset = NOWHERE
 
-    def rewind(self, member: Member, offset: int) -> None:
-        """Move a member's position; the caller has called `begin_catching_up` before."""
+    def hold(self, member: Member) -> int:
+        """Send nothing more of the room until `place`; return where the member was."""
         with self._mutex:
+            offset, member.offset = member.offset, NOWHERE
+            return offset
+
+    def place(self, member: Member, offset: int, notice: bytes) -> bool:
+        """Tell the client, and begin after this offset; return whether the caller has to bring it up to date."""
+        with self._mutex:
+            self._answer(notice)
             member.offset = offset
+            mine = not self.lagging
+            self.lagging = True
+            return mine
 
     # --- the end ----------------------------------------------------------------------------------------------
 
@@ -185,6 +184,16 @@ class Outlet:
                 self.socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # the client was quicker
+
+    def _answer(self, data: bytes) -> None:
+        if self.closed:
+            return
+        if not self._pending:
+            self._send(data)
+        elif sum(map(len, self._pending)) > self._unread_answers:
+            self._close()
+        else:
+            self._pending.append(data)
 
     def _send(self, data: bytes | memoryview) -> None:
         """Send, or keep what the socket will not take and fall behind. The caller holds the mutex."""

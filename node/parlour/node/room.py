@@ -36,7 +36,7 @@ class Room:
     def __init__(self, name: str, surroundings: Surroundings) -> None:
         self.name = name
         self._s = surroundings
-        # Guards all fields below (members is replaced, never changed; offset may be read without). Rank 30.
+        # Guards all fields below (members is replaced, never changed; epoch and offset may be read without). Rank 30.
         self._mutex = make_lock(30, f"room {name}")
         self._space = threading.Condition(self._mutex)
         self._combining = False
@@ -44,7 +44,7 @@ class Room:
         self._arrivals: list[Arrival] = []
         self._roster_wanted: dict[Member, bool] = {}
         self._members: tuple[Member, ...] = ()
-        self._epoch = ""
+        self.epoch = ""
         self._order = Order(0)
         self._ring = Ring(surroundings.settings.ring_bytes)
         # A room that is made again after it was empty must not count its changes from the same start.
@@ -65,7 +65,7 @@ class Room:
         """
         position = self._s.log.top(self.name)
         with self._mutex:
-            self._epoch = position.epoch
+            self.epoch = position.epoch
             self._order = Order(position.offset)
             self.offset = position.offset
             self._unheard = peers - self._roster.nodes
@@ -76,7 +76,7 @@ class Room:
     # --- members ----------------------------------------------------------------------------------------------
 
     def enter(self, member: Member, join: Join) -> Joined:
-        """Add a member, which is out of live delivery until it has caught up; return where it stands.
+        """Add a member, if it is none yet; return where it is to begin, which the caller tells its outlet.
 
         Raises LogError if the log has to be asked and does not answer.
         """
@@ -84,13 +84,11 @@ class Room:
         # A client that comes from a node that is quicker may be ahead of this one, but not of the log.
         top = self._s.log.top(self.name).offset if ahead else 0
         with self._mutex:
-            after, recovered = begin(join, self._epoch, self.offset, top)
-            answer = Joined(self.name, self._epoch, self.offset, after, recovered)
-            member.outlet.rewind(member, after)
+            after, recovered = begin(join, self.epoch, self.offset, top)
             if member not in self._members:
                 self._members += (member,)
                 self._roster.enter(member.session, member.name)
-        return answer
+            return Joined(self.name, self.epoch, self.offset, after, recovered)
 
     def leave(self, member: Member, grace: float = 0.0) -> None:
         """Remove a member and tell the others, at once or if its session is not back in `grace` seconds."""
@@ -194,7 +192,7 @@ class Room:
         """Return what a node that begins to listen has to know."""
         with self._mutex:
             here = wire.Here(self._s.node, self._s.instance, self._roster.version, self._roster.own())
-            return here, wire.Top(self._epoch, self.offset)
+            return here, wire.Top(self.epoch, self.offset)
 
     # --- the combiner -----------------------------------------------------------------------------------------
 
@@ -211,7 +209,7 @@ class Room:
     def _take_role(self) -> bool:
         """Make this thread answerable for combining, unless another is or the room is not open yet."""
         with self._mutex:
-            if self._combining or not self._epoch:
+            if self._combining or not self.epoch:
                 return False
             self._combining = True
             return True
@@ -251,14 +249,14 @@ class Room:
             logged = self._log(postings)
             if logged is not None:
                 arrivals.insert(0, logged)
-        if any(arrival.epoch != self._epoch for arrival in arrivals):
+        if any(arrival.epoch != self.epoch for arrival in arrivals):
             self._check_epoch()
         now = time.monotonic()
         with self._mutex:
             ripe: list[Batch] = []
             for epoch, top, batch in arrivals:
                 # What is of another epoch still is in the log, which the next message or heartbeat will show.
-                if epoch == self._epoch:
+                if epoch == self.epoch:
                     self._order.hint(top)
                     ripe += self._order.offer(batch) if batch is not None else []
             for batch in ripe:
@@ -364,7 +362,7 @@ class Room:
                 failed = True
         with self._mutex:
             if batch is not None:
-                self._arrivals.append(Arrival(self._epoch, batch.last, batch))
+                self._arrivals.append(Arrival(self.epoch, batch.last, batch))
             self._mending = failed
             if failed:
                 self._s.alarms.after(0.2, partial(self._mend, offset))
@@ -373,7 +371,7 @@ class Room:
     def _beat(self) -> None:
         """Tell the other nodes where the room stands, for what of it they may have missed."""
         with self._mutex:
-            top = wire.Top(self._epoch, self.offset)
+            top = wire.Top(self.epoch, self.offset)
             version = self._roster.version
             self._heartbeat.beaten()
         self._publish(top)
@@ -386,9 +384,9 @@ class Room:
         except LogError:
             return
         with self._mutex:
-            if position.epoch == self._epoch:
+            if position.epoch == self.epoch:
                 return
-            self._epoch = position.epoch
+            self.epoch = position.epoch
             self._order = Order(position.offset)
             self._ring = Ring(self._s.settings.ring_bytes)
             self.offset = position.offset

@@ -234,25 +234,28 @@ class Session:
             try:
                 room = self._node.rooms.hold(join.room)
             except LogError as error:
-                self._unavailable(join.room, error)
+                self.outlet.answer(self._unavailable(join.room, error))
                 return
-            member = Member(self.outlet, room, self.id, self.name, 0)
-        mine = self.outlet.begin_catching_up()
+            member = Member(self.outlet, room, self.id, self.name)
+            self.outlet.enter(member)
+        before = self.outlet.hold(member)
         try:
             joined = member.room.enter(member, join)
         except LogError as error:
-            self._unavailable(join.room, error)
             if new:
+                self.outlet.leave(member)
                 self._node.rooms.release(join.room)
-        else:
-            self.outlet.answer(frame(joined))
-            if new:
-                self._members[join.room] = member
-                self.outlet.enter(member)
-            member.room.want_roster(member)
-            member.room.combine()
+            if self.outlet.place(member, before, self._unavailable(join.room, error)):
+                self._catch_up()
+            return
+        self._members[join.room] = member
+        mine = self.outlet.place(member, joined.after, frame(joined))
+        member.room.want_roster(member)
+        member.room.combine()
         if mine:
             self._catch_up()
+        if member.room.epoch != joined.epoch:
+            self._join(join)  # a new epoch began between the two lines, and the room's members were told without us
 
     def _catch_up(self) -> None:
         """Send the history on this thread; if the client does not take it all now, the catch-up thread goes on."""
@@ -263,8 +266,8 @@ class Session:
         if not live:
             self._node.catchup.watch(self.outlet)
 
-    def _unavailable(self, room: str, error: LogError) -> None:
-        self.outlet.answer(frame(Error("unavailable", str(error), room, retry_after=1.0)))
+    def _unavailable(self, room: str, error: LogError) -> bytes:
+        return frame(Error("unavailable", str(error), room, retry_after=1.0))
 
     def _leave(self, leave: Leave) -> None:
         member = self._members.get(leave.room)

@@ -19,12 +19,16 @@ __all__ = [
     "Decisions",
     "Describe",
     "Described",
+    "Drain",
     "Enroll",
     "Enrolled",
     "Feed",
     "Fleet",
     "NodeState",
+    "Order",
+    "Ordered",
     "Peer",
+    "Rebalance",
     "Refusal",
     "Refused",
     "Reply",
@@ -33,6 +37,7 @@ __all__ = [
     "Roster",
     "Status",
     "Ticket",
+    "Transfer",
     "Why",
 ]
 
@@ -72,6 +77,7 @@ class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     interval: float = 1.0
     protocol: str = PROTOCOL
     version: str = ""
+    admits: float = 500.0  # new clients per second that the node can take
 
     def __post_init__(self) -> None:
         force_setattr(self, "node", check_name(self.node))
@@ -127,10 +133,31 @@ class Decision(_Control, frozen=True, tag="decision"):
     reason: str
     candidates: list[Candidate]
     others: int = 0  # further nodes, of higher load, that are not listed
-    code: str = ""  # with no node, the word that `refused` carries: "no_node" or "full"
+    code: str = ""  # with no node, the word that `refused` carries: "no_node", "full" or "storm"
 
 
-Feed = Report | Roster | Refusal | Decision
+class Transfer(Struct, frozen=True):
+    """So many clients of a node, to another."""
+
+    to: str
+    clients: int
+
+
+class Order(_Control, frozen=True, tag="order"):
+    """What a broker wants a node to do, published on the topic `order.NODE`.
+
+    With `drain` it moves all its clients to whoever takes them, within `deadline` seconds, and stops; else it moves
+    what `moves` says.
+    """
+
+    node: str
+    instance: str
+    drain: bool = False
+    deadline: float = 0.0
+    moves: list[Transfer] = []
+
+
+Feed = Report | Roster | Refusal | Decision | Order
 """What comes on the feed, and (reports alone) what nodes publish."""
 
 
@@ -175,7 +202,23 @@ class Why(_Control, frozen=True, tag="why"):
     subject: str
 
 
-Request = Describe | Assign | Enroll | Status | Why
+class Drain(_Control, frozen=True, tag="drain"):
+    """Have this node move its clients away and stop, within `deadline` seconds. Answered by `ordered`."""
+
+    node: str
+    deadline: float = 30.0
+
+
+class Rebalance(_Control, frozen=True, tag="rebalance"):
+    """Have nodes that serve more than their share move the surplus to the others; with `plan`, only say what.
+
+    Answered by `ordered`.
+    """
+
+    plan: bool = False
+
+
+Request = Describe | Assign | Enroll | Status | Why | Drain | Rebalance
 """What may be asked of a broker."""
 
 
@@ -189,7 +232,7 @@ class Described(_Control, frozen=True, tag="described", omit_defaults=False):
 
     broker: str  # a random word, new at each start of the broker
     reports: int  # SUB: nodes connect a PUB here
-    feed: int  # XPUB: subscribe to `report.`, `roster`, `refusal.`, `decision`
+    feed: int  # XPUB: subscribe to `report.`, `roster`, `refusal.`, `decision`, `order.`
     protocol: str = PROTOCOL
     version: str = ""
 
@@ -240,7 +283,13 @@ class Decisions(_Control, frozen=True, tag="decisions"):
     found: list[Decision]
 
 
-Reply = Described | Assigned | Refused | Enrolled | Fleet | Decisions
+class Ordered(_Control, frozen=True, tag="ordered"):
+    """What the nodes were told to do, or would be; empty if there is nothing to do."""
+
+    orders: list[Order]
+
+
+Reply = Described | Assigned | Refused | Enrolled | Fleet | Decisions | Ordered
 """What a broker may answer."""
 
 

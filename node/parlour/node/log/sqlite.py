@@ -12,6 +12,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ __all__ = ["SqliteLog"]
 
 BUSY = 5.0
 """How long to wait for another node's commit, in seconds."""
+
+MARK = 1.0
+"""Seconds between two writings of the mark, while messages come."""
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+"""A word that is new each time the machine starts."""
 
 _APPLICATION = 0x70726C72  # "prlr", in the file's header: a file of another program is not touched
 
@@ -58,10 +65,12 @@ class SqliteLog:
     def __init__(self, path: Path, sync_full: bool = False) -> None:
         """Open the file, making it if there is none; raises LogError if that cannot be."""
         self._path = path
+        self._mark = Path(f"{path}-mark")
+        self._mark_due = 0.0
         self._sync = "FULL" if sync_full else "NORMAL"
         # Guards _waiting. Rank 72.
         self._mutex = make_lock(72, "sqlite log's queue")
-        # Guards the writer's connection, _rooms, _file and _epoch. Rank 60.
+        # Guards the writer's connection, _rooms, _file, _epoch and _mark_due. Rank 60.
         self._writing = make_lock(60, "sqlite log's writer")
         # Guards the reader's connection. Rank 64.
         self._reading = make_lock(64, "sqlite log's reader")
@@ -118,6 +127,9 @@ class SqliteLog:
         """Close both connections."""
         with self._writing, self._reading:
             self._closed = True
+            with suppress(sqlite3.Error, OSError):  # else the next start takes this for an unclean end, which it was
+                self._write_mark()
+                self._writer.execute("UPDATE meta SET value = CAST(value AS INTEGER) - 1 WHERE key = 'open'")
             self._disconnect()
 
     # --- writing ----------------------------------------------------------------------------------------------
@@ -138,6 +150,9 @@ class SqliteLog:
             return
         for job, appended in zip(jobs, results, strict=True):
             job.appended = appended
+        if time.monotonic() >= self._mark_due:
+            with suppress(sqlite3.Error, OSError):  # tried again after the next commit
+                self._write_mark()
 
     def _transact(self, jobs: list[_Job], careful: bool) -> list[list[Appended]]:
         self._writer.execute("BEGIN IMMEDIATE")
@@ -272,16 +287,21 @@ class SqliteLog:
             self._file = self._stat()
             if self.identity and meta.get("identity") != self.identity:
                 raise LogError(f"another room log stands at {self._path}: put the old one back, or restart the nodes")
-            if meta.get("file") != self._file:
-                # The file is new, or it was copied or restored: offsets given out after the copy was taken could
-                # be given out again, so positions of before must not be taken for positions in this one.
-                meta = {
-                    "identity": meta.get("identity") or secrets.token_hex(8),
-                    "epoch": secrets.token_hex(4),
-                    "file": self._file,
-                }
-                self._writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+            boot = _BOOT.read_text().strip()
+            rebooted = meta.get("boot") != boot
+            unclean = rebooted and meta.get("open", "0") != "0" and self._sync != "FULL"
+            if meta.get("file") != self._file or unclean or self._total() < self._read_mark():
+                # The file is new, was copied or restored, or the machine stopped without writing all that was
+                # committed: offsets that were given out could be given out again, so that positions of before must
+                # not be taken for positions in this one.
+                meta["identity"] = meta.get("identity") or secrets.token_hex(8)
+                meta["epoch"] = secrets.token_hex(4)
+                meta["file"] = self._file
+            meta["boot"] = boot
+            meta["open"] = str(1 if rebooted else int(meta["open"]) + 1)
+            self._writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
             self._writer.execute("COMMIT")
+            self._write_mark()
         except BaseException:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
@@ -289,6 +309,22 @@ class SqliteLog:
         self.identity = meta["identity"]
         self._epoch = meta["epoch"]
         self._rooms.clear()
+
+    # --- the mark: how many messages the file held, written beside it, where a copy put back cannot undo it ----------
+
+    def _total(self) -> int:
+        (total,) = self._writer.execute("SELECT coalesce(sum(top), 0) FROM rooms").fetchone()
+        return int(total)
+
+    def _read_mark(self) -> int:
+        try:
+            return int(self._mark.read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def _write_mark(self) -> None:
+        self._mark.write_text(str(self._total()))
+        self._mark_due = time.monotonic() + MARK
 
     def _enter_wal(self) -> None:
         """Switch the file to WAL, waiting for another node that does so: SQLite's own time-out is not kept here."""

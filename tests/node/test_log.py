@@ -22,8 +22,9 @@ from parlour.node.log import LogError, Post, RoomLog
 from parlour.node.log.opening import default_log, open_log
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import UsageError
+from support.redis_server import MISSING, RedisServer, redis_server
 
-ENGINES = ["memory", "sqlite", "sqlite-full"]
+ENGINES = ["memory", "sqlite", "sqlite-full", "redis"]
 
 
 def post(number: int, session: str = "s", text: str = "hello") -> Post:
@@ -39,14 +40,30 @@ class Opener(Protocol):
         ...
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer | None]:
+    """Run one Redis server for all tests here, where there is one."""
+    if MISSING:
+        yield None
+        return
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
 @pytest.fixture(params=ENGINES)
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
+def opener(request: pytest.FixtureRequest, tmp_path: Path, server: RedisServer | None) -> Iterator[Opener]:
     """Give a way to open one log several times; close all that were opened."""
     opened: list[RoomLog] = []
+    if request.param == "redis":
+        if server is None:
+            pytest.skip(MISSING)
+        with server.client() as client:
+            client.flushall()
     urls = {
         "memory": f"memory://{tmp_path}",
         "sqlite": f"sqlite://{tmp_path}/log.sqlite",
         "sqlite-full": f"sqlite://{tmp_path}/log.sqlite?sync=full",
+        "redis": server.url if server is not None else "",
     }
 
     def again() -> RoomLog:
@@ -344,12 +361,17 @@ def test_a_log_of_a_newer_format_is_left_alone(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["", "lobby", "sqlite://", "sqlite:log", "redis://x", "sqlite:///x?sync=never", "sqlite:///x?a=1", "memory://?a=1"],
+    [
+        *("", "lobby", "memory://?a=1", "sqlite://", "sqlite:log", "sqlite:///x?sync=never", "sqlite:///x?a=1"),
+        *("redis://", "redis:x", "redis://x:0", "redis://x:port", "redis://x/lobby", "redis://x/0?db=1", "rediss://[x"),
+        *("redis+cluster://x", "redis://ada:se/cret@x:y", "redis://ada:se@cret@x/lobby", "redis:ada:secret@x"),
+    ],
 )
 def test_a_url_that_is_none_is_the_callers_error(wrong: str) -> None:
-    """The error shows what a log URL looks like."""
-    with pytest.raises(UsageError, match="a room log is"):
+    """The error shows what a log URL looks like, and no password."""
+    with pytest.raises(UsageError, match=r"a room log is memory://.* redis://HOST:PORT/DB") as caught:
         open_log(wrong)
+    assert "cret" not in str(caught.value)
 
 
 def test_the_default_log_is_in_the_users_data_directory() -> None:

@@ -16,7 +16,11 @@ __all__ = ["Appended", "LogError", "Position", "Post", "RoomLog"]
 
 
 class LogError(UnavailableError):
-    """The room log cannot be opened, read or written now; nothing of the failed call was logged."""
+    """The room log cannot be opened, read or written now.
+
+    Of the failed call nothing was logged; or, if a server did not answer in time, perhaps all: the same posts sent
+    again tell which.
+    """
 
 
 class Post(NamedTuple):

@@ -6,6 +6,7 @@ never create a folder that nobody asked for: only the default log's own.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -30,9 +31,14 @@ def open_log(url: str) -> RoomLog:
     """Open the log; raises UsageError for a URL that is none and LogError if the engine cannot open it.
 
     `memory://NAME` lives in this process (the same NAME is the same log), `sqlite:///PATH` in a file, with
-    `?sync=full` for commits that survive power loss.
+    `?sync=full` for commits that survive power loss, `redis://[USER:PASSWORD@]HOST:PORT/DB` in a Redis or Valkey
+    server, as does `rediss://` over TLS.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port if parts.scheme in ("redis", "rediss") else None
+    except ValueError:  # brackets that do not match, or a port that is no number
+        raise _usage(url) from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme == "memory" and not options:
         return MemoryLog.named(parts.netloc + parts.path)
@@ -40,6 +46,18 @@ def open_log(url: str) -> RoomLog:
         sync = options.pop("sync", "normal")
         if sync in ("normal", "full") and not options:
             return SqliteLog(Path(unquote(parts.path)), sync_full=sync == "full")
-    raise UsageError(
-        f"a room log is memory://, or sqlite:///PATH with ?sync=full if it shall survive power loss, not {url!r}"
+    server = parts.scheme in ("redis", "rediss") and parts.hostname and re.fullmatch("/?|/[0-9]{1,9}", parts.path)
+    if server and port != 0 and not options:
+        from parlour.node.log.redis import RedisLog  # its library takes long to load, and few need it
+
+        return RedisLog(url)
+    raise _usage(url)
+
+
+def _usage(url: str) -> UsageError:
+    """Return the error for a URL that is none, without the password that may stand in it."""
+    shown = f"{url.partition(':')[0]}:…@{url.rpartition('@')[2]}" if "@" in url else url
+    return UsageError(
+        "a room log is memory://, sqlite:///PATH with ?sync=full if it shall survive power loss,"
+        f" or redis://HOST:PORT/DB, not {shown!r}"
     )

@@ -1,0 +1,110 @@
+"""A Redis server of a test's own, on a free port and with its files in a folder of the test's.
+
+This module owns the server's process, which a test may kill, halt and start again; it runs on the test's thread. It
+must never touch a server that it did not start.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from support.ports import free_ports
+from support.waiting import MS, eventually
+
+__all__ = ["MISSING", "SYNCED", "RedisServer", "redis_server"]
+
+MISSING = (
+    ""
+    if shutil.which("redis-server")
+    else "redis-server is not installed: the Redis room log is NOT TESTED (apt install it)"
+)
+"""Why the tests that need a server cannot run, or nothing."""
+
+SYNCED = ("--appendonly", "yes", "--appendfsync", "always")
+"""The settings under which nothing acknowledged is lost."""
+
+
+class RedisServer:
+    """One server; it keeps its port, and its files unless it is emptied, from one start to the next."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.options = options
+        self.port = free_ports(2)  # the second is for the other servers, if this one is of a cluster
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the room log in it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @contextmanager
+    def client(self, **options: Any) -> Iterator[Any]:
+        """Give a connection to it."""
+        client = redis.Redis(port=self.port, decode_responses=True, retry=Retry(NoBackoff(), 0), **options)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def start(self, *options: str, wait: bool = True) -> None:
+        """Start it, with these options besides its own, and return when it answers, with its data loaded."""
+        # Without a file of settings, which would be the machine's; `--save ""` switches snapshots off.
+        command = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        command += ["--port", str(self.port), "--cluster-port", str(self.port + 1), *self.options, *options]
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        if wait:
+            eventually(self._answers, what=f"Redis on port {self.port}, which says {self.folder / 'server.log'},")
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.ConnectionError:
+            return False  # it has not begun, or is still loading
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a failing machine would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10_000 * MS)
+            self._process = None
+
+    def empty(self) -> None:
+        """Remove its files; it must not run."""
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def halted(self) -> bool:
+        """Whether it has come to a halt after SIGSTOP."""
+        assert self._process is not None
+        return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+@contextmanager
+def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
+    """Run a server until the block ends."""
+    server = RedisServer(folder, *options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

@@ -7,7 +7,9 @@ import sqlite3
 from pathlib import Path
 
 from parlour.node import NodeSettings
-from parlour.wire.messages import Error, Join, Joined, Message, Say
+from parlour.node.log import Post
+from parlour.node.log.opening import open_log
+from parlour.wire.messages import Accepted, Error, Join, Joined, Message, Say
 from support.cluster import cluster
 
 
@@ -79,3 +81,18 @@ def test_a_room_cannot_be_joined_while_the_log_is_away(tmp_path: Path) -> None:
         ada.join("lobby")
         ada.say("lobby", "here at last")
         assert ada.get(Message).text == "here at last"
+
+
+def test_a_post_that_was_logged_and_never_delivered_is_delivered_when_it_is_sent_again(tmp_path: Path) -> None:
+    """Its node died, or the log answered too late: sent again it is a duplicate, which shows that there is a hole."""
+    with (
+        cluster(2, NodeSettings(log=f"sqlite://{tmp_path}/log.sqlite")) as running,
+        running.clients("ada", "bob", room="lobby") as (ada, bob),
+    ):
+        log = open_log(f"sqlite://{tmp_path}/log.sqlite")
+        log.append("lobby", [Post(ada.session, 1, "ada", 1, "logged in vain")])
+        log.close()
+        ada.send(Say("lobby", 1, "logged in vain"))
+        assert ada.get(Accepted).offset == 1
+        for client in (ada, bob):
+            assert client.get(Message).text == "logged in vain"

@@ -310,7 +310,8 @@ class Room:
             else:
                 frames.append(frame(Message(self.name, offset, f"{post.session}-{post.id}", post.by, at, post.text)))
         if not frames:
-            return None
+            # What was logged before may never have been delivered, if its node died in between: the log has it.
+            return Arrival(appended[-1].epoch, max(place.offset for place in appended), None)
         last = max(place.offset for place in appended if not place.duplicate)
         batch = Batch(last - len(frames) + 1, last, b"".join(frames))
         self._publish(wire.Batch(appended[-1].epoch, batch.first, batch.last), batch.frames)

@@ -20,7 +20,7 @@ def test_help_has_an_example() -> None:
     """The help shows how to call it and the default address."""
     result = CliRunner().invoke(broker, ["--help"])
     assert result.exit_code == 0
-    assert "Example: parlour broker --bind 0.0.0.0:6000" in result.output
+    assert "parlour broker --bind 0.0.0.0:6000" in result.output.partition("Examples:")[2]
     assert "127.0.0.1:6000" in result.output
 
 

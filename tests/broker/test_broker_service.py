@@ -22,17 +22,22 @@ from parlour.wire.control import (
     Decisions,
     Describe,
     Described,
+    Drain,
     Enroll,
     Enrolled,
     Feed,
     Fleet,
     NodeState,
+    Order,
+    Ordered,
+    Rebalance,
     Refusal,
     Refused,
     Report,
     Request,
     Roster,
     Status,
+    Transfer,
     Why,
 )
 from parlour.wire.errors import ParlourError, UsageError
@@ -126,6 +131,8 @@ def topic_of(message: Feed) -> str:
             return "roster"
         case Decision():
             return "decision"
+        case Order():
+            return f"order.{message.node}"
 
 
 def publisher(context: Opener, broker: Broker) -> zmq.Socket[bytes]:
@@ -349,6 +356,104 @@ def test_a_burst_of_300(broker: Broker, context: Opener) -> None:
             counts[answer.node] += 1
     assert sum(counts.values()) == 300
     assert max(counts.values()) <= 101
+
+
+def test_drain(broker: Broker, context: Opener) -> None:
+    """A node is told to drain and gets nobody from then on; it is told again until its reports say that it drains."""
+    pub = publisher(context, broker)
+    for name in ("n1", "n2"):
+        reply(broker, Enroll(report(name)))
+    ear = Ear(context, broker, b"")
+    told = Order(node="n1", instance="n1-a", drain=True, deadline=20.0)
+    assert reply(broker, Drain("n1", 20.0)) == Ordered([told])
+    assert ear.hear(lambda message: isinstance(message, Order)) == told
+    assert fleet(broker)["n1"].state == "draining"
+    assert {reply(broker, Assign(name="ada")).node for _ in range(3)} == {"n2"}
+    eventually(lambda: pub.send_multipart([b"", encode(report("n1"))]) or ear.socket.poll(10))
+    again = ear.hear(lambda message: isinstance(message, Order))
+    assert (again.node, again.drain) == ("n1", True)
+    assert 10 < again.deadline < 20
+    eventually(
+        lambda: pub.send_multipart([b"", encode(report("n1", draining=True))]) or fleet(broker)["n1"].report.draining
+    )
+    assert ear.hear(lambda message: isinstance(message, Report) and message.draining)
+    reply(broker, Enroll(report("n1", draining=True, rooms=7)))
+    reply(broker, Enroll(report("n2", rooms=7)))
+    after: list[Feed] = []
+    ear.hear(lambda message: after.append(message) or message == report("n2", rooms=7))  # type: ignore[func-returns-value]
+    assert not [message for message in after if isinstance(message, Order)]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "words"),
+    [
+        (Drain("n7"), "no_node", "there is no node named 'n7' in the fleet: there is n1, n2"),
+        (Drain("n1", -1.0), "bad_request", "a deadline is 0 to 86400 seconds, not -1"),
+        (Drain("n1", float("nan")), "bad_request", "a deadline is 0 to 86400 seconds, not nan"),
+    ],
+)
+def test_no_drain(broker: Broker, request_: Request, code: str, words: str) -> None:
+    """An order that cannot be given is refused in one line, and nothing changes."""
+    for name in ("n2", "n1"):
+        reply(broker, Enroll(report(name)))
+    with pytest.raises(RefusedError, match=words) as caught:
+        reply(broker, request_)
+    assert (caught.value.code, caught.value.retry_after) == (code, None)
+    assert {state.state for state in fleet(broker).values()} == {"ok"}
+
+
+def test_rebalance(broker: Broker, context: Opener) -> None:
+    """The moves are told to whom they concern; a plan is told to nobody but who asked."""
+    for name, clients in (("n1", 40), ("n2", 0)):
+        reply(broker, Enroll(report(name, clients=clients)))
+    ear = Ear(context, broker, b"")
+    order = Order(node="n1", instance="n1-a", moves=[Transfer("n2", 20)])
+    assert reply(broker, Rebalance(plan=True)) == Ordered([order])
+    assert reply(broker, Rebalance()) == Ordered([order])
+    assert ear.hear(lambda message: isinstance(message, Order)) == order
+    assert reply(broker, Assign("ada", node="n2")).node == "n2"
+    assert fleet(broker)["n2"].pending == 1
+    reply(broker, Enroll(report("n1", clients=20)))
+    reply(broker, Enroll(report("n2", clients=19)))
+    assert reply(broker, Rebalance()) == Ordered([])
+    heard: list[Feed] = []
+    ear.hear(lambda message: heard.append(message) or message == report("n2", clients=19))  # type: ignore[func-returns-value]
+    assert not [message for message in heard if isinstance(message, Order)]
+
+
+def test_rebalance_unasked(context: Opener) -> None:
+    """A broker that was told to keeps the fleet even by itself, once it knows all of it."""
+    service = Broker(replace(SETTINGS, auto_rebalance=True, settle=100 * MS))
+    service.start()
+    try:
+        ear = Ear(context, service, b"roster")
+        ear.socket.unsubscribe(b"roster")
+        ear.socket.subscribe(b"order.")
+
+        def told() -> bool:
+            for name, clients in (("n1", 40), ("n2", 0)):
+                reply(service, Enroll(report(name, clients=clients, interval=INTERVAL)))
+            return bool(ear.socket.poll(10))
+
+        eventually(told, what="an order is given")
+        assert ear.hear(lambda message: isinstance(message, Order)).moves == [Transfer("n2", 20)]
+    finally:
+        service.stop()
+
+
+def test_a_storm_is_refused_with_a_time(broker: Broker) -> None:
+    """Who comes back in a storm is told when to come, and is let in then."""
+    reply(broker, Enroll(report("n1", clients=500)))
+    reply(broker, Enroll(report("n2", admits=1.0)))
+    reply(broker, Enroll(report("n1", stopping=True)))
+    assert reply(broker, Assign("ada")).node == "n2"
+    waits = []
+    for name in ("bob", "carol"):
+        with pytest.raises(RefusedError, match="the clients of n1 come back, 500 of them") as caught:
+            reply(broker, Assign(name))
+        assert caught.value.code == "storm"
+        waits.append(caught.value.retry_after or 0.0)
+    assert 0.5 < waits[0] <= 1.0 < waits[1] <= 2.0
 
 
 def test_a_restarted_broker_learns_from_reports(context: Opener) -> None:

@@ -7,23 +7,21 @@ node to choose one.
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
 from parlour.broker.history import History
 from parlour.broker.nodes import Node
+from parlour.broker.reasons import lament, objection, praise, stranger
 from parlour.broker.rotation import Rotation
 from parlour.broker.settings import BrokerSettings
+from parlour.broker.storm import Storm
+from parlour.broker.watch import Watch
 from parlour.wire.control import Assign, Candidate, Decision, NodeState, Peer, Refusal, Report
-from parlour.wire.errors import UsageError
-from parlour.wire.limits import MAX_NAME, check_protocol
 
 __all__ = ["Balancer", "Changes"]
-
-_NOBODY = "no chat node is alive: start one with `parlour node`"
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Balancer:
     Chosen is, among the nodes that are alive, not draining and not full, the next in rotation of those with the
     lowest load: clients of the last report, plus clients assigned since that have not shown up yet, plus the credit
     of a slow start, divided by the node's weight, which is its capacity. All state is rebuilt from reports alone.
+    When the clients of a lost node come back all at once, each is let in at its turn.
     """
 
     def __init__(self, settings: BrokerSettings | None = None) -> None:
@@ -54,12 +53,12 @@ class Balancer:
         # Clients and weight of all nodes that are not draining: the mean load without a walk over the fleet.
         self._carried = 0
         self._weight = 0
+        # New clients per second that all nodes together can take that have a place and are within reach.
+        self._admits = 0.0
+        self._storm = Storm(self._settings)
         # Tickets neither redeemed nor expired, oldest first: all live equally long, so they expire in this order.
         self._tickets: OrderedDict[str, tuple[float, Node]] = OrderedDict()
-        # When to look whether a node has fallen silent. One entry per node is valid, that of its `due`; a report
-        # costs nothing here, for the entry is moved only when its time comes.
-        self._watch: list[tuple[float, int, Node]] = []
-        self._watched = 0
+        self._watch = Watch()
         self._past: OrderedDict[str, tuple[float, str, Node]] = OrderedDict()
         self._history = History(self._settings.remembered, self._settings.remembered_each)
         self._turn = 0
@@ -82,84 +81,53 @@ class Balancer:
         if node is not None and now >= self._silent_at(node):
             self._leave(node, "lost", now)
             node = None
-        refusal = self._objection(report, node)
+        refusal = objection(report, node, self._log)
         if refusal is not None:
             return refusal
         if report.stopping:
             if node is not None:
-                node.report, node.heard = report, now
                 self._leave(node, "gone", now)
+                node.report, node.heard = report, now
             return None
         if node is None:
             node = self._nodes[report.node] = Node(report, now)
             self._log = report.log
             self._past.pop(report.node, None)
+            self._storm.back(report)
             self.version += 1
         else:
             self._withdraw(node)
             node.report, node.heard = report, now
+            node.missed.clear()
+            # A node that speaks for itself needs no order any more; one that does not listen is no use idle.
+            if report.draining or (node.drain_by is not None and now >= node.drain_by + self._settings.drain_lapse):
+                node.drain_by = None
         self._longest_interval = max(self._longest_interval, self._interval(report))
         for ticket in report.redeemed:
             _, owner = self._tickets.get(ticket, (0.0, None))
             if owner is node:
                 del self._tickets[ticket]
                 node.pending -= 1
-        node.credit = self._slow_start(node, now)
+        mean = self._carried / self._weight if self._weight else 0.0
+        span = self._settings.slow_start
+        node.slow_start(mean, (now - node.joined) / span if span else 1.0)
         self._place(node)
         silent_at = self._silent_at(node)
         if silent_at < node.due:
-            self._look_at(node, silent_at)
+            self._watch.set(node, silent_at)
         return None
-
-    def _objection(self, report: Report, node: Node | None) -> Refusal | None:
-        def refuse(code: str, text: str) -> Refusal:
-            return Refusal(node=report.node, instance=report.instance, text=text, code=code)
-
-        try:
-            check_protocol(report.protocol)
-        except UsageError as error:
-            return refuse("bad_version", f"node {report.node}: {error}")
-        if node is not None and node.report.instance != report.instance:
-            return refuse(
-                "name_taken",
-                f"a node named {report.node} is already in the fleet at {node.report.address}: choose another --name",
-            )
-        if self._log is not None and self._log != report.log:
-            return refuse(
-                "other_log",
-                f"node {report.node} uses another room log ({report.log}) than the fleet ({self._log}): "
-                "start it with the --log of the others",
-            )
-        return None
-
-    def _slow_start(self, node: Node, now: float) -> float:
-        """Return the credit of a node that is out of the rotation at this moment, in phantom clients.
-
-        An empty node that joins a fleet of busy ones has by far the lowest load, and would be sent every client that
-        comes until it has caught up: all of a storm of arrivals to the node that is coldest. The credit lifts it to
-        the mean load of the others, where it gets its share and no more; it melts away over `slow_start` seconds, so
-        that the node catches up little by little. A node at or above the mean gets none, so nothing changes in a
-        fleet that carries nothing, and nodes that start together never drift apart: of two nodes whose clients
-        differ by one, the credit is less than one client, too little to make the difference two.
-        """
-        age = now - node.joined
-        if age >= self._settings.slow_start or not self._weight:
-            return 0.0
-        behind = self._carried / self._weight - node.held / node.weight
-        return max(0.0, behind) * (1 - age / self._settings.slow_start) * node.weight
 
     # --- time ------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Changes:
         """Let go of nodes that fell silent, of tickets that expired, and of nodes that left long ago."""
         lost: list[str] = []
-        while self._watch and self._watch[0][0] <= now:
-            due, _, node = heapq.heappop(self._watch)
-            if self._nodes.get(node.name) is not node or due != node.due:
+        while (node := self._watch.pop(now)) is not None:
+            if self._nodes.get(node.name) is not node:
                 continue
             silent_at = self._silent_at(node)
             if silent_at > now:
-                self._look_at(node, silent_at)
+                self._watch.set(node, silent_at)
             else:
                 self._leave(node, "lost", now)
                 lost.append(node.name)
@@ -181,8 +149,8 @@ class Balancer:
 
     def next_deadline(self, now: float) -> float | None:
         """Return when `tick` has something to look at next, not before `now`, or None while there is nothing."""
-        times = [due for due, _, _ in self._watch[:1]] + [due for due, _ in islice(self._tickets.values(), 1)]
-        return max(now, min(times)) if times else None
+        times = [self._watch.next(), *(due for due, _ in islice(self._tickets.values(), 1))]
+        return min((max(now, due) for due in times if due is not None), default=None)
 
     # --- decisions -------------------------------------------------------------------------------------------
 
@@ -193,13 +161,13 @@ class Balancer:
         """
         self.tick(now)
         failed = {name for name in request.failed if name in self._nodes}
+        if request.node is None:
+            # A node that drains names itself for those whom it sends away.
+            self._miss(request.name, failed, now)
         best = self._lowest(failed)
-        if request.node is not None:
-            chosen, code, reason = self._named(request.node, failed)
-        elif best:
-            chosen, code, reason = best[0], "", self._praise(best, failed)
-        else:
-            chosen, (code, reason) = None, self._lament(failed)
+        chosen, code, reason = self._choose(request, best, failed)
+        if chosen is not None and self._storm.rages(now, self._admits):
+            chosen, code, reason = self._in_turn(request, chosen, reason, failed, now)
         candidates = self._candidates(best, request.node, failed, now)
         decision = Decision(
             at=at,
@@ -219,47 +187,85 @@ class Balancer:
             self._withdraw(chosen)
             chosen.turn = self._turn
             chosen.pending += 1
+            chosen.admitted(now)
+            chosen.taken.append(now)
             self._tickets[ticket_id] = (now + self._settings.ticket_life, chosen)
             self._place(chosen)
         self._history.add(decision)
         return decision
 
+    def _takers(self, failed: set[str]) -> Iterator[Node]:
+        """Yield those that can take a client, the lowest load first."""
+        return (self._nodes[name] for _, _, name in self._open if name not in failed)
+
     def _lowest(self, failed: set[str]) -> list[Node]:
         """Return the first few that can take a client; looks at no more nodes than these and those that failed."""
-        takers = (self._nodes[name] for _, _, name in self._open if name not in failed)
-        return list(islice(takers, self._settings.candidates))
+        return list(islice(self._takers(failed), self._settings.candidates))
+
+    def _choose(self, request: Assign, best: list[Node], failed: set[str]) -> tuple[Node | None, str, str]:
+        if request.node is not None:
+            return self._named(request.node, failed)
+        if best:
+            return best[0], "", praise(best, failed)
+        full = len(self._full) - sum(name in self._full for name in failed)
+        draining = len(self._draining) - sum(name in self._draining for name in failed)
+        return None, *lament(len(self._nodes), full, draining, len(failed))
 
     def _named(self, name: str, failed: set[str]) -> tuple[Node | None, str, str]:
         node = self._nodes.get(name)
         if node is None:
-            # The name is the client's, of any length, and the reason is kept.
-            shown = name[:MAX_NAME]
-            return None, "no_node", f"there is no node named {shown!r} in the fleet: `parlour status` lists them"
+            return None, "no_node", f"{stranger(name)}: `parlour status` lists them"
         note = self._note(node, failed)
         if note:
             return None, "full" if name in self._full else "no_node", f"node {name} was asked for, but {note}"
         return node, "", f"node {name} was asked for"
 
-    def _praise(self, best: list[Node], failed: set[str]) -> str:
-        chosen = best[0]
-        if len(best) == 1:
-            reason = "the only node that can take a client"
-        elif best[1].load == chosen.load:
-            reason = f"next in turn of those with the lowest load, {chosen.load:.4g}"
-        else:
-            reason = f"the lowest load, {chosen.load:.4g}"
-        return f"{reason}, but for {_join(sorted(failed))}, which the client could not reach" if failed else reason
+    def drain(self, node: Node, deadline: float) -> None:
+        """Give this live node no clients any more: it was told to drain until then, and will soon say so itself."""
+        self._withdraw(node)
+        node.drain_by = deadline
+        self._place(node)
 
-    def _lament(self, failed: set[str]) -> tuple[str, str]:
-        """Return the code and the reason when no node can take the client."""
-        if not self._nodes:
-            return "no_node", _NOBODY
-        full = len(self._full) - sum(name in self._full for name in failed)
-        draining = len(self._draining) - sum(name in self._draining for name in failed)
-        counts = ((full, "full"), (draining, "draining"), (len(failed), "out of the client's reach"))
-        state = ", ".join(f"{count} {word}" for count, word in counts if count)
-        text = f"none of the {len(self._nodes)} nodes can take a client ({state}): try again, or start another node"
-        return "full" if full else "no_node", text
+    # --- storms ----------------------------------------------------------------------------------------------
+
+    def _in_turn(
+        self, request: Assign, chosen: Node, reason: str, failed: set[str], now: float
+    ) -> tuple[Node | None, str, str]:
+        """Return the choice if it is the client's turn, perhaps of another node; else none, and why."""
+        rate = max(1.0, self._admits)
+        idle: Node | None = chosen
+        if self._busy(chosen, now):
+            # Few are looked at: a node is busy only if it was chosen hundreds of times within the last second.
+            others = () if request.node is not None else self._takers(failed)
+            idle = next((node for node in others if not self._busy(node, now)), None)
+        if idle is None:
+            wait = self._storm.postpone(request.name, now, rate)
+        else:
+            wait = self._storm.turn(request.name, now, rate)
+        if idle is not None and not wait:
+            return idle, "", reason if idle is chosen else praise([idle], failed, hurried=True)
+        asked = "" if request.node is None else f"node {request.node} was asked for, but "
+        return None, "storm", asked + self._storm.words(wait, rate)
+
+    def _busy(self, node: Node, now: float) -> bool:
+        return node.admitted(now) + 1 > max(1.0, node.admits * self._settings.admits_margin)
+
+    def _miss(self, client: str, failed: set[str], now: float) -> None:
+        """Note who could not be reached; a node that many miss counts as lost before its silence shows it."""
+        for node in (self._nodes[name] for name in failed):
+            if node.draining or len(node.missed) >= self._settings.cut_off:
+                continue
+            node.missed.add(client)
+            if len(node.missed) == self._settings.cut_off:
+                self._storm.lost(node.report, node.held, now)
+                self._withdraw(node)
+                self._place(node)
+
+    def retry_after(self, decision: Decision, now: float) -> float:
+        """Return in how many seconds a client that was given no node should ask again."""
+        return self._storm.wait(decision.name, now) if decision.code == "storm" else self._settings.retry_after
+
+    # --- why -------------------------------------------------------------------------------------------------
 
     def _note(self, node: Node, failed: Iterable[str]) -> str:
         """Return why the node cannot be taken, or nothing if it can."""
@@ -280,24 +286,25 @@ class Balancer:
         rest = islice((name for name in closed if name not in failed), limit - len(best))
         names = chain((node.name for node in best), [asked] if asked in self._nodes else [], skipped, rest)
         listed = {name: self._nodes[name] for name in names if name is not None}
-        return [
-            Candidate(
-                node=node.name,
-                load=node.load,
-                clients=node.clients,
-                pending=node.pending,
-                capacity=node.report.capacity,
-                age=max(0.0, now - node.heard),
-                note=self._note(node, failed),
-            )
-            for node in listed.values()
-        ]
+        return [node.seen(now, self._note(node, failed)) for node in listed.values()]
 
     # --- what others may know --------------------------------------------------------------------------------
 
     def why(self, subject: str) -> list[Decision]:
         """Return the decisions remembered of the client or the room of this name, newest first."""
         return self._history.find(subject)
+
+    def get(self, name: str) -> Node | None:
+        """Return the live node of this name, to be read only."""
+        return self._nodes.get(name)
+
+    def present(self, now: float) -> list[Node]:
+        """Return the live nodes that can be reckoned with: neither draining nor late."""
+        return [node for node in self._nodes.values() if self._state(node, now) in ("ok", "full")]
+
+    def storm(self, now: float) -> bool:
+        """Whether clients of a lost node are coming back, more of them than can be taken at once."""
+        return self._storm.rages(now, self._admits)
 
     def address(self, name: str) -> str:
         """Return where clients connect to a live node; raises KeyError if there is none of this name."""
@@ -337,12 +344,12 @@ class Balancer:
 
     def _place(self, node: Node) -> None:
         """Put the node where its state says; it must have been withdrawn before anything of it was changed."""
-        if node.report.draining:
+        if node.draining:
             self._draining[node.name] = node
             return
-        node.counted = (node.held, node.weight)
-        self._carried += node.held
-        self._weight += node.weight
+        beyond_reach = len(node.missed) >= self._settings.cut_off
+        node.counted = (node.held, node.weight, 0.0 if node.full or beyond_reach else node.admits)
+        self._count(node, +1)
         if node.full:
             self._full[node.name] = node
         else:
@@ -356,13 +363,18 @@ class Balancer:
         else:
             self._full.pop(node.name, None)
             self._draining.pop(node.name, None)
-        held, weight = node.counted
-        self._carried -= held
-        self._weight -= weight
-        node.counted = (0, 0)
+        self._count(node, -1)
+        node.counted = (0, 0, 0.0)
+
+    def _count(self, node: Node, sign: int) -> None:
+        held, weight, admits = node.counted
+        self._carried += sign * held
+        self._weight += sign * weight
+        self._admits += sign * admits
 
     def _leave(self, node: Node, state: str, now: float) -> None:
         """Take the node out of the fleet; its tickets stay until they expire, and count for nobody."""
+        self._storm.lost(node.report, node.held, now)
         self._withdraw(node)
         del self._nodes[node.name]
         if not self._nodes:
@@ -373,19 +385,9 @@ class Balancer:
             self._past.popitem(last=False)
         self.version += 1
 
-    def _look_at(self, node: Node, due: float) -> None:
-        self._watched += 1
-        node.due = due
-        heapq.heappush(self._watch, (due, self._watched, node))
-
     def _interval(self, report: Report) -> float:
         # In this order a NaN becomes the shortest interval.
         return min(self._settings.longest_interval, max(self._settings.shortest_interval, report.interval))
 
     def _silent_at(self, node: Node) -> float:
         return node.heard + self._settings.missed_reports * self._interval(node.report)
-
-
-def _join(names: list[str], limit: int = 8) -> str:
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -14,7 +14,7 @@ from parlour.runtime.options import ADDRESS
 __all__ = ["broker"]
 
 
-@click.command(epilog="Example: parlour broker --bind 0.0.0.0:6000")
+@click.command(epilog="\b\nExamples:\n  parlour broker --bind 0.0.0.0:6000\n  parlour broker --auto\n")
 @click.option(
     "--bind",
     type=ADDRESS,
@@ -22,7 +22,13 @@ __all__ = ["broker"]
     show_default=True,
     help="Where to listen; the next two ports are used as well.",
 )
-def broker(bind: str) -> None:
+@click.option(
+    "--auto",
+    is_flag=True,
+    default=BrokerSettings.auto_rebalance,
+    help="Move clients when a node joins or the fleet is uneven, as `parlour rebalance` does when asked.",
+)
+def broker(bind: str, auto: bool) -> None:
     """Run a broker: it tells clients which node to go to, and watches over the nodes.
 
     It keeps nothing on disk and learns the fleet from the nodes' reports, so it may be stopped and started at any
@@ -33,7 +39,7 @@ def broker(bind: str) -> None:
     from parlour.runtime.signals import wait_for_stop
 
     raise_limit()
-    service = Broker(BrokerSettings(bind=bind))
+    service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
     service.start()
     wait_for_stop(f"broker ready at {service.address}")
     service.stop()

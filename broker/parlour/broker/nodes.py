@@ -6,8 +6,10 @@ runs the balancer. It must never outlive an instance: a node that starts again g
 
 from __future__ import annotations
 
+from collections import deque
+
 from parlour.broker.rotation import Key
-from parlour.wire.control import Report
+from parlour.wire.control import Candidate, Report
 
 __all__ = ["Node"]
 
@@ -15,7 +17,10 @@ __all__ = ["Node"]
 class Node:
     """A live node: its last report, and what the balancer knows beyond it."""
 
-    __slots__ = ("counted", "credit", "due", "heard", "joined", "key", "name", "pending", "report", "turn")
+    __slots__ = (
+        *("counted", "credit", "drain_by", "due", "heard", "joined", "key"),
+        *("missed", "name", "pending", "report", "taken", "turn"),
+    )
 
     def __init__(self, report: Report, now: float) -> None:
         self.name = report.node
@@ -27,7 +32,11 @@ class Node:
         self.turn = 0  # the number of the decision that chose it last
         self.due = float("inf")  # when the balancer looks next whether it has fallen silent
         self.key: Key | None = None  # its place in the rotation, if it is there
-        self.counted: tuple[int, int] = (0, 0)  # clients and weight that it adds to the fleet's sums
+        # Clients, weight and admitted clients per second that it adds to the fleet's sums.
+        self.counted: tuple[int, int, float] = (0, 0, 0.0)
+        self.drain_by: float | None = None  # the deadline of an order to drain that its reports do not follow yet
+        self.missed: set[str] = set()  # clients, a few, that could not reach it since its last report
+        self.taken: deque[float] = deque()  # when it was chosen within the last second
 
     @property
     def clients(self) -> int:
@@ -53,3 +62,45 @@ class Node:
     def load(self) -> float:
         """What it is compared by: clients there, on their way and credited, by weight."""
         return (self.held + self.credit) / self.weight
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no new clients, by its own word or because it was told so."""
+        return self.report.draining or self.drain_by is not None
+
+    @property
+    def admits(self) -> float:
+        """New clients per second that it can take."""
+        # In this order a NaN becomes the least.
+        return min(1e6, max(1.0, self.report.admits))
+
+    def seen(self, now: float, note: str) -> Candidate:
+        """Return it as a decision lists it, with a note of why it could not be taken."""
+        return Candidate(
+            node=self.name,
+            load=self.load,
+            clients=self.clients,
+            pending=self.pending,
+            capacity=self.report.capacity,
+            age=max(0.0, now - self.heard),
+            note=note,
+        )
+
+    def admitted(self, now: float) -> int:
+        """Return how many clients were sent to it within the last second."""
+        while self.taken and self.taken[0] <= now - 1.0:
+            self.taken.popleft()
+        return len(self.taken)
+
+    def slow_start(self, mean: float, age: float) -> None:
+        """Set its credit by the mean load of the others and its age, 1 being the end of the slow start.
+
+        An empty node that joins a fleet of busy ones has by far the lowest load, and would be sent every client that
+        comes until it has caught up: all of a storm of arrivals to the node that is coldest. The credit lifts it to
+        the mean load of the others, where it gets its share and no more; it melts away with its age, so that the
+        node catches up little by little. A node at or above the mean gets none, so nothing changes in a fleet that
+        carries nothing, and nodes that start together never drift apart: of two nodes whose clients differ by one,
+        the credit is less than one client, too little to make the difference two.
+        """
+        behind = mean - self.held / self.weight
+        self.credit = max(0.0, behind) * max(0.0, 1 - age) * self.weight

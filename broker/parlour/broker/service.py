@@ -16,6 +16,7 @@ from importlib.metadata import version
 import zmq
 
 from parlour.broker.balancer import Balancer
+from parlour.broker.orders import Orders
 from parlour.broker.settings import BrokerSettings
 from parlour.runtime.asking import endpoint
 from parlour.runtime.threads import Service
@@ -26,9 +27,13 @@ from parlour.wire.control import (
     Decisions,
     Describe,
     Described,
+    Drain,
     Enroll,
     Enrolled,
     Fleet,
+    Order,
+    Ordered,
+    Rebalance,
     Refusal,
     Refused,
     Reply,
@@ -64,6 +69,7 @@ class Broker(Service):
         """HOST:PORT of the requests, once started."""
         self._id = secrets.token_hex(8)
         self._balancer = Balancer(self.settings)
+        self._orders = Orders(self._balancer, self.settings)
         self._waker: socket.socket | None = None
         self._router: zmq.Socket[bytes]
         self._reports: zmq.Socket[bytes]
@@ -163,6 +169,8 @@ class Broker(Service):
             now = self._clock()
             self._take_reports(now)
             self._balancer.tick(now)
+            if self._balancer.settled(now - self._started):
+                self._publish_orders(self._orders.unasked(now))
             self._take_requests(now)
             self._take_subscriptions(now)
             if now >= self._roster_due or self._balancer.version != self._roster_version:
@@ -192,6 +200,8 @@ class Broker(Service):
         refusal = self._balancer.report(report, now)
         if refusal is None:
             self._publish(f"report.{report.node}".encode(), report)
+            order = self._orders.again(report.node, now)
+            self._publish_orders([order] if order else [])
             return None
         horizon = now - self.settings.refusal_every
         if self._refused.get(report.instance, horizon) <= horizon:
@@ -220,6 +230,10 @@ class Broker(Service):
         # An XPUB drops what a slow subscriber cannot take, so this never waits.
         self._feed.send_multipart([topic, encode(message)], zmq.NOBLOCK)
 
+    def _publish_orders(self, orders: list[Order]) -> None:
+        for order in orders:
+            self._publish(f"order.{order.node}".encode(), order)
+
     def _publish_roster(self, now: float) -> None:
         balancer = self._balancer
         settled = balancer.settled(now - self._started)
@@ -247,6 +261,20 @@ class Broker(Service):
                 )
             case Why():
                 return Decisions(found=self._balancer.why(request.subject))
+            case Drain():
+                return self._drain(request, now)
+            case Rebalance():
+                orders = self._orders.plan(now) if request.plan else self._orders.rebalance(now)
+                if not request.plan:
+                    self._publish_orders(orders)
+                return Ordered(orders)
+
+    def _drain(self, request: Drain, now: float) -> Reply:
+        order = self._orders.drain(request, now)
+        if isinstance(order, Refused):
+            return order
+        self._publish_orders([order])
+        return Ordered([order])
 
     def _assign(self, request: Assign, now: float) -> Reply:
         try:
@@ -259,7 +287,8 @@ class Broker(Service):
         decision = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
         self._publish(b"decision", decision)
         if decision.node is None:
-            return Refused(code=decision.code, text=decision.reason, retry_after=self.settings.retry_after)
+            wait = self._balancer.retry_after(decision, now)
+            return Refused(code=decision.code, text=decision.reason, retry_after=wait)
         life = self.settings.ticket_life
         ticket = Ticket(node=decision.node, name=request.name, expires=clock + life, id=ticket_id)
         address = self._balancer.address(decision.node)

@@ -38,6 +38,29 @@ class BrokerSettings:
     # Seconds that a node which has left stays listed in the status.
     lost_for: float = 60.0
 
+    # Seconds after the loss of a node in which its clients may come back all at once.
+    storm_life: float = 30.0
+
+    # Clients that could not reach a node since its last report, after which its clients are held for cut off.
+    cut_off: int = 10
+
+    # How much more than it reports to admit a node is given in any one second of a storm, at most.
+    admits_margin: float = 1.2
+
+    # Clients, at most, whose turns in a storm are remembered; and for how many seconds after their time.
+    waiting: int = 100_000
+    turn_life: float = 10.0
+
+    # Whether clients are moved to even out the fleet without being told to, and seconds between two such orders.
+    auto_rebalance: bool = False
+    rebalance_every: float = 10.0
+
+    # Seconds after the deadline of a drain that its node has not begun, until the node is given clients again.
+    drain_lapse: float = 5.0
+
+    # Seconds, the longest deadline of a drain.
+    longest_drain: float = 86_400.0
+
     # Nodes, at most, that a decision lists of those that could, and of those that could not take the client.
     candidates: int = 8
 

@@ -1,0 +1,93 @@
+"""What a broker tells nodes to do: drain, and move so many clients to others.
+
+This module owns which orders stand and when the next may be given. It is pure, with a clock passed in, and belongs to
+the one thread that runs its balancer. It must never order anything because of another broker's orders: what these
+brought about is in the nodes' own reports.
+"""
+
+from __future__ import annotations
+
+from parlour.broker.balancer import Balancer
+from parlour.broker.nodes import Node
+from parlour.broker.reasons import listed, stranger
+from parlour.broker.settings import BrokerSettings
+from parlour.broker.surplus import Load, plan
+from parlour.wire.control import Drain, Order, Refused, Transfer
+
+__all__ = ["Orders"]
+
+_CHECK = 1.0
+"""Seconds between two looks whether the fleet is even."""
+
+
+class Orders:
+    """The orders of one broker."""
+
+    def __init__(self, balancer: Balancer, settings: BrokerSettings) -> None:
+        self._balancer = balancer
+        self._settings = settings
+        # When clients were last told to move, and when the broker may tell some to by itself.
+        self._moved = float("-inf")
+        self._due = float("-inf")
+
+    # --- drain -----------------------------------------------------------------------------------------------
+
+    def drain(self, request: Drain, now: float) -> Order | Refused:
+        """Return the order for a node to drain, which gets no clients from now on; or why there is none."""
+        node = self._balancer.get(request.node)
+        if node is None:
+            there = listed(sorted(peer.node for peer in self._balancer.peers())) or "none"
+            return Refused("no_node", f"{stranger(request.node)}: there is {there}")
+        longest = self._settings.longest_drain
+        if not 0 <= request.deadline <= longest:
+            return Refused("bad_request", f"a deadline is 0 to {longest:g} seconds, not {request.deadline:g}")
+        if not node.report.draining:
+            self._balancer.drain(node, now + request.deadline)
+        return self._drain(node, request.deadline)
+
+    def again(self, name: str, now: float) -> Order | None:
+        """Return the order that a node which has just reported does not follow yet: it may not have heard it."""
+        node = self._balancer.get(name)
+        if node is None or node.drain_by is None:
+            return None
+        return self._drain(node, max(0.0, node.drain_by - now))
+
+    def _drain(self, node: Node, deadline: float) -> Order:
+        return Order(node=node.name, instance=node.report.instance, drain=True, deadline=deadline)
+
+    # --- rebalance -------------------------------------------------------------------------------------------
+
+    def plan(self, now: float) -> list[Order]:
+        """Return who should move how many clients to whom, without telling anybody."""
+        orders: dict[str, Order] = {}
+        for move in plan(self._load(node) for node in self._balancer.present(now)):
+            node = self._balancer.get(move.source)
+            assert node is not None
+            order = orders.setdefault(node.name, Order(node=node.name, instance=node.report.instance, moves=[]))
+            order.moves.append(Transfer(to=move.target, clients=move.clients))
+        return list(orders.values())
+
+    def rebalance(self, now: float) -> list[Order]:
+        """Return the orders that even out the fleet, which are to be given."""
+        orders = self.plan(now)
+        if orders:
+            self._moved = now
+            self._due = now + self._settings.rebalance_every
+        return orders
+
+    def unasked(self, now: float) -> list[Order]:
+        """Return the orders to be given without anybody asking: some only if the settings say so.
+
+        Not before every node has reported since the last order, nor while the clients of a lost node come back.
+        """
+        if not self._settings.auto_rebalance or now < self._due or self._balancer.storm(now):
+            return []
+        self._due = now + _CHECK
+        if any(node.heard <= self._moved for node in self._balancer.present(now)):
+            return []
+        return self.rebalance(now)
+
+    def _load(self, node: Node) -> Load:
+        # Clients on their way to it are there already, wherever they come from.
+        room = max(0, node.report.capacity - node.held)
+        return Load(node.name, node.held, node.weight, room)

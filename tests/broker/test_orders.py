@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from parlour.broker import Balancer, BrokerSettings
+from parlour.broker.orders import Orders
+from parlour.wire.control import Assign, Drain, Order, Refused, Report, Transfer
+
+
+def report(name: str, **fields: Any) -> Report:
+    """Return a plausible report of the node, with some fields set otherwise."""
+    fields = {"instance": f"{name}-a", "address": f"{name}:1", "relay": f"{name}:2", "log": "L", **fields}
+    return Report(node=name, **{"capacity": 1000, **fields})
+
+
+def fleet(*reports: Report, now: float = 0.0, **options: Any) -> tuple[Balancer, Orders]:
+    """Return the balancer of these nodes and the orders of its broker."""
+    options_ = BrokerSettings(**options)
+    balancer = Balancer(options_)
+    for each in reports:
+        assert balancer.report(each, now) is None
+    return balancer, Orders(balancer, options_)
+
+
+def test_a_drain_that_nobody_follows_lapses() -> None:
+    """A node that never says that it drains is told so at each report, and is given clients again in the end."""
+    balancer, orders = fleet(report("n1"))
+    assert isinstance(orders.drain(Drain("n1", 2.0), 0.0), Order)
+    for now, deadline in ((1.0, 1.0), (2.0, 0.0), (4.0, 0.0), (6.0, 0.0)):
+        balancer.report(report("n1"), now)
+        assert orders.again("n1", now) == Order(node="n1", instance="n1-a", drain=True, deadline=deadline)
+        assert balancer.assign(Assign("ada"), now, f"t{now}").code == "no_node"
+    balancer.report(report("n1"), 7.0)
+    assert orders.again("n1", 7.0) is None
+    assert balancer.assign(Assign("ada"), 7.0, "t").node == "n1"
+
+
+def test_an_order_is_for_one_instance() -> None:
+    """A node that was killed amid its drain and comes back under its name is not told to drain."""
+    balancer, orders = fleet(report("n1"))
+    orders.drain(Drain("n1"), 0.0)
+    balancer.report(report("n1", instance="n1-b"), 3.0)
+    assert orders.again("n1", 3.0) is None
+    assert orders.again("n2", 3.0) is None
+    assert balancer.assign(Assign("ada"), 3.0, "t").node == "n1"
+
+
+def test_another_brokers_drain() -> None:
+    """A node that says that it drains is told so only if asked for, and may take clients when it no longer says so."""
+    balancer, orders = fleet(report("n1", draining=True))
+    assert orders.again("n1", 0.0) is None
+    assert isinstance(orders.drain(Drain("n1", 9.0), 0.0), Order)
+    assert orders.again("n1", 0.0) is None
+    balancer.report(report("n1"), 1.0)
+    assert balancer.assign(Assign("ada"), 1.0, "t").node == "n1"
+
+
+def test_an_empty_fleet_has_nobody_to_drain() -> None:
+    """The refusal names the nodes that there are, and says so if there are none; what was asked for is not repeated."""
+    _, orders = fleet()
+    refused = orders.drain(Drain("n" * 10_000), 0.0)
+    assert isinstance(refused, Refused)
+    assert refused.text.endswith("in the fleet: there is none")
+    assert len(refused.text) < 200
+
+
+def test_who_is_reckoned_with() -> None:
+    """Nodes that drain or are late neither give nor get; full ones only give; those on their way count."""
+    balancer, orders = fleet(
+        report("n1", clients=100, capacity=100),
+        report("n2", clients=20, capacity=100),
+        report("n3", capacity=100, draining=True),
+        report("n4", capacity=100, interval=0.9),
+        report("n5", capacity=0),
+    )
+    for name in ("n1", "n2", "n3", "n5"):
+        node = balancer.get(name)
+        assert node is not None
+        balancer.report(node.report, 2.0)
+    for index in range(10):
+        balancer.assign(Assign("ada", node="n2"), 2.0, f"t{index}")
+    assert orders.plan(2.0) == [Order(node="n1", instance="n1-a", moves=[Transfer("n2", 35)])]
+
+
+def test_orders_are_few_and_far_between() -> None:
+    """By itself a broker moves clients at most every ten seconds, and only after news from every node."""
+    balancer, orders = fleet(report("n1", clients=100), report("n2"), auto_rebalance=True)
+
+    def tell(now: float, first: int, second: int) -> list[Order]:
+        balancer.report(report("n1", clients=first, interval=5.0), now)
+        balancer.report(report("n2", clients=second, interval=5.0), now)
+        return orders.unasked(now)
+
+    assert orders.unasked(0.0)[0].moves == [Transfer("n2", 50)]
+    assert not tell(1.0, 100, 0)
+    assert not tell(9.9, 100, 0)
+    balancer.report(report("n1", clients=100, interval=5.0), 10.0)
+    assert tell(10.0, 80, 20)[0].moves == [Transfer("n2", 30)]
+    assert not orders.unasked(20.0)
+    balancer.report(report("n1", clients=80, interval=5.0), 20.5)
+    assert not orders.unasked(21.0)
+    assert tell(22.0, 80, 20)
+    assert not tell(32.0, 50, 50)
+    assert not tell(32.5, 80, 20)
+    assert tell(33.0, 80, 20)
+
+
+def test_a_node_that_joins_is_filled() -> None:
+    """A node that joins gets its share from the others as soon as it is there, though new clients come slowly to it."""
+    balancer, orders = fleet(report("n1", clients=300), report("n2", clients=300), auto_rebalance=True)
+    assert not orders.unasked(0.0)
+    balancer.report(report("n3"), 1.0)
+    moves = {order.node: order.moves for order in orders.unasked(1.0)}
+    assert moves == {"n1": [Transfer("n3", 100)], "n2": [Transfer("n3", 100)]}
+
+
+@pytest.mark.parametrize("auto", [False, True])
+def test_nothing_is_moved_unasked_in_a_storm(auto: bool) -> None:
+    """Unless told to, and while a lost node's clients come back, no clients are moved but on demand."""
+    nodes = [report("n1", clients=100, admits=5.0), report("n2", admits=5.0), report("n3", clients=500)]
+    balancer, orders = fleet(*nodes, auto_rebalance=auto)
+    balancer.report(report("n3", stopping=True), 1.0)
+    assert not orders.unasked(1.0)
+    assert orders.rebalance(1.0)
+    for name, clients in (("n1", 100), ("n2", 0)):
+        balancer.report(report(name, clients=clients), 40.0)
+    assert bool(orders.unasked(40.0)) is auto

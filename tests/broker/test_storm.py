@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parlour.broker import Balancer, BrokerSettings
+from parlour.broker.storm import Storm
+from parlour.wire.control import Assign, Report
+
+
+def report(name: str, **fields: Any) -> Report:
+    """Return a plausible report of the node, with some fields set otherwise."""
+    fields = {"instance": f"{name}-a", "address": f"{name}:1", "relay": f"{name}:2", "log": "L", **fields}
+    return Report(node=name, **{"capacity": 10_000, "interval": 60.0, **fields})
+
+
+def after_the_loss(clients: int, *others: Report, **options: Any) -> Balancer:
+    """Return a balancer of these nodes, one of which, `dead`, has just stopped with so many clients."""
+    balancer = Balancer(BrokerSettings(**options))
+    for each in (report("dead", clients=clients), *others):
+        assert balancer.report(each, 0.0) is None
+    balancer.report(report("dead", stopping=True), 1.0)
+    return balancer
+
+
+class Outcome(NamedTuple):
+    """What became of a crowd: when each was let in and where, and how often each was refused."""
+
+    placed: list[tuple[float, str]]
+    refused: Counter[str]
+
+    def crowded(self) -> Counter[str]:
+        """Return the most clients that each node got within any second."""
+        most: Counter[str] = Counter()
+        for node in {node for _, node in self.placed}:
+            times = [at for at, where in self.placed if where == node]
+            first = 0
+            for last, at in enumerate(times):
+                while times[first] <= at - 1.0:
+                    first += 1
+                most[node] = max(most[node], last - first + 1)
+        return most
+
+
+def crowd(balancer: Balancer, arrivals: list[float], late: float = 0.0, **fields: Any) -> Outcome:
+    """Have one client ask at each of these times, and again when told, up to `late` of the wait later."""
+    asking = [(at, number) for number, at in enumerate(arrivals)]
+    heapq.heapify(asking)
+    outcome = Outcome([], Counter())
+    while asking:
+        now, number = heapq.heappop(asking)
+        name = f"c{number}"
+        decision = balancer.assign(Assign(name, **fields), now, f"{name}-{outcome.refused[name]}")
+        if decision.node is not None:
+            outcome.placed.append((now, decision.node))
+            continue
+        assert decision.code in ("storm", "full")
+        outcome.refused[name] += 1
+        wait = balancer.retry_after(decision, now)
+        assert wait > 0
+        heapq.heappush(asking, (now + wait * (1 + late * (number % 100) / 100), number))
+    return outcome
+
+
+def test_five_thousand_come_back() -> None:
+    """A dead node's clients are all placed in the time that the others take for them, each after one wait."""
+    balancer = after_the_loss(5000, report("n1"), report("n2"))
+    outcome = crowd(balancer, [1.0] * 5000)
+    assert len(outcome.placed) == 5000
+    assert outcome.placed[-1][0] <= 1.0 + 5000 / 1000 + 2
+    assert max(outcome.refused.values()) == 1
+    assert all(most <= 500 * 1.2 for most in outcome.crowded().values())
+    # The first second's worth waits for nothing.
+    assert sum(at == 1.0 for at, _ in outcome.placed) == 1000
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    admits=st.lists(st.sampled_from([40.0, 50.0, 100.0, 200.0]), min_size=1, max_size=4),
+    loads=st.lists(st.integers(0, 300), min_size=4, max_size=4),
+    capacities=st.lists(st.sampled_from([2000, 4000]), min_size=4, max_size=4),
+    spread=st.floats(0, 2),
+    late=st.sampled_from([0.0, 0.3]),
+)
+def test_every_crowd_is_placed(
+    admits: list[float], loads: list[int], capacities: list[int], spread: float, late: float
+) -> None:
+    """Whatever the nodes carry and take, and however the clients come, nobody is overrun or kept waiting for long."""
+    nodes = [
+        report(f"n{index}", admits=each, clients=loads[index], capacity=capacities[index], interval=60.0)
+        for index, each in enumerate(admits)
+    ]
+    rate, count = sum(admits), 1000
+    outcome = crowd(after_the_loss(count, *nodes), [1.0 + spread * index / count for index in range(count)], late)
+    assert len(outcome.placed) == count
+    # Those who come within `spread` are behind by so much, and who is late is so by part of the wait.
+    assert outcome.placed[-1][0] <= 1.0 + (spread + count / rate + 2) * (1 + late) ** 2
+    assert max(outcome.refused.values(), default=0) <= 4
+    for node, most in outcome.crowded().items():
+        assert most <= admits[int(node[1:])] * 1.2
+
+
+def test_nobody_waits_without_a_loss() -> None:
+    """In normal life no number of clients is too many at once."""
+    balancer = Balancer()
+    for name in ("n1", "n2", "n3"):
+        balancer.report(report(name, admits=10.0), 0.0)
+    assert not crowd(balancer, [0.0] * 300).refused
+
+
+@pytest.mark.parametrize(("clients", "later"), [(20, 0.0), (1000, 30.0)])
+def test_few_clients_or_long_ago_are_no_storm(clients: int, later: float) -> None:
+    """The loss of as many as can be taken in a second holds nobody up, nor one of half a minute ago."""
+    balancer = after_the_loss(clients, report("n1", admits=10.0), report("n2", admits=10.0))
+    assert not crowd(balancer, [1.0 + later] * 300).refused
+
+
+def test_a_node_that_is_back_is_no_loss() -> None:
+    """A node that was only held for lost has its clients still."""
+    balancer = Balancer()
+    balancer.report(report("n1", interval=1.0, clients=5000), 0.0)
+    balancer.report(report("n2", admits=10.0), 0.0)
+    assert balancer.tick(3.0).lost == ["n1"]
+    assert balancer.storm(3.0)
+    balancer.report(report("n1", interval=1.0, clients=5000), 3.5)
+    assert not balancer.storm(3.5)
+
+
+def test_unreachable_is_lost() -> None:
+    """A node that many clients name as failed is a loss before it is silent; one that drains, or few, are none."""
+    balancer = Balancer()
+    for name in ("n1", "n2", "n3"):
+        balancer.report(report(name, clients=5000), 0.0)
+    for index in range(100):
+        balancer.assign(Assign("ada", failed=["n1"]), 0.0, f"a{index}")
+        balancer.assign(Assign(f"c{index}", node="n2", failed=["n1"]), 0.0, f"b{index}")
+    assert not balancer.storm(0.0)
+    balancer.report(report("n3", clients=5000, draining=True), 0.1)
+    for index in range(9):
+        balancer.assign(Assign(f"c{index}", failed=["n1", "n3"]), 0.2, f"c{index}")
+    assert balancer.storm(0.2)
+    balancer.report(report("n1", clients=5000), 0.3)
+    outcome = crowd(balancer, [0.3] * 3000, failed=["n1"])
+    assert outcome.refused
+    assert outcome.crowded()["n2"] <= 600
+
+
+def test_a_turn_is_kept() -> None:
+    """Who comes early is told the same time again; who comes then is let in though others push; a turn is for once."""
+    balancer = after_the_loss(100, report("n1", admits=2.0))
+    asked = 0
+
+    def ask(name: str, now: float, **fields: Any) -> float:
+        nonlocal asked
+        asked += 1
+        decision = balancer.assign(Assign(name, **fields), now, f"t{asked}")
+        return 0.0 if decision.node else balancer.retry_after(decision, now)
+
+    assert [ask(name, 1.0) for name in ("a", "b", "c", "d")] == [0.0, 0.0, 1.0, 1.5]
+    assert ask("c", 1.5) == 0.5
+    for now in (1.6, 1.7, 1.8, 1.9, 2.0):
+        assert ask(f"pusher at {now}", now) > 0
+    assert ask("c", 2.0) == 0.0
+    assert ask("d", 2.5, node="n1") == 0.0
+    assert ask("c", 2.5) > 2.0
+
+
+def test_turns_are_bounded() -> None:
+    """However many come, no more turns are remembered than the bound, and those nobody came for are forgotten."""
+    storm = Storm(BrokerSettings(waiting=10, turn_life=5.0))
+    storm.lost(report("n1"), 1000, 0.0)
+    assert storm.rages(0.0, 1.0)
+    waits = [storm.turn(f"c{index}", 0.0, 1.0) for index in range(100)]
+    assert waits[:12] == [0.0, *(float(turn) for turn in range(1, 12))]
+    assert set(waits[11:]) == {11.0}
+    assert storm.wait("c5", 0.0) == 5.0
+    assert storm.wait("c50", 0.0) == 11.0
+    assert not storm.rages(30.0, 1.0)
+    assert storm.turn("c5", 30.0, 1.0) == 0.0
+
+
+def test_a_storm_ends_with_its_queue() -> None:
+    """Turns hold beyond the half minute after the loss, until the last of them is over."""
+    balancer = after_the_loss(400, report("n1", admits=10.0))
+    outcome = crowd(balancer, [1.0] * 400)
+    assert outcome.placed[-1][0] == pytest.approx(40.9)
+    assert outcome.crowded()["n1"] <= 12
+    assert not balancer.storm(42.0)
+
+
+def test_why_speaks_of_the_storm() -> None:
+    """A refusal says who is lost, how many come back at what pace, and when the client's turn is; a choice too."""
+    balancer = after_the_loss(5000, report("n1", admits=2.0, clients=9), report("n2", admits=3.0))
+    placed = [balancer.assign(Assign(f"c{index}"), 1.0, f"t{index}") for index in range(5)]
+    assert [decision.node for decision in placed] == ["n2", "n2", "n2", "n1", "n1"]
+    assert placed[-1].reason.endswith(", of those that can take one more this second")
+    balancer.assign(Assign("ada", node="n2"), 1.0, "x")
+    balancer.assign(Assign("ada"), 1.5, "y")
+    words = "the clients of dead come back, 5000 of them, and the nodes take 5 a second: this one's turn is in"
+    newer, older = balancer.why("ada")
+    assert (newer.code, newer.reason) == ("storm", f"{words} 0.5 s")
+    assert (older.code, older.reason) == ("storm", f"node n2 was asked for, but {words} 1.0 s")
+    assert (newer.node, balancer.refused) == (None, 2)
+
+
+@pytest.mark.parametrize("admits", [float("nan"), -1.0, 0.0, float("inf"), 1e300])
+def test_no_claim_upsets_the_pace(admits: float) -> None:
+    """Whatever a node claims to admit, clients are let in sooner or later."""
+    balancer = after_the_loss(5000, report("n1", admits=admits))
+    assert len(crowd(balancer, [1.0] * 20).placed) == 20

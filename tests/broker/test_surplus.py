@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from parlour.broker.surplus import Load, Move, plan
+
+FLEETS = st.lists(
+    st.tuples(st.integers(0, 400), st.sampled_from([1, 3, 100, 100, 250, 400]), st.booleans()), max_size=8
+)
+"""For each node its clients, its capacity, and whether it takes any."""
+
+
+def fleet(nodes: list[tuple[int, int, bool]]) -> list[Load]:
+    """Return the loads of nodes n0, n1 and so on."""
+    return [
+        Load(f"n{index}", clients, capacity, max(0, capacity - clients) if takes else 0)
+        for index, (clients, capacity, takes) in enumerate(nodes)
+    ]
+
+
+def carried_out(loads: list[Load], moves: list[Move]) -> list[Load]:
+    """Return the loads after the moves; a node that took none before takes none now."""
+    clients = Counter({load.node: load.clients for load in loads})
+    for move in moves:
+        clients[move.source] -= move.clients
+        clients[move.target] += move.clients
+    return [
+        replace(load, clients=clients[load.node], room=max(0, load.most - clients[load.node]) if load.room else 0)
+        for load in loads
+    ]
+
+
+def test_the_surplus_and_nothing_else_moves() -> None:
+    """The issue of a node that joins: each of the others gives what it has above the mean."""
+    loads = fleet([(60, 100, True), (60, 100, True), (0, 100, True)])
+    assert plan(loads) == [Move("n1", "n2", 20), Move("n0", "n2", 20)]
+
+
+def test_shares_go_by_capacity() -> None:
+    """A node of three times the capacity ends with three times the clients."""
+    assert plan(fleet([(50, 100, True), (50, 300, True)])) == [Move("n0", "n1", 25)]
+
+
+@pytest.mark.parametrize(
+    ("clients", "moved"),
+    [([12, 10, 8], 0), ([13, 10, 7], 3), ([105, 100, 95], 0), ([106, 100, 94], 6), ([0, 0], 0), ([1, 0, 0], 0)],
+)
+def test_the_dead_band(clients: list[int], moved: int) -> None:
+    """Up to two clients, or five per cent, above its share is even enough."""
+    moves = plan(fleet([(count, 1000, True) for count in clients]))
+    assert sum(move.clients for move in moves) == moved
+
+
+def test_who_takes_none_still_gives() -> None:
+    """A node without room loses its surplus; one that is below the others is left out of the mean."""
+    moves = plan(fleet([(90, 100, False), (30, 100, True), (0, 100, False)]))
+    assert moves == [Move("n0", "n1", 30)]
+    assert plan(fleet([(90, 100, True), (0, 100, False)])) == []
+    assert plan([]) == []
+
+
+@given(FLEETS)
+@example([(0, 1, True), (3, 1, True)])
+@example([(400, 100, True), (5, 100, False), (99, 100, True)])
+def test_a_plan_carried_out_is_the_last(nodes: list[tuple[int, int, bool]]) -> None:
+    """Whatever the fleet, a second plan after the first is empty: nothing can swing back and forth."""
+    loads = fleet(nodes)
+    after = carried_out(loads, plan(loads))
+    assert sum(load.clients for load in after) == sum(load.clients for load in loads)
+    assert plan(after) == []
+
+
+@given(FLEETS)
+def test_moves_go_from_above_to_below(nodes: list[tuple[int, int, bool]]) -> None:
+    """No node gives and takes, none gives more than it has or takes more than it has room for, and pairs are few."""
+    loads = {load.node: load for load in fleet(nodes)}
+    moves = plan(loads.values())
+    given_, taken = Counter[str](), Counter[str]()
+    for move in moves:
+        assert move.clients > 0
+        given_[move.source] += move.clients
+        taken[move.target] += move.clients
+    assert not given_.keys() & taken.keys()
+    assert all(count <= loads[node].clients for node, count in given_.items())
+    assert all(count <= loads[node].room for node, count in taken.items())
+    assert len(moves) <= max(0, len(given_) + len(taken) - 1)
+
+
+@given(FLEETS)
+def test_no_fewer_moves_would_do(nodes: list[tuple[int, int, bool]]) -> None:
+    """What moves is the least after which each has its share, rounded up or down; the share found by halving."""
+    loads = fleet(nodes)
+    total = sum(load.clients for load in loads)
+    low, high = Fraction(0), Fraction(max((load.most for load in loads), default=0))
+    for _ in range(60):
+        level = (low + high) / 2
+        filled = sum(min(Fraction(load.most), level * load.weight) for load in loads)
+        low, high = (level, high) if filled < total else (low, level)
+    # Sixty halvings of a number below 500 are nearer to the level than any two shares are to each other.
+    shares = [min(Fraction(load.most), high * load.weight).limit_denominator(10_000) for load in loads]
+    pairs = list(zip(loads, shares, strict=True))
+    beyond = any(load.clients - share > max(Fraction(2), share / 20) for load, share in pairs)
+    given_ = sum(max(0, load.clients - ceil(share)) for load, share in pairs)
+    taken = sum(max(0, floor(share) - load.clients) for load, share in pairs)
+    assert sum(move.clients for move in plan(loads)) == (max(given_, taken) if beyond else 0)

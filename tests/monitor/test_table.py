@@ -87,6 +87,14 @@ def test_totals_leave_out_who_is_gone() -> None:
     assert (snapshot.clients, snapshot.capacity, len(snapshot.rows)) == (5, 100, 2)
 
 
+def test_imbalance_goes_by_capacity() -> None:
+    """A node of three times the capacity should have three times the clients; then nobody has too many."""
+    rows = tuple(Row(make_report(f"n{n}", clients=n * 10, capacity=n * 100), 0.0, "ok") for n in (1, 3))
+    assert Snapshot(rows).imbalance == pytest.approx(1.0)
+    rows = tuple(Row(make_report(f"n{n}", clients=20, capacity=n * 100), 0.0, "ok") for n in (1, 3))
+    assert Snapshot(rows).imbalance == pytest.approx(2.0)
+
+
 def test_imbalance_is_max_over_mean() -> None:
     """Thirty clients on three nodes, half of them on one, are one and a half times too many there."""
     rows = tuple(Row(make_report(f"n{n}", clients=clients), 0.0, "ok") for n, clients in enumerate((15, 10, 5)))

@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tail": ("parlour.client.cli:tail", "Print what is said in a room."),
     "monitor": ("parlour.monitor.cli:monitor", "Watch the load of every node."),
     "why": ("parlour.monitor.cli:why", "Explain why a client was sent to its node."),
+    "drain": ("parlour.monitor.cli:drain", "Move a node's clients to the others, and stop it."),
+    "rebalance": ("parlour.monitor.cli:rebalance", "Even out the clients over the nodes."),
     "replay": ("parlour.client.replay:replay", "Play recorded days of a channel and judge the delivery."),
     "broker": ("parlour.broker.cli:broker", "Run a broker."),
     "node": ("parlour.node.cli:node", "Run a node."),

@@ -1,6 +1,6 @@
-"""Looking at a cluster from outside: the feed of load reports, the table made of it, and the commands that show it.
+"""A cluster from outside: the feed of load reports, the table made of it, the commands that show and tend it.
 
-It imports `wire` and `runtime`; it never changes anything in the cluster.
+It imports `wire` and `runtime`; what it changes in the cluster it asks a broker for.
 """
 
 from parlour.monitor.feed import LoadFeed

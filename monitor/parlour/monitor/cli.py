@@ -1,11 +1,12 @@
-"""The commands `status`, `monitor` and `why`: what the cluster says of itself, for people and for programs.
+"""The commands `status`, `monitor`, `why`, `drain` and `rebalance`: the fleet, for people and for programs.
 
 This module owns their options and their JSON; they run on the main thread, which owns the feed's socket too. It must
-never change anything in the cluster.
+never change anything in the cluster but by asking a broker for it.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,14 +17,15 @@ from msgspec.structs import asdict
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from parlour.monitor import orders
 from parlour.monitor.feed import LoadFeed, ask_decisions, ask_fleet
-from parlour.monitor.render import decision_table, load_table, status_table
+from parlour.monitor.render import decision_table, load_table, moves_table, status_table
 from parlour.monitor.table import FleetTable, Snapshot
-from parlour.runtime.options import brokers_option, json_option
+from parlour.runtime.options import NAME, brokers_option, json_option
 from parlour.wire.control import Report
 from parlour.wire.errors import ParlourError
 
-__all__ = ["monitor", "status", "why"]
+__all__ = ["drain", "monitor", "rebalance", "status", "why"]
 
 REFRESH = 0.5
 """Seconds between two pictures of the live table, whose ages grow also while nothing comes."""
@@ -87,7 +89,7 @@ def monitor(brokers: Sequence[str], once: bool, as_json: bool) -> None:
     """Watch the load of every node, until Ctrl-C.
 
     Rates are per second; p50 and p99 are how long a message waits inside a node; imbalance is the clients of the
-    fullest node divided by the mean.
+    fullest node divided by its share, which goes by capacity.
 
     With --json, prints a line per report as it comes.
     """
@@ -173,3 +175,64 @@ def why(subject: str, brokers: Sequence[str], as_json: bool) -> None:
     console = _console()
     for decision in found:
         console.print(decision_table(decision))
+
+
+@click.command(epilog="\b\nExamples:\n  parlour drain n1\n  parlour drain n1 --deadline 120\n")
+@click.argument("node", metavar="NODE", type=NAME)
+@brokers_option
+@click.option(
+    "--deadline",
+    type=click.FloatRange(min=0.0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for all clients to move; the node then stops, and who is left must come back alone.",
+)
+def drain(node: str, brokers: Sequence[str], deadline: float) -> None:
+    """Move all clients of a node to the others, and stop it.
+
+    The node takes no new clients at once. Those present open a connection to another node before they close theirs,
+    so nobody is seen to leave and no message is missed. Waits until the node has left the fleet.
+    """
+    terminal = sys.stderr.isatty()
+
+    def progress(left: int) -> None:
+        if terminal:
+            click.echo(f"\r\x1b[K{node}: {left} clients to move", err=True, nl=False)
+
+    try:
+        moved = orders.drain(brokers, node, deadline, progress)
+    finally:
+        if terminal:
+            click.echo("\r\x1b[K", err=True, nl=False)
+    click.echo(f"{node} drained: {moved} clients moved")
+
+
+@click.command(epilog="\b\nExamples:\n  parlour rebalance --plan\n  parlour rebalance\n  parlour rebalance --json\n")
+@click.option("--plan", is_flag=True, help="Only show what would be moved.")
+@brokers_option
+@json_option
+def rebalance(plan: bool, brokers: Sequence[str], as_json: bool) -> None:
+    """Move clients from nodes that serve more than their share to those that serve less.
+
+    Shares go by capacity. Exactly the surplus moves, and nothing if no node is more than 2 clients and 5 % above its
+    share. Waits until the nodes report that it is done.
+    """
+    done = orders.rebalance(brokers, plan)
+    if as_json:
+        _print_json(
+            {
+                "broker": done.broker,
+                "plan": plan,
+                "moves": [{"from": source, "to": target, "clients": count} for source, target, count in done.moves],
+                "before": round(done.before, 4),
+                "after": None if done.after is None else round(done.after, 4),
+            }
+        )
+        return
+    if not done.moves:
+        click.echo(f"nothing to move: imbalance {done.before:.2f}")
+        return
+    _console().print(moves_table(done.moves))
+    after = "" if done.after is None else f" before, {done.after:.2f} after"
+    click.echo(f"imbalance {done.before:.2f}{after}")

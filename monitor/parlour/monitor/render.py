@@ -7,6 +7,7 @@ a node or a broker sent steer the terminal.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import datetime
 
 from rich.console import Group
@@ -16,7 +17,7 @@ from rich.text import Text
 from parlour.monitor.table import Row, Snapshot, is_here
 from parlour.wire.control import Candidate, Decision
 
-__all__ = ["decision_table", "load_table", "status_table"]
+__all__ = ["decision_table", "load_table", "moves_table", "status_table"]
 
 _COLOURS = {"ok": "green", "full": "yellow", "draining": "cyan", "late": "yellow", "lost": "red", "gone": "dim"}
 
@@ -53,7 +54,7 @@ def _table(*columns: str) -> Table:
     # One blank between columns, so that all of them fit into 80.
     table = Table(box=None, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
-        words = number == 0 or column in ("address", "state", "note")
+        words = number == 0 or column in ("address", "state", "note", "to")
         table.add_column(column, justify="left" if words else "right", no_wrap=True)
     return table
 
@@ -137,3 +138,11 @@ def _candidate(candidate: Candidate) -> list[str | Text]:
         _age(candidate.age),
         _plain(candidate.note),
     ]
+
+
+def moves_table(moves: Iterable[tuple[str, str, int]]) -> Table:
+    """Return who moves to whom, and how many."""
+    table = _table("from", "to", "clients")
+    for source, target, count in moves:
+        table.add_row(_plain(source), _plain(target), str(count))
+    return table

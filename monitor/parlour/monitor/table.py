@@ -73,10 +73,10 @@ class Snapshot:
 
     @property
     def imbalance(self) -> float:
-        """Clients of the fullest node ÷ mean clients per node: 1 if spread evenly, or if there are none."""
-        counts = [row.report.clients for row in self.here]
-        total = sum(counts)
-        return max(counts) * len(counts) / total if total else 1.0
+        """Clients of the fullest node ÷ its share, by capacity: 1 if spread evenly, or if there are none."""
+        loads = [(row.report.clients, max(1, row.report.capacity)) for row in self.here]
+        clients, capacity = sum(clients for clients, _ in loads), sum(capacity for _, capacity in loads)
+        return max(clients / capacity for clients, capacity in loads) * capacity / clients if clients else 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot for JSON."""

@@ -1,0 +1,127 @@
+"""Orders to the fleet, and watching them carried out in what the nodes report.
+
+This module owns the questions that change something in a cluster; each runs on the thread that asks. It must never
+take an order for done because it was given, nor wait for that without a deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from parlour.monitor.feed import ask_fleet
+from parlour.monitor.table import Snapshot, is_here
+from parlour.runtime.asking import ask
+from parlour.wire.control import Drain, NodeState, Order, Ordered, Rebalance, Request
+from parlour.wire.errors import ParlourError, ProtocolError
+
+__all__ = ["Rebalanced", "drain", "rebalance"]
+
+_LOOK = 0.2
+"""Seconds between two looks at the fleet."""
+
+_SPARE = 5.0
+"""Seconds beyond a drain's deadline in which the node has to end."""
+
+_SPAN = 10.0
+"""Seconds that a rebalance may take however few clients it moves."""
+
+_PACE = 50.0
+"""Clients a second, at least, that a node is trusted to move beyond that."""
+
+
+class Rebalanced:
+    """What a rebalance moves or would move, and how evenly the clients are spread before and after it."""
+
+    def __init__(self, broker: str, orders: list[Order], before: float) -> None:
+        self.broker = broker
+        self.moves = [(order.node, move.to, move.clients) for order in orders for move in order.moves]
+        """From whom, to whom, how many."""
+        self.before = before
+        self.after: float | None = None
+        """None until the moves have been seen."""
+
+
+def _order(brokers: Sequence[str], request: Request) -> tuple[str, list[Order]]:
+    broker, reply = ask(brokers, request)
+    if not isinstance(reply, Ordered):
+        raise ProtocolError(f"{broker} answered {type(reply).__name__} to an order: update parlour there")
+    return broker, reply.orders
+
+
+def _until(deadline: float) -> Iterator[None]:
+    """Yield at once, then every now and then until the deadline (monotonic seconds)."""
+    yield
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(_LOOK, left))
+        yield
+
+
+def drain(brokers: Sequence[str], node: str, deadline: float, progress: Callable[[int], None]) -> int:
+    """Have the node drained, and return how many clients it moved once it has left the fleet.
+
+    `progress` is told how many clients are there still. Raises RefusedError if there is no such node, ParlourError if
+    there is nobody to move its clients to, if some were not moved, or if it is there after `deadline` seconds and a
+    few more.
+    """
+    begun = time.monotonic()
+    _, fleet = ask_fleet(brokers)
+    here = {state.report.node: state for state in fleet.nodes if is_here(state.state)}
+    had = here[node].report.clients if node in here else 0
+    if had and not any(state.state in ("ok", "late") for name, state in here.items() if name != node):
+        raise ParlourError(f"nobody is there to take the {_clients(had)} of {node}: start another node first")
+    _, (order,) = _order(brokers, Drain(node, deadline))
+    left, heard = had, False
+    for _ in _until(begun + deadline + _SPARE):
+        state = _find(ask_fleet(brokers)[1].nodes, order)
+        if state is not None and is_here(state.state):
+            left, heard = state.report.clients, state.report.draining
+            had = max(had, left)
+            progress(left)
+            continue
+        if state is not None and state.state == "lost":
+            raise ParlourError(f"{node} fell silent while it drained, with {_clients(left)}: was it killed?")
+        # Its last word tells how many it cut off; if it ended at its deadline, so does the word before.
+        if time.monotonic() - begun < deadline:
+            left = 0
+        if state is not None:
+            left = max(left, state.report.clients)
+        if left:
+            raise ParlourError(
+                f"{node} stopped with {left} of its {_clients(had)} not moved: give it a longer --deadline"
+            )
+        return had
+    trouble = "" if heard else ", and it never began to drain: is its parlour an older one?"
+    raise ParlourError(f"{node} is there still after {deadline + _SPARE:g} s, with {_clients(left)}{trouble}")
+
+
+def rebalance(brokers: Sequence[str], plan: bool) -> Rebalanced:
+    """Have the fleet evened out, and return how, once the reports show it; with `plan`, only say what would move.
+
+    Raises ParlourError if they do not show it in the time that the moves may take.
+    """
+    _, fleet = ask_fleet(brokers)
+    broker, orders = _order(brokers, Rebalance(plan))
+    done = Rebalanced(broker, orders, Snapshot.of_states(fleet.nodes).imbalance)
+    if plan or not orders:
+        return done
+    span = _SPAN + max(sum(move.clients for move in order.moves) for order in orders) / _PACE
+    for _ in _until(time.monotonic() + span):
+        _, left = _order(brokers, Rebalance(plan=True))
+        done.after = Snapshot.of_states(ask_fleet(brokers)[1].nodes).imbalance
+        if not left:
+            return done
+    now = "" if done.after is None else f", {done.after:.2f} now"
+    raise ParlourError(
+        f"not all clients had moved after {span:.0f} s (imbalance {done.before:.2f} before{now}): "
+        "`parlour rebalance --plan` shows what is left"
+    )
+
+
+def _find(states: Sequence[NodeState], order: Order) -> NodeState | None:
+    """Return the state of the very node that the order is for, not of another of its name."""
+    return next((state for state in states if state.report.instance == order.instance), None)
+
+
+def _clients(count: int) -> str:
+    return f"{count} client{'s' * (count != 1)}"

@@ -141,8 +141,12 @@ def test_unreachable_is_lost() -> None:
         balancer.assign(Assign(f"c{index}", node="n2", failed=["n1"]), 0.0, f"b{index}")
     assert not balancer.storm(0.0)
     balancer.report(report("n3", clients=5000, draining=True), 0.1)
+    for index in range(100):
+        balancer.assign(Assign(f"c{index}", failed=["n3"]), 0.2, f"c{index}")
+    assert not balancer.storm(0.2)
     for index in range(9):
-        balancer.assign(Assign(f"c{index}", failed=["n1", "n3"]), 0.2, f"c{index}")
+        assert not balancer.storm(0.2)
+        balancer.assign(Assign(f"c{index}", failed=["n1"]), 0.2, f"d{index}")
     assert balancer.storm(0.2)
     balancer.report(report("n1", clients=5000), 0.3)
     outcome = crowd(balancer, [0.3] * 3000, failed=["n1"])
@@ -167,7 +171,7 @@ def test_a_turn_is_kept() -> None:
         assert ask(f"pusher at {now}", now) > 0
     assert ask("c", 2.0) == 0.0
     assert ask("d", 2.5, node="n1") == 0.0
-    assert ask("c", 2.5) > 2.0
+    assert ask("c", 3.2) > 2.0
 
 
 def test_turns_are_bounded() -> None:
@@ -187,8 +191,9 @@ def test_turns_are_bounded() -> None:
 def test_a_storm_ends_with_its_queue() -> None:
     """Turns hold beyond the half minute after the loss, until the last of them is over."""
     balancer = after_the_loss(400, report("n1", admits=10.0))
-    outcome = crowd(balancer, [1.0] * 400)
-    assert outcome.placed[-1][0] == pytest.approx(40.9)
+    outcome = crowd(balancer, [1.0] * 400 + [35.0])
+    assert outcome.placed[-2][0] == pytest.approx(40.9)
+    assert outcome.refused["c400"] == 1
     assert outcome.crowded()["n1"] <= 12
     assert not balancer.storm(42.0)
 
@@ -206,6 +211,14 @@ def test_why_speaks_of_the_storm() -> None:
     assert (newer.code, newer.reason) == ("storm", f"{words} 0.5 s")
     assert (older.code, older.reason) == ("storm", f"node n2 was asked for, but {words} 1.0 s")
     assert (newer.node, balancer.refused) == (None, 2)
+
+
+def test_who_can_take_nobody_adds_nothing_to_the_pace() -> None:
+    """Full nodes and nodes beyond reach count for nothing in what all take together."""
+    full = report("n2", capacity=0, admits=1000.0)
+    balancer = after_the_loss(5000, report("n1", admits=2.0), full, report("n3", admits=1000.0))
+    decisions = [balancer.assign(Assign(f"c{index}", failed=["n3"]), 1.0, f"t{index}") for index in range(12)]
+    assert "and the nodes take 2 a second" in decisions[-1].reason
 
 
 @pytest.mark.parametrize("admits", [float("nan"), -1.0, 0.0, float("inf"), 1e300])

@@ -84,6 +84,21 @@ def test_who_is_reckoned_with() -> None:
     assert orders.plan(2.0) == [Order(node="n1", instance="n1-a", moves=[Transfer("n2", 35)])]
 
 
+def test_who_is_moving_is_not_moved_twice() -> None:
+    """Clients that have their tickets count where they go; if they do not go, they are where they were."""
+    balancer, orders = fleet(*(report(f"n{number}", clients=number % 2 * 100, interval=60.0) for number in (1, 2)))
+    assert orders.plan(0.0)[0].moves == [Transfer("n2", 50)]
+    for index in range(50):
+        balancer.assign(Assign(f"c{index}", node="n2", failed=["n1"]), 0.0, f"t{index}")
+        left = [Transfer("n2", 49 - index)]
+        assert [order.moves for order in orders.plan(0.0)] == ([left] if index < 47 else [])
+    balancer.report(report("n2", clients=20, interval=60.0, redeemed=[f"t{index}" for index in range(20)]), 1.0)
+    balancer.report(report("n1", clients=80, interval=60.0), 1.0)
+    assert orders.plan(1.0) == []
+    balancer.tick(30.0)
+    assert orders.plan(30.0)[0].moves == [Transfer("n2", 30)]
+
+
 def test_orders_are_few_and_far_between() -> None:
     """By itself a broker moves clients at most every ten seconds, and only after news from every node."""
     balancer, orders = fleet(report("n1", clients=100), report("n2"), auto_rebalance=True)

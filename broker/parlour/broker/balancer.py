@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from parlour.broker.history import History
-from parlour.broker.nodes import Node
+from parlour.broker.nodes import Node, Passage
 from parlour.broker.reasons import lament, objection, praise, stranger
 from parlour.broker.rotation import Rotation
 from parlour.broker.settings import BrokerSettings
@@ -57,7 +57,7 @@ class Balancer:
         self._admits = 0.0
         self._storm = Storm(self._settings)
         # Tickets neither redeemed nor expired, oldest first: all live equally long, so they expire in this order.
-        self._tickets: OrderedDict[str, tuple[float, Node]] = OrderedDict()
+        self._tickets: OrderedDict[str, Passage] = OrderedDict()
         self._watch = Watch()
         self._past: OrderedDict[str, tuple[float, str, Node]] = OrderedDict()
         self._history = History(self._settings.remembered, self._settings.remembered_each)
@@ -104,10 +104,9 @@ class Balancer:
                 node.drain_by = None
         self._longest_interval = max(self._longest_interval, self._interval(report))
         for ticket in report.redeemed:
-            _, owner = self._tickets.get(ticket, (0.0, None))
-            if owner is node:
-                del self._tickets[ticket]
-                node.pending -= 1
+            passage = self._tickets.get(ticket)
+            if passage is not None and passage.node is node:
+                self._tickets.pop(ticket).end()
         mean = self._carried / self._weight if self._weight else 0.0
         span = self._settings.slow_start
         node.slow_start(mean, (now - node.joined) / span if span else 1.0)
@@ -133,12 +132,11 @@ class Balancer:
                 lost.append(node.name)
         expired = 0
         while self._tickets:
-            ticket = next(iter(self._tickets))
-            expires, node = self._tickets[ticket]
-            if expires > now:
+            ticket, passage = next(iter(self._tickets.items()))
+            if passage.expires > now:
                 break
-            del self._tickets[ticket]
-            node.pending -= 1
+            self._tickets.pop(ticket).end()
+            node = passage.node
             expired += 1
             if self._nodes.get(node.name) is node:
                 self._withdraw(node)
@@ -149,7 +147,7 @@ class Balancer:
 
     def next_deadline(self, now: float) -> float | None:
         """Return when `tick` has something to look at next, not before `now`, or None while there is nothing."""
-        times = [self._watch.next(), *(due for due, _ in islice(self._tickets.values(), 1))]
+        times = [self._watch.next(), *(passage.expires for passage in islice(self._tickets.values(), 1))]
         return min((max(now, due) for due in times if due is not None), default=None)
 
     # --- decisions -------------------------------------------------------------------------------------------
@@ -186,10 +184,12 @@ class Balancer:
             self._turn += 1
             self._withdraw(chosen)
             chosen.turn = self._turn
-            chosen.pending += 1
             chosen.admitted(now)
             chosen.taken.append(now)
-            self._tickets[ticket_id] = (now + self._settings.ticket_life, chosen)
+            # Who asks for a client of its own names the node that it shall go to, and itself as no choice.
+            source = self._nodes[min(failed)] if request.node is not None and failed else None
+            passage = self._tickets[ticket_id] = Passage(now + self._settings.ticket_life, chosen, source)
+            passage.begin()
             self._place(chosen)
         self._history.add(decision)
         return decision

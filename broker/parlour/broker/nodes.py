@@ -1,4 +1,4 @@
-"""One live node, as the balancer keeps it.
+"""One live node, as the balancer keeps it, and a client on its way there.
 
 This module owns the node's record and the figures that follow from it. It is pure and belongs to the one thread that
 runs the balancer. It must never outlive an instance: a node that starts again gets a new record.
@@ -7,18 +7,19 @@ runs the balancer. It must never outlive an instance: a node that starts again g
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from parlour.broker.rotation import Key
 from parlour.wire.control import Candidate, Report
 
-__all__ = ["Node"]
+__all__ = ["Node", "Passage"]
 
 
 class Node:
     """A live node: its last report, and what the balancer knows beyond it."""
 
     __slots__ = (
-        *("counted", "credit", "drain_by", "due", "heard", "joined", "key"),
+        *("counted", "credit", "drain_by", "due", "heard", "joined", "key", "leaving"),
         *("missed", "name", "pending", "report", "taken", "turn"),
     )
 
@@ -28,6 +29,7 @@ class Node:
         self.joined = now
         self.heard = now
         self.pending = 0  # tickets given out, neither redeemed nor expired
+        self.leaving = 0  # of its clients, those who hold such a ticket for another node
         self.credit = 0.0  # phantom clients of the slow start
         self.turn = 0  # the number of the decision that chose it last
         self.due = float("inf")  # when the balancer looks next whether it has fallen silent
@@ -104,3 +106,24 @@ class Node:
         """
         behind = mean - self.held / self.weight
         self.credit = max(0.0, behind) * max(0.0, 1 - age) * self.weight
+
+
+class Passage(NamedTuple):
+    """A client on its way, until it arrives or its ticket expires."""
+
+    expires: float
+    node: Node
+    source: Node | None
+    """The node that sent it on and counts it until it has arrived, if one did."""
+
+    def begin(self) -> None:
+        """Count it."""
+        self.node.pending += 1
+        if self.source is not None:
+            self.source.leaving += 1
+
+    def end(self) -> None:
+        """Count it no more."""
+        self.node.pending -= 1
+        if self.source is not None:
+            self.source.leaving -= 1

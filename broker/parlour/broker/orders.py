@@ -88,6 +88,6 @@ class Orders:
         return self.rebalance(now)
 
     def _load(self, node: Node) -> Load:
-        # Clients on their way to it are there already, wherever they come from.
-        room = max(0, node.report.capacity - node.held)
-        return Load(node.name, node.held, node.weight, room)
+        # Clients on their way count where they go, not where they come from: else those told to move count twice.
+        clients = node.pending + max(0, node.clients - node.leaving)
+        return Load(node.name, clients, node.weight, max(0, node.report.capacity - node.held))

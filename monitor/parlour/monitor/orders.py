@@ -30,6 +30,10 @@ _PACE = 50.0
 """Clients a second, at least, that a node is trusted to move beyond that."""
 
 
+_SLACK, _SLACK_PART = 2, 0.05
+"""Clients, and part of them, that may have come to a node while it moved others: what the broker calls even."""
+
+
 class Rebalanced:
     """What a rebalance moves or would move, and how evenly the clients are spread before and after it."""
 
@@ -105,17 +109,31 @@ def rebalance(brokers: Sequence[str], plan: bool) -> Rebalanced:
     done = Rebalanced(broker, orders, Snapshot.of_states(fleet.nodes).imbalance)
     if plan or not orders:
         return done
+    goals = _goals(fleet.nodes, orders)
     span = _SPAN + max(sum(move.clients for move in order.moves) for order in orders) / _PACE
     for _ in _until(time.monotonic() + span):
-        _, left = _order(brokers, Rebalance(plan=True))
-        done.after = Snapshot.of_states(ask_fleet(brokers)[1].nodes).imbalance
-        if not left:
+        nodes = ask_fleet(brokers)[1].nodes
+        done.after = Snapshot.of_states(nodes).imbalance
+        # Who has been told where to go is no surplus any more, but has not gone yet.
+        gone = all(state.report.clients <= goals.get(state.report.instance, state.report.clients) for state in nodes)
+        if gone and not _order(brokers, Rebalance(plan=True))[1]:
             return done
     now = "" if done.after is None else f", {done.after:.2f} now"
     raise ParlourError(
         f"not all clients had moved after {span:.0f} s (imbalance {done.before:.2f} before{now}): "
         "`parlour rebalance --plan` shows what is left"
     )
+
+
+def _goals(nodes: Sequence[NodeState], orders: Sequence[Order]) -> dict[str, float]:
+    """Return for each instance that moves some how many clients it may have in the end, others coming meanwhile."""
+    had = {state.report.instance: state.report.clients for state in nodes}
+    moved = {order.instance: sum(move.clients for move in order.moves) for order in orders}
+    return {
+        instance: had[instance] - clients + max(_SLACK, _SLACK_PART * had[instance])
+        for instance, clients in moved.items()
+        if instance in had
+    }
 
 
 def _find(states: Sequence[NodeState], order: Order) -> NodeState | None:

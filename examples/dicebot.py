@@ -25,7 +25,7 @@ def answer(room: Room, message: Message) -> None:
 
 
 def main(name: str = "lobby", broker: str = "127.0.0.1:6000") -> None:
-    """Sit in the room until Ctrl-C, or until the connection is lost."""
+    """Sit in the room until Ctrl-C; a lost connection is found again, and nothing is missed."""
     with connect(broker, name="dicebot", room=name) as chat:
         room = chat.join(name)
         print(f"rolling dice in {room.name} on {chat.node}; Ctrl-C ends it")

@@ -33,8 +33,8 @@ def test_what_was_said_before_the_join_is_a_replay() -> None:
     """Messages up to the offset of the join are replays, later ones are not."""
     backlog = Backlog("lobby")
     backlog.joined(joined(offset=2, after=1))
-    assert backlog.message(said(2)).replay
-    assert not backlog.message(said(3)).replay
+    assert backlog.message(said(2), "e1").replay
+    assert not backlog.message(said(3), "e1").replay
 
 
 def test_nothing_is_held_twice() -> None:
@@ -42,7 +42,7 @@ def test_nothing_is_held_twice() -> None:
     backlog = Backlog("lobby")
     backlog.joined(joined())
     for offset in (1, 2, 2, 1, 3):
-        backlog.message(said(offset))
+        backlog.message(said(offset), "e1")
     assert offsets(backlog) == [1, 2, 3]
 
 
@@ -51,16 +51,16 @@ def test_a_full_backlog_lets_go_and_asks_again() -> None:
     backlog = Backlog("lobby", bound=3)
     backlog.joined(joined())
     for offset in range(1, 10):
-        backlog.message(said(offset))
+        backlog.message(said(offset), "e1")
     assert len(backlog) == 3
     assert backlog.rejoin(0.0) is None
     assert offsets(backlog) == [1, 2, 3]
     assert backlog.rejoin(0.0) == wire.Join("lobby", after=3, epoch="e1")
     assert backlog.rejoin(0.0) is None
     # What is still under way from the old position is not kept: it would leave a hole.
-    backlog.message(said(10))
+    backlog.message(said(10), "e1")
     backlog.joined(joined(offset=10, after=3))
-    assert not backlog.message(said(4)).replay
+    assert not backlog.message(said(4), "e1").replay
     assert offsets(backlog) == [4]
 
 
@@ -68,8 +68,8 @@ def test_a_refused_rejoin_is_tried_again_later() -> None:
     """A log that is away for a moment does not make a hole."""
     backlog = Backlog("lobby", bound=1)
     backlog.joined(joined())
-    backlog.message(said(1))
-    backlog.message(said(2))
+    backlog.message(said(1), "e1")
+    backlog.message(said(2), "e1")
     assert offsets(backlog) == [1]
     assert backlog.rejoin(5.0)
     assert backlog.refused(5.0, retry_after=2.0)
@@ -87,9 +87,9 @@ def test_a_new_epoch_is_told_and_counts_anew() -> None:
     """After an unasked `joined` of another epoch the offsets begin again."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
-    backlog.message(said(1))
+    backlog.message(said(1), "e1")
     backlog.joined(joined(epoch="e2"))
-    backlog.message(said(1))
+    backlog.message(said(1), "e2")
     assert isinstance(backlog.take(), Message)
     assert backlog.take() == Restarted("lobby", "e2")
     assert isinstance(backlog.take(), Message)
@@ -99,10 +99,10 @@ def test_a_new_epoch_finds_a_full_backlog_full() -> None:
     """What is told unasked does not fill a full backlog further; the next join is for the new epoch, from its start."""
     backlog = Backlog("lobby", bound=1)
     backlog.joined(joined())
-    backlog.message(said(1))
-    backlog.message(said(2))
+    backlog.message(said(1), "e1")
+    backlog.message(said(2), "e1")
     backlog.joined(joined(epoch="e2"))
-    backlog.message(said(1))
+    backlog.message(said(1), "e2")
     assert isinstance(backlog.take(), Message)
     assert backlog.take() == Restarted("lobby", "e2")
     assert backlog.take() is None
@@ -131,7 +131,7 @@ def test_whatever_the_pace_the_sequence_is_whole(bound: int, steps: list[str]) -
         nonlocal top, sent
         if kind == "said":
             top = sent = top + 1
-            backlog.message(said(top))
+            backlog.message(said(top), "e1")
         elif kind == "take":
             event = backlog.take()
             if isinstance(event, Message):
@@ -143,7 +143,7 @@ def test_whatever_the_pace_the_sequence_is_whole(bound: int, steps: list[str]) -
             after = asked.pop(0)
             backlog.joined(joined(offset=top, after=after))
             for offset in range(after + 1, top + 1):
-                backlog.message(said(offset))
+                backlog.message(said(offset), "e1")
         assert len(backlog) <= bound
 
     for kind in steps:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from parlour.client import Message
 from support.little_cluster import Cluster
 from support.waiting import eventually
 
@@ -131,18 +132,18 @@ def test_tail_ends_quietly_on_ctrl_c(cluster: Cluster) -> None:
         assert tail.communicate()[1] == b""
 
 
-def test_tail_tells_that_the_connection_is_lost(cluster: Cluster) -> None:
-    """A node that stops ends the tail with status 1 and one line."""
-    cluster.chat("ada").join("lobby").say("first")
-    with running(cluster, "tail", "--room", "lobby", "--history", "1") as tail:
+def test_tail_goes_on_at_another_node(cluster: Cluster) -> None:
+    """A node that stops is no matter to the reader of a tail: all that is said comes, once and in order."""
+    room = cluster.chat("ada").join("lobby")
+    room.say("0")
+    with running(cluster, "tail", "--name", "cat", "--room", "lobby", "--history", "1", "--json") as tail:
         assert tail.stdout is not None
-        tail.stdout.readline()
-        for node in cluster.nodes:
-            node.stop()
-        assert tail.wait(SECONDS) == 1
-        err = tail.communicate()[1].decode()
-    assert err.startswith("parlour: n")
-    assert err.count("\n") == 1
+        heard = [json.loads(tail.stdout.readline())["offset"]]
+        cluster.node_where("cat").stop()
+        for number in range(1, 20):
+            room.say(str(number))
+        heard += [json.loads(tail.stdout.readline())["offset"] for _ in range(19)]
+        assert heard == list(range(1, 21))
 
 
 def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
@@ -170,17 +171,34 @@ def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
     assert logged(cluster, "den") == ["in here"]
 
 
-def test_chat_ends_when_the_connection_is_lost(cluster: Cluster) -> None:
-    """Nobody types, the node stops: one line, status 1, no waiting for another line."""
+def test_send_goes_on_at_another_node(cluster: Cluster) -> None:
+    """A node stops while lines are sent: each is logged once, in order, and the status is 0."""
+    listener = cluster.chat("reader").join("lobby")
+    with running(cluster, "send", "--name", "bot", "--room", "lobby") as send:
+        assert send.stdin is not None
+        send.stdin.write(b"".join(b"%d\n" % number for number in range(100)))
+        send.stdin.flush()
+        events = listener.events(10)
+        assert any(isinstance(event, Message) and event.text == "99" for event in events)
+        cluster.node_where("bot").stop()
+        out, err = send.communicate(b"".join(b"%d\n" % number for number in range(100, 200)), SECONDS)
+        assert (send.returncode, out, err) == (0, b"", b"")
+    assert logged(cluster) == [str(number) for number in range(200)]
+
+
+def test_chat_can_be_left_while_there_is_no_connection(cluster: Cluster) -> None:
+    """Nobody types, all nodes stop: one line says so, and the end of input ends it at once."""
     with running(cluster, "chat", "--name", "bob", "--room", "lobby") as chat:
         room = cluster.chat("ada").join("lobby")
         eventually(lambda: room.members == ["ada", "bob"], 10)
         for node in cluster.nodes:
             node.stop()
-        assert chat.wait(SECONDS) == 1
-        err = chat.communicate()[1].decode()
-    assert err.startswith("parlour: n")
-    assert err.count("\n") == 1
+        assert chat.stdout is not None
+        while chat.stdout.readline() != b"-- connection lost, coming back\n":
+            pass
+        out, err = chat.communicate(b"/who\nstill here?\n/quit\n", 10)
+        assert (chat.returncode, err) == (0, b"")
+        assert b"no connection just now" in out
 
 
 @pytest.mark.parametrize("command", ["chat", "send", "tail"])

@@ -285,8 +285,7 @@ def test_a_line_refused_for_the_moment_is_said_again(
     cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A room log that fails and recovers costs time, and no line."""
-    monkeypatch.setattr(stage, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(MemoryLog, "append", failing(3))
+    monkeypatch.setattr(MemoryLog, "append", failing(2))
     assert verdict(run(cluster, short, "--json"))["perfect"] is True
 
 
@@ -294,7 +293,7 @@ def test_a_replay_that_leads_nowhere_is_given_up(
     cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A room log that does not recover ends the replay after some time, with a verdict that says what was said."""
-    monkeypatch.setattr(stage, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(stage, "ACKNOWLEDGED", 0.2)
     monkeypatch.setattr(stage, "PATIENCE", 0.01)
     monkeypatch.setattr(MemoryLog, "append", failing(10**9))
     result = run(cluster, short, "--json")

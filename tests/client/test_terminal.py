@@ -121,15 +121,25 @@ def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> Non
         assert not any("Traceback" in line for line in tmux.lines(pane))
 
 
-def test_a_lost_connection_ends_a_waiting_prompt(cluster: Cluster, tmux: Tmux) -> None:
-    """The node stops while a person types: one line says so, and the status is 1."""
+def test_a_lost_connection_is_told_and_found_again(cluster: Cluster, tmux: Tmux) -> None:
+    """The nodes stop while a person types: a line says so, what is typed meanwhile is said when one is back."""
     pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
     tmux.shows(pane, "lobby>")
     tmux.type(pane, "half a li")
     for node in cluster.nodes:
         node.stop()
-    tmux.shows(pane, "exit=1")
-    assert len([line for line in tmux.lines(pane) if line.startswith("parlour: ")]) == 1
+    tmux.shows(pane, "-- connection lost, coming back")
+    tmux.shows(pane, "lobby> half a li")
+    tmux.type(pane, "ne", "Enter")
+    cluster.add_node("n3")
+    tmux.shows(pane, "-- back, on n3")
+    tmux.shows(pane, " ada: half a line")
+    tmux.type(pane, "half")
+    cluster.nodes[-1].stop()
+    tmux.shows(pane, "-- connection lost, coming back")
+    tmux.press(pane, "C-c")
+    tmux.shows(pane, "exit=0")
+    assert not any("Traceback" in line for line in tmux.lines(pane))
 
 
 def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:

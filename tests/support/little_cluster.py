@@ -13,6 +13,8 @@ from typing import Any
 from parlour.broker import Broker
 from parlour.client import Chat, connect
 from parlour.node import Node, NodeSettings
+from parlour.runtime.asking import ask
+from parlour.wire.control import Decisions, Why
 
 __all__ = ["Cluster"]
 
@@ -55,3 +57,9 @@ class Cluster:
     def node_of(self, chat: Chat) -> Node:
         """Return the node that a chat is connected to."""
         return next(node for node in self.nodes if node.name == chat.node)
+
+    def node_where(self, name: str) -> Node:
+        """Return the node that the broker sent the client of this name to."""
+        _, reply = ask([self.address], Why(name))
+        assert isinstance(reply, Decisions)
+        return next(node for node in self.nodes if node.name == reply.found[0].node)

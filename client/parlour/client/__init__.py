@@ -12,7 +12,16 @@ Every error raised on purpose is a ParlourError. All of it may be used from seve
 
 from parlour.client.chat import Chat, connect
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
-from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Restarted
+from parlour.client.events import (
+    Disconnected,
+    Event,
+    Lagging,
+    Message,
+    Presence,
+    Reconnected,
+    Reconnecting,
+    Restarted,
+)
 from parlour.client.room import Room
 from parlour.runtime.asking import RefusedError
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
@@ -29,6 +38,8 @@ __all__ = [
     "ParlourError",
     "Presence",
     "ProtocolError",
+    "Reconnected",
+    "Reconnecting",
     "RefusedError",
     "Restarted",
     "Room",

@@ -1,8 +1,9 @@
 """The events of one room that the application has not taken yet, bounded, and the position in the room's log.
 
-This module owns the rule by which nothing is lost though memory is bounded: when the backlog is full, messages are
-let go, and once the application has taken what was kept, the room is joined again behind the last message kept. It is
-pure: its room calls it under the room's lock. It must never hold a message twice, nor one out of order.
+This module owns the rule by which nothing is lost though memory is bounded and connections break: the next message
+kept is the one that follows the last. Where others would leave a hole, or find no place, they are let go, and once the
+application has taken what was kept the room is joined again behind it. It is pure: its room calls it under the room's
+lock. It must never hold a message twice, nor one out of order.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 
-from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Restarted
+from parlour.client.events import (
+    Disconnected,
+    Event,
+    Lagging,
+    Message,
+    Presence,
+    Reconnected,
+    Reconnecting,
+    Restarted,
+)
 from parlour.wire import messages as wire
 
 __all__ = ["BOUND", "Backlog"]
@@ -23,7 +33,7 @@ _RETRY = 1.0
 
 
 class _Phase(Enum):
-    JOINING = "a join is under way: what comes before its answer is of an older position"
+    JOINING = "a join is under way: what comes before its answer may be of a position further on"
     LIVE = "messages are kept as they come"
     FULL = "messages are let go until the application has taken what was kept"
 
@@ -31,8 +41,9 @@ class _Phase(Enum):
 class Backlog:
     """The events of `room`, at most `bound` and the few that say what befell the room or the connection."""
 
-    def __init__(self, room: str, bound: int = BOUND) -> None:
+    def __init__(self, room: str, bound: int = BOUND, history: int = 0) -> None:
         self._room = room
+        self._history = history  # messages that the first join asks for
         self._bound = bound
         self._events: deque[Event] = deque()
         self._phase = _Phase.JOINING
@@ -45,23 +56,31 @@ class Backlog:
         return len(self._events)
 
     @property
-    def live(self) -> bool:
-        """Whether what comes now is kept."""
-        return self._phase is _Phase.LIVE
+    def epoch(self) -> str | None:
+        """The epoch of what is kept; None before the first join is answered."""
+        return self._epoch
+
+    @property
+    def joining(self) -> bool:
+        """Whether the answer to a join is waited for."""
+        return self._phase is _Phase.JOINING
 
     def joined(self, joined: wire.Joined) -> None:
         """The node says where the room stands: as the answer to a join, or unasked when a new epoch begins."""
-        if joined.epoch != self._epoch:
+        # Without recovery all that is kept follows: that is news only if what we have is not of the same kind.
+        anew = joined.epoch != self._epoch or (not joined.recovered and joined.after > self._last)
+        if anew:
             if self._epoch is not None:
                 self._events.append(Restarted(self._room, joined.epoch))
             self._epoch = joined.epoch
-            self._last = joined.after
+            self._last = 0 if self._phase is _Phase.FULL else joined.after
             self._replayed = joined.offset
-        if self._phase is _Phase.JOINING:
+        # The answer to another join, further on, is not the one that is waited for.
+        if self._phase is _Phase.JOINING and joined.after <= self._last:
             self._phase = _Phase.LIVE
 
-    def message(self, message: wire.Message) -> Message:
-        """Return the message as an event, kept if it is the application's turn to have it."""
+    def message(self, message: wire.Message, epoch: str | None) -> Message:
+        """Return the message, of this epoch, as an event; it is kept if it is the next one."""
         event = Message(
             message.room,
             message.offset,
@@ -71,12 +90,13 @@ class Backlog:
             message.text,
             replay=message.offset <= self._replayed,
         )
-        if self._phase is _Phase.LIVE and message.offset > self._last:
-            if len(self._events) >= self._bound:
-                self._phase = _Phase.FULL
-            else:
+        if epoch is not None and epoch == self._epoch and message.offset > self._last:
+            whole = message.offset == self._last + 1
+            if whole and self._phase is not _Phase.FULL and len(self._events) < self._bound:
                 self._events.append(event)
                 self._last = message.offset
+            elif whole or self._phase is _Phase.LIVE:
+                self._phase = _Phase.FULL
         return event
 
     def offer(self, event: Presence | Lagging) -> bool:
@@ -88,13 +108,32 @@ class Backlog:
         self._events.append(event)
         return True
 
-    def add(self, event: Disconnected) -> None:
-        """Keep the last event of all, whatever the bound."""
+    def add(self, event: Reconnecting | Reconnected | Disconnected) -> None:
+        """Keep an event about the connection, whatever the bound; of several losses in a row only the first."""
+        if isinstance(event, Reconnecting) and self._events:
+            if isinstance(self._events[-1], Reconnecting):
+                return
+            if isinstance(self._events[-1], Reconnected):
+                self._events.pop()
+                if self._events and isinstance(self._events[-1], Reconnecting):
+                    return
         self._events.append(event)
 
     def take(self) -> Event | None:
         """Return the oldest event, or None if there is none."""
         return self._events.popleft() if self._events else None
+
+    def resume(self) -> wire.Join:
+        """Return the join for another connection, behind the last message kept; the caller must send it.
+
+        While messages are let go they are not asked for: being in the room is enough.
+        """
+        if self._phase is _Phase.FULL:
+            return wire.Join(self._room)
+        self._phase = _Phase.JOINING
+        if self._epoch is None:
+            return wire.Join(self._room, self._history)
+        return wire.Join(self._room, after=self._last, epoch=self._epoch)
 
     def rejoin(self, now: float) -> wire.Join | None:
         """Return the join that is due, if messages were let go and all that was kept has been taken.

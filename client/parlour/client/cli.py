@@ -103,7 +103,8 @@ Examples:
 def send(brokers: tuple[str, ...], name: str, room: str, texts: tuple[str, ...]) -> None:
     """Say each TEXT, or each line of standard input, in a room.
 
-    Exits with 0 once every message is acknowledged: logged, in this order.
+    Exits with 0 once every message is acknowledged: logged, in this order. When the connection is lost meanwhile,
+    goes on as soon as there is another.
     """
     with connect(brokers, name, room=room) as session:
         _send_all(session.join(room), texts or _lines_of_input())
@@ -147,13 +148,14 @@ def _post(room: Room, text: str) -> Future[Message]:
 
 def _settle(number: int, post: Future[Message]) -> None:
     try:
-        post.result(_ACKNOWLEDGED)
+        # It has a deadline of its own, which comes before this one.
+        post.result(2 * _ACKNOWLEDGED)
     except UsageError as error:
         raise UsageError(f"message {number} was not sent: {error}") from None
-    except ParlourError as error:
-        raise ParlourError(f"message {number} was not logged: {error}") from None
     except TimeoutError:
         raise DeadlineError(f"message {number} was not acknowledged within {_ACKNOWLEDGED:g} s") from None
+    except ParlourError as error:
+        raise ParlourError(f"message {number} was not logged: {error}") from None
 
 
 @click.command(
@@ -170,7 +172,7 @@ Examples:
 @click.option("--count", type=click.IntRange(min=1), help="End after so many messages, old ones included.")
 @json_option
 def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, count: int | None, as_json: bool) -> None:
-    """Print what is said in a room, a line per message, as it comes.
+    """Print what is said in a room, a line per message, as it comes; a lost connection is found again.
 
     With --json a line is an object with room, offset, id, by, at (milliseconds since 1970), text and replay.
     """

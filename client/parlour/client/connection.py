@@ -106,12 +106,14 @@ class Connection:
 
     def close(self, timeout: float = 5.0) -> None:
         """Say bye, close the socket and join the reader within `timeout` seconds; harmless if done before."""
+        deadline = time.monotonic() + timeout
         self._closing = True
-        if self._write_lock.acquire(timeout=timeout):
+        # A writer that is stuck is not waited for to the end: the shutdown below frees it.
+        if self._write_lock.acquire(timeout=timeout / 2):
             try:
                 if not self._closed:
                     self._closed = True
-                    self._socket.settimeout(timeout)
+                    self._socket.settimeout(timeout / 4)
                     self._socket.sendall(frame(Bye()))
             except OSError:
                 pass  # Gone already, which is all that was wanted.
@@ -119,7 +121,7 @@ class Connection:
                 self._write_lock.release()
         self._shut()
         if self._thread is not None:
-            join_all([self._thread], timeout)
+            join_all([self._thread], max(0.0, deadline - time.monotonic()))
         self._socket.close()
 
     def _shut(self) -> None:

@@ -14,11 +14,11 @@ from parlour.client.connection import Connection
 from parlour.client.errors import DeadlineError, NodeError
 from parlour.runtime.asking import RefusedError, ask
 from parlour.wire.control import Assign, Assigned
-from parlour.wire.errors import ProtocolError
+from parlour.wire.errors import ParlourError, ProtocolError
 from parlour.wire.limits import PROTOCOL
 from parlour.wire.messages import Hello
 
-__all__ = ["enter"]
+__all__ = ["EnteringError", "enter", "step_in", "try_to_enter"]
 
 _ASKING = 3.0
 """Seconds that the brokers have to answer."""
@@ -30,46 +30,76 @@ _PAUSE = 0.2
 """Seconds between two attempts, at least."""
 
 
-def enter(brokers: Sequence[str], name: str, room: str | None, timeout: float, node: str | None = None) -> Connection:
+class EnteringError(ParlourError):
+    """A node that a broker named could not be entered.
+
+    Attributes:
+        node: its name.
+        cause: what it said, or what became of the connection.
+    """
+
+    def __init__(self, node: str, address: str, cause: NodeError | ProtocolError | OSError) -> None:
+        if isinstance(cause, OSError):
+            super().__init__(f"{node} cannot be reached at {address} ({cause.strerror or cause})")
+        else:
+            super().__init__(f"{node} says: {cause}")
+        self.node = node
+        self.cause = cause
+
+
+def enter(
+    brokers: Sequence[str], name: str, room: str | None, timeout: float, node: str | None = None, key: str = ""
+) -> Connection:
     """Return a connection to the node that a broker named, within `timeout` seconds; `node` asks for that one alone.
 
-    Raises UnavailableError if no broker answers, RefusedError or NodeError if there is no place and none will come in
-    time, DeadlineError if no node could be reached, and ProtocolError if a peer speaks otherwise.
+    `key` is the secret of the session that is to go on. Raises UnavailableError if no broker answers, RefusedError or
+    NodeError if there is no place and none will come in time, DeadlineError if no node could be reached, and
+    ProtocolError if a peer speaks otherwise.
     """
     deadline = time.monotonic() + timeout
     failed: list[str] = []
     trouble = "the time is too short"
     while (left := deadline - time.monotonic()) > 0:
-        assign = Assign(name, room, node, failed, PROTOCOL)
         try:
-            assigned = _ask(brokers, assign, min(_ASKING, left))
+            return try_to_enter(brokers, Assign(name, room, node, failed, PROTOCOL), key, left)
         except RefusedError as refused:
             # The nodes that failed may be back by then.
             failed = []
             trouble = str(refused)
             _pause(refused, refused.retry_after, deadline)
-            continue
-        hello = Hello(name, assigned.ticket, PROTOCOL)
-        try:
-            return Connection(assigned.address, hello, max(0.1, min(_REACHING, deadline - time.monotonic())))
-        except NodeError as refused:
+        except EnteringError as error:
             # With another node the outcome may be another, and so may it be later.
-            failed.append(assigned.node)
-            trouble = f"{assigned.node} says: {refused}"
-            again = refused.retry_after is not None or refused.code == "bad_ticket"
-            _pause(refused, _PAUSE if again else None, deadline)
-        except OSError as error:
-            failed.append(assigned.node)
-            trouble = f"{assigned.node} cannot be reached at {assigned.address} ({error.strerror or error})"
-            time.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
+            failed.append(error.node)
+            trouble = str(error)
+            if isinstance(error.cause, ProtocolError):
+                raise error.cause from None
+            if isinstance(error.cause, NodeError):
+                again = error.cause.retry_after is not None or error.cause.code == "bad_ticket"
+                _pause(error.cause, _PAUSE if again else None, deadline)
+            else:
+                time.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
     raise DeadlineError(f"no node took us in within {timeout:g} s: {trouble}")
 
 
-def _ask(brokers: Sequence[str], assign: Assign, timeout: float) -> Assigned:
-    broker, reply = ask(brokers, assign, timeout)
+def try_to_enter(brokers: Sequence[str], assign: Assign, key: str, timeout: float) -> Connection:
+    """Ask the brokers once, and go where they say; takes `timeout` seconds at most, and six at most in any case.
+
+    Raises EnteringError if the node is at fault, UnavailableError, RefusedError or ProtocolError if the brokers are.
+    """
+    deadline = time.monotonic() + timeout
+    broker, reply = ask(brokers, assign, min(_ASKING, timeout))
     if not isinstance(reply, Assigned):
         raise ProtocolError(f"{broker} answered {type(reply).__name__}, not where to go: is it a broker?")
-    return reply
+    hello = Hello(assign.name, reply.ticket, PROTOCOL, key)
+    return step_in(reply.node, reply.address, hello, max(0.1, deadline - time.monotonic()))
+
+
+def step_in(node: str, address: str, hello: Hello, timeout: float) -> Connection:
+    """Return a connection to a node that one has a ticket for; raises EnteringError after `timeout` s at the latest."""
+    try:
+        return Connection(address, hello, min(_REACHING, timeout))
+    except (NodeError, ProtocolError, OSError) as error:
+        raise EnteringError(node, address, error) from None
 
 
 def _pause(refused: RefusedError | NodeError, retry_after: float | None, deadline: float) -> None:

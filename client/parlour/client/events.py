@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Disconnected", "Event", "Lagging", "Message", "Presence", "Restarted"]
+__all__ = ["Disconnected", "Event", "Lagging", "Message", "Presence", "Reconnected", "Reconnecting", "Restarted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,25 @@ class Restarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Disconnected:
-    """The connection was lost, and why; the last event of a room."""
+class Reconnecting:
+    """The connection was lost, and why; the chat is on its way back, and what is posted meanwhile is kept."""
 
     reason: str
 
 
-Event = Message | Presence | Lagging | Restarted | Disconnected
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The chat is back, at this node; what was said meanwhile follows."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection was lost for good, and why; the last event of a room."""
+
+    reason: str
+
+
+Event = Message | Presence | Lagging | Restarted | Reconnecting | Reconnected | Disconnected
 """Whatever `Room.events` yields."""

@@ -23,7 +23,6 @@ from rich.text import Text
 
 from parlour.client.chat import Chat, connect
 from parlour.client.chatlog import Entry, Left, Said, crowd, parse_log
-from parlour.client.errors import NodeError
 from parlour.client.observer import Observer
 from parlour.client.room import Room
 from parlour.client.verdict import Line, Verdict, faults, judge, percentile, summary
@@ -40,12 +39,6 @@ ENTERING = 10.0
 
 ACKNOWLEDGED = 10.0
 """Seconds that a line has to be acknowledged."""
-
-ATTEMPTS = 5
-"""Times that a line is said at most, where the node answers that it was not logged but may be later."""
-
-LONGEST_PAUSE = 2.0
-"""Seconds between two attempts at most, whatever the node advises."""
 
 PATIENCE = 60.0
 """Seconds that failures may cost, all together, before the replay is given up."""
@@ -143,7 +136,7 @@ def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Call
                 cast.enter(entry.nick)
         except ParlourError as error:
             performance.failures.append(f"{recording.file.name}:{entry.line}: {entry.nick}: {error}")
-            # Its connection may be gone: it comes again when it has something to say.
+            # It comes again when it has something to say.
             cast.leave(entry.nick)
             wasted += time.monotonic() - tried
             if wasted > PATIENCE:
@@ -154,18 +147,10 @@ def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Call
 
 
 def _say(room: Room, text: str) -> Line:
-    """Say a line, again if the node is sure that it was not logged; raises as `Room.say` does."""
-    for attempt in range(1, ATTEMPTS + 1):
-        at = time.monotonic()
-        try:
-            message = room.say(text, ACKNOWLEDGED)
-        except NodeError as error:
-            if error.retry_after is None or attempt == ATTEMPTS:
-                raise
-            time.sleep(min(error.retry_after, LONGEST_PAUSE))
-        else:
-            return Line(at, message.offset, message.id, message.by, text)
-    raise AssertionError("the last attempt returns or raises")
+    """Say a line and return what became of it; raises as `Room.say` does."""
+    at = time.monotonic()
+    message = room.say(text, ACKNOWLEDGED)
+    return Line(at, message.offset, message.id, message.by, text)
 
 
 def _perform(

@@ -1,8 +1,8 @@
 """A room that a chat is in, as a program sees it: say, hear, and who is there.
 
 This module owns the room's backlog of events and its roster. The application's threads call the upper half of the
-class, the chat's reader thread the lower half, and neither waits for the other for longer than a lock is held. It
-must never send while holding its lock.
+class, the chat's keeper and reader threads the lower half, and neither waits for the other for longer than a lock is
+held. It must never send while holding its lock.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parlour.client.backlog import BOUND, Backlog
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
-from parlour.client.events import Disconnected, Event, Lagging, Message, Presence
+from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Reconnected, Reconnecting
 from parlour.client.roster import Roster
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
@@ -23,6 +24,7 @@ from parlour.wire.errors import ParlourError
 
 if TYPE_CHECKING:
     from parlour.client.chat import Chat
+    from parlour.client.keeper import Link
 
 __all__ = ["Room"]
 
@@ -31,17 +33,22 @@ T = TypeVar("T")
 _LONG = 60.0
 """Seconds for which a thread waits at a time where the caller set no limit."""
 
+_SETTLING = 1.0
+"""Seconds that another thread may need to hand over an outcome that is known."""
+
 
 class Room:
     """A room of a chat; made by `Chat.join`, and safe to use from several threads."""
 
-    def __init__(self, chat: Chat, name: str, backlog: int = BOUND) -> None:
+    def __init__(self, chat: Chat, name: str, backlog: int = BOUND, history: int = 0) -> None:
         self.name = name
         self._chat = chat
-        # Guards _backlog, _roster, _replays, _questions, _parting and _end. Rank 30.
+        # Guards all fields below. Rank 30.
         self._lock = make_lock(30, f"room {name}")
         self._changed = threading.Condition(self._lock)
-        self._backlog = Backlog(name, backlog)
+        self._backlog = Backlog(name, backlog, history)
+        self._link: Link | None = None  # the connection that tells who is here
+        self._interrupted = False
         self._roster = Roster()
         self._replays = 0
         self._entering: Future[None] = Future()
@@ -74,22 +81,24 @@ class Room:
     def say(self, text: str, timeout: float = 10.0) -> Message:
         """Post a text and return the logged message, at most `timeout` seconds later.
 
-        Raises UsageError if the text is too long, NodeError if the node could not log it, DisconnectedError if the
-        connection is lost, DeadlineError if no acknowledgement came: only then may it have been logged all the same.
+        Raises UsageError if the text is too long, NodeError if the node could not log it in that time, DeadlineError if
+        no acknowledgement came, DisconnectedError if the chat was closed or the connection is lost for good: with these
+        two it may have been logged all the same. A connection that is lost for a while raises nothing.
         """
         deadline = time.monotonic() + timeout
         future = self.post(text, timeout)
-        try:
-            return future.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            raise DeadlineError(f"no acknowledgement within {timeout:g} s: it may have been logged") from None
+        if not wait_for([future], max(0.0, deadline - time.monotonic())).done:
+            self._chat.expire()
+        return future.result(_SETTLING)
 
     def post(self, text: str, timeout: float = 10.0) -> Future[Message]:
         """Post a text without waiting for its acknowledgement; return the future logged message.
 
-        Posts of one chat are logged in the order in which they were made. With 1000 of them unacknowledged, waits
-        for at most `timeout` seconds until there are fewer. Raises what `say` does, as far as it is known at once;
-        the future raises the rest.
+        Posts of one chat are logged in the order in which they were made, unless the node could not log one for a
+        moment: others that were on their way then may come before it. A post that was not acknowledged when the
+        connection was lost is sent again, and logged once. With 1000 of them unacknowledged, waits until there are
+        fewer. Raises what `say` does, as far as it is known at once; the future raises the rest, `timeout` seconds
+        after the call at the latest.
         """
         with self._lock:
             self._check_here()
@@ -99,8 +108,10 @@ class Room:
         """Yield what happens here, in order, from the first message replayed.
 
         Ends when nothing happened for `timeout` seconds (None: any time), when the chat is closed or the room left,
-        and after Disconnected. An application that does not take its events misses none: what is over the
-        room's backlog is fetched again from the log when that has been taken, with comings and goings in one sum.
+        and after Disconnected. A connection that is lost for a while is told by Reconnecting and Reconnected; nothing
+        is missing then, nor comes twice, and of comings and goings the sum is told. An application that does not take
+        its events misses none: what is over the room's backlog is fetched again from the log when that has been
+        taken, with comings and goings in one sum.
         """
         while (event := self._next(timeout)) is not None:
             yield event
@@ -120,7 +131,8 @@ class Room:
         with self._lock:
             self._check_here()
             self._parting = parting
-        self._chat.request(wire.Leave(self.name))
+        if not self._chat.request(wire.Leave(self.name)):
+            self._chat.left(self.name)  # Nobody to tell: the room is just not joined again.
         _answer(parting, f"leaving {self.name}", timeout)
 
     def _check_here(self) -> None:
@@ -140,36 +152,78 @@ class Room:
                     waits = (_LONG, self._backlog.wait(now), None if deadline is None else deadline - now)
                     self._changed.wait(min(wait for wait in waits if wait is not None))
             if join is not None:
-                try:
-                    self._chat.request(join)
-                except DisconnectedError:
-                    pass  # The reader thread finds the same, and its event comes next.
+                self._chat.request(join)
 
-    # --- for the chat and its reader thread -------------------------------------------------------------------
+    # --- for the chat, its keeper and its reader threads -------------------------------------------------------
+
+    @property
+    def parting(self) -> bool:
+        """Whether the application is leaving."""
+        with self._lock:
+            return self._parting is not None
+
+    @property
+    def asking(self) -> bool:
+        """Whether the application waits to be told who is here."""
+        with self._lock:
+            return bool(self._questions)
+
+    @property
+    def joining(self) -> bool:
+        """Whether the answer to a join is waited for."""
+        with self._lock:
+            return self._backlog.joining
+
+    @property
+    def is_entered(self) -> bool:
+        """Whether the application is in the room already, or else waits to be."""
+        return self._entering.done()
+
+    def resume(self) -> wire.Join:
+        """Return the join that brings the room to a connection; the keeper sends it."""
+        with self._lock:
+            return self._backlog.resume()
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        """A connection was lost, and the keeper is looking for another."""
+        with self._changed:
+            if self._link is link:
+                self._interrupted = True
+                self._backlog.add(Reconnecting(reason))
+                self._changed.notify_all()
 
     def entered(self, timeout: float) -> None:
         """Wait until the room is joined; raises as `Chat.join` does."""
         _answer(self._entering, f"joining {self.name}", timeout)
 
-    def on_joined(self, joined: wire.Joined) -> None:
-        """The node says where the room stands."""
+    def on_joined(self, joined: wire.Joined, link: Link) -> None:
+        """The node at the other end of this connection says where the room stands."""
         with self._changed:
-            first = not self._entering.done()
-            if first:
-                self._replays = max(0, joined.offset - joined.after)
+            if self._link is None or not self._link.newer_than(link):
+                self._link = link
+                self._roster.relist()
+                if self._interrupted:
+                    self._interrupted = False
+                    self._backlog.add(Reconnected(link.node))
+                if not self._entering.done():
+                    self._replays = max(0, joined.offset - joined.after)
+            elif joined.epoch != self._backlog.epoch:
+                return  # The newer connection tells of new epochs.
             self._backlog.joined(joined)
             self._changed.notify_all()
 
-    def on_message(self, message: wire.Message) -> Message:
-        """Keep a message for the application, and return it as the event that it is."""
+    def on_message(self, message: wire.Message, epoch: str | None) -> Message:
+        """Keep a message of this epoch for the application, and return it as the event that it is."""
         with self._changed:
-            event = self._backlog.message(message)
+            event = self._backlog.message(message, epoch)
             self._changed.notify()
         return event
 
-    def on_members(self, members: wire.Members) -> None:
+    def on_members(self, members: wire.Members, link: Link) -> None:
         """Take a list of names, or a part of one."""
         with self._changed:
+            if link is not self._link:
+                return  # Who is here is told by the newest connection alone.
             if not self._roster.list(members.names, members.count, members.more):
                 return
             self._tell()
@@ -183,10 +237,14 @@ class Room:
         if not self._entering.done():
             self._entering.set_result(None)
 
-    def on_presence(self, presence: wire.Presence) -> None:
+    def on_presence(self, presence: wire.Presence, link: Link) -> None:
         """Apply comings and goings to the roster, and keep those that are news."""
         with self._changed:
-            self._roster.change(presence.joined, presence.left, presence.count)
+            if link is not self._link:
+                return
+            # One's own absence, while one was on the way back, is over when one hears of it.
+            left = [name for name in presence.left if name != self._chat.name]
+            self._roster.change(presence.joined, left, presence.count)
             self._tell()
 
     def on_lagging(self) -> None:

@@ -44,6 +44,10 @@ class Roster:
         self._known = True
         return True
 
+    def relist(self) -> None:
+        """Another list begins, perhaps of another node: what came of the last one does not count."""
+        self._listing = set()
+
     def news(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         """Return the names that came and those that went, in sum, since `told`; None if there are none."""
         if not self._came and not self._went:

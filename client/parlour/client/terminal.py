@@ -17,7 +17,15 @@ from parlour.client.chat import Chat
 from parlour.client.commands import HELP, Command, Help, Join, Leave, Quit, Say, Who, parse
 from parlour.client.display import Lines, harmless
 from parlour.client.errors import DisconnectedError
-from parlour.client.events import Disconnected, Lagging, Message, Presence, Restarted
+from parlour.client.events import (
+    Disconnected,
+    Lagging,
+    Message,
+    Presence,
+    Reconnected,
+    Reconnecting,
+    Restarted,
+)
 from parlour.client.keyboard import Keyboard
 from parlour.client.room import Room
 from parlour.runtime.threads import join_all, spawn
@@ -30,6 +38,9 @@ HISTORY = 50
 
 _ENDING = 10.0
 """Seconds that posts under way have to be acknowledged, once there is nothing more to read."""
+
+SAYING = 600.0
+"""Seconds for which a line that was typed is kept while there is no connection, before it is given back."""
 
 
 class Conversation:
@@ -50,7 +61,9 @@ class Conversation:
         try:
             self._enter(room)
             self._converse()
-            wait_for(list(self._posts), _ENDING)
+            # Who leaves while there is no connection does not want to wait for one.
+            if self._chat.connected:
+                wait_for(list(self._posts), _ENDING)
         except KeyboardInterrupt:
             pass
         finally:
@@ -81,7 +94,9 @@ class Conversation:
         return f"{self._current.name if self._current else '(no room)'}> "
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, Join):
+        if isinstance(command, Join | Who) and not self._chat.connected:
+            self._show(self._lines.fault("there is no connection just now: ask again when it is back"))
+        elif isinstance(command, Join):
             self._enter(command.room)
         elif isinstance(command, Help):
             self._show(HELP)
@@ -90,7 +105,7 @@ class Conversation:
         elif self._current is None:
             self._show(self._lines.fault("you are in no room: /join one"))
         elif isinstance(command, Say):
-            post = self._current.post(command.text)
+            post = self._current.post(command.text, SAYING)
             self._posts.add(post)
             post.add_done_callback(self._posted)
         elif isinstance(command, Who):
@@ -140,9 +155,19 @@ class Conversation:
                 self._show(self._lines.note("this terminal is slow: what follows is complete, but late"))
             elif isinstance(event, Restarted):
                 self._show(self._lines.note(f"{room.name} began anew"))
+            elif isinstance(event, Reconnecting | Reconnected):
+                self._show_connection(room, event)
             elif isinstance(event, Disconnected):
                 self._lost = event.reason
                 self._keyboard.interrupt()
+
+    def _show_connection(self, room: Room, event: Reconnecting | Reconnected) -> None:
+        # Every room is told, the person once: by the room that was entered first.
+        if self._chat.rooms[:1] == [room]:
+            if isinstance(event, Reconnecting):
+                self._show(self._lines.note("connection lost, coming back"))
+            else:
+                self._show(self._lines.note(f"back, on {harmless(event.node)}"))
 
     def _show_members(self, room: Room) -> None:
         self._show(self._lines.here(room.name, room.members, room.count))

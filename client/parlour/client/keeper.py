@@ -1,0 +1,403 @@
+"""The life of a chat's connection: kept up, found again when it is lost, and moved when the node asks for it.
+
+This module owns which connection is the current one and the attempts at another; the keeper's own thread decides,
+one short-lived thread at a time opens a connection. Readers and the application only tell the keeper what happened.
+It must never wait for a peer on its own thread but to send, nor stop trying while coming back is possible.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from parlour.client.backoff import Backoff
+from parlour.client.connection import Connection
+from parlour.client.entrance import EnteringError, step_in, try_to_enter
+from parlour.client.errors import DisconnectedError, NodeError
+from parlour.client.room import Room
+from parlour.runtime.asking import RefusedError
+from parlour.runtime.locks import make_lock
+from parlour.runtime.threads import StuckThreadError, join_all, spawn
+from parlour.wire import messages as wire
+from parlour.wire.control import Assign
+from parlour.wire.errors import ParlourError, ProtocolError, UsageError
+from parlour.wire.limits import PROTOCOL
+
+if TYPE_CHECKING:
+    from parlour.client.chat import Chat
+
+__all__ = ["Keeper", "Link"]
+
+ATTEMPT = 4.0
+"""Seconds that one attempt to come in takes at most, as `close` has to wait for its end."""
+
+MOVING = 5.0
+"""Seconds that a node one moves to has to let one join all rooms; else one stays."""
+
+STEADY = 5.0
+"""Seconds that a connection must have held for its loss to be a first one again."""
+
+PARTING = 1.0
+"""Seconds for saying bye to a node."""
+
+AGAIN = 1.0
+"""Seconds until a room is joined again that a node did not let in, where it named no time."""
+
+_LONG = 60.0
+"""Seconds that the keeper sleeps at most."""
+
+
+class Link:
+    """One connection of the chat, and which rooms it brings."""
+
+    def __init__(self, number: int, connection: Connection) -> None:
+        self.node = connection.welcome.node
+        self.connection = connection
+        self._number = number
+        self.since = time.monotonic()
+        self.over = False  # lost, or another took its place
+        self.epochs: dict[str, str] = {}  # of each room's messages; the reader thread's alone
+        # The rest is the keeper thread's alone.
+        self.asked: set[str] = set()
+        self.joined: set[str] = set()
+        self.again: dict[str, float] = {}  # rooms to join once more, and when
+
+    def newer_than(self, other: Link) -> bool:
+        """Whether this one counts more than the other, which told something just now."""
+        return other.over or (not self.over and self._number > other._number)
+
+    def send(self, message: wire.ClientMessage) -> None:
+        """Send if that is possible; if it is not, the reader thread tells the keeper."""
+        try:
+            self.connection.send(message)
+        except DisconnectedError:
+            pass
+
+
+class Keeper:
+    """Keeps `chat` connected; `start` it with the first connection, `close` it at the end."""
+
+    def __init__(self, chat: Chat, brokers: Sequence[str], key: str, give_up: float | None) -> None:
+        """Come back through these brokers, with the session's key, for at most `give_up` seconds at a time."""
+        self._chat = chat
+        self._brokers = brokers
+        self._key = key
+        self._give_up = give_up
+        # Guards _told, _closing, _awake, _links and _attempt. Rank 50.
+        self._lock = make_lock(50, f"{chat.name}'s keeper")
+        self._changed = threading.Condition(self._lock)
+        self._told: deque[Callable[[], None]] = deque()
+        self._awake = False
+        self._closing = False
+        self._links: list[Link] = []
+        self._attempt: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
+        # Written by the keeper's thread alone, read by all.
+        self.current: Link | None = None
+        # The rest is the keeper thread's alone.
+        self._next: Link | None = None  # the connection that one is moving to
+        self._next_by = 0.0
+        self._count = 0
+        self._backoff = Backoff()
+        self._failed: list[str] = []  # nodes that failed since the connection was lost
+        self._lost_at = 0.0
+        self._try_at: float | None = None
+
+    # --- for other threads ------------------------------------------------------------------------------------
+
+    def start(self, connection: Connection) -> None:
+        """Begin with a connection that is open."""
+        self.current = self._adopt(connection)
+        self._thread = spawn(f"{self._chat.name}-keeper", self._run)
+
+    def tell(self, what: Callable[[], None]) -> bool:
+        """Have this done on the keeper's thread, in its turn; return False if it has ended."""
+        with self._changed:
+            if self._closing:
+                return False
+            self._told.append(what)
+            self._changed.notify()
+            return True
+
+    def wake(self) -> None:
+        """Something is due earlier than it was."""
+        with self._changed:
+            self._awake = True
+            self._changed.notify()
+
+    def close(self, timeout: float) -> None:
+        """End the connections and all threads within `timeout` seconds; raises StuckThreadError if some stay."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+            links, attempt = list(self._links), self._attempt
+        for link in links:
+            link.connection.close(max(0.1, min(PARTING, deadline - time.monotonic())))
+        threads = [thread for thread in (self._thread, attempt) if thread is not None]
+        join_all(threads, max(0.0, deadline - time.monotonic()))
+
+    # --- the keeper's thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        reason = "the chat's keeper failed: a bug in parlour"
+        try:
+            while (told := self._wait(self._due())) is not None:
+                for what in told:
+                    what()
+                self._do_what_is_due()
+            reason = ""
+        finally:
+            if reason:
+                self._end(reason)
+            # One that was opened while `close` was already at work on the others.
+            for link in list(self._links):
+                self._retire(link)
+
+    def _end(self, reason: str) -> None:
+        """There is no way back."""
+        with self._lock:
+            self._closing = True
+        self._chat.end(reason)
+
+    def _wait(self, due: float) -> list[Callable[[], None]] | None:
+        """Return what was told, as soon as there is something or it is time; None at the end."""
+        with self._changed:
+            if not (self._told or self._awake or self._closing):
+                self._changed.wait(max(0.0, min(_LONG, due - time.monotonic())))
+            self._awake = False
+            told = list(self._told)
+            self._told.clear()
+            return None if self._closing else told
+
+    def _due(self) -> float:
+        """Return when something is to be done though nothing happens, in monotonic seconds."""
+        due = [self._chat.outbox.due()]
+        if self.current is None:
+            if self._try_at is not None:
+                due.append(self._try_at)
+            if self._give_up is not None:
+                due.append(self._lost_at + self._give_up)
+        else:
+            due += self.current.again.values()
+        if self._next is not None:
+            due.append(self._next_by)
+        return min(due)
+
+    def _do_what_is_due(self) -> None:
+        now = time.monotonic()
+        outbox = self._chat.outbox
+        outbox.expire()
+        link = self.current
+        if link is not None:
+            for name in outbox.ready():
+                outbox.open(name, link.send)
+            for name in [name for name, at in link.again.items() if at <= now]:
+                del link.again[name]
+                room = self._chat.room(name)
+                if room is not None:
+                    self._join(link, room)
+            if self._next is not None and now >= self._next_by:
+                self._stay(self._next)
+        elif self._give_up is not None and now >= self._lost_at + self._give_up:
+            self._end(f"the connection was lost, and nothing was found within {self._give_up:g} s to go on with")
+        elif self._try_at is not None and now >= self._try_at:
+            self._try_at = None
+            assign = Assign(self._chat.name, failed=list(self._failed), protocol=PROTOCOL)
+            self._begin(partial(try_to_enter, self._brokers, assign, self._key, ATTEMPT))
+
+    # --- attempts ---------------------------------------------------------------------------------------------
+
+    def _begin(self, way_in: Callable[[], Connection]) -> None:
+        with self._lock:
+            if not self._closing:
+                self._attempt = spawn(f"{self._chat.name}-entering", self._enter, way_in)
+
+    def _enter(self, way_in: Callable[[], Connection]) -> None:
+        """Open a connection, on a thread of its own, so that meanwhile posts expire in time and `close` is heard."""
+        try:
+            connection = way_in()
+        except (ParlourError, OSError) as error:
+            self.tell(partial(self._not_entered, error))
+        else:
+            if not self.tell(partial(self._entered, connection)):
+                connection.close(PARTING)
+
+    def _not_entered(self, error: Exception) -> None:
+        self._ended_attempt()
+        if self.current is not None:
+            return  # It was a move: one stays where one is.
+        cause = error.cause if isinstance(error, EnteringError) else error
+        if isinstance(error, EnteringError):
+            self._failed.append(error.node)
+        wait = self._backoff.next()
+        if isinstance(cause, RefusedError | NodeError):
+            if cause.code == "bad_version" or (isinstance(cause, RefusedError) and cause.retry_after is None):
+                self._end(str(error))
+                return
+            # That nobody else is there is no answer yet: what failed may be back.
+            if cause.retry_after is not None and not (self._failed and cause.code == "no_node"):
+                wait = max(wait, cause.retry_after * random.uniform(1.0, 1.3))
+            if isinstance(cause, RefusedError):
+                self._failed = []
+        elif isinstance(cause, UsageError) or (isinstance(cause, ProtocolError) and cause.code == "bad_version"):
+            self._end(str(error))
+            return
+        self._try_at = time.monotonic() + wait
+
+    def _entered(self, connection: Connection) -> None:
+        self._ended_attempt()
+        link = self._adopt(connection)
+        if self.current is None:
+            self._promote(link)
+        else:
+            self._next, self._next_by = link, time.monotonic() + MOVING
+        for room in self._chat.rooms:
+            self._join(link, room)
+        self._arrive()
+
+    def _ended_attempt(self) -> None:
+        with self._lock:
+            attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            join_all([attempt], PARTING)
+
+    def _adopt(self, connection: Connection) -> Link:
+        self._count += 1
+        link = Link(self._count, connection)
+        with self._lock:
+            self._links.append(link)
+        connection.start(
+            f"{self._chat.name}-reader-{self._count}",
+            partial(self._chat.handle, link),
+            partial(self._report_loss, link),
+        )
+        return link
+
+    def _report_loss(self, link: Link, reason: str) -> None:
+        """A connection has ended; called by its reader thread, as the last it does."""
+        self.tell(partial(self._lost, link, reason))
+
+    # --- rooms ------------------------------------------------------------------------------------------------
+
+    def enter(self, room: Room) -> None:
+        """The application wants to be in a room."""
+        for link in (self.current, self._next):
+            if link is not None:
+                self._join(link, room)
+
+    def _join(self, link: Link, room: Room) -> None:
+        if not room.parting:
+            link.asked.add(room.name)
+            link.send(room.resume())
+
+    def joined(self, link: Link, name: str) -> None:
+        """A room was joined on a connection."""
+        if link.over:
+            return
+        if self._chat.room(name) is None:
+            link.send(wire.Leave(name))  # The application has given it up meanwhile.
+        link.joined.add(name)
+        if link is self.current:
+            self._open(link, name)
+        else:
+            self._arrive()
+
+    def not_joined(self, link: Link, room: Room, error: wire.Error) -> None:
+        """Something asked for in a room was not done; if it was the joining, that is for the keeper to mend."""
+        if link.over:
+            return
+        if link is self._next and room.name not in link.joined:
+            self._stay(link)
+        elif room.name in link.joined or not room.is_entered:
+            room.on_error(error)
+        elif error.retry_after is not None:
+            link.again[room.name] = time.monotonic() + error.retry_after
+        else:
+            self._chat.drop(room, error.text)
+
+    def _open(self, link: Link, name: str) -> None:
+        """Posts of the room go by this connection from now on, and so do its questions."""
+        room = self._chat.room(name)
+        if room is not None:
+            self._chat.outbox.open(name, link.send)
+            if room.asking:
+                link.send(wire.Who(name))
+
+    # --- changes of the connection ----------------------------------------------------------------------------
+
+    def move(self, link: Link, move: wire.Move) -> None:
+        """A node asks that one goes on at another."""
+        if link is self.current and self._next is None and self._attempt is None:
+            hello = wire.Hello(self._chat.name, move.ticket, PROTOCOL, self._key)
+            self._begin(partial(step_in, move.node, move.address, hello, ATTEMPT))
+
+    def _arrive(self) -> None:
+        """Go over to the connection that one moves to, once it brings every room."""
+        link = self._next
+        if link is not None and link.asked <= link.joined:
+            self._next = None
+            self._promote(link)
+
+    def _stay(self, link: Link) -> None:
+        """The connection that one was to move to is of no use."""
+        self._next = None
+        self._retire(link)
+        if self.current is not None:
+            # Rooms that had turned to it turn back.
+            for room in self._chat.rooms:
+                self._join(self.current, room)
+
+    def _promote(self, link: Link) -> None:
+        """Make this connection the current one, and let go of the one before."""
+        old, self.current = self.current, link
+        self._chat.node, self._chat.address = link.node, link.connection.address
+        self._chat.outbox.detach()
+        for name in link.joined:
+            self._open(link, name)
+        for room in self._chat.rooms:
+            if room.parting:
+                # It was said to the old node, whose answer need not be waited for.
+                self._chat.left(room.name)
+            elif old is not None and room.joining:
+                self._join(link, room)
+        for name in link.asked - {room.name for room in self._chat.rooms}:
+            link.send(wire.Leave(name))
+        if old is not None:
+            self._retire(old)
+
+    def _lost(self, link: Link, reason: str) -> None:
+        if link is self._next:
+            self._stay(link)
+        elif link is self.current:
+            self.current = None
+            self._retire(link)
+            self._chat.outbox.detach()
+            for room in self._chat.rooms:
+                if room.parting:
+                    self._chat.left(room.name)
+                else:
+                    room.on_lost(link, reason)
+            now = self._lost_at = time.monotonic()
+            self._failed = [link.node]
+            if now - link.since >= STEADY:
+                self._backoff = Backoff()
+            if self._next is not None:
+                ahead, self._next = self._next, None
+                self._promote(ahead)
+            elif self._attempt is None:
+                self._try_at = now + self._backoff.next()
+
+    def _retire(self, link: Link) -> None:
+        link.over = True
+        try:
+            link.connection.close(PARTING)
+        except StuckThreadError:
+            pass  # The application holds its reader in a callback; it ends when that returns.
+        with self._lock:
+            self._links.remove(link)

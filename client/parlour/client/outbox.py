@@ -1,0 +1,223 @@
+"""The posts of a chat that are not acknowledged yet: kept, sent in order, and sent again where that is needed.
+
+This module owns the ids of posts, their deadlines and their futures. Any thread may post; the keeper's thread opens
+rooms on a connection and lets posts expire, reader threads hand in the answers. No lock is held while a future is
+resolved, and only the posting lock while something is sent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
+from parlour.client.events import Message
+from parlour.runtime.locks import make_lock
+from parlour.wire import messages as wire
+from parlour.wire.errors import ParlourError
+
+__all__ = ["MAX_PENDING", "Outbox"]
+
+MAX_PENDING = 1000
+"""Posts of one chat that may wait for their acknowledgement at a time."""
+
+Send = Callable[[wire.Say], None]
+
+
+@dataclass(eq=False)
+class _Pending:
+    say: wire.Say
+    future: Future[Message]
+    timeout: float
+    deadline: float  # monotonic, in seconds
+    sent: bool = False  # on the connection that there is now, and not refused
+    doubtful: bool = False  # sent on a connection that was lost: it may have been logged
+    refusal: NodeError | None = None
+
+    def expired(self) -> ParlourError:
+        """Return why it failed, now that its time is over."""
+        if self.refusal is not None and not self.sent and not self.doubtful:
+            return self.refusal
+        return DeadlineError(f"no acknowledgement within {self.timeout:g} s: it may have been logged")
+
+
+class Outbox:
+    """The posts of one chat. `on_due` is called when something is due earlier than `due` said last."""
+
+    def __init__(self, on_due: Callable[[], None]) -> None:
+        self._on_due = on_due
+        # Guards that posts are sent in the order of their ids: it is held while they are sent. Rank 10.
+        self._posting = make_lock(10, "posting")
+        # Guards all fields below. Rank 20.
+        self._lock = make_lock(20, "outbox")
+        self._changed = threading.Condition(self._lock)
+        self._last_id = 0
+        self._reserved = 0  # places taken by posts that have no id yet
+        self._pending: dict[int, _Pending] = {}
+        self._open: dict[str, Send] = {}  # rooms whose posts may go out now, and by which way
+        self._held: dict[str, float] = {}  # rooms whose posts were refused, and until when they wait
+        self._watched = 0.0
+        self._end: str | None = None
+
+    # --- for the application's threads ------------------------------------------------------------------------
+
+    def post(self, room: str, text: str, timeout: float) -> Future[Message]:
+        """Post a text to a room; see `Room.post`."""
+        now = time.monotonic()
+        future: Future[Message] = Future()
+        future.set_running_or_notify_cancel()  # What is on its way cannot be cancelled.
+        with self._changed:
+            if not self._changed.wait_for(self._has_place, max(0.0, timeout)):
+                raise DeadlineError(f"{MAX_PENDING} posts wait for their acknowledgement already: try again later")
+            self._check_open()
+            self._reserved += 1
+        try:
+            # Whoever sends holds it for as long as the node takes what is sent.
+            if not self._posting.acquire(timeout=max(0.0, now + timeout - time.monotonic())):
+                raise DeadlineError(f"what was said before could not be sent within {timeout:g} s: try again later")
+            try:
+                self._send_or_keep(room, text, future, timeout, now + timeout)
+            finally:
+                self._posting.release()
+        finally:
+            with self._changed:
+                self._reserved -= 1
+                self._changed.notify_all()
+        return future
+
+    def _send_or_keep(self, room: str, text: str, future: Future[Message], timeout: float, deadline: float) -> None:
+        """Give the post its id, and send it if its room is open; the caller holds the posting lock."""
+        with self._lock:
+            self._check_open()
+            pending = _Pending(wire.Say(room, self._last_id + 1, text), future, timeout, deadline)
+            self._last_id += 1
+            self._pending[self._last_id] = pending
+            send = self._open.get(room)
+            pending.sent = send is not None
+            hurry = deadline < self._watched
+        if hurry:
+            self._on_due()
+        if send is not None:
+            send(pending.say)
+
+    def _has_place(self) -> bool:
+        return len(self._pending) + self._reserved < MAX_PENDING or self._end is not None
+
+    def _check_open(self) -> None:
+        if self._end is not None:
+            raise DisconnectedError(self._end)
+
+    # --- for the keeper's thread ------------------------------------------------------------------------------
+
+    def open(self, room: str, send: Send) -> None:
+        """Send by this way what waits in a room, in order, and then whatever is posted there."""
+        with self._posting:
+            with self._lock:
+                self._held.pop(room, None)
+                waiting = [each for each in self._pending.values() if each.say.room == room and not each.sent]
+                for each in waiting:
+                    each.sent = True
+                self._open[room] = send
+            for each in waiting:
+                send(each.say)
+
+    def detach(self) -> None:
+        """The way out is gone: whatever is not acknowledged waits until its room is opened again."""
+        with self._lock:
+            self._open.clear()
+            self._held.clear()
+            for each in self._pending.values():
+                each.doubtful = each.doubtful or each.sent
+                each.sent = False
+
+    def expire(self) -> None:
+        """Fail the posts whose time is over."""
+        now = time.monotonic()
+        with self._changed:
+            expired = [number for number, each in self._pending.items() if each.deadline <= now]
+            over = [self._pending.pop(number) for number in expired]
+            self._changed.notify_all()
+        for each in over:
+            each.future.set_exception(each.expired())
+
+    def ready(self) -> list[str]:
+        """Return the rooms whose posts were refused and have waited long enough."""
+        now = time.monotonic()
+        with self._lock:
+            return [room for room, due in self._held.items() if due <= now]
+
+    def due(self) -> float:
+        """Return when `expire` or `ready` has something to do next, in monotonic seconds; infinite if nothing waits."""
+        with self._lock:
+            deadlines = (each.deadline for each in self._pending.values())
+            self._watched = min((*deadlines, *self._held.values()), default=float("inf"))
+            return self._watched
+
+    # --- for reader threads -----------------------------------------------------------------------------------
+
+    def acknowledge(self, number: int, message: Message) -> None:
+        """The post of this id is logged."""
+        pending = self._settle(number)
+        if pending is not None:
+            pending.future.set_result(message)
+
+    def accepted(self, accepted: wire.Accepted, session: str, name: str) -> None:
+        """A post that was sent again is logged already."""
+        pending = self._settle(accepted.id)
+        if pending is not None:
+            own, text = f"{session}-{accepted.id}", pending.say.text
+            pending.future.set_result(
+                Message(accepted.room, accepted.offset, own, name, accepted.at, text, replay=False)
+            )
+
+    def refused(self, number: int, error: NodeError) -> None:
+        """The node would not log a post: it fails, or waits if the node says when it may be logged after all."""
+        if error.retry_after is None:
+            pending = self._settle(number)
+            if pending is not None:
+                pending.future.set_exception(error)
+            return
+        with self._lock:
+            waiting = self._pending.get(number)
+            if waiting is None or not waiting.sent:
+                return
+            # What is posted to this room from now on waits behind it, so that the order stays.
+            waiting.sent, waiting.refusal = False, error
+            self._open.pop(waiting.say.room, None)
+            self._held[waiting.say.room] = time.monotonic() + error.retry_after
+        self._on_due()
+
+    def forget(self, room: str, error: ParlourError) -> None:
+        """The room is left: nothing tells any more whether its posts were logged."""
+        with self._changed:
+            self._open.pop(room, None)
+            self._held.pop(room, None)
+            orphans = [number for number, each in self._pending.items() if each.say.room == room]
+            lost = [self._pending.pop(number) for number in orphans]
+            self._changed.notify_all()
+        _fail(lost, error)
+
+    def end(self, reason: str) -> None:
+        """Nothing can be posted any more, and what waits fails."""
+        with self._changed:
+            self._end = reason
+            lost, self._pending = list(self._pending.values()), {}
+            self._open.clear()
+            self._held.clear()
+            self._changed.notify_all()
+        _fail(lost, DisconnectedError(f"{reason}: this may have been logged"))
+
+    def _settle(self, number: int) -> _Pending | None:
+        """Take a post from those that wait; None if it does not wait (any more)."""
+        with self._changed:
+            pending = self._pending.pop(number, None)
+            self._changed.notify_all()
+        return pending
+
+
+def _fail(posts: Iterable[_Pending], error: ParlourError) -> None:
+    for each in posts:
+        each.future.set_exception(error)

@@ -43,7 +43,7 @@ def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
         assert not [heard for heard in watcher.heard if isinstance(heard, Presence)]
         with RawClient(running.address, "newcomer") as newcomer:
             assert newcomer.node == "n2"
-        join_all([drain], 5)
+        join_all([drain], 20)
         for client in (new, watcher):
             client.close()
 

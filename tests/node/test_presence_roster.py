@@ -100,3 +100,28 @@ def test_who_is_missed_leaves_when_it_is_due_and_not_before() -> None:
     roster.give_up(15.0)
     assert roster.take_changes() == ([], ["ada"])
     assert not roster.missing
+
+
+def test_who_was_listed_in_between_is_told_of() -> None:
+    """A list is made while changes wait that then cancel each other: whoever got it must not keep what it shows."""
+    roster = Roster("lobby")
+    roster.enter("s", "ada")
+    roster.take_changes()
+    roster.leave("s")
+    roster.enter("t", "bob")
+    roster.members_frames(whole=False)  # shows bob, and not ada
+    roster.enter("s", "ada")
+    roster.leave("t")
+    assert roster.take_changes() == (["ada"], ["bob"])
+    assert not roster.changed
+
+
+def test_a_node_that_starts_anew_does_not_take_its_former_members_with_it() -> None:
+    """They have their time to come back, although the node of that name is there again, and empty."""
+    roster = Roster("lobby")
+    roster.replace("n2", "first start", 7, {"s": "bob"})
+    roster.take_changes()
+    roster.replace("n2", "second start", 1, {})
+    assert not roster.changed
+    roster.forget("n2", "first start")
+    assert roster.take_changes() == ([], ["bob"])

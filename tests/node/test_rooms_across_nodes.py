@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
-from parlour.node import NodeSettings
+from parlour.node import Node, NodeSettings
 from parlour.runtime.threads import join_all, spawn
-from parlour.wire.messages import Accepted, Bye, Error, Join, Joined, Leave, Left, Members, Message, Presence, Say, Who
+from parlour.wire.messages import (
+    Accepted,
+    Bye,
+    Error,
+    Join,
+    Joined,
+    Leave,
+    Left,
+    Members,
+    Message,
+    Ping,
+    Pong,
+    Presence,
+    Say,
+    Who,
+)
 from support.cluster import Cluster, RawClient, cluster
 from support.waiting import MS, eventually, poll
 
@@ -223,3 +239,48 @@ def test_keys_cannot_be_told_from_sessions_and_make_different_ones() -> None:
                 assert client.session != key
                 sessions.add(client.session)
         assert len(sessions) == 4
+
+
+def test_who_says_something_and_leaves_learns_that_it_was_logged() -> None:
+    """Leaving right behind its posts, a client gets the message or `accepted` for each, and after `left` no list."""
+    with cluster(1) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
+        for turn in range(30):
+            bob.say("lobby", *["noise"] * 20)
+            ada.send(Say("lobby", turn + 1, "my last words"), Leave("lobby"), Ping())
+            ada.get(Left)
+            ada.get(Pong)
+            eventually(lambda turn=turn: acknowledged(ada, turn + 1))  # type: ignore[misc]
+            ada.join("lobby")
+
+
+def acknowledged(client: RawClient, number: int) -> bool:
+    """Read a little, and return whether this post of the client's came back or was accepted."""
+    for heard in client.heard:
+        if (isinstance(heard, Message) and heard.id == f"{client.session}-{number}") or (
+            isinstance(heard, Accepted) and heard.id == number
+        ):
+            return True
+    client.read()
+    return False
+
+
+def test_thousands_of_rooms_are_subscribed_to_by_a_node_that_comes_later() -> None:
+    """More rooms than a ZeroMQ queue holds by default: none of their subscriptions may be dropped on connecting."""
+    rooms = 1200
+    settings = NodeSettings(rooms_per_client=rooms, roster_wait=0)
+    with cluster(1, settings) as running, running.clients("ada") as (ada,):
+        for number in range(rooms):
+            ada.join(f"room {number}")
+        first = running.nodes[0]
+        late = Node(replace(first.settings, name="n2", log=first.settings.log))
+        late.start()
+        try:
+            eventually(lambda: late.peers() and first.peers())
+            with RawClient(running.address, "bob", "n2") as bob:
+                for number in range(rooms):
+                    bob.join(f"room {number}")
+                    bob.say(f"room {number}", "hello")
+                heard = {ada.get(Message).room for _ in range(rooms)}
+                assert len(heard) == rooms
+        finally:
+            late.stop()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parlour.node import NodeSettings
 from parlour.runtime.threads import join_all, spawn
-from parlour.wire.messages import Lagging, Members, Message, Presence
+from parlour.wire.messages import Lagging, Members, Message, Ping, Pong, Presence
 from support.cluster import RawClient, cluster
 from support.waiting import eventually
 
@@ -77,3 +77,17 @@ def test_a_lagging_member_learns_who_came_meanwhile() -> None:
             read_all(ada, COUNT, [])
             read_all(sleeper, COUNT, [])
             eventually(lambda: "newcomer" in names_told(sleeper), what="the sleeper is told of the newcomer")
+
+
+def test_a_slow_reader_may_ask_for_things() -> None:
+    """However much of its rooms it has not read, a few answers more do not cost it its connection."""
+    with cluster(1) as running, running.clients("ada", "sleeper", room="lobby") as (ada, sleeper):
+        reader = spawn("reader", read_all, ada, COUNT, [])
+        for _ in range(100):
+            ada.say("lobby", *[TEXT] * 100)
+        join_all([reader], 60)
+        eventually(lambda: running.nodes[0].catchup.lagging == 1, 20)
+        sleeper.send(*[Ping()] * 100)
+        read_all(sleeper, COUNT, [])
+        for _ in range(100):
+            sleeper.get(Pong)

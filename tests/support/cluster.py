@@ -44,8 +44,12 @@ class RawClient:
         self._decoder = NodeDecoder()
         self.heard: list[NodeMessage] = []
         self._said = 0
-        self.send(hello)
-        self.session = self.get(Welcome).session
+        try:
+            self.send(hello)
+            self.session = self.get(Welcome).session
+        except BaseException:
+            self.socket.close()
+            raise
 
     def follow(self, move: Move, key: str) -> RawClient:
         """Return a client that came in where a `move` asked this one to go, with the same key."""

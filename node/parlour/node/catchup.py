@@ -29,15 +29,24 @@ def catch_up(outlet: Outlet, turns: int) -> bool:
     Raises LogError if the log cannot be read now.
     """
     for _ in range(turns):
-        if not outlet.flush():
-            break
-        behind = next((member for member in outlet.members if member.offset < member.room.offset), None)
-        if behind is not None:
-            batch = behind.room.after(behind.offset)
-            if batch is not None:
-                outlet.push(behind, batch)
-        elif outlet.go_live():
+        behind = [member for member in outlet.members if member.offset < member.room.offset]
+        if not behind and outlet.flush() and outlet.go_live():
             return True
+        failure: LogError | None = None
+        # Each in its turn: neither a room that is busier than the client is quick nor one that cannot be read now
+        # may keep the others from it.
+        for member in behind:
+            if not outlet.flush():
+                return False
+            try:
+                batch = member.room.after(member.offset)
+            except LogError as error:
+                failure = error
+                continue
+            if batch is not None:
+                outlet.push(member, batch)
+        if failure is not None:
+            raise failure
     return False
 
 
@@ -91,11 +100,14 @@ class CatchUp(Service):
                     self._drop(epoll, number)
             return
         try:
-            epoll.register(fd, select.EPOLLOUT | select.EPOLLONESHOT)
-        except FileExistsError:
-            epoll.modify(fd, select.EPOLLOUT | select.EPOLLONESHOT)
+            if self._watched.get(fd) is outlet:
+                epoll.modify(fd, select.EPOLLOUT | select.EPOLLONESHOT)
+            else:
+                epoll.register(fd, select.EPOLLOUT | select.EPOLLONESHOT)
         except OSError:
-            return  # closed between the look and the call
+            # Closed between the look and the call, or the system has no room for it now: look again.
+            self._retry[outlet] = time.monotonic() + RETRY
+            return
         self._watched[fd] = outlet
 
     def _drop(self, epoll: select.epoll, fd: int) -> None:

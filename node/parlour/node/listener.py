@@ -10,6 +10,7 @@ import errno
 import queue
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from parlour.runtime.locks import make_lock
@@ -26,6 +27,9 @@ IDLE = 30.0
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: a whole storm of them."""
+
+REFUSED = 64
+"""Refused connections that are left open until others are refused."""
 
 _FULL = frame(Error("full", "this node is full: ask the broker for another", retry_after=1.0, fatal=True))
 
@@ -97,6 +101,7 @@ class Listener:
     def __init__(self, address: str) -> None:
         """Bind to `address`; raises ParlourError if that cannot be."""
         self._stopping = threading.Event()
+        self._refused: deque[socket.socket] = deque()
         host, port = parse_address(address)
         self._thread: threading.Thread | None = None
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -125,6 +130,19 @@ class Listener:
         if self._thread is not None:
             join_all([self._thread], timeout)
         self._socket.close()
+        while self._refused:
+            self._refused.popleft().close()
+
+    def _refuse(self, sock: socket.socket) -> None:
+        try:
+            sock.send(_FULL, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        # Closed at once, with its hello unread, the connection would be reset and the client not read why.
+        self._refused.append(sock)
+        if len(self._refused) > REFUSED:
+            self._refused.popleft().close()
 
     def _run(self, pool: ClientPool) -> None:
         while not self._stopping.is_set():
@@ -135,8 +153,4 @@ class Listener:
                     self._stopping.wait(0.05)  # until connections that are there have ended
                 continue
             if not pool.take(sock):
-                try:
-                    sock.send(_FULL, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-                except OSError:
-                    pass
-                sock.close()
+                self._refuse(sock)

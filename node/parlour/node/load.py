@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from contextlib import suppress
 
 from parlour.runtime.locks import make_lock
 
@@ -38,13 +39,14 @@ class Load:
     """The counters of one node since its last report."""
 
     def __init__(self) -> None:
-        # Guards all fields below. Rank 80.
+        # Guards all fields below but _memory, which the fleet thread alone uses. Rank 80.
         self._mutex = make_lock(80, "load")
         self._counts = [0, 0, 0, 0]
         self._waits: deque[float] = deque(maxlen=WAITS)
         self._redeemed: list[str] = []
         self._since = time.monotonic()
         self._cpu = time.process_time()
+        self._memory = 0
 
     def count(self, messages_in: int, messages_out: int, bytes_in: int, bytes_out: int, wait: float | None) -> None:
         """Count one batch; `wait` is how long its oldest post was in the node, in seconds."""
@@ -73,8 +75,8 @@ class Load:
             used, self._cpu = cpu - self._cpu, cpu
         return Rates(seconds, counts, list(waits), used, redeemed)
 
-    @staticmethod
-    def memory() -> int:
-        """Return the resident size of this process, in bytes."""
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE
+    def memory(self) -> int:
+        """Return the resident size of this process, in bytes; the last known one if no file can be opened now."""
+        with suppress(OSError), open("/proc/self/statm", "rb") as file:
+            self._memory = int(file.read().split()[1]) * _PAGE
+        return self._memory

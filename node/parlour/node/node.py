@@ -55,10 +55,11 @@ class Node:
         """Prepare a node; nothing is opened before `start`."""
         self.settings = settings or NodeSettings()
         self.instance = secrets.token_hex(4)
-        # Guards _connections, _clients, _tickets, _stopping, _draining and _mover_thread. Rank 15.
+        # Guards _connections, _clients, _cut_off, _tickets, _stopping, _draining and _mover_thread. Rank 15.
         self._mutex = make_lock(15, "node")
         self._connections: set[Session] = set()
         self._clients = 0
+        self._cut_off = 0
         self._tickets: dict[str, float] = {}
         self._stopping = False
         self._draining = False
@@ -99,6 +100,12 @@ class Node:
         self._relay.serve(self.rooms)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self._mover = Mover(self.name, settings.brokers, settings.move_rate, self._stopped.wait)
+        self._rebalancer = Mover(
+            self.name,
+            settings.brokers,
+            settings.move_rate,
+            lambda seconds: self._stopped.wait(seconds) or self._draining,
+        )
         self._fleet = Fleet(
             self.name,
             settings.brokers,
@@ -143,13 +150,16 @@ class Node:
             self._stopping = True
             sessions = list(self._connections)
             mover = self._mover_thread
-        if mover is not None:
-            join_all([mover], 2 * ASKING)
+            self._cut_off = self._clients
         bye = frame(Bye("the node is stopping"))
         for session in sessions:
             session.outlet.answer(bye)
             session.outlet.hang_up()
-        self._pool.stop(4.0)
+        try:
+            self._pool.stop(4.0)
+        finally:
+            if mover is not None:
+                join_all([mover], 2 * ASKING)
 
     # --- clients ----------------------------------------------------------------------------------------------
 
@@ -226,7 +236,8 @@ class Node:
         """Return the load report of now. Called by the fleet thread alone."""
         now = time.time()
         with self._mutex:
-            clients, draining = self._clients, self._draining
+            # The last report tells how many were still here when the node stopped, not that they are gone now.
+            clients, draining = self._cut_off if stopping else self._clients, self._draining
             self._tickets = {ticket: end for ticket, end in self._tickets.items() if end >= now}
         rates = self.load.take()
         return Report(
@@ -251,6 +262,7 @@ class Node:
             memory=self.load.memory(),
             stopping=stopping,
             interval=self.settings.report_interval,
+            admits=self.settings.admits / len(self.settings.brokers),
             version=_VERSION,
         )
 
@@ -263,13 +275,13 @@ class Node:
     def _hear_order(self, order: Order) -> None:
         """A broker wants clients moved, or the node drained. Called by the fleet thread."""
         with self._mutex:
-            if self._draining or self._stopping or (self._mover_thread and self._mover_thread.is_alive()):
+            if self._draining or self._stopping:
                 return
             if order.drain:
                 self._draining = True
                 self.drain_for = order.deadline
                 self.stop_wanted.put(signal.SIGTERM)
-            else:
+            elif self._mover_thread is None or not self._mover_thread.is_alive():
                 self._mover_thread = spawn(f"{self.name}-mover", self._rebalance, order)
 
     def _rebalance(self, order: Order) -> None:
@@ -278,7 +290,7 @@ class Node:
         staying = [session for session in self._sessions() if not session.moving]
         for transfer in order.moves:
             chosen, staying = staying[: transfer.clients], staying[transfer.clients :]
-            self._mover.move(chosen, transfer.to, until)
+            self._rebalancer.move(chosen, transfer.to, until)
 
     def _forget(self, node: str, instance: str) -> None:
         """The members of a node that is gone leave, unless it was only held up and is back."""

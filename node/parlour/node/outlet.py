@@ -32,10 +32,10 @@ NOWHERE = 2**63
 class Member:
     """A client in one room: how far the room's messages were handed to its outlet.
 
-    `offset` and `missed_presence` are guarded by the outlet's mutex.
+    `offset`, `missed_presence` and `left` are guarded by the outlet's mutex.
     """
 
-    __slots__ = ("missed_presence", "name", "offset", "outlet", "room", "session")
+    __slots__ = ("left", "missed_presence", "name", "offset", "outlet", "room", "session")
 
     def __init__(self, outlet: Outlet, room: Room, session: str, name: str) -> None:
         self.outlet = outlet
@@ -44,6 +44,7 @@ class Member:
         self.name = name
         self.offset = NOWHERE
         self.missed_presence = False
+        self.left = False
 
 
 class Outlet:
@@ -57,8 +58,9 @@ class Outlet:
         """Write to `sock`; `on_lag` is called, with the mutex held, when the client reads too slowly."""
         self.socket = sock
         self._unread_answers = unread_answers
+        self._unread = 0  # bytes of answers that stand in _pending
         self._on_lag = on_lag
-        # Guards the socket's sending, _pending, lagging, closed, members and the members' offsets. Rank 40.
+        # Guards the socket's sending, _pending, _unread, lagging, closed, members and the members' offsets. Rank 40.
         self._mutex = make_lock(40, "outlet")
         self._pending: deque[bytes | memoryview] = deque()
         self.lagging = False
@@ -88,7 +90,7 @@ class Outlet:
         with self._mutex:
             if self.lagging or self.closed:
                 member.missed_presence = True
-            else:
+            elif not member.left:
                 self._send(presence)
 
     def answer(self, *frames: bytes) -> None:
@@ -153,6 +155,7 @@ class Outlet:
         with self._mutex:
             self.members = tuple(other for other in self.members if other is not member)
             member.offset = NOWHERE
+            member.left = True
 
     def hold(self, member: Member) -> int:
         """Send nothing more of the room until `place`; return where the member was."""
@@ -189,10 +192,12 @@ class Outlet:
         if self.closed:
             return
         if not self._pending:
+            self._unread = 0
             self._send(data)
-        elif sum(map(len, self._pending)) > self._unread_answers:
+        elif self._unread > self._unread_answers:
             self._close()
         else:
+            self._unread += len(data)
             self._pending.append(data)
 
     def _send(self, data: bytes | memoryview) -> None:
@@ -231,9 +236,9 @@ class Outlet:
 
 
 class Posting(NamedTuple):
-    """A post on its way to the log, whose acknowledgements go to `outlet`; `size` is its frame's, in bytes."""
+    """A post on its way to the log, and the member who said it; `size` is its frame's, in bytes."""
 
-    outlet: Outlet
+    member: Member
     post: Post
     size: int
     arrived: float

@@ -7,8 +7,10 @@ hint and may lose anything; it must never hold up who publishes, nor believe tha
 from __future__ import annotations
 
 import random
+import sys
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import zmq
@@ -19,7 +21,7 @@ from parlour.runtime.threads import Service
 from parlour.wire import relay as wire
 from parlour.wire.codec import decode_relay, encode
 from parlour.wire.control import Peer
-from parlour.wire.errors import ParlourError, ProtocolError
+from parlour.wire.errors import ParlourError, ProtocolError, UsageError
 from parlour.wire.limits import parse_address
 
 if TYPE_CHECKING:
@@ -101,6 +103,9 @@ class Relay(Service):
                 socket.linger = 200  # ms: that the node's members leave is the last thing it says
                 socket.ipv6 = ":" in self._host
             out.setsockopt(zmq.XPUB_VERBOSE, 1)
+            out.sndhwm = QUEUED
+            # Subscriptions wait in this queue until a peer is connected, one per room: none of them may be dropped.
+            into.sndhwm = 0
             try:
                 out.bind(endpoint(self._host, 0).removesuffix("0") + "*")
             except zmq.ZMQError as error:
@@ -143,12 +148,16 @@ class Relay(Service):
         wanted = self._wanted
         for name, peer in list(self._connected.items()):
             if wanted.get(name) != peer:
-                into.disconnect(endpoint(*parse_address(peer.relay)))
                 del self._connected[name]
+                with suppress(zmq.ZMQError, UsageError):
+                    into.disconnect(endpoint(*parse_address(peer.relay)))
         for name, peer in wanted.items():
             if name not in self._connected:
-                into.connect(endpoint(*parse_address(peer.relay)))
                 self._connected[name] = peer
+                try:
+                    into.connect(endpoint(*parse_address(peer.relay)))
+                except (zmq.ZMQError, UsageError) as error:
+                    print(f"parlour: cannot reach node {name} at {peer.relay!r}: {error}", file=sys.stderr, flush=True)
 
     def _hear_subscribers(self, out: zmq.Socket[bytes]) -> None:
         """A node that begins to listen to a room is told at once who is in it here, and where it stands."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
 
 from parlour.node.heartbeat import Heartbeat
-from parlour.node.log import LogError
+from parlour.node.log import Appended, LogError
 from parlour.node.order import HELD, Arrival, Batch, Order, Ring, begin, joined
 from parlour.node.outlet import Member, Posting
+from parlour.node.repair import Repair
 from parlour.node.roster import Roster
 from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
@@ -26,8 +26,8 @@ __all__ = ["Room"]
 PASSES = 8
 """Batches that a client's own thread carries before it hands the combiner's role to a worker."""
 
-READ = 1000
-"""Messages read from the log at once."""
+BATCH = 256 * 1024
+"""Bytes of posts after which a batch takes no more: what is kept of it for a slow client must stay small."""
 
 
 class Room:
@@ -50,7 +50,7 @@ class Room:
         # A room that is made again after it was empty must not count its changes from the same start.
         self._roster = Roster(name, time.monotonic_ns() // 1000)
         self._unheard: set[str] = set()
-        self._mending = False
+        self._repair = Repair(self, surroundings)
         self._heartbeat = Heartbeat(surroundings.alarms, self._beat)
         self._presence_due = 0.0
         self._presence_alarm = False
@@ -93,6 +93,7 @@ class Room:
     def leave(self, member: Member, grace: float = 0.0) -> None:
         """Remove a member and tell the others, at once or if its session is not back in `grace` seconds."""
         with self._mutex:
+            self._roster_wanted.pop(member, None)
             self._members = tuple(other for other in self._members if other is not member)
             if all(other.session != member.session for other in self._members):
                 self._roster.miss(member.session, time.monotonic() + grace)
@@ -144,6 +145,8 @@ class Room:
             if len(self._arrivals) < HELD:
                 self._arrivals.append(Arrival(epoch, top, batch))
             else:
+                last = self._arrivals[-1]
+                top = max(top, last.top) if epoch == last.epoch else top
                 self._arrivals[-1] = Arrival(epoch, top, None)  # the top alone: the log has what is dropped here
         self.combine_elsewhere()
 
@@ -183,10 +186,17 @@ class Room:
             batch = self._ring.after(offset, self._s.settings.ring_bytes)
             top = self.offset
         if batch is None and offset < top:
-            batch = self._read(offset, min(READ, top - offset))
+            batch = self._repair.read(offset, top - offset)
             if batch is None or batch.first != offset + 1:
+                self._repair.look()
                 raise LogError(f"the room log lacks messages of {self.name} after {offset}")
         return batch
+
+    def missing(self, offset: int) -> int | None:
+        """Return the last offset of the messages that are missing after `offset`, or None if they are not any more."""
+        with self._mutex:
+            hole = self._order.hole() if self._order.offset == offset else None
+            return hole[1] if hole is not None else None
 
     def announcement(self) -> tuple[wire.Here, wire.Top]:
         """Return what a node that begins to listen has to know."""
@@ -218,8 +228,7 @@ class Room:
         """Work off what came in until nothing is left; after some passes a worker goes on."""
         for _ in range(PASSES):
             with self._mutex:
-                limit = self._s.settings.batch_posts
-                postings, self._postings = self._postings[:limit], self._postings[limit:]
+                postings = self._take()
                 arrivals, self._arrivals = self._arrivals, []
                 if not (postings or arrivals or self._pending()):
                     self._combining = False
@@ -230,10 +239,22 @@ class Room:
                 self._pass(postings, arrivals)
             except BaseException:
                 self._refuse(postings, "internal", "the node failed on this: a bug in parlour")
-                with self._mutex:
-                    self._combining = False
+                # Some of it may be logged; and what else waits is not to wait for the next who comes by.
+                self._repair.look()
+                self._s.alarms.after(0.2, self._combine)
                 raise
         self._s.workers.put(self._combine)
+
+    def _take(self) -> list[Posting]:
+        """Take the next batch of posts. The caller holds the mutex."""
+        count = size = 0
+        for posting in self._postings[: self._s.settings.batch_posts]:
+            count += 1
+            size += posting.size
+            if size >= BATCH:
+                break
+        taken, self._postings = self._postings[:count], self._postings[count:]
+        return taken
 
     def _pending(self) -> bool:
         """Whether something besides messages wants a pass. The caller holds the mutex."""
@@ -241,14 +262,11 @@ class Room:
             self._roster_wanted
             or self._roster.unpublished
             or (self._roster.changed and not self._presence_alarm)
-            or (self._order.hole() and not self._mending)
+            or (self._order.hole() and not self._repair.busy)
         )
 
     def _pass(self, postings: list[Posting], arrivals: list[Arrival]) -> None:
-        if postings:
-            logged = self._log(postings)
-            if logged is not None:
-                arrivals.insert(0, logged)
+        places = self._log(postings, arrivals) if postings else []
         if any(arrival.epoch != self.epoch for arrival in arrivals):
             self._check_epoch()
         now = time.monotonic()
@@ -263,9 +281,8 @@ class Room:
                 self._ring.add(batch)
             self.offset = self._order.offset
             members = self._members
-            if self._order.hole() and not self._mending:
-                self._mending = True
-                self._s.alarms.after(self._s.settings.hole_wait, partial(self._mend, self.offset))
+            if self._order.hole():
+                self._repair.mend(self.offset)
             unpublished = self._roster.take_unpublished() if self._roster.unpublished else None
             presence = self._take_presence(now)
             wanted, self._roster_wanted = self._roster_wanted, {}
@@ -281,6 +298,11 @@ class Room:
             size = len(batch.frames)
             for member in members:
                 delivered += member.outlet.deliver(member, batch)
+        for place, posting in zip(places, postings, strict=False):
+            # Who did not get the message itself as the acknowledgement of its post gets another.
+            if place.duplicate or posting.member.left:
+                accepted = Accepted(self.name, posting.post.id, place.offset, place.at)
+                posting.member.outlet.answer(frame(accepted))
         if presence is not None:
             for member in members:
                 member.outlet.tell(member, presence)
@@ -295,31 +317,31 @@ class Room:
                 time.monotonic() - postings[0].arrived if postings else None,
             )
 
-    def _log(self, postings: list[Posting]) -> Arrival | None:
-        """Log the posts, publish what is new, answer what is not; return the new batch, if any."""
+    def _log(self, postings: list[Posting], arrivals: list[Arrival]) -> list[Appended]:
+        """Log the posts and publish what is new, which arrives here too; return where they stand, if they do."""
         try:
-            appended = self._s.log.append(self.name, [posting.post for posting in postings])
+            places = self._s.log.append(self.name, [posting.post for posting in postings])
         except LogError as error:
             self._refuse(postings, "unavailable", str(error))
-            return None
-        frames: list[bytes] = []
-        for posting, (_, offset, at, duplicate) in zip(postings, appended, strict=True):
-            post = posting.post
-            if duplicate:
-                posting.outlet.answer(frame(Accepted(self.name, post.id, offset, at)))
-            else:
-                frames.append(frame(Message(self.name, offset, f"{post.session}-{post.id}", post.by, at, post.text)))
-        if not frames:
-            # What was logged before may never have been delivered, if its node died in between: the log has it.
-            return Arrival(appended[-1].epoch, max(place.offset for place in appended), None)
-        last = max(place.offset for place in appended if not place.duplicate)
-        batch = Batch(last - len(frames) + 1, last, b"".join(frames))
-        self._publish(wire.Batch(appended[-1].epoch, batch.first, batch.last), batch.frames)
-        return Arrival(appended[-1].epoch, batch.last, batch)
+            self._repair.look()  # it may have failed after it had logged them
+            return []
+        epoch = places[-1].epoch
+        new = [(place, posting.post) for place, posting in zip(places, postings, strict=True) if not place.duplicate]
+        if new:
+            frames = [
+                frame(Message(self.name, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text))
+                for place, post in new
+            ]
+            batch = Batch(new[0][0].offset, new[-1][0].offset, b"".join(frames))
+            self._publish(wire.Batch(epoch, batch.first, batch.last), batch.frames)
+            arrivals.insert(0, Arrival(epoch, batch.last, batch))
+        # What was logged before may never have been delivered, if its node died in between: the log has it.
+        arrivals.insert(0, Arrival(epoch, max(place.offset for place in places), None))
+        return places
 
     def _refuse(self, postings: list[Posting], code: str, text: str) -> None:
         for posting in postings:
-            posting.outlet.answer(frame(Error(code, text, self.name, posting.post.id, retry_after=1.0)))
+            posting.member.outlet.answer(frame(Error(code, text, self.name, posting.post.id, retry_after=1.0)))
 
     def _publish(self, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
         self._s.relay.publish(wire.room_topic(self.name), head, frames)
@@ -344,30 +366,6 @@ class Room:
         self.combine_elsewhere()
 
     # --- holes, heartbeats, epochs ----------------------------------------------------------------------------
-
-    def _read(self, after: int, limit: int) -> Batch | None:
-        messages = self._s.log.read(self.name, after, limit)
-        if not messages:
-            return None
-        return Batch(messages[0].offset, messages[-1].offset, b"".join(map(frame, messages)))
-
-    def _mend(self, offset: int) -> None:
-        """Read what still is missing after `offset` from the log; tried again while the log fails."""
-        with self._mutex:
-            hole = self._order.hole() if self._order.offset == offset else None
-        batch, failed = None, False
-        if hole is not None:
-            try:
-                batch = self._read(offset, min(READ, hole[1] - offset))
-            except LogError:
-                failed = True
-        with self._mutex:
-            if batch is not None:
-                self._arrivals.append(Arrival(self.epoch, batch.last, batch))
-            self._mending = failed
-            if failed:
-                self._s.alarms.after(0.2, partial(self._mend, offset))
-        self.combine_elsewhere()
 
     def _beat(self) -> None:
         """Tell the other nodes where the room stands, for what of it they may have missed."""

@@ -19,12 +19,11 @@ NAMES = 200
 
 
 class _Share:
-    """The members on one node: session to name, as of that node's change number `version`."""
+    """The members on one start of a node: session to name, as of that node's change number `version`."""
 
-    __slots__ = ("instance", "members", "version")
+    __slots__ = ("members", "version")
 
-    def __init__(self, instance: str, version: int) -> None:
-        self.instance = instance
+    def __init__(self, version: int) -> None:
         self.version = version
         self.members: dict[str, str] = {}
 
@@ -35,11 +34,12 @@ class Roster:
     def __init__(self, room: str, version: int = 0) -> None:
         """Count this node's changes from `version` on, which must be above any it told the others before."""
         self._room = room
-        self._shares: dict[str, _Share] = {}
-        self._own = _Share("", version)
+        self._shares: dict[tuple[str, str], _Share] = {}
+        self._own = _Share(version)
         self._names: Counter[str] = Counter()
         self._joined: set[str] = set()
         self._left: set[str] = set()
+        self._listed: set[str] = set()
         self._unpublished: dict[str, str | None] = {}
         self._published = version
         self._missed: dict[str, float] = {}
@@ -54,6 +54,8 @@ class Roster:
         """Return the names as `members` frames: all of them, or as many as go into one."""
         names = self.names()
         count = len(names)
+        # What is listed now may be undone before the next presence frame, which then has to say so.
+        self._listed |= self._joined | self._left
         if not whole:
             names = names[:NAMES]
         chunks = [names[i : i + NAMES] for i in range(0, len(names), NAMES)] or [[]]
@@ -67,14 +69,18 @@ class Roster:
     @property
     def changed(self) -> bool:
         """Whether `take_changes` would return any."""
-        return bool(self._joined or self._left)
+        return bool(self._joined or self._left or self._listed)
 
     def take_changes(self) -> tuple[list[str], list[str]]:
-        """Return the names that came and that went since the last call, sorted; who came and went is in neither."""
-        changes = sorted(self._joined), sorted(self._left)
-        self._joined.clear()
-        self._left.clear()
-        return changes
+        """Return the names that came and that went since the last call, sorted.
+
+        Who came and went is in neither, unless a list was made in between: then whoever got it has to be told.
+        """
+        came = self._joined | {name for name in self._listed if name in self._names}
+        went = self._left | {name for name in self._listed if name not in self._names}
+        for names in (self._joined, self._left, self._listed):
+            names.clear()
+        return sorted(came), sorted(went)
 
     # --- this node's own members ------------------------------------------------------------------------------
 
@@ -136,26 +142,26 @@ class Roster:
     @property
     def nodes(self) -> set[str]:
         """The nodes that have told of their members."""
-        return set(self._shares)
+        return {node for node, _ in self._shares}
 
     def replace(self, node: str, instance: str, version: int, members: Mapping[str, str]) -> None:
         """A node told of all its members, as of its change number `version`."""
-        share = self._shares.get(node)
-        if share is not None and share.instance == instance and version < share.version:
+        share = self._shares.get((node, instance))
+        if share is not None and version < share.version:
             return
-        fresh = _Share(instance, version)
+        fresh = _Share(version)
         fresh.members.update(members)
         for name in fresh.members.values():
             self._add(name)
         if share is not None:
             for name in share.members.values():
                 self._remove(name)
-        self._shares[node] = fresh
+        self._shares[node, instance] = fresh
 
     def change(self, node: str, instance: str, first: int, version: int, members: Mapping[str, str | None]) -> bool:
         """A node told of its changes `first` to `version`; return False if some before them were missed."""
-        share = self._shares.get(node)
-        if share is None or share.instance != instance:
+        share = self._shares.get((node, instance))
+        if share is None:
             return False
         if version <= share.version:
             return True
@@ -172,10 +178,9 @@ class Roster:
         return True
 
     def forget(self, node: str, instance: str) -> None:
-        """A node is gone, and its members with it; nothing happens if it has started anew meanwhile."""
-        share = self._shares.get(node)
-        if share is not None and share.instance == instance:
-            del self._shares[node]
+        """A node is gone, and its members with it; what it tells since it started anew is another instance's."""
+        share = self._shares.pop((node, instance), None)
+        if share is not None:
             for name in share.members.values():
                 self._remove(name)
 

@@ -216,7 +216,7 @@ class Session:
                 self._not_joined(name, [say.id for say in says])
                 continue
             member.room.submit(
-                [Posting(self.outlet, Post(self.id, say.id, self.name, at, say.text), size, now) for say in says]
+                [Posting(member, Post(self.id, say.id, self.name, at, say.text), size, now) for say in says]
             )
 
     def _not_joined(self, room: str, ids: list[int | None]) -> None:

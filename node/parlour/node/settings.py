@@ -61,5 +61,7 @@ class NodeSettings:
     drain_deadline: float = 4.0
     # Clients a second that are asked to move: what the other nodes take in without their rooms waiting.
     move_rate: float = 500.0
+    # New clients a second that the node takes in after another one has died; its brokers share it.
+    admits: float = 500.0
     # Fraction of batches not handed to the relay, 0 to 1: for proving that holes are mended.
     relay_loss: float = 0.0

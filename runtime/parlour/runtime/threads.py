@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
+from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
 __all__ = ["Service", "StuckThreadError", "join_all", "spawn"]
@@ -58,6 +59,8 @@ class Service:
         self._ready: Future[None] = Future()
         self._thread: threading.Thread | None = None
         self.stopping = False
+        # Guards wakeup. Rank 95.
+        self._waking = make_lock(95, f"waking of {name}")
         self.wakeup = -1
 
     def run(self) -> None:
@@ -66,8 +69,9 @@ class Service:
 
     def wake(self) -> None:
         """Make `run` look at `stopping`, and at what else changed, now; called from other threads."""
-        if self.wakeup >= 0:
-            os.eventfd_write(self.wakeup, 1)
+        with self._waking:
+            if self.wakeup >= 0:
+                os.eventfd_write(self.wakeup, 1)
 
     def awake(self) -> None:
         """Called by `run` when `wakeup` was readable, so that it can become so again."""
@@ -85,6 +89,8 @@ class Service:
             # Asked for rather than raised, as what `run` raised may itself be a TimeoutError.
             error = self._ready.exception(timeout)
         except FutureTimeoutError:
+            self.stopping = True
+            self.wake()
             raise StuckThreadError(f"{self.name} did not start within {timeout:g} s") from None
         except BaseException:
             self.stop(timeout)
@@ -100,9 +106,11 @@ class Service:
             if self._thread.is_alive():
                 self.wake()
             join_all([self._thread], timeout)
-        wakeup, self.wakeup = self.wakeup, -1
-        if wakeup >= 0:
-            os.close(wakeup)
+        with self._waking:
+            # Closed while another thread writes to it, its number might be another file's by then.
+            wakeup, self.wakeup = self.wakeup, -1
+            if wakeup >= 0:
+                os.close(wakeup)
 
     def _main(self) -> None:
         try:

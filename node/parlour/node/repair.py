@@ -1,0 +1,106 @@
+"""Reading from the log what a room has missed: what the relay lost, and what was logged though the log seemed to fail.
+
+This module owns when the log is read for a room, on worker threads; what it finds enters the room like anything that
+comes over the relay. It must never read for a hole that the relay may fill in a moment, nor spin on one that stays.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from parlour.node.log import LogError
+from parlour.node.order import Batch
+from parlour.node.surroundings import Surroundings
+from parlour.runtime.locks import make_lock
+from parlour.wire.codec import frame
+
+if TYPE_CHECKING:
+    from parlour.node.room import Room
+
+__all__ = ["Repair"]
+
+READ = 1000
+"""Messages read from the log at once, at most."""
+
+RETRY = 0.5
+"""Seconds before a log that failed, or does not have what it should, is asked again."""
+
+
+class Repair:
+    """One room's reading of the log."""
+
+    def __init__(self, room: Room, surroundings: Surroundings) -> None:
+        self._room = room
+        self._s = surroundings
+        # Guards _mending and _looking. Rank 35.
+        self._mutex = make_lock(35, f"repair of {room.name}")
+        self._mending = False
+        self._looking = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way already, so that the room need not ask for it."""
+        with self._mutex:
+            return self._mending or self._looking
+
+    def read(self, after: int, limit: int) -> Batch | None:
+        """Return what follows an offset, at most `limit` messages and about as much as the ring holds.
+
+        Raises LogError if the log fails.
+        """
+        frames: list[bytes] = []
+        size = 0
+        messages = self._s.log.read(self._room.name, after, min(limit, READ))
+        for message in messages:
+            frames.append(frame(message))
+            size += len(frames[-1])
+            if size >= self._s.settings.ring_bytes:
+                break
+        if not frames:
+            return None
+        first = messages[0].offset
+        return Batch(first, first + len(frames) - 1, b"".join(frames))
+
+    def mend(self, offset: int) -> None:
+        """What follows `offset` is missing: read it, unless the relay brings it first. Takes only its own lock."""
+        with self._mutex:
+            if self._mending or self._looking:
+                return
+            self._mending = True
+        self._s.alarms.after(self._s.settings.hole_wait, partial(self._mend, offset))
+
+    def look(self) -> None:
+        """The log may have more than is known, or be another: ask it how far it is, in a while."""
+        with self._mutex:
+            if self._looking:
+                return
+            self._looking = True
+        self._s.alarms.after(RETRY, self._look)
+
+    def _mend(self, offset: int) -> None:
+        last = self._room.missing(offset)
+        batch = None
+        if last is not None:
+            try:
+                batch = self.read(offset, last - offset)
+            except LogError:
+                pass  # then it is looked at later, as when it lacks what others have seen
+            if batch is None or batch.first != offset + 1:
+                self.look()
+        with self._mutex:
+            self._mending = False
+        if batch is not None:
+            self._room.arrive(self._room.epoch, batch.last, batch)
+        else:
+            self._room.combine_elsewhere()
+
+    def _look(self) -> None:
+        try:
+            top = self._s.log.top(self._room.name)
+        except LogError:
+            self._s.alarms.after(RETRY, self._look)
+            return
+        with self._mutex:
+            self._looking = False
+        self._room.arrive(top.epoch, top.offset)

@@ -16,7 +16,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "node": {"wire", "runtime"},
     "client": {"wire", "runtime"},
     "monitor": {"wire", "runtime"},
-    "cli": {"wire", "runtime", "broker", "node", "client", "monitor"},
+    "chaos": {"wire", "runtime", "client"},
+    "cli": {"wire", "runtime", "broker", "node", "client", "monitor", "chaos"},
 }
 """What each part may know besides itself."""
 
@@ -69,5 +70,14 @@ def test_the_command_loads_nothing_early() -> None:
     )
     loaded = set(done.stdout.split())
     assert "parlour.cli" in loaded
-    late = {"parlour.broker", "parlour.node", "parlour.client", "parlour.monitor", "prompt_toolkit", "rich", "zmq"}
+    late = {
+        "parlour.broker",
+        "parlour.node",
+        "parlour.client",
+        "parlour.monitor",
+        "parlour.chaos",
+        "prompt_toolkit",
+        "rich",
+        "zmq",
+    }
     assert loaded & late == set()

@@ -1,0 +1,132 @@
+"""The cluster under test: brokers, nodes that share a room log, and the proxy through which clients reach them.
+
+This module owns their processes, ports and files, all of which are gone when it is closed. The round's thread enters
+and closes it, the threads that carry out faults use its parts, each part by one of them at a time. It must never touch
+a process, server or file that it did not make.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from parlour.chaos.part import Part, module, parlour
+from parlour.chaos.ports import HOST, Ports
+from parlour.chaos.proxy import FORGETFUL
+from parlour.chaos.server import Server
+from parlour.runtime.locks import make_lock
+from parlour.runtime.threads import join_all, spawn
+
+__all__ = ["OWN_REDIS", "Cluster"]
+
+OWN_REDIS = "redis://"
+"""The URL, without a host, of a log in a server that the cluster starts itself."""
+
+STARTED = 60.0
+"""Seconds that all nodes together have to start."""
+
+
+class Cluster:
+    """The processes; enter it to start them all.
+
+    Attributes:
+        brokers: the brokers' addresses.
+        parts: each process by its name: `b1`, …, `n1`, …, and `redis`, if the log is in a server of our own.
+    """
+
+    def __init__(
+        self, nodes: int, brokers: int, log: str | None, stop: threading.Event, *, cuttable: bool, forgetful: bool
+    ) -> None:
+        """Prepare a cluster; `log` is a URL, OWN_REDIS, or None for a file. `cuttable` puts the proxy in between."""
+        self.brokers: list[str] = []
+        self.parts: dict[str, Part] = {}
+        self._nodes = [f"n{number}" for number in range(1, nodes + 1)]
+        self._count = brokers
+        self._log = log
+        self._stop = stop
+        self._cuttable = cuttable or forgetful
+        self._forgetful = forgetful
+        self._opened = ExitStack()
+        # Guards the talk with the proxy, a question and its answer. Rank 20.
+        self._cutting = make_lock(20, "cutting")
+
+    def __enter__(self) -> Cluster:
+        """Start everything; raises ParlourError if something does not, with nothing left running."""
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything at once, and remove what it wrote."""
+        self._opened.close()
+
+    def _start(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="parlour-chaos-"))
+        self._opened.callback(shutil.rmtree, folder, ignore_errors=True)
+        ports = Ports()
+        log = self._log or f"sqlite://{folder / 'rooms.sqlite'}"
+        if log == OWN_REDIS:
+            server = Server(folder, ports.take(), self._stop)
+            self._add(server).start()
+            log = server.url
+        for number in range(1, self._count + 1):
+            address = f"{HOST}:{ports.take(3)}"
+            self.brokers.append(address)
+            self._add(Part(f"b{number}", parlour("broker", "--bind", address), folder, self._stop)).start()
+        doors: list[str] = []
+        for name in self._nodes:
+            listen, advertised = ports.take(), ports.take()
+            options = ["--name", name, "--log", log, "--listen", f"{HOST}:{listen}"]
+            options += [option for broker in self.brokers for option in ("--broker", broker)]
+            if self._cuttable:
+                doors.append(f"{advertised}:{listen}")
+                options += ["--advertise", f"{HOST}:{advertised}"]
+            self._add(Part(name, parlour("node", *options), folder, self._stop))
+        if doors:
+            arguments = [FORGETFUL, *doors] if self._forgetful else doors
+            self._add(Part("proxy", module("parlour.chaos.proxy", *arguments), folder, self._stop)).start()
+        self._start_nodes()
+
+    def _add(self, part: Part) -> Part:
+        self.parts[part.name] = self._opened.enter_context(part)
+        return part
+
+    def _start_nodes(self) -> None:
+        """Start the nodes at the same time, as each takes a while; raises the first one's error."""
+        errors: list[BaseException] = []
+
+        def start(part: Part) -> None:
+            try:
+                part.start()
+            except BaseException as error:
+                errors.append(error)
+
+        join_all([spawn(f"starts-{name}", start, self.parts[name]) for name in self._nodes], STARTED)
+        if errors:
+            raise errors[0]
+
+    def cut(self, names: Sequence[str], upwards: bool) -> list[str]:
+        """Reset the connections of these clients in the middle of a frame; return those that were connected."""
+        proxy = self.parts["proxy"]
+        with self._cutting:
+            for name in names:
+                proxy.tell(f"{'up' if upwards else 'down'} {name}")
+            return [answer for _ in names if (answer := proxy.hear())]
+
+    def deaths(self) -> list[str]:
+        """Return what to say of parts that have ended by themselves since it was last asked."""
+        return [death for part in self.parts.values() if (death := part.died())]
+
+    def complaints(self) -> list[str]:
+        """Return what the parts have written to their errors, a line each."""
+        return [f"{part.name}: {line}" for part in self.parts.values() for line in part.complaints()]

@@ -1,0 +1,184 @@
+"""All the clients of a round: they come in together, talk, fall silent and are heard out.
+
+This module owns who is in which room and who talks how much, both by the seed. The round's thread calls it; the
+clients' threads are their own. It must never give up on what is late before its time is over.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from parlour.chaos.judge import Line, Said
+from parlour.chaos.resumption import Heard
+from parlour.chaos.talker import Talker
+from parlour.client.chat import connect
+from parlour.client.events import Message
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.errors import ParlourError
+
+__all__ = ["RATE", "Crowd"]
+
+RATE = 200.0
+"""Messages a second that all clients say together, on average."""
+
+GATES = 16
+"""Clients that come in at the same time."""
+
+ENTERED = 120.0
+"""Seconds that all have to come in."""
+
+PARTED = 60.0
+"""Seconds that all have to go."""
+
+READING = 10.0
+"""Seconds without a message after which a log that is being read is held for broken off."""
+
+LOOK = 0.05
+"""Seconds between two looks whether all is quiet."""
+
+ALL = 2**53 - 1
+"""As many old messages as there may be."""
+
+
+class Crowd:
+    """Clients `c1`, `c2`, …, each in a room or two of `rooms`, which have none but them."""
+
+    def __init__(
+        self, brokers: Sequence[str], count: int, rooms: Sequence[str], seed: int, stop: threading.Event
+    ) -> None:
+        """Prepare the clients; `stop` makes every wait give up."""
+        self.rooms = rooms
+        self.talkers: dict[str, Talker] = {}
+        self._brokers = brokers
+        self._stop = stop
+        self._silence = threading.Event()
+        chance = random.Random(seed)
+        lines: dict[Line, Line] = {}
+        for number in range(count):
+            # Each room has somebody in it, if there are clients enough; some clients are in two.
+            chosen = [rooms[number % len(rooms)]]
+            if len(rooms) > 1 and chance.random() < 0.5:
+                chosen.append(chance.choice([room for room in rooms if room not in chosen]))
+            pause = count / RATE * chance.uniform(0.5, 1.5)
+            name = f"c{number + 1}"
+            self.talkers[name] = Talker(name, chosen, pause, f"{seed} {name}", lines)
+
+    def __enter__(self) -> Crowd:
+        """Let all come in; raises what went wrong for the first that could not, with nobody left inside."""
+        try:
+            self._come()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _come(self) -> None:
+        errors: list[ParlourError] = []
+        waiting = list(self.talkers.values())
+
+        def gate() -> None:
+            while waiting and not errors and not self._stop.is_set():
+                try:
+                    waiting.pop().enter(self._brokers)
+                except IndexError:
+                    return  # Another took the last one.
+                except ParlourError as error:
+                    errors.append(error)
+
+        join_all([spawn(f"gate-{number + 1}", gate) for number in range(GATES)], ENTERED)
+        if errors:
+            raise ParlourError(f"the clients could not come in: {errors[0]}")
+
+    def close(self) -> None:
+        """Let all go; raises StuckThreadError if one does not."""
+        self._silence.set()
+        waiting = list(self.talkers.values())
+
+        def gate() -> None:
+            while waiting:
+                try:
+                    waiting.pop().close()
+                except IndexError:
+                    return
+
+        join_all([spawn(f"gate-{number + 1}", gate) for number in range(GATES)], PARTED)
+
+    def talk(self) -> None:
+        """Let all begin to talk."""
+        for talker in self.talkers.values():
+            talker.talk(self._silence)
+
+    def hush(self) -> None:
+        """Let nobody say anything more."""
+        self._silence.set()
+
+    def at(self, node: str) -> tuple[str, ...]:
+        """Return the names of the clients at a node."""
+        return tuple(name for name, talker in self.talkers.items() if talker.node == node)
+
+    def answered(self, timeout: float) -> bool:
+        """Wait until every post has come to its end; return whether it has, within so many seconds."""
+        return self._until(lambda: not any(talker.waiting() for talker in self.talkers.values()), timeout)
+
+    def heard_out(self, tops: dict[str, int], timeout: float) -> bool:
+        """Wait until every member of each room has seen its last message; return whether it has in time."""
+
+        def all_heard() -> bool:
+            return all(
+                (membership.lines[-1].offset if membership.lines else 0) >= tops[room]
+                for talker in self.talkers.values()
+                for room, membership in talker.rooms.items()
+            )
+
+        return self._until(all_heard, timeout)
+
+    def read(self, room: str) -> list[Line]:
+        """Return the room's whole log, as a client reads it that has never been here; raises as `connect` does."""
+        with connect(self._brokers, "reader", room=room, timeout=READING) as chat:
+            joined = chat.join(room, history=ALL)
+            log: list[Line] = []
+            if joined.replays:
+                for event in joined.events(READING):
+                    if isinstance(event, Message):
+                        log.append(Line(event.offset, event.id, event.by, event.at, event.text))
+                        if len(log) == joined.replays:
+                            break
+            return log
+
+    # --- what they remember -----------------------------------------------------------------------------------
+
+    def said(self, room: str) -> list[Said]:
+        """Return what was said in a room, of each client in its order."""
+        return [said for t in self.talkers.values() if room in t.rooms for said in t.rooms[room].said()]
+
+    def seen(self, room: str) -> dict[str, list[Line]]:
+        """Return what each member of a room saw."""
+        return {name: talker.rooms[room].lines for name, talker in self.talkers.items() if room in talker.rooms}
+
+    def heard(self) -> dict[str, list[Heard]]:
+        """Return what each client saw in its rooms, and when."""
+        return {
+            name: [Heard(membership.lines, membership.times) for membership in talker.rooms.values()]
+            for name, talker in self.talkers.items()
+        }
+
+    def troubles(self) -> list[str]:
+        """Return what went wrong for clients, a line each."""
+        return [trouble for talker in self.talkers.values() for trouble in talker.troubles()]
+
+    def returns(self) -> int:
+        """Return how often clients were connected again, all together."""
+        return sum(talker.returns for talker in self.talkers.values())
+
+    def _until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() >= deadline or self._stop.wait(LOOK):
+                return False
+        return True

@@ -1,0 +1,148 @@
+"""Carries out the schedule: what is done to the cluster, when, and what it was done to.
+
+This module owns a thread for each fault that is under way, and the record of those done. Its `run` is called on the
+round's thread. It must never leave a part halted, nor one away while the cluster is open.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from parlour.chaos.cluster import Cluster
+from parlour.chaos.crowd import Crowd
+from parlour.chaos.resumption import Done
+from parlour.chaos.schedule import Fault, Kind
+from parlour.runtime.asking import ask
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.control import Rebalance
+from parlour.wire.errors import ParlourError
+
+__all__ = ["Director"]
+
+LOSS = "0.3"
+"""Fraction of its batches that a node which drops them keeps from the relay."""
+
+FINISHING = 90.0
+"""Seconds that the last faults may take until all parts are back."""
+
+ASKING = 3.0
+"""Seconds that a broker has to answer."""
+
+
+class Director:
+    """Does the faults of a schedule to a cluster while a crowd talks.
+
+    Attributes:
+        done: what was done.
+        failures: what went otherwise than it must, a line each.
+    """
+
+    def __init__(self, cluster: Cluster, crowd: Crowd, stop: threading.Event, tell: Callable[[str], object]) -> None:
+        """Prepare to do faults; `stop` ends all waiting, `tell` is given a line about each fault that begins."""
+        self.done: list[Done] = []
+        self.failures: list[str] = []
+        self._cluster = cluster
+        self._crowd = crowd
+        self._stop = stop
+        self._tell = tell
+        self._threads: list[threading.Thread] = []
+        self._acts: dict[Kind, Callable[[Fault, str], None]] = {
+            Kind.KILL_NODE: self._kill,
+            Kind.KILL_BROKER: self._kill,
+            Kind.RESTART_REDIS: self._kill,
+            Kind.STOP_NODE: self._halt,
+            Kind.CUT_CONNECTION: self._cut,
+            Kind.DROP_RELAY: self._drop,
+            Kind.DRAIN: self._drain,
+            Kind.REBALANCE: self._rebalance,
+        }
+
+    def run(self, faults: Sequence[Fault], duration: float) -> None:
+        """Do the faults, each at its time, and return when `duration` seconds are over and all parts are back."""
+        began = time.monotonic()
+        try:
+            for number, fault in enumerate(faults, 1):
+                if self._stop.wait(max(0.0, began + fault.at - time.monotonic())):
+                    break
+                self._threads.append(spawn(f"fault-{number}-{fault.kind}", self._do, fault))
+                self.failures += self._cluster.deaths()
+            self._stop.wait(max(0.0, began + duration - time.monotonic()))
+        finally:
+            join_all(self._threads, FINISHING)
+        self.failures += self._cluster.deaths()
+
+    def _do(self, fault: Fault) -> None:
+        what = self._what(fault)
+        self._tell(f"{fault.kind} {what}".strip())
+        try:
+            self._acts[fault.kind](fault, what)
+        except (ParlourError, OSError) as error:
+            if not self._stop.is_set():
+                self.failures.append(f"{fault.kind} {what}: {error}")
+
+    def _what(self, fault: Fault) -> str:
+        letter = {Kind.KILL_BROKER: "b", Kind.CUT_CONNECTION: "c"}.get(fault.kind, "n")
+        if fault.kind is Kind.RESTART_REDIS:
+            return "redis"
+        return " ".join(f"{letter}{number}" for number in fault.targets)
+
+    def _hit(self, fault: Fault, what: str) -> tuple[str, ...]:
+        """Return the clients that a fault hits: those of the node, or all."""
+        if fault.kind in (Kind.KILL_BROKER, Kind.RESTART_REDIS, Kind.REBALANCE):
+            return tuple(self._crowd.talkers)
+        return self._crowd.at(what)
+
+    def _record(
+        self, fault: Fault, what: str, began: float, clients: Sequence[str], ended: float | None = None
+    ) -> None:
+        self.done.append(Done(fault.kind, what, began, time.time() if ended is None else ended, tuple(clients)))
+
+    # --- what can be done -------------------------------------------------------------------------------------
+
+    def _kill(self, fault: Fault, what: str) -> None:
+        part, clients, began = self._cluster.parts[what], self._hit(fault, what), time.time()
+        part.kill()
+        killed = time.time()
+        self._stop.wait(fault.seconds)
+        part.start()
+        # A node's clients need not wait until it is back; who needs what else was killed, may have to.
+        self._record(fault, what, began, clients, killed if fault.kind is Kind.KILL_NODE else None)
+
+    def _halt(self, fault: Fault, what: str) -> None:
+        clients, began = self._hit(fault, what), time.time()
+        self._cluster.parts[what].halt(fault.seconds)
+        self._record(fault, what, began, clients)
+
+    def _cut(self, fault: Fault, what: str) -> None:
+        began = time.time()
+        clients = self._cluster.cut(what.split(), fault.upwards)
+        self._record(fault, what, began, clients)
+
+    def _drain(self, fault: Fault, what: str) -> None:
+        clients, began = self._hit(fault, what), time.time()
+        self._end(what)
+        self._record(fault, what, began, clients)
+        self._stop.wait(fault.seconds)
+        self._cluster.parts[what].start()
+
+    def _drop(self, fault: Fault, what: str) -> None:
+        """Let the node come back as one that loses batches, which it goes on doing until it is started again."""
+        self._end(what)
+        self._cluster.parts[what].start("--relay-loss", LOSS)
+        began = time.time()
+        self._stop.wait(fault.seconds)
+        # What it loses is missing at the other nodes.
+        self._record(fault, what, began, [name for name in self._crowd.talkers if name not in self._crowd.at(what)])
+
+    def _end(self, what: str) -> None:
+        """Drain a node; that it does not end in order is a failure."""
+        status = self._cluster.parts[what].terminate()
+        if status != 0 and not self._stop.is_set():
+            self.failures.append(f"{what} did not end in order when it was told to: status {status}")
+
+    def _rebalance(self, fault: Fault, what: str) -> None:
+        clients, began = self._hit(fault, what), time.time()
+        ask(self._cluster.brokers, Rebalance(), ASKING)
+        self._record(fault, "all", began, clients)

@@ -1,0 +1,179 @@
+"""One process of the cluster under test: started, killed, halted, told to stop, and started again at the same place.
+
+This module owns the process and the file that takes its errors. The thread of whoever does something to the part calls
+it, one at a time. It must never leave a process behind once `close` has returned.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from parlour.wire.errors import ParlourError
+
+__all__ = ["Part", "module", "parlour"]
+
+STARTING = 40.0
+"""Seconds that a part has to be ready, however often it has to be started: a killed node's name is taken for 3."""
+
+AGAIN = 0.3
+"""Seconds between two attempts to start."""
+
+ANSWERING = 5.0
+"""Seconds that a part has to print the line that is waited for."""
+
+ENDING = 15.0
+"""Seconds that a part may take to end when it is told to, before it is killed; a draining node promises 9."""
+
+
+def parlour(*arguments: str) -> list[str]:
+    """Return the command line of `parlour ARGUMENTS`, on a leash: it ends when this process does, however that ends."""
+    return module("parlour.cli.leash", *arguments)
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """Return the command line that runs a module with this very interpreter."""
+    return [sys.executable, "-m", name, *arguments]
+
+
+class Part:
+    """A process that prints a line with `ready` in it, or `told_ready`, once it is there."""
+
+    def __init__(self, name: str, command: Sequence[str], folder: Path, stop: threading.Event) -> None:
+        """Prepare the part; `stop` makes every wait give up."""
+        self.name = name
+        self._command = command
+        self._errors = folder / f"{name}.err"
+        self._stop = stop
+        self._process: subprocess.Popen[bytes] | None = None
+        self._expected = True  # whether it is we who made it end
+
+    def __enter__(self) -> Part:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process; raises ParlourError if there is none."""
+        if self._process is None:
+            raise ParlourError(f"{self.name} does not run")
+        return self._process
+
+    def start(self, *options: str) -> None:
+        """Start it, with these options besides its own, again if it ends at once, and return when it is ready.
+
+        Raises ParlourError, with its own last words, if it is not within its time.
+        """
+        deadline = time.monotonic() + STARTING
+        while not self._begin([*self._command, *options], deadline):
+            self.kill()
+            if self._stop.wait(AGAIN) or time.monotonic() >= deadline:
+                raise ParlourError(f"{self.name} did not start: {self.last_words() or 'it said nothing'}")
+        self._expected = False
+
+    def _begin(self, command: Sequence[str], deadline: float) -> bool:
+        """Start the process and wait until it is ready; return False if it ended or time is up."""
+        with self._errors.open("ab") as errors:
+            # In a session of its own, so that Ctrl-C at the terminal reaches us alone.
+            self._process = subprocess.Popen(
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+        while not self._stop.is_set() and time.monotonic() < deadline:
+            if self.is_ready():
+                return True
+            if self._process.poll() is not None:
+                return False
+        return False
+
+    def is_ready(self) -> bool:
+        """Whether it has said that it is ready, which is waited for a little."""
+        output = self.process.stdout
+        assert output is not None
+        return bool(select.select([output], [], [], 0.05)[0]) and b"ready" in output.readline()
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input; raises OSError if it is gone."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+
+    def hear(self) -> str:
+        """Return the next line that it prints; raises ParlourError if none comes in time."""
+        output = self.process.stdout
+        assert output is not None
+        if not select.select([output], [], [], ANSWERING)[0]:
+            raise ParlourError(f"{self.name} does not answer")
+        return output.readline().decode().strip()
+
+    def kill(self) -> None:
+        """End it as a failing machine would."""
+        self._expected = True
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait(ENDING)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._process = None
+
+    def halt(self, seconds: float) -> None:
+        """Let it not run for so long."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            self._stop.wait(seconds)
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> int | None:
+        """Ask it to stop and return its exit status; None if it had to be killed as it did not."""
+        self._expected = True
+        self.process.send_signal(number)
+        status = self._wait(lambda: self.process.poll() is not None) and self.process.returncode
+        self.kill()
+        return None if status is False else status
+
+    def _wait(self, condition: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + ENDING
+        while not condition():
+            if time.monotonic() >= deadline or self._stop.wait(0.01):
+                return condition()
+        return True
+
+    def died(self) -> str | None:
+        """Return what to say if it has ended by itself."""
+        if self._expected or self._process is None or self._process.poll() is None:
+            return None
+        self._expected = True
+        return f"{self.name} ended by itself, with status {self._process.returncode}: {self.last_words()}"
+
+    def last_words(self) -> str:
+        """Return the last line of its errors, or nothing."""
+        try:
+            lines = self._errors.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line.strip().removeprefix("parlour: ") for line in reversed(lines) if line.strip()), "")
+
+    def complaints(self) -> list[str]:
+        """Return the lines that it ever wrote to its errors."""
+        try:
+            return self._errors.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return []
+
+    def close(self) -> None:
+        """End it at once, if it runs."""
+        self.kill()

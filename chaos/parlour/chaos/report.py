@@ -1,0 +1,130 @@
+"""The outcome of a round, as tables for people and as one object for programs.
+
+This module owns the words and the rounding; it runs on the main thread. It must never leave out a fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from parlour.chaos.cluster import OWN_REDIS
+from parlour.chaos.judge import FAULTS, RoomVerdict, total
+from parlour.chaos.round import Options, Outcome
+
+__all__ = ["show", "summary"]
+
+FAILURES = 10
+"""Failures that are shown to a person; programs get all."""
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Print the tables."""
+    options = outcome.options
+    console.print(
+        f"seed {options.seed}: {options.nodes} nodes, {options.brokers} brokers, {options.clients} clients in "
+        f"{options.rooms} rooms, {options.duration:g} s, log {_log(options)}"
+    )
+    console.print()
+    console.print(_rooms(outcome))
+    console.print()
+    console.print(_faults(outcome))
+    if outcome.failures:
+        console.print()
+    for failure in outcome.failures[:FAILURES]:
+        console.print(Text(failure, "red"))
+    if len(outcome.failures) > FAILURES:
+        console.print(f"… and {len(outcome.failures) - FAILURES} more (--json tells all)")
+
+
+def _log(options: Options) -> str:
+    """Return the kind of the log: its URL may hold a password."""
+    if options.log is None:
+        return "sqlite"
+    return "redis, a server of our own" if options.log == OWN_REDIS else options.log.partition(":")[0]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _rooms(outcome: Outcome) -> Table:
+    table = _table("room", "members", "said", "acked", "logged", "heard", *FAULTS)
+    rooms = [*outcome.rooms, *([total(outcome.rooms)] if len(outcome.rooms) > 1 else [])]
+    for room in rooms:
+        counts = (room.members, room.said, room.acknowledged, room.logged, room.heard)
+        table.add_row(
+            Text(room.room),
+            *map(str, counts),
+            *(Text(str(count), "bold red" if count else "green") for count in room.faults.values()),
+        )
+    return table
+
+
+def _faults(outcome: Outcome) -> Table:
+    table = _table("fault", "done", "clients hit", "resumed p50", "p99", "max (s)")
+    for kind in outcome.resumptions:
+        times = (kind.p50, kind.p99, kind.longest)
+        table.add_row(
+            str(kind.kind),
+            str(kind.done),
+            str(kind.clients),
+            *("-" if seconds is None else f"{seconds:.3f}" for seconds in times),
+        )
+    table.add_row("all", str(len(outcome.done)), "", "", "", "")
+    return table
+
+
+def _room(verdict: RoomVerdict) -> dict[str, Any]:
+    return asdict(verdict)
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """Return everything for programs, times in seconds: the sums, each room, each kind of fault, each fault."""
+    options = outcome.options
+    return {
+        "perfect": not outcome.imperfections,
+        "seed": options.seed,
+        "nodes": options.nodes,
+        "brokers": options.brokers,
+        "clients": options.clients,
+        "duration": options.duration,
+        "log": _log(options),
+        "reconnected": outcome.returns,
+        "total": _room(total(outcome.rooms)),
+        "rooms": [_room(room) for room in outcome.rooms],
+        "resumed": [
+            {
+                "fault": kind.kind,
+                "done": kind.done,
+                "clients": kind.clients,
+                "p50": _rounded(kind.p50),
+                "p99": _rounded(kind.p99),
+                "max": _rounded(kind.longest),
+            }
+            for kind in outcome.resumptions
+        ],
+        "faults": [
+            {
+                "fault": done.kind,
+                "what": done.what,
+                "at": _rounded(done.began - outcome.began),
+                "lasted": _rounded(done.ended - done.began),
+                "clients": len(done.clients),
+            }
+            for done in outcome.done
+        ],
+        "failures": list(outcome.failures),
+        "complaints": list(outcome.complaints),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -1,0 +1,140 @@
+"""One round: a cluster is started, clients talk, faults are done, all settles, and the verdict is given.
+
+This module owns the course of a round and its outcome; it runs on a thread of its own, so that the main thread is free
+to hear that it shall stop. It must never judge before all had the time to be delivered.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from parlour.chaos.cluster import OWN_REDIS, Cluster
+from parlour.chaos.crowd import Crowd
+from parlour.chaos.director import Director
+from parlour.chaos.judge import RoomVerdict, judge, total
+from parlour.chaos.resumption import Done, Resumption, resumptions
+from parlour.chaos.schedule import Kind, schedule
+from parlour.wire.errors import ParlourError
+
+__all__ = ["Options", "Outcome", "play"]
+
+ANSWERED = 45.0
+"""Seconds after the talk in which posts may still be acknowledged: their own deadline is shorter."""
+
+HEARD = 20.0
+"""Seconds in which members may still see the rest, once the log is known."""
+
+LISTENING = 0.5
+"""Seconds for which all listen for what should not come, such as a message seen again."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is to be played."""
+
+    nodes: int
+    brokers: int
+    clients: int
+    rooms: int
+    duration: float
+    """Seconds of talk."""
+    log: str | None
+    """A URL, OWN_REDIS for a server of the round's own, None for a file of its own."""
+    seed: int
+    kinds: tuple[Kind, ...]
+    forgetful: bool
+    """Whether clients are made to lose their place when they come back: a round that must fail."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a round."""
+
+    options: Options
+    rooms: tuple[RoomVerdict, ...]
+    resumptions: tuple[Resumption, ...]
+    done: tuple[Done, ...]
+    returns: int
+    """Times that clients were connected again."""
+    began: float
+    """When the talk began, in seconds since the Unix epoch."""
+    failures: tuple[str, ...]
+    """What went wrong with parts and clients, a line each."""
+    complaints: tuple[str, ...]
+    """What the parts said about it, a line each; no fault."""
+
+    @property
+    def imperfections(self) -> list[str]:
+        """What was not perfect, in words."""
+        found = [f"{count} {name}" for name, count in total(self.rooms).faults.items() if count]
+        return found + list(self.failures)
+
+
+def play(options: Options, stop: threading.Event, tell: Callable[[str], object]) -> Outcome:
+    """Play a round and return its outcome, with nothing left behind. `tell` is given a line on how it goes.
+
+    Raises ParlourError if it could not be played, or was told by `stop` to end.
+    """
+    faults = schedule(
+        options.seed,
+        options.kinds,
+        nodes=options.nodes,
+        brokers=options.brokers,
+        clients=options.clients,
+        duration=options.duration,
+    )
+    # A log that is not ours may hold rooms of earlier rounds.
+    prefix = "room" if options.log in (None, OWN_REDIS) else f"chaos-{secrets.token_hex(4)}"
+    rooms = [f"{prefix}-{number}" for number in range(1, options.rooms + 1)]
+    tell("the cluster starts")
+    with Cluster(
+        options.nodes,
+        options.brokers,
+        options.log,
+        stop,
+        cuttable=Kind.CUT_CONNECTION in options.kinds,
+        forgetful=options.forgetful,
+    ) as cluster:
+        tell("the clients come in")
+        with Crowd(cluster.brokers, options.clients, rooms, options.seed, stop) as crowd:
+            director = Director(cluster, crowd, stop, tell)
+            began = time.time()
+            crowd.talk()
+            director.run(faults, options.duration)
+            crowd.hush()
+            tell("all settles")
+            verdicts, failures = _settle(crowd, stop)
+            _check(stop)
+            if not sum(room.said for room in verdicts):
+                failures.append("nothing was said: let it last longer")
+            return Outcome(
+                options=options,
+                rooms=tuple(verdicts),
+                resumptions=tuple(resumptions(director.done, crowd.heard())),
+                done=tuple(sorted(director.done, key=lambda done: done.began)),
+                returns=crowd.returns(),
+                began=began,
+                failures=(*director.failures, *failures, *crowd.troubles()),
+                complaints=tuple(cluster.complaints()),
+            )
+
+
+def _settle(crowd: Crowd, stop: threading.Event) -> tuple[list[RoomVerdict], list[str]]:
+    """Wait until all that was said is acknowledged and heard, and judge each room; return also what went wrong."""
+    failures: list[str] = []
+    crowd.answered(ANSWERED)
+    _check(stop)
+    logs = {room: crowd.read(room) for room in crowd.rooms}
+    tops = {room: log[-1].offset if log else 0 for room, log in logs.items()}
+    crowd.heard_out(tops, HEARD)
+    stop.wait(LISTENING)
+    return [judge(room, crowd.said(room), log, crowd.seen(room)) for room, log in logs.items()], failures
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise ParlourError("the round was ended before its time")

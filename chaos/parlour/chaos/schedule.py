@@ -1,0 +1,149 @@
+"""What is done to the cluster, and when: computed in advance from a seed, so that a round can be had again.
+
+This module owns the kinds of faults and what may happen at the same time as what. It is pure; whoever carries the
+faults out asks it once. It must never leave a cluster of several nodes, or several brokers, without one that is well.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Fault", "Kind", "schedule"]
+
+
+class Kind(StrEnum):
+    """What may be done."""
+
+    KILL_NODE = "kill-node"
+    KILL_BROKER = "kill-broker"
+    STOP_NODE = "stop-node"
+    CUT_CONNECTION = "cut-connection"
+    DROP_RELAY = "drop-relay"
+    DRAIN = "drain"
+    REBALANCE = "rebalance"
+    RESTART_REDIS = "restart-redis"
+
+
+FIRST = 1.0
+"""Seconds of undisturbed talk at the start."""
+
+PAUSE = (0.5, 2.5)
+"""Seconds between the beginnings of two faults, at least and at most."""
+
+LAST = 1.0
+"""Seconds of talk that follow the beginning of the last fault, at least."""
+
+RECOVERY = 6.0
+"""Seconds that a process may take to be back in the fleet after its start; a killed node's name is free after 3."""
+
+DRAINING = 5.0
+"""Seconds that a node may take to move its clients and end."""
+
+LASTS: dict[Kind, tuple[float, float]] = {
+    Kind.KILL_NODE: (0.5, 4.0),
+    Kind.KILL_BROKER: (0.5, 4.0),
+    Kind.STOP_NODE: (1.0, 5.0),
+    Kind.DROP_RELAY: (2.0, 6.0),
+    Kind.DRAIN: (0.0, 2.0),
+    Kind.RESTART_REDIS: (0.1, 2.0),
+}
+"""Seconds, at least and at most, that a fault lasts: the process is away or halted, the relay loses batches."""
+
+BUSY: dict[Kind, float] = {
+    Kind.KILL_NODE: RECOVERY,
+    Kind.KILL_BROKER: RECOVERY,
+    Kind.STOP_NODE: 2.0,
+    Kind.DROP_RELAY: DRAINING + RECOVERY,
+    Kind.DRAIN: DRAINING + RECOVERY,
+    Kind.RESTART_REDIS: RECOVERY,
+}
+"""Seconds besides for which nothing else is done to what a fault was done to."""
+
+CUT_AT_MOST = 10
+"""One client in so many is cut off at once, at most."""
+
+_NODES = {Kind.KILL_NODE, Kind.STOP_NODE, Kind.DROP_RELAY, Kind.DRAIN}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something to be done."""
+
+    at: float
+    """Seconds after the talk began."""
+    kind: Kind
+    targets: tuple[int, ...]
+    """The node or broker that it is done to, or the clients that are cut off, counted from 1; else nothing."""
+    seconds: float
+    """How long it lasts: the process is away or halted, the relay loses batches; 0 for what is over at once."""
+    upwards: bool = False
+    """Whether it is the clients' half of a connection that ends in the middle of a frame, and not the node's."""
+
+
+def schedule(
+    seed: int, kinds: Iterable[Kind], *, nodes: int, brokers: int, clients: int, duration: float
+) -> list[Fault]:
+    """Return the faults for a talk of `duration` seconds, in order: the same for the same arguments."""
+    return list(_Dealer(random.Random(seed), sorted(kinds), nodes, brokers, clients).deal(duration))
+
+
+class _Dealer:
+    """Deals the kinds like cards, so that none comes up much more rarely than another."""
+
+    def __init__(self, chance: random.Random, kinds: Sequence[Kind], nodes: int, brokers: int, clients: int) -> None:
+        self._chance = chance
+        self._kinds = kinds
+        self._clients = clients
+        # When each node, broker or server is well again.
+        self._well = {
+            "node": dict.fromkeys(range(1, nodes + 1), 0.0),
+            "broker": dict.fromkeys(range(1, brokers + 1), 0.0),
+            "server": {0: 0.0},
+        }
+        self._deck: list[Kind] = []
+
+    def deal(self, duration: float) -> Iterator[Fault]:
+        """Yield fault after fault until the time is up."""
+        now = FIRST
+        while self._kinds and now <= duration - LAST:
+            fault = self._next(now)
+            if fault is not None:
+                yield fault
+            now += self._chance.uniform(*PAUSE)
+
+    def _next(self, now: float) -> Fault | None:
+        if not self._deck:
+            self._deck = self._chance.sample(self._kinds, len(self._kinds))
+        # What cannot be done now keeps its turn; what was never possible in this time must not hold up the others.
+        for kind in (*self._deck, *self._kinds):
+            targets = self._targets(kind, now)
+            if targets is not None:
+                break
+        else:
+            return None
+        if kind in self._deck:
+            self._deck.remove(kind)
+        seconds = self._chance.uniform(*LASTS[kind]) if kind in LASTS else 0.0
+        if kind in BUSY:
+            self._parts(kind)[targets[0]] = now + seconds + BUSY[kind]
+        upwards = kind is Kind.CUT_CONNECTION and self._chance.random() < 0.5
+        return Fault(now, kind, targets if kind is not Kind.RESTART_REDIS else (), seconds, upwards)
+
+    def _parts(self, kind: Kind) -> dict[int, float]:
+        return self._well["node" if kind in _NODES else "broker" if kind is Kind.KILL_BROKER else "server"]
+
+    def _targets(self, kind: Kind, now: float) -> tuple[int, ...] | None:
+        """Return to what it can be done now, drawn by lot; None if to nothing."""
+        if kind is Kind.REBALANCE:
+            return ()
+        if kind is Kind.CUT_CONNECTION:
+            count = self._chance.randint(1, max(1, self._clients // CUT_AT_MOST))
+            return tuple(sorted(self._chance.sample(range(1, self._clients + 1), count)))
+        parts = self._parts(kind)
+        well = [number for number, since in parts.items() if since <= now]
+        if len(well) < min(2, len(parts)):
+            return None
+        return (self._chance.choice(well),)

@@ -1,0 +1,54 @@
+"""A Redis or Valkey server of a round's own, which may be killed and started again with all that it acknowledged.
+
+This module owns the server's settings and how it is known to be ready; see `part` for its process. It must never touch
+a server that it did not start.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from pathlib import Path
+
+from parlour.chaos.part import Part
+from parlour.chaos.ports import HOST
+from parlour.wire.errors import UsageError
+
+__all__ = ["Server"]
+
+PROGRAMS = ("redis-server", "valkey-server")
+
+
+class Server(Part):
+    """The server, on this port and with its files in a folder; raises UsageError if none is installed."""
+
+    def __init__(self, folder: Path, port: int, stop: threading.Event) -> None:
+        program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+        if program is None:
+            raise UsageError(
+                "neither redis-server nor valkey-server is installed: install one, or give --log another URL"
+            )
+        self._port = port
+        # No file of settings, which would be the machine's. Each write is on the disk before it is acknowledged, which
+        # is what the promise needs; `--save ""` switches snapshots off.
+        settings = ["--bind", HOST, "--port", str(port), "--dir", str(folder), "--save", ""]
+        settings += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(folder / "redis.log")]
+        super().__init__("redis", [program, *settings], folder, stop)
+
+    @property
+    def url(self) -> str:
+        """The URL of the room log in it."""
+        return f"redis://{HOST}:{self._port}/0"
+
+    def is_ready(self) -> bool:
+        """Whether it answers and has its data loaded."""
+        try:
+            with socket.create_connection((HOST, self._port), 1.0) as connection:
+                connection.sendall(b"PING\r\n")
+                if connection.recv(64).startswith(b"+PONG"):
+                    return True
+        except OSError:
+            pass  # Not yet.
+        self._stop.wait(0.02)
+        return False

@@ -1,0 +1,154 @@
+"""One client: in a room or two, saying something now and then, remembering all it said and saw.
+
+This module owns a client's threads, one that talks and one for each room that listens, and what they remember, which
+others may read once the client is closed or silent. It must never help the library: it says a thing once, and takes
+what comes as it comes.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from array import array
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from parlour.chaos.judge import Line, Said
+from parlour.client.chat import Chat, connect
+from parlour.client.events import Disconnected, Message, Reconnected, Restarted
+from parlour.client.room import Room
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.errors import ParlourError
+
+__all__ = ["Membership", "Talker"]
+
+ENTERING = 30.0
+"""Seconds that a client has to come in, and again to join each room."""
+
+ANSWERED = 30.0
+"""Seconds that a post has to be acknowledged: longer than any fault lasts."""
+
+ENDING = 10.0
+"""Seconds that a client's threads have to end."""
+
+WORDS = ("so", "the", "ship", "went", "down", "at", "noon", "and", "nobody", "saw", "it", "ünd", "船")
+
+
+class Membership:
+    """What a client remembers of one room."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.times = array("d")  # of each line, in seconds since the Unix epoch
+        self.posts: list[_Post] = []
+        self.troubles: list[str] = []
+
+    def said(self) -> list[Said]:
+        """Return the posts, each with its acknowledgement, if that has come."""
+        return [post.said() for post in self.posts]
+
+
+@dataclass
+class _Post:
+    by: str
+    text: str
+    answer: Future[Message] | None = None
+
+    def said(self) -> Said:
+        answer = self.answer
+        if answer is None or not answer.done() or answer.exception() is not None:
+            return Said(self.by, self.text)
+        message = answer.result()
+        return Said(self.by, self.text, message.id, message.offset)
+
+
+class Talker:
+    """A client of this name in these rooms. Its pauses and words come from the seed alone.
+
+    Attributes:
+        rooms: what it remembers, by room.
+        returns: how often it was connected again.
+    """
+
+    def __init__(self, name: str, rooms: Sequence[str], pause: float, seed: str, lines: dict[Line, Line]) -> None:
+        """Prepare a client that says something every `pause` seconds, on average.
+
+        `lines` holds each line once for all clients: they remember the same ones, in millions.
+        """
+        self.name = name
+        self.rooms = {room: Membership() for room in rooms}
+        self.returns = 0
+        self._pause = pause
+        self._chance = random.Random(seed)
+        self._lines = lines
+        self._chat: Chat | None = None
+        self._joined: dict[str, Room] = {}
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def node(self) -> str | None:
+        """The node that it is connected to, or was last; None before it came in."""
+        return None if self._chat is None else self._chat.node
+
+    def enter(self, brokers: Sequence[str]) -> None:
+        """Come in and join the rooms; raises as `connect` and `Chat.join` do."""
+        self._chat = connect(brokers, self.name, room=next(iter(self.rooms)), timeout=ENTERING)
+        for name, membership in self.rooms.items():
+            room = self._chat.join(name, timeout=ENTERING)
+            self._joined[name] = room
+            self._threads.append(spawn(f"{self.name}-hears-{name}", self._listen, room, membership))
+
+    def talk(self, until: threading.Event) -> None:
+        """Begin to say things, until the event is set."""
+        self._threads.append(spawn(f"{self.name}-talks", self._talk, until))
+
+    def close(self) -> None:
+        """Leave the cluster, and join the threads."""
+        if self._chat is not None:
+            self._chat.close()
+        join_all(self._threads, ENDING)
+
+    def waiting(self) -> int:
+        """Return how many posts wait for their acknowledgement."""
+        posts = [post for membership in self.rooms.values() for post in membership.posts]
+        return sum(post.answer is not None and not post.answer.done() for post in posts)
+
+    def troubles(self) -> list[str]:
+        """Return what went wrong, a line each: why posts failed, and what befell the rooms."""
+        found: list[str] = []
+        for name, membership in self.rooms.items():
+            found += [f"{self.name} in {name}: {trouble}" for trouble in membership.troubles]
+            for post in membership.posts:
+                if post.answer is not None and post.answer.done() and (error := post.answer.exception()):
+                    found.append(f"{self.name} in {name}: {type(error).__name__}: {error}")
+        return found
+
+    def _talk(self, until: threading.Event) -> None:
+        number = 0
+        while not until.wait(self._chance.expovariate(1 / self._pause)):
+            number += 1
+            name = self._chance.choice(list(self._joined))
+            # Said once in all the round, so that it is known again wherever it turns up.
+            text = " ".join([self.name, str(number), *self._chance.choices(WORDS, k=self._chance.randrange(12))])
+            post = _Post(self.name, text)
+            self.rooms[name].posts.append(post)
+            try:
+                post.answer = self._joined[name].post(text, ANSWERED)
+            except ParlourError as error:
+                self.rooms[name].troubles.append(f"{type(error).__name__}: {error}")
+
+    def _listen(self, room: Room, membership: Membership) -> None:
+        first = next(iter(self.rooms)) == room.name
+        for event in room.events():
+            if isinstance(event, Message):
+                line = Line(event.offset, event.id, event.by, event.at, event.text)
+                membership.lines.append(self._lines.setdefault(line, line))
+                membership.times.append(time.time())
+            elif isinstance(event, Reconnected):
+                self.returns += first
+            elif isinstance(event, Restarted):
+                membership.troubles.append("the room began anew")
+            elif isinstance(event, Disconnected):
+                membership.troubles.append(f"cut off for good: {event.reason}")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parlour.client.backlog import Backlog
-from parlour.client.events import Message, Presence, Restarted
+from parlour.client.events import Message, Presence, Reconnected, Reconnecting, Restarted
 from parlour.wire import messages as wire
 
 
@@ -151,4 +151,83 @@ def test_whatever_the_pace_the_sequence_is_whole(bound: int, steps: list[str]) -
     for _ in range(4 * top + 8):
         step("take")
         step("answer")
+    assert taken == list(range(1, top + 1))
+
+
+def test_a_hole_is_never_passed_on() -> None:
+    """A message that is not the next one is let go, and the room joined again behind the last one kept."""
+    backlog = Backlog("lobby")
+    backlog.joined(joined())
+    for offset in (1, 2, 4, 5):
+        backlog.message(said(offset), "e1")
+    assert offsets(backlog) == [1, 2]
+    assert backlog.rejoin(0.0) == wire.Join("lobby", after=2, epoch="e1")
+    backlog.joined(joined(offset=5, after=2))
+    for offset in (3, 4, 5):
+        backlog.message(said(offset), "e1")
+    assert offsets(backlog) == [3, 4, 5]
+
+
+def test_what_is_of_another_epoch_is_not_kept() -> None:
+    """An old connection may still bring what was said in the epoch before."""
+    backlog = Backlog("lobby")
+    backlog.joined(joined())
+    backlog.message(said(1), "e0")
+    backlog.message(said(1), None)
+    assert offsets(backlog) == []
+
+
+def test_trimmed_history_is_told_as_a_new_start() -> None:
+    """In the same epoch, but the messages that follow ours are gone: never a silent hole."""
+    backlog = Backlog("lobby")
+    backlog.joined(joined())
+    backlog.message(said(1), "e1")
+    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1")
+    backlog.joined(wire.Joined("lobby", "e1", 9, 7, recovered=False))
+    backlog.message(said(8), "e1")
+    assert isinstance(backlog.take(), Message)
+    assert backlog.take() == Restarted("lobby", "e1")
+    assert backlog.take() == Message("lobby", 8, "s-8", "ada", 0, "text 8", replay=True)
+
+
+def test_a_connection_that_comes_and_goes_does_not_fill_the_backlog() -> None:
+    """Of losses that nobody has been told of yet, the first stands for all."""
+    backlog = Backlog("lobby")
+    backlog.joined(joined())
+    for _ in range(5):
+        backlog.add(Reconnecting("gone"))
+        backlog.add(Reconnecting("gone again"))
+        backlog.add(Reconnected("n2"))
+    assert [backlog.take(), backlog.take(), backlog.take()] == [Reconnecting("gone"), Reconnected("n2"), None]
+
+
+@given(st.integers(1, 6), st.data())
+def test_two_connections_make_one_stream(bound: int, data: st.DataObject) -> None:
+    """However two connections bring the same messages, each from its own place, the stream is whole."""
+    backlog = Backlog("lobby", bound)
+    backlog.joined(joined())
+    top = data.draw(st.integers(0, 20))
+    at: list[int | None] = [0, None]
+    taken: list[int] = []
+    for _ in range(data.draw(st.integers(0, 80))):
+        kind = data.draw(st.sampled_from(["first", "second", "move", "take"]))
+        if kind == "move":
+            join = backlog.resume()
+            after = at[1] = top if join.after is None else join.after
+            backlog.joined(joined(offset=top, after=after))
+        elif kind == "take":
+            taken += offsets(backlog)
+        else:
+            which = 0 if kind == "first" else 1
+            place = at[which]
+            if place is not None and place < top:
+                at[which] = place + 1
+                backlog.message(said(place + 1), "e1")
+    for _ in range(top + 2):
+        taken += offsets(backlog)
+        join = backlog.rejoin(0.0) or backlog.resume()
+        if join.after is not None:
+            backlog.joined(joined(offset=top, after=join.after))
+            for offset in range(join.after + 1, top + 1):
+                backlog.message(said(offset), "e1")
     assert taken == list(range(1, top + 1))

@@ -16,7 +16,8 @@ from parlour.client.connection import Connection
 from parlour.client.entrance import enter
 from parlour.client.errors import DisconnectedError, NodeError
 from parlour.client.events import Message
-from parlour.client.keeper import Keeper, Link
+from parlour.client.keeper import Keeper
+from parlour.client.link import Link
 from parlour.client.outbox import Outbox
 from parlour.client.room import Room
 from parlour.runtime.locks import make_lock

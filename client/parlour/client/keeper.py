@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from parlour.client.backoff import Backoff
 from parlour.client.connection import Connection
 from parlour.client.entrance import EnteringError, step_in, try_to_enter
-from parlour.client.errors import DisconnectedError, NodeError
+from parlour.client.errors import NodeError
+from parlour.client.link import Link
 from parlour.client.room import Room
 from parlour.runtime.asking import RefusedError
 from parlour.runtime.locks import make_lock
@@ -31,7 +32,7 @@ from parlour.wire.limits import PROTOCOL
 if TYPE_CHECKING:
     from parlour.client.chat import Chat
 
-__all__ = ["Keeper", "Link"]
+__all__ = ["Keeper"]
 
 ATTEMPT = 4.0
 """Seconds that one attempt to come in takes at most, as `close` has to wait for its end."""
@@ -45,38 +46,8 @@ STEADY = 5.0
 PARTING = 1.0
 """Seconds for saying bye to a node."""
 
-AGAIN = 1.0
-"""Seconds until a room is joined again that a node did not let in, where it named no time."""
-
 _LONG = 60.0
 """Seconds that the keeper sleeps at most."""
-
-
-class Link:
-    """One connection of the chat, and which rooms it brings."""
-
-    def __init__(self, number: int, connection: Connection) -> None:
-        self.node = connection.welcome.node
-        self.connection = connection
-        self._number = number
-        self.since = time.monotonic()
-        self.over = False  # lost, or another took its place
-        self.epochs: dict[str, str] = {}  # of each room's messages; the reader thread's alone
-        # The rest is the keeper thread's alone.
-        self.asked: set[str] = set()
-        self.joined: set[str] = set()
-        self.again: dict[str, float] = {}  # rooms to join once more, and when
-
-    def newer_than(self, other: Link) -> bool:
-        """Whether this one counts more than the other, which told something just now."""
-        return other.over or (not self.over and self._number > other._number)
-
-    def send(self, message: wire.ClientMessage) -> None:
-        """Send if that is possible; if it is not, the reader thread tells the keeper."""
-        try:
-            self.connection.send(message)
-        except DisconnectedError:
-            pass
 
 
 class Keeper:

@@ -24,7 +24,7 @@ __all__ = ["MAX_PENDING", "Outbox"]
 MAX_PENDING = 1000
 """Posts of one chat that may wait for their acknowledgement at a time."""
 
-Send = Callable[[wire.Say], None]
+_Send = Callable[[wire.Say], None]
 
 
 @dataclass(eq=False)
@@ -57,7 +57,7 @@ class Outbox:
         self._last_id = 0
         self._reserved = 0  # places taken by posts that have no id yet
         self._pending: dict[int, _Pending] = {}
-        self._open: dict[str, Send] = {}  # rooms whose posts may go out now, and by which way
+        self._open: dict[str, _Send] = {}  # rooms whose posts may go out now, and by which way
         self._held: dict[str, float] = {}  # rooms whose posts were refused, and until when they wait
         self._watched = 0.0
         self._end: str | None = None
@@ -112,7 +112,7 @@ class Outbox:
 
     # --- for the keeper's thread ------------------------------------------------------------------------------
 
-    def open(self, room: str, send: Send) -> None:
+    def open(self, room: str, send: _Send) -> None:
         """Send by this way what waits in a room, in order, and then whatever is posted there."""
         with self._posting:
             with self._lock:

@@ -24,7 +24,7 @@ from parlour.wire.errors import ParlourError
 
 if TYPE_CHECKING:
     from parlour.client.chat import Chat
-    from parlour.client.keeper import Link
+    from parlour.client.link import Link
 
 __all__ = ["Room"]
 

@@ -1,0 +1,32 @@
+"""The waits between attempts: none at first, then at random up to a ceiling that doubles."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.client.backoff import LONGEST, SHORTEST, Backoff
+
+
+@given(st.integers(1, 2000), st.floats(0.0, 1.0))
+def test_every_wait_is_within_its_ceiling(attempts: int, luck: float) -> None:
+    """The first attempt is made at once; each later one waits its share of 0.1, 0.2, 0.4 … 10 seconds."""
+    backoff = Backoff(lambda low, high: low + luck * (high - low))
+    waits = [backoff.next() for _ in range(attempts)]
+    assert waits[0] == 0.0
+    for number, wait in enumerate(waits[1:]):
+        assert wait == luck * min(LONGEST, SHORTEST * 2 ** min(number, 1000))
+
+
+def test_the_jitter_is_full() -> None:
+    """What is drawn is anything from nothing to the ceiling: those who failed together do not come back together."""
+    drawn: list[tuple[float, float]] = []
+
+    def draw(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return low
+
+    backoff = Backoff(draw)
+    for _ in range(9):
+        backoff.next()
+    assert drawn == [(0.0, high) for high in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0)]

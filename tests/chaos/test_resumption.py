@@ -49,3 +49,19 @@ def test_a_fault_that_lasts_counts_to_its_end() -> None:
     (long,) = resumptions([killed(100.0, "ada", ended=104.0)], streams)
     (short,) = resumptions([killed(100.0, "ada")], streams)
     assert (long.longest, short.longest) == (2.5, None)
+
+
+def test_the_more_direct_fault_is_to_blame() -> None:
+    """Who lost its node while a broker was away waited for its node; the others show what the broker cost."""
+    broker = Done(Kind.KILL_BROKER, "b1", 99.0, 103.0, ("ada", "bob"))
+    streams = {"ada": [heard((100.1, 101.1))], "bob": [heard((100.1, 100.2))]}
+    node, other = resumptions([broker, killed(100.0, "ada")], streams)
+    assert (node.kind, round(node.longest or 0, 3)) == (Kind.KILL_NODE, 1.0)
+    assert (other.clients, round(other.longest or 0, 3)) == (1, 0.1)
+
+
+def test_while_the_log_is_away_the_silence_counts() -> None:
+    """Posts that wait for the log are said when it is back: how long that took is seen by the first message alone."""
+    restart = Done(Kind.RESTART_REDIS, "redis", 100.0, 101.0, ("ada",))
+    (found,) = resumptions([restart], {"ada": [heard((101.25, 101.5), (101.5, 101.75))]})
+    assert found.longest == 1.5

@@ -33,6 +33,9 @@ ENTERED = 120.0
 PARTED = 60.0
 """Seconds that all have to go."""
 
+STUCK = 5.0
+"""Seconds without a message to anybody after which those who miss some will not see them any more."""
+
 READING = 10.0
 """Seconds without a message after which a log that is being read is held for broken off."""
 
@@ -126,17 +129,21 @@ class Crowd:
         """Wait until every post has come to its end; return whether it has, within so many seconds."""
         return self._until(lambda: not any(talker.waiting() for talker in self.talkers.values()), timeout)
 
-    def heard_out(self, tops: dict[str, int], timeout: float) -> bool:
-        """Wait until every member of each room has seen its last message; return whether it has in time."""
+    def heard_out(self, tops: dict[str, int]) -> None:
+        """Wait until every member of each room has seen its last message, or for long nobody saw anything more."""
 
-        def all_heard() -> bool:
-            return all(
-                (membership.lines[-1].offset if membership.lines else 0) >= tops[room]
+        def missing() -> int:
+            return sum(
+                max(0, tops[room] - (membership.lines[-1].offset if membership.lines else 0))
                 for talker in self.talkers.values()
                 for room, membership in talker.rooms.items()
             )
 
-        return self._until(all_heard, timeout)
+        def fewer(than: int) -> bool:
+            return self._until(lambda: missing() < than, STUCK)
+
+        while (left := missing()) and fewer(left):
+            pass
 
     def read(self, room: str) -> list[Line]:
         """Return the room's whole log, as a client reads it that has never been here; raises as `connect` does."""

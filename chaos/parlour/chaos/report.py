@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parlour.chaos.cluster import OWN_REDIS
-from parlour.chaos.judge import FAULTS, RoomVerdict, total
+from parlour.chaos.judge import FAULTS, total
 from parlour.chaos.round import Options, Outcome
 
 __all__ = ["show", "summary"]
@@ -33,8 +33,8 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(_rooms(outcome))
     console.print()
     console.print(_faults(outcome))
-    if outcome.failures:
-        console.print()
+    console.print()
+    console.print(f"{len(outcome.done)} faults were done, clients came back {outcome.returns} times")
     for failure in outcome.failures[:FAILURES]:
         console.print(Text(failure, "red"))
     if len(outcome.failures) > FAILURES:
@@ -78,12 +78,7 @@ def _faults(outcome: Outcome) -> Table:
             str(kind.clients),
             *("-" if seconds is None else f"{seconds:.3f}" for seconds in times),
         )
-    table.add_row("all", str(len(outcome.done)), "", "", "", "")
     return table
-
-
-def _room(verdict: RoomVerdict) -> dict[str, Any]:
-    return asdict(verdict)
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
@@ -98,8 +93,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "duration": options.duration,
         "log": _log(options),
         "reconnected": outcome.returns,
-        "total": _room(total(outcome.rooms)),
-        "rooms": [_room(room) for room in outcome.rooms],
+        "total": asdict(total(outcome.rooms)),
+        "rooms": [asdict(room) for room in outcome.rooms],
         "resumed": [
             {
                 "fault": kind.kind,

@@ -19,6 +19,9 @@ __all__ = ["Done", "Heard", "Resumption", "resumptions"]
 AFTER = 1.0
 """Seconds after the end of a fault in which what is said may still be late because of it."""
 
+DIRECT = {Kind.KILL_NODE, Kind.STOP_NODE, Kind.CUT_CONNECTION, Kind.DRAIN}
+"""Faults that hit a client's own node or connection, and not what is behind it."""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -58,13 +61,17 @@ def resumptions(done: Iterable[Done], heard: Mapping[str, Sequence[Heard]]) -> l
     """Return the measure for each kind that was done, from what each client (by name) saw in its rooms.
 
     A client's stream was held up for as long as the latest message was late that was said from the beginning of the
-    fault until a second after its end. What was never seen at all is the judge's matter.
+    fault until a second after its end; but who was hit at that time in a more direct way is not counted for the less
+    direct one. What was never seen at all is the judge's matter.
     """
+    done = list(done)
     delays: dict[Kind, list[float]] = {}
     counts: dict[Kind, int] = {}
     for fault in done:
         counts[fault.kind] = counts.get(fault.kind, 0) + 1
         for client in fault.clients:
+            if fault.kind not in DIRECT and any(_covers(other, fault, client) for other in done):
+                continue
             found = [delay for room in heard.get(client, ()) if (delay := _delay(fault, room)) is not None]
             delays.setdefault(fault.kind, []).extend([max(found)] if found else [])
     result: list[Resumption] = []
@@ -76,8 +83,18 @@ def resumptions(done: Iterable[Done], heard: Mapping[str, Sequence[Heard]]) -> l
     return result
 
 
+def _covers(direct: Done, fault: Done, client: str) -> bool:
+    """Whether a direct fault hit the client while the effects of another may have lasted."""
+    together = direct.began <= fault.ended + AFTER and fault.began <= direct.ended + AFTER
+    return direct.kind in DIRECT and together and client in direct.clients
+
+
 def _delay(fault: Done, room: Heard) -> float | None:
-    """Return the longest delay of what was said during the fault, None if nothing was."""
+    """Return the longest delay of what was said during the fault, None if nothing was.
+
+    While the log is away nothing can be said, and what was posted counts as said when it is back: then the time until
+    the first message is the delay.
+    """
     longest: float | None = None
     until = fault.ended + AFTER
     for index in range(bisect_left(room.times, fault.began), len(room.times)):
@@ -85,5 +102,6 @@ def _delay(fault: Done, room: Heard) -> float | None:
         if said > until + AFTER:
             break  # In the log's order times rise, but for what nodes took in at nearly the same moment.
         if fault.began <= said <= until:
-            longest = max(longest or 0.0, room.times[index] - said)
+            since = fault.began if fault.kind is Kind.RESTART_REDIS and longest is None else said
+            longest = max(longest or 0.0, room.times[index] - since)
     return longest

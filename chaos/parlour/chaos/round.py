@@ -25,9 +25,6 @@ __all__ = ["Options", "Outcome", "play"]
 ANSWERED = 45.0
 """Seconds after the talk in which posts may still be acknowledged: their own deadline is shorter."""
 
-HEARD = 20.0
-"""Seconds in which members may still see the rest, once the log is known."""
-
 LISTENING = 0.5
 """Seconds for which all listen for what should not come, such as a message seen again."""
 
@@ -130,7 +127,7 @@ def _settle(crowd: Crowd, stop: threading.Event) -> tuple[list[RoomVerdict], lis
     _check(stop)
     logs = {room: crowd.read(room) for room in crowd.rooms}
     tops = {room: log[-1].offset if log else 0 for room, log in logs.items()}
-    crowd.heard_out(tops, HEARD)
+    crowd.heard_out(tops)
     stop.wait(LISTENING)
     return [judge(room, crowd.said(room), log, crowd.seen(room)) for room, log in logs.items()], failures
 

@@ -1,0 +1,98 @@
+"""A process of the cluster under test: started until it is ready, seen to die, and never left behind."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from parlour.chaos import part as module
+from parlour.chaos.part import Part
+from parlour.wire.errors import ParlourError
+from support.waiting import eventually
+
+GOOD = "import sys; print('x ready', flush=True); sys.stdin.read()"
+STUBBORN = "import signal, sys; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+BAD = "import sys; sys.exit('parlour: the port is in use')"
+# Fails the first time, as a node does whose name its killed former self still has.
+SECOND = f"import os, sys; os.path.exists('mark') or (open('mark', 'w').close(), sys.exit(1)); {GOOD}"
+
+
+def python(code: str, folder: Path, stop: threading.Event | None = None) -> Part:
+    """Return a part that is a little program."""
+    return Part(
+        "x", [sys.executable, "-c", f"import os; os.chdir({str(folder)!r}); {code}"], folder, stop or threading.Event()
+    )
+
+
+def test_a_part_is_killed_and_started_again(tmp_path: Path) -> None:
+    """It is ready when `start` returns, gone when `kill` does, and what we did to it is no death of its own."""
+    with python(GOOD, tmp_path) as part:
+        for _ in range(2):
+            part.start()
+            process = part.process
+            assert process.poll() is None
+            part.kill()
+            assert process.returncode == -signal.SIGKILL
+            assert part.died() is None
+
+
+def test_a_part_that_fails_at_first_is_started_again(tmp_path: Path) -> None:
+    """A start that fails is tried anew until its time is over."""
+    with python(SECOND, tmp_path) as part:
+        part.start()
+        assert part.process.poll() is None
+
+
+def test_a_part_that_never_starts_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words are in the error."""
+    monkeypatch.setattr(module, "STARTING", 0.2)
+    with python(BAD, tmp_path) as part, pytest.raises(ParlourError, match="x did not start: the port is in use"):
+        part.start()
+
+
+def test_waiting_ends_when_all_shall_stop(tmp_path: Path) -> None:
+    """Once the round is told to stop nothing is tried again."""
+    stop = threading.Event()
+    stop.set()
+    with python(BAD, tmp_path, stop) as part, pytest.raises(ParlourError, match="did not start"):
+        part.start()
+
+
+def test_a_death_of_its_own_is_told_once(tmp_path: Path) -> None:
+    """A part that ends without our doing is noticed."""
+    with python(GOOD, tmp_path) as part:
+        part.start()
+        part.process.terminate()
+        part.process.wait(10)
+        assert "x ended by itself, with status -15" in (part.died() or "")
+        assert part.died() is None
+
+
+def test_a_part_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to stop it gives its status, if it heeds; else there is none to give."""
+    monkeypatch.setattr(module, "ENDING", 0.3)
+    with python(STUBBORN, tmp_path) as part:
+        part.start()
+        assert part.terminate() is None
+    with python(GOOD, tmp_path) as part:
+        part.start()
+        assert part.terminate() == -signal.SIGTERM
+
+
+def test_a_part_is_halted_and_let_go(tmp_path: Path) -> None:
+    """It stands still for that long, and runs again afterwards."""
+
+    def state() -> str:
+        return Path(f"/proc/{part.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    with python(GOOD, tmp_path) as part:
+        part.start()
+        thread = threading.Thread(target=part.halt, args=(0.3,))
+        thread.start()
+        eventually(lambda: state() == "T", what="it stands still")
+        thread.join(10)
+        eventually(lambda: state() != "T", what="it runs again")

@@ -1,0 +1,130 @@
+"""The proxy between clients and nodes: it hands on everything, and cuts in the middle of a frame."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from parlour.chaos.part import Part, module
+from parlour.chaos.ports import HOST, Ports
+from parlour.chaos.proxy import FORGETFUL
+from parlour.wire.codec import ClientDecoder, frame
+from parlour.wire.limits import PROTOCOL
+from parlour.wire.messages import Hello, Join, Message, Say
+
+HELLO = frame(Hello("ada", "ticket", PROTOCOL))
+LINE = frame(Message("lobby", 1, "s-1", "bob", 1, "x" * 100))
+
+
+class Between:
+    """A proxy, a client that came through it, and the node's side of that connection."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        ports = Ports()
+        self.door, self.port = ports.take(), ports.take()
+        self.node = socket.create_server((HOST, self.port))
+        self.proxy = Part(
+            "proxy", module("parlour.chaos.proxy", *options, f"{self.door}:{self.port}"), folder, threading.Event()
+        )
+
+    @contextmanager
+    def connected(self) -> Iterator[tuple[socket.socket, socket.socket]]:
+        """Give both ends of a connection through the proxy."""
+        self.proxy.start()
+        self.node.settimeout(5)
+        with self.proxy, self.node, socket.create_connection((HOST, self.door), 5) as client:
+            server, _ = self.node.accept()
+            with server:
+                server.settimeout(5)
+                yield client, server
+
+
+def read(end: socket.socket, size: int) -> bytes:
+    """Return so many bytes."""
+    data = b""
+    while len(data) < size:
+        data += end.recv(size - len(data))
+    return data
+
+
+def drain(end: socket.socket) -> bytes:
+    """Return what comes until the connection is reset."""
+    data = b""
+    with pytest.raises(ConnectionResetError):  # noqa: PT012
+        while piece := end.recv(1 << 16):
+            data += piece
+    return data
+
+
+def test_everything_is_handed_on(tmp_path: Path) -> None:
+    """Bytes of both ways arrive as they are, more than any buffer holds, and so do the ends."""
+    with Between(tmp_path).connected() as (client, server):
+        much = bytes(range(256)) * 40_000
+        client.sendall(HELLO)
+        assert read(server, len(HELLO)) == HELLO
+        sender = threading.Thread(target=server.sendall, args=(much,))
+        sender.start()
+        assert read(client, len(much)) == much
+        sender.join(10)
+        client.shutdown(socket.SHUT_WR)
+        assert server.recv(1) == b""
+        server.sendall(b"last")
+        server.close()
+        assert read(client, 4) == b"last"
+        assert client.recv(1) == b""
+
+
+@pytest.mark.parametrize("half", ["up", "down"])
+def test_a_connection_is_cut_in_mid_frame(half: str, tmp_path: Path) -> None:
+    """The reader of that half gets the beginning of a frame, then both ends are reset; it is told when it is done."""
+    between = Between(tmp_path)
+    with between.connected() as (client, server):
+        client.sendall(HELLO)
+        read(server, len(HELLO))
+        between.proxy.tell(f"{half} ada")
+        between.proxy.tell(f"{half} nobody")
+        assert between.proxy.hear() == ""  # there is none of this name
+        source, target = (client, server) if half == "up" else (server, client)
+        source.sendall(LINE)
+        assert LINE.startswith(got := drain(target))
+        assert len(got) < len(LINE)
+        drain(source)
+        assert between.proxy.hear() == "ada"
+
+
+def test_a_silent_connection_is_cut_too(tmp_path: Path) -> None:
+    """Where no frame comes to be cut in, the connection is reset all the same."""
+    between = Between(tmp_path)
+    with between.connected() as (client, server):
+        client.sendall(HELLO)
+        read(server, len(HELLO))
+        between.proxy.tell("down ada")
+        assert between.proxy.hear() == "ada"
+        assert drain(client) == b""
+
+
+def test_a_node_that_is_away_refuses(tmp_path: Path) -> None:
+    """A client that comes while no node listens is turned away at once."""
+    between = Between(tmp_path)
+    with between.connected() as (_, server):
+        between.node.close()
+        server.close()
+        with socket.create_connection((HOST, between.door), 5) as other:
+            drain(other)
+
+
+def test_the_forgetful_proxy_takes_the_place_out_of_joins(tmp_path: Path) -> None:
+    """With the deliberate fault a join asks for nothing that was missed; all else goes through."""
+    said = [Hello("ada", "ticket", PROTOCOL), Join("lobby", after=7, epoch="e"), Say("lobby", 1, "hi")]
+    with Between(tmp_path, FORGETFUL).connected() as (client, server):
+        client.sendall(b"".join(map(frame, said)))
+        decoder = ClientDecoder()
+        got: list[object] = []
+        while len(got) < 3:
+            got += decoder.feed(server.recv(1 << 16))
+        assert got == [said[0], Join("lobby"), said[2]]

@@ -1,0 +1,125 @@
+"""Whole rounds with real processes: the verdict can be perfect, can fail, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parlour.chaos.schedule import Kind
+from support.processes import run
+from support.redis_server import MISSING
+from support.waiting import MS, eventually
+
+
+def chaos(*arguments: str, clients: int = 12, rooms: int = 2, seed: int = 1) -> tuple[int, dict[str, Any], str]:
+    """Play a round; return its status, its outcome and what it said on standard error."""
+    sizes = ["--clients", str(clients), "--rooms", str(rooms), "--seed", str(seed)]
+    done = run("chaos", "--json", *sizes, *arguments, timeout=80)
+    return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+
+def test_without_faults_all_is_perfect() -> None:
+    """The control: nothing is done, and nothing is found."""
+    status, outcome, errors = chaos("--fault", "none", "--duration", "3")
+    assert (status, errors) == (0, "")
+    assert outcome["perfect"]
+    assert outcome["faults"] == []
+    assert outcome["total"]["said"] == outcome["total"]["acknowledged"] == outcome["total"]["logged"] > 100
+
+
+def test_without_resume_the_verdict_fails() -> None:
+    """The other control: clients that lose their place when they come back miss what was said, and that is found."""
+    status, outcome, errors = chaos("--fault", "cut-connection", "--break", "resume", "--duration", "4")
+    assert status == 1
+    assert not outcome["perfect"]
+    assert outcome["total"]["lost"] > 0
+    assert f"{outcome['total']['lost']} lost" in errors
+    assert errors.startswith("parlour: not perfect with seed 1: ")
+
+
+def test_a_round_of_everything_is_perfect() -> None:
+    """Nodes and brokers die, stand still and are drained, connections are cut, the relay loses: nothing is lost."""
+    status, outcome, errors = chaos("--duration", "15", clients=30, rooms=3, seed=4)
+    assert outcome["failures"] == []
+    assert (status, errors) == (0, "")
+    assert {fault["fault"] for fault in outcome["faults"]} == set(Kind) - {Kind.RESTART_REDIS}
+    assert outcome["reconnected"] > 0
+    assert outcome["total"]["said"] > 1000
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_a_round_on_redis_is_perfect() -> None:
+    """The log's own server is killed and comes back: what was acknowledged is there, and the rest is said again."""
+    status, outcome, errors = chaos("--log", "redis://", "--fault", "restart-redis,kill-node", "--duration", "6")
+    assert outcome["failures"] == []
+    assert (status, errors) == (0, "")
+    assert "restart-redis" in {fault["fault"] for fault in outcome["faults"]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("mark", ["*.err", "rooms.sqlite"])
+def test_a_round_that_is_ended_leaves_nothing(number: signal.Signals, mark: str, tmp_path: Path) -> None:
+    """On Ctrl-C, while it starts or later, all processes end and all files are removed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "parlour.cli", "chaos", "--fault", "none", "--clients", "5"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    eventually(lambda: list(tmp_path.glob(f"parlour-chaos-*/{mark}")), 20, "it has begun")
+    process.send_signal(number)
+    printed, errors = process.communicate(timeout=20_000 * MS)
+    assert (process.returncode, printed, errors) == (130, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_round_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    """Even if it has no time to end them, what it started ends by itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "parlour.cli", "chaos", "--clients", "5"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    eventually(lambda: list(tmp_path.glob("parlour-chaos-*/rooms.sqlite")), 20, "it has begun")
+    process.kill()
+    process.communicate(timeout=20_000 * MS)
+    marked = f"TMPDIR={tmp_path}".encode()
+    eventually(lambda: not _with(marked), 15, "what it started has ended")
+
+
+def _with(mark: bytes) -> list[str]:
+    """Return the processes that were started with this in their environment."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environ.read_bytes().split(b"\0"):
+                found.append(environ.parent.name)
+        except OSError:
+            continue  # It has ended meanwhile.
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--fault", "kill-everything"], "'kill-everything' is no fault: there are kill-node"),
+        (["--fault", "restart-redis"], "say --log redis://"),
+        (["--log", "memory://"], "a log in memory is not shared by processes"),
+        (["--clients", "0"], "0 is not in the range"),
+    ],
+)
+def test_what_cannot_be_played_is_said(arguments: list[str], said: str) -> None:
+    """Wrong usage is one line, and nothing is started."""
+    done = run("chaos", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1

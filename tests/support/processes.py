@@ -12,7 +12,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from support.waiting import MS
@@ -20,10 +20,12 @@ from support.waiting import MS
 __all__ = ["Processes", "processes", "run"]
 
 
-def run(*arguments: str, timeout: float = 20.0, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `parlour` with these arguments to its end, and return what it printed."""
+def run(
+    *arguments: str, timeout: float = 20.0, given: str | None = None, on: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run `parlour` with these arguments to its end, perhaps by way of another command; return what it printed."""
     return subprocess.run(
-        [sys.executable, "-m", "parlour.cli", *arguments],
+        [*on, sys.executable, "-m", "parlour.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=timeout * 1000 * MS,
@@ -38,12 +40,16 @@ class Processes:
     def __init__(self) -> None:
         self._started: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `parlour` with these arguments, and return once it has said that it is ready."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "parlour.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def launch(self, *arguments: str, on: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start `parlour` with these arguments, perhaps by way of another command, and return at once."""
+        command = [*on, sys.executable, "-m", "parlour.cli", *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._started.append(process)
+        return process
+
+    def start(self, *arguments: str, on: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start `parlour` as `launch` does, and return once it has said that it is ready."""
+        process = self.launch(*arguments, on=on)
         assert process.stdout is not None
         assert process.stderr is not None
         if not select.select([process.stdout], [], [], 20_000 * MS)[0] or "ready" not in process.stdout.readline():

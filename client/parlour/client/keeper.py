@@ -108,10 +108,16 @@ class Keeper:
             self._closing = True
             self._changed.notify()
             links, attempt = list(self._links), self._attempt
+        stuck: StuckThreadError | None = None
         for link in links:
-            link.connection.close(max(0.1, min(PARTING, deadline - time.monotonic())))
+            try:
+                link.connection.close(max(0.1, (deadline - time.monotonic()) / 2))
+            except StuckThreadError as error:
+                stuck = error
         threads = [thread for thread in (self._thread, attempt) if thread is not None]
         join_all(threads, max(0.0, deadline - time.monotonic()))
+        if stuck is not None:
+            raise stuck
 
     # --- the keeper's thread ----------------------------------------------------------------------------------
 
@@ -204,21 +210,25 @@ class Keeper:
         if self.current is not None:
             return  # It was a move: one stays where one is.
         cause = error.cause if isinstance(error, EnteringError) else error
-        if isinstance(error, EnteringError):
-            self._failed.append(error.node)
-        wait = self._backoff.next()
+        code, retry_after = None, None
         if isinstance(cause, RefusedError | NodeError):
-            if cause.code == "bad_version" or (isinstance(cause, RefusedError) and cause.retry_after is None):
-                self._end(str(error))
-                return
-            # That nobody else is there is no answer yet: what failed may be back.
-            if cause.retry_after is not None and not (self._failed and cause.code == "no_node"):
-                wait = max(wait, cause.retry_after * random.uniform(1.0, 1.3))
-            if isinstance(cause, RefusedError):
-                self._failed = []
-        elif isinstance(cause, UsageError) or (isinstance(cause, ProtocolError) and cause.code == "bad_version"):
+            code, retry_after = cause.code, cause.retry_after
+        elif isinstance(cause, ProtocolError):
+            code = cause.code
+        refused = isinstance(cause, RefusedError)
+        if code == "bad_version" or isinstance(cause, UsageError) or (refused and retry_after is None):
             self._end(str(error))
             return
+        if code == "no_node" and self._failed:
+            wait = 0.0  # There is no other node, and what failed may be back: that is another question.
+        elif retry_after is not None:
+            wait = max(self._backoff.next(), retry_after * random.uniform(1.0, 1.3))
+        else:
+            wait = self._backoff.next()
+        if isinstance(error, EnteringError):
+            self._failed.append(error.node)
+        elif refused:
+            self._failed = []
         self._try_at = time.monotonic() + wait
 
     def _entered(self, connection: Connection) -> None:

@@ -1,0 +1,92 @@
+"""The posts of a chat that are not acknowledged: sent in order, sent again, and never forgotten before their time."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.client import DeadlineError, Message, NodeError
+from parlour.client.outbox import Outbox
+from parlour.wire.messages import Say
+
+
+def logged(number: int) -> Message:
+    """Return the message that a post of this number became."""
+    return Message("lobby", number, f"s-{number}", "ada", 0, str(number), replay=False)
+
+
+def idle() -> None:
+    """Nobody watches the deadlines here."""
+
+
+def test_posts_wait_until_their_room_is_open() -> None:
+    """Rooms are independent; what waited goes first."""
+    outbox = Outbox(idle)
+    sent: list[Say] = []
+    for text in ("one", "two"):
+        outbox.post("lobby", text, 10)
+    outbox.post("den", "elsewhere", 10)
+    outbox.open("lobby", sent.append)
+    outbox.post("lobby", "three", 10)
+    assert [say.text for say in sent] == ["one", "two", "three"]
+
+
+def test_a_refused_post_holds_back_those_after_it() -> None:
+    """What is posted while one waits to be tried again is sent behind it."""
+    outbox = Outbox(idle)
+    sent: list[Say] = []
+    outbox.open("lobby", sent.append)
+    first = outbox.post("lobby", "one", 10)
+    outbox.refused(1, NodeError("away", "unavailable", 0.0))
+    outbox.post("lobby", "two", 10)
+    assert outbox.ready() == ["lobby"]
+    outbox.open("lobby", sent.append)
+    assert [say.id for say in sent] == [1, 1, 2]
+    outbox.acknowledge(1, logged(1))
+    assert first.result(0) == logged(1)
+
+
+def test_the_error_tells_whether_it_may_be_logged() -> None:
+    """Refused each time it was sent it is not logged; if a connection was lost meanwhile nobody can tell."""
+    for lost, kind in ((False, NodeError), (True, DeadlineError)):
+        outbox = Outbox(idle)
+        outbox.open("lobby", lambda say: None)
+        post = outbox.post("lobby", "one", 0.0)
+        if lost:
+            outbox.detach()
+            outbox.open("lobby", lambda say: None)
+        outbox.refused(1, NodeError("away", "unavailable", 1.0))
+        outbox.expire()
+        assert type(post.exception(0)) is kind
+
+
+@given(st.lists(st.sampled_from(["post", "lose", "open", "acknowledge", "refuse"]), max_size=60))
+def test_every_connection_gets_what_is_not_acknowledged_in_order(steps: list[str]) -> None:
+    """Whatever happens, a connection is sent all that is unacknowledged, each once, unless refused, by rising ids."""
+    outbox = Outbox(idle)
+    sent: list[int] = []  # on this connection, since it was opened
+    posted = 0
+    waiting: set[int] = set()
+    is_open = False
+    for step in steps:
+        if step == "post":
+            posted += 1
+            outbox.post("lobby", str(posted), 100)
+            waiting.add(posted)
+        elif step == "lose":
+            outbox.detach()
+            sent, is_open = [], False
+        elif step == "open":
+            outbox.open("lobby", lambda say: sent.append(say.id))
+            is_open = True
+        elif step == "acknowledge" and sent and is_open:
+            number = sent.pop(0)
+            outbox.acknowledge(number, logged(number))
+            waiting.discard(number)
+        elif step == "refuse" and sent and is_open:
+            # A node refuses all that it has, as its log is away for all.
+            for number in sent:
+                outbox.refused(number, NodeError("away", "unavailable", 0.0))
+            sent, is_open = [], False
+        if is_open:
+            assert sent == sorted(waiting)

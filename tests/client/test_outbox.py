@@ -64,7 +64,11 @@ def test_the_error_tells_whether_it_may_be_logged() -> None:
 def test_every_connection_gets_what_is_not_acknowledged_in_order(steps: list[str]) -> None:
     """Whatever happens, a connection is sent all that is unacknowledged, each once, unless refused, by rising ids."""
     outbox = Outbox(idle)
-    sent: list[int] = []  # on this connection, since it was opened
+    sent: list[int] = []  # on this connection, and not acknowledged
+
+    def note(say: Say) -> None:
+        sent.append(say.id)
+
     posted = 0
     waiting: set[int] = set()
     is_open = False
@@ -75,9 +79,10 @@ def test_every_connection_gets_what_is_not_acknowledged_in_order(steps: list[str
             waiting.add(posted)
         elif step == "lose":
             outbox.detach()
-            sent, is_open = [], False
+            sent.clear()
+            is_open = False
         elif step == "open":
-            outbox.open("lobby", lambda say: sent.append(say.id))
+            outbox.open("lobby", note)
             is_open = True
         elif step == "acknowledge" and sent and is_open:
             number = sent.pop(0)
@@ -87,6 +92,7 @@ def test_every_connection_gets_what_is_not_acknowledged_in_order(steps: list[str
             # A node refuses all that it has, as its log is away for all.
             for number in sent:
                 outbox.refused(number, NodeError("away", "unavailable", 0.0))
-            sent, is_open = [], False
+            sent.clear()
+            is_open = False
         if is_open:
             assert sent == sorted(waiting)

@@ -28,12 +28,13 @@ from parlour.client import (
     connect,
     keeper,
 )
+from parlour.client.link import Link
 from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
 from parlour.runtime.asking import RefusedError
 from parlour.runtime.threads import join_all, spawn
+from parlour.wire import messages as wire
 from parlour.wire.control import Refused
-from parlour.wire.messages import Move
 from support.cluster import fleet
 from support.little_cluster import Cluster
 from support.ports import free_ports
@@ -320,12 +321,43 @@ def test_a_move_that_fails_changes_nothing(cluster: Cluster) -> None:
     other = next(node for node in cluster.nodes if node.name != ada.node)
     with talking(room) as said:
         for address in ("127.0.0.1:1", other.address):
-            ada.handle(link, Move("elsewhere", address, "no ticket"))
+            ada.handle(link, wire.Move("elsewhere", address, "no ticket"))
             eventually(lambda: ada._keeper._attempt is not None or len(said) > 100)
             eventually(lambda: ada._keeper._attempt is None)
     ear.whole(all_logged_once(said))
     assert ada._keeper.current is link
     assert not ear.heard(Reconnecting)
+
+
+def test_ones_own_absence_is_not_shown(cluster: Cluster) -> None:
+    """That one was missed for a moment is news for others alone."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    link = ada._keeper.current
+    assert link is not None
+    ada.handle(link, wire.Presence("lobby", ["bob"], ["ada"], 1))
+    assert next(room.events(5)) == Presence("lobby", ("bob",), (), 1)
+    assert room.members == ["ada", "bob"]
+
+
+def test_only_the_newest_connection_tells_who_is_here(cluster: Cluster) -> None:
+    """While one moves, what the old node says of the room's beginning and its people comes too late."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    link = ada._keeper.current
+    assert link is not None
+    newer = Link(99, link.connection)
+    epoch = link.epochs["lobby"]
+    room.on_joined(wire.Joined("lobby", epoch, 0, 0), newer)
+    room.on_joined(wire.Joined("lobby", "another", 0, 0), link)
+    room.on_presence(wire.Presence("lobby", ["ghost"], [], 2), link)
+    room.on_presence(wire.Presence("lobby", ["bob"], [], 2), newer)
+    assert list(room.events(0.05)) == [Presence("lobby", ("bob",), (), 2)]
+    room.on_joined(wire.Joined("lobby", epoch, 0, 0), newer)
+    newer.over = True
+    room.on_joined(wire.Joined("lobby", epoch, 0, 0), link)
+    room.on_presence(wire.Presence("lobby", [], ["bob"], 1), link)
+    assert list(room.events(0.05)) == [Presence("lobby", (), ("bob",), 1)]
 
 
 def test_a_log_that_is_away_delays_posts(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

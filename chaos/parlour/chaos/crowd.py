@@ -33,7 +33,7 @@ ENTERED = 120.0
 PARTED = 60.0
 """Seconds that all have to go."""
 
-STUCK = 5.0
+STUCK = 4.0
 """Seconds without a message to anybody after which those who miss some will not see them any more."""
 
 READING = 10.0

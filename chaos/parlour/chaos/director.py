@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from parlour.chaos.cluster import Cluster
 from parlour.chaos.crowd import Crowd
@@ -24,7 +25,10 @@ __all__ = ["Director"]
 LOSS = "0.3"
 """Fraction of its batches that a node which drops them keeps from the relay."""
 
-FINISHING = 90.0
+RETURNING = 60.0
+"""Seconds that a part which something was done to before may take to be back."""
+
+FINISHING = 120.0
 """Seconds that the last faults may take until all parts are back."""
 
 ASKING = 3.0
@@ -75,9 +79,11 @@ class Director:
 
     def _do(self, fault: Fault) -> None:
         what = self._what(fault)
-        self._tell(f"{fault.kind} {what}".strip())
+        part = self._cluster.parts.get(what)
         try:
-            self._acts[fault.kind](fault, what)
+            with nullcontext() if part is None else part.turn(RETURNING):
+                self._tell(f"{fault.kind} {what}".strip())
+                self._acts[fault.kind](fault, what)
         except (ParlourError, OSError) as error:
             if not self._stop.is_set():
                 self.failures.append(f"{fault.kind} {what}: {error}")

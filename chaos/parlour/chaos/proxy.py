@@ -45,7 +45,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time; close then sends
 
 
 class _End:
-    """One end of a connection: a socket, what it has not taken yet, and whether it has said all that it will."""
+    """One end of a connection: a socket, what it has not taken yet, and whether it has said, and been told, all."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -53,6 +53,7 @@ class _End:
         self.socket = sock
         self.pending = b""
         self.ended = False
+        self.told = False
 
 
 class _Way:
@@ -148,9 +149,10 @@ class Proxy:
             if events & select.EPOLLERR:
                 raise ConnectionResetError
             for one, two in ((end, other), (other, end)):
-                if one.ended and not two.pending:
+                if one.ended and not two.pending and not two.told:
+                    two.told = True
                     two.socket.shutdown(socket.SHUT_WR)
-            if end.ended and other.ended and not end.pending and not other.pending:
+            if end.told and other.told:
                 self._close(way)
                 return
         except BlockingIOError:

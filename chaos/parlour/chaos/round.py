@@ -104,9 +104,10 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
             director.run(faults, options.duration)
             crowd.hush()
             tell("all settles")
-            verdicts, failures = _settle(crowd, stop)
+            verdicts = _settle(crowd, stop)
             _check(stop)
-            if not sum(room.said for room in verdicts):
+            failures = [*director.failures, *crowd.troubles()]
+            if not total(verdicts).said:
                 failures.append("nothing was said: let it last longer")
             return Outcome(
                 options=options,
@@ -115,21 +116,20 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
                 done=tuple(sorted(director.done, key=lambda done: done.began)),
                 returns=crowd.returns(),
                 began=began,
-                failures=(*director.failures, *failures, *crowd.troubles()),
+                failures=tuple(failures),
                 complaints=tuple(cluster.complaints()),
             )
 
 
-def _settle(crowd: Crowd, stop: threading.Event) -> tuple[list[RoomVerdict], list[str]]:
-    """Wait until all that was said is acknowledged and heard, and judge each room; return also what went wrong."""
-    failures: list[str] = []
+def _settle(crowd: Crowd, stop: threading.Event) -> list[RoomVerdict]:
+    """Wait until all that was said is acknowledged and heard, and judge each room."""
     crowd.answered(ANSWERED)
     _check(stop)
     logs = {room: crowd.read(room) for room in crowd.rooms}
     tops = {room: log[-1].offset if log else 0 for room, log in logs.items()}
     crowd.heard_out(tops)
     stop.wait(LISTENING)
-    return [judge(room, crowd.said(room), log, crowd.seen(room)) for room, log in logs.items()], failures
+    return [judge(room, crowd.said(room), log, crowd.seen(room)) for room, log in logs.items()]
 
 
 def _check(stop: threading.Event) -> None:

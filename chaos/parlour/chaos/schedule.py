@@ -36,11 +36,11 @@ PAUSE = (0.5, 2.5)
 LAST = 1.0
 """Seconds of talk that follow the beginning of the last fault, at least."""
 
-RECOVERY = 6.0
-"""Seconds that a process may take to be back in the fleet after its start; a killed node's name is free after 3."""
+RECOVERY = 4.0
+"""Seconds that a process usually takes to be back after its start; a killed node's name is taken for 3."""
 
-DRAINING = 5.0
-"""Seconds that a node may take to move its clients and end."""
+DRAINING = 2.0
+"""Seconds that a node usually takes to move its clients and end."""
 
 LASTS: dict[Kind, tuple[float, float]] = {
     Kind.KILL_NODE: (0.5, 4.0),
@@ -60,7 +60,7 @@ BUSY: dict[Kind, float] = {
     Kind.DRAIN: DRAINING + RECOVERY,
     Kind.RESTART_REDIS: RECOVERY,
 }
-"""Seconds besides for which nothing else is done to what a fault was done to."""
+"""Seconds besides for which nothing else is planned for what a fault was done to; but it is waited for."""
 
 CUT_AT_MOST = 10
 """One client in so many is cut off at once, at most."""
@@ -91,7 +91,7 @@ def schedule(
 
 
 class _Dealer:
-    """Deals the kinds like cards, so that none comes up much more rarely than another."""
+    """Deals the kinds like cards, so that each has its turn; while parts recover, those that need none have more."""
 
     def __init__(self, chance: random.Random, kinds: Sequence[Kind], nodes: int, brokers: int, clients: int) -> None:
         self._chance = chance

@@ -130,6 +130,7 @@ def test_a_perfect_record_is_perfect(record: Record) -> None:
     """Nothing is found where nothing is wrong, and all is counted."""
     verdict = record.judged()
     assert not any(verdict.faults.values())
+    assert verdict.examples == ()
     assert (verdict.said, verdict.acknowledged, verdict.logged) == (len(record.log),) * 3
     assert verdict.heard == verdict.members * verdict.logged
 
@@ -142,6 +143,7 @@ def test_each_fault_is_found_and_named(
     """Wherever a fault is put, the judge calls it by its name."""
     tamper(record, data.draw(st.integers(0, len(record.log) - 1)))
     assert name in record.named()
+    assert any(example.startswith(f"{name}, ") for example in record.judged().examples)
 
 
 def test_every_fault_has_its_tampering() -> None:

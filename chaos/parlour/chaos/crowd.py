@@ -37,7 +37,7 @@ STUCK = 4.0
 """Seconds without a message to anybody after which those who miss some will not see them any more."""
 
 READING = 10.0
-"""Seconds without a message after which a log that is being read is held for broken off."""
+"""Seconds without a message after which a log that is being read has no more."""
 
 LOOK = 0.05
 """Seconds between two looks whether all is quiet."""
@@ -146,17 +146,22 @@ class Crowd:
             pass
 
     def read(self, room: str) -> list[Line]:
-        """Return the room's whole log, as a client reads it that has never been here; raises as `connect` does."""
+        """Return the room's whole log, as a client reads it that has never been here; raises as `connect` does.
+
+        Its node may itself have yet to hear of the room's last messages, so what was acknowledged is waited for.
+        """
+        last = max((said.offset or 0 for said in self.said(room)), default=0)
+        log: list[Line] = []
         with connect(self._brokers, "reader", room=room, timeout=READING) as chat:
             joined = chat.join(room, history=ALL)
-            log: list[Line] = []
-            if joined.replays:
-                for event in joined.events(READING):
-                    if isinstance(event, Message):
-                        log.append(Line(event.offset, event.id, event.by, event.at, event.text))
-                        if len(log) == joined.replays:
-                            break
-            return log
+            events = joined.events(READING)
+            while len(log) < joined.replays or (log[-1].offset if log else 0) < last:
+                event = next(events, None)
+                if event is None:
+                    break
+                if isinstance(event, Message):
+                    log.append(Line(event.offset, event.id, event.by, event.at, event.text))
+        return log
 
     # --- what they remember -----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = ["FAULTS", "Line", "RoomVerdict", "Said", "judge", "total"]
@@ -61,6 +61,8 @@ class RoomVerdict:
     """Posts that were acknowledged and are not in the log where they were acknowledged to be."""
     unanswered: int
     """Posts that were not acknowledged within their deadline."""
+    examples: tuple[str, ...]
+    """The first of each kind of fault, in words, from the log and from each member."""
     overtaken: int
     """Posts logged before an earlier one of their sender. No fault: what a failing log refused comes later."""
 
@@ -74,14 +76,28 @@ FAULTS = ("lost", "duplicated", "reordered", "divergent", "holes", "unlogged", "
 """The faults that are counted."""
 
 
+class _Findings:
+    """The faults found by looking at the log, or at what one member saw."""
+
+    def __init__(self, where: str) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: list[str] = []
+        self._where = where
+
+    def add(self, name: str, what: object, count: int = 1) -> None:
+        """Count a fault, the first of its kind in words too; nothing if `count` is 0."""
+        if count and not self.counts[name]:
+            self.examples.append(f"{name}, {self._where}: {what}")
+        self.counts[name] += count
+
+
 def judge(room: str, said: Sequence[Said], log: Sequence[Line], heard: Mapping[str, Sequence[Line]]) -> RoomVerdict:
     """Judge a room that was empty before, from the posts of each sender in order, the log, and what members saw.
 
     The members, by name, were in the room from before the first post until the end.
     """
-    faults = _of_log(said, log)
-    for lines in heard.values():
-        faults += _of_member(log, lines)
+    findings = [_in_log(room, said, log), *(_at_member(room, name, log, lines) for name, lines in heard.items())]
+    counts = sum((found.counts for found in findings), Counter[str]())
     return RoomVerdict(
         room=room,
         members=len(heard),
@@ -89,53 +105,72 @@ def judge(room: str, said: Sequence[Said], log: Sequence[Line], heard: Mapping[s
         acknowledged=sum(post.id is not None for post in said),
         logged=len(log),
         heard=sum(map(len, heard.values())),
-        overtaken=faults["overtaken"],
-        **{name: faults[name] for name in FAULTS},
+        overtaken=counts["overtaken"],
+        examples=tuple(example for found in findings for example in found.examples),
+        **{name: counts[name] for name in FAULTS},
     )
 
 
-def _of_log(said: Sequence[Said], log: Sequence[Line]) -> Counter[str]:
-    faults: Counter[str] = Counter()
-    places = {line.offset: line for line in log}
-    ids, texts = {line.id for line in log}, {(line.by, line.text): line.offset for line in log}
-    faults["duplicated"] = max(len(log) - len(ids), len(log) - len(texts))
-    faults["holes"] = max(places, default=0) - len(places)
+def _in_log(room: str, said: Sequence[Said], log: Sequence[Line]) -> _Findings:
+    found = _Findings(f"log of {room}")
+    places: dict[int, Line] = {}
+    ids: set[str] = set()
+    offsets: dict[tuple[str, str], int] = {}
     words = {(post.by, post.text) for post in said}
-    faults["divergent"] = sum((line.by, line.text) not in words for line in log)
+    top = 0
+    for line in log:
+        if line.id in ids or (line.by, line.text) in offsets:
+            found.add("duplicated", line)
+        if (line.by, line.text) not in words:
+            found.add("divergent", f"{line} was not said")
+        found.add("holes", f"before {line}", max(0, line.offset - top - 1))
+        ids.add(line.id)
+        places[line.offset] = line
+        offsets.setdefault((line.by, line.text), line.offset)
+        top = max(top, line.offset)
     last: dict[str, int] = {}
     for post in said:
         if post.offset is None:
-            faults["unanswered"] += 1
+            found.add("unanswered", post)
         elif post.offset not in places or places[post.offset].id != post.id:
-            faults["unlogged"] += 1
-        offset = texts.get((post.by, post.text))
+            found.add("unlogged", f"{post}, but there is {places.get(post.offset)}")
+        offset = offsets.get((post.by, post.text))
         if offset is not None:
-            faults["overtaken"] += offset < last.get(post.by, 0)
+            # No fault, and so without an example.
+            found.counts["overtaken"] += offset < last.get(post.by, 0)
             last[post.by] = max(offset, last.get(post.by, 0))
-    return faults
+    return found
 
 
-def _of_member(log: Sequence[Line], lines: Sequence[Line]) -> Counter[str]:
-    faults: Counter[str] = Counter()
+def _at_member(room: str, name: str, log: Sequence[Line], lines: Sequence[Line]) -> _Findings:
+    found = _Findings(f"{name} in {room}")
     places = {line.offset: line for line in log}
     offsets: set[int] = set()
     ids: set[str] = set()
     top = 0
     for line in lines:
-        faults["divergent"] += places.get(line.offset) != line
+        if places.get(line.offset) != line:
+            found.add("divergent", f"{line}, but the log has {places.get(line.offset)}")
         if line.offset in offsets or line.id in ids:
-            faults["duplicated"] += 1
+            found.add("duplicated", line)
         else:
-            faults["reordered"] += line.offset < top
-            faults["holes"] += max(0, line.offset - top - 1)
+            if line.offset < top:
+                found.add("reordered", f"{line} after {top}")
+            found.add("holes", f"{line} after {top}", max(0, line.offset - top - 1))
         offsets.add(line.offset)
         ids.add(line.id)
         top = max(top, line.offset)
-    faults["lost"] = len({line.id for line in log} - ids)
-    return faults
+    for line in log:
+        if line.id not in ids:
+            found.add("lost", line)
+    return found
 
 
 def total(rooms: Sequence[RoomVerdict]) -> RoomVerdict:
-    """Return the sums over all rooms."""
-    counts = [field.name for field in fields(RoomVerdict) if field.name != "room"]
-    return RoomVerdict(room="all", **{name: sum(getattr(room, name) for room in rooms) for name in counts})
+    """Return the sums over all rooms, and all their examples."""
+    counts = ("members", "said", "acknowledged", "logged", "heard", "overtaken", *FAULTS)
+    return RoomVerdict(
+        room="all",
+        examples=tuple(example for room in rooms for example in room.examples),
+        **{name: sum(getattr(room, name) for room in rooms) for name in counts},
+    )

@@ -18,8 +18,8 @@ from parlour.chaos.round import Options, Outcome
 
 __all__ = ["show", "summary"]
 
-FAILURES = 10
-"""Failures that are shown to a person; programs get all."""
+TROUBLES = 10
+"""Failures and examples of faults that are shown to a person; programs get all."""
 
 
 def show(outcome: Outcome, console: Console) -> None:
@@ -35,10 +35,11 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(_faults(outcome))
     console.print()
     console.print(f"{len(outcome.done)} faults were done, clients came back {outcome.returns} times")
-    for failure in outcome.failures[:FAILURES]:
-        console.print(Text(failure, "red"))
-    if len(outcome.failures) > FAILURES:
-        console.print(f"… and {len(outcome.failures) - FAILURES} more (--json tells all)")
+    trouble = [*outcome.failures, *total(outcome.rooms).examples]
+    for line in trouble[:TROUBLES]:
+        console.print(Text(line, "red"))
+    if len(trouble) > TROUBLES:
+        console.print(f"… and {len(trouble) - TROUBLES} more (--json tells all)")
 
 
 def _log(options: Options) -> str:

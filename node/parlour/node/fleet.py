@@ -55,7 +55,7 @@ class _Link:
         self.address = address
         self.host, port = parse_address(address)
         self.dealer = self._socket(context, zmq.DEALER)
-        self.dealer.immediate = True  # a question that nobody hears now is asked again, not kept
+        self.dealer.sndhwm = 1  # of the questions that nobody hears now only one is kept: it is asked again anyway
         self.dealer.connect(endpoint(self.host, port))
         self.reports = self._socket(context, zmq.PUB)
         self.feed = self._socket(context, zmq.SUB)

@@ -122,6 +122,19 @@ def test_a_post_sent_again_is_logged_once(opener: Opener) -> None:
     assert [message.id for message in log.read("lobby", 0, 10)] == ["s-1", "s-2", "s-3", "s-4"]
 
 
+def test_a_post_that_stands_twice_in_a_batch_is_logged_as_it_came_first(opener: Opener) -> None:
+    """Who was cut off and came back may find both copies in one batch: what is delivered is what is logged."""
+    log = opener()
+    first, again = post(1), post(1)._replace(at=post(1).at + 5000)
+    appended = log.append("lobby", [first, post(2), again])
+    assert [(place.offset, place.at, place.duplicate) for place in appended] == [
+        (1, first.at, False),
+        (2, post(2).at, False),
+        (1, first.at, True),
+    ]
+    assert [message.at for message in log.read("lobby", 0, 10)] == [first.at, post(2).at]
+
+
 def test_an_id_is_of_its_session_and_room(opener: Opener) -> None:
     """The same number from another session, or to another room, is another post."""
     log = opener()

@@ -176,7 +176,11 @@ class SqliteLog:
                     (room, post.session, post.id),
                 ):
                     known[post.session, post.id] = Appended(self._epoch, offset, at, True)
-        fresh = {(post.session, post.id): post for post in job.posts if (post.session, post.id) not in known}
+        fresh: dict[tuple[str, int], Post] = {}
+        for post in job.posts:
+            if (post.session, post.id) not in known:
+                # Of two copies the first is logged: it is the one that will be delivered.
+                fresh.setdefault((post.session, post.id), post)
         if not careful and len(fresh) < len(job.posts):
             raise sqlite3.IntegrityError("a post stands twice in one batch")
         offset = 0

@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drain": ("parlour.monitor.cli:drain", "Move a node's clients to the others, and stop it."),
     "rebalance": ("parlour.monitor.cli:rebalance", "Even out the clients over the nodes."),
     "replay": ("parlour.client.replay:replay", "Play recorded days of a channel and judge the delivery."),
-    "chaos": ("parlour.chaos.cli:chaos", "Prove on a cluster of its own that nothing said is lost, whatever dies."),
+    "chaos": ("parlour.chaos.cli:chaos", "Kill parts of a cluster of its own; judge what is lost."),
     "broker": ("parlour.broker.cli:broker", "Run a broker."),
     "node": ("parlour.node.cli:node", "Run a node."),
     "completion": ("parlour.cli.completion:completion", "Print a shell's completion script."),

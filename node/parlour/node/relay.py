@@ -124,9 +124,11 @@ class Relay(Service):
                     if self.wakeup in ready:
                         self.awake()
                 self._sleeping = False
-                self._work_queue(out, into)
                 self._hear_subscribers(out)
+                # Before the queue, which may disconnect a peer: polling has taken the beginning of a publication out
+                # of the pipe, and ZeroMQ aborts the process if the pipe is gone when the rest of it is read.
                 self._hear_peers(into)
+                self._work_queue(out, into)
             while self._queue:
                 self._work_queue(out, into)
 

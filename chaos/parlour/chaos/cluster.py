@@ -127,6 +127,15 @@ class Cluster:
         """Return what to say of parts that have ended by themselves since it was last asked."""
         return [death for part in self.parts.values() if (death := part.died())]
 
+    def bugs(self) -> list[str]:
+        """Return what to say of parts that have printed a traceback, which no fault excuses."""
+        printed = {name: part.complaints() for name, part in self.parts.items()}
+        return [
+            f"{name} printed a traceback, that ends: {lines[-1]}"
+            for name, lines in printed.items()
+            if any(line.startswith("Traceback ") for line in lines)
+        ]
+
     def complaints(self) -> list[str]:
         """Return what the parts have written to their errors, a line each."""
         return [f"{part.name}: {line}" for part in self.parts.values() for line in part.complaints()]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,9 @@ __all__ = ["Part", "module", "parlour"]
 
 STARTING = 40.0
 """Seconds that a part has to be ready, however often it has to be started: a killed node's name is taken for 3."""
+
+LOOK = 0.05
+"""Seconds between two looks whether it has ended instead."""
 
 AGAIN = 0.3
 """Seconds between two attempts to start."""
@@ -45,7 +48,7 @@ def module(name: str, *arguments: str) -> list[str]:
 
 
 class Part:
-    """A process that prints a line with `ready` in it, or `told_ready`, once it is there."""
+    """A process that prints a line with `ready` in it once it is there."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, stop: threading.Event) -> None:
         """Prepare the part; `stop` makes every wait give up."""
@@ -114,9 +117,7 @@ class Part:
 
     def is_ready(self) -> bool:
         """Whether it has said that it is ready, which is waited for a little."""
-        output = self.process.stdout
-        assert output is not None
-        return bool(select.select([output], [], [], 0.05)[0]) and b"ready" in output.readline()
+        return b"ready" in self._line(LOOK)
 
     def tell(self, line: str) -> None:
         """Write a line to its standard input; raises OSError if it is gone."""
@@ -125,11 +126,19 @@ class Part:
 
     def hear(self) -> str:
         """Return the next line that it prints; raises ParlourError if none comes in time."""
+        line = self._line(ANSWERING)
+        if not line:
+            raise ParlourError(f"{self.name} does not answer")
+        return line.decode().strip()
+
+    def _line(self, timeout: float) -> bytes:
+        """Return the next line that it prints, or nothing if none comes in time, or ever."""
         output = self.process.stdout
         assert output is not None
-        if not select.select([output], [], [], ANSWERING)[0]:
-            raise ParlourError(f"{self.name} does not answer")
-        return output.readline().decode().strip()
+        # Not select, which knows no descriptors above 1023: a thousand clients have more.
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        return output.readline() if poll.poll(timeout * 1000) else b""
 
     def kill(self) -> None:
         """End it as a failing machine would."""
@@ -151,35 +160,29 @@ class Part:
         finally:
             self.process.send_signal(signal.SIGCONT)
 
-    def terminate(self, number: signal.Signals = signal.SIGTERM) -> int | None:
+    def terminate(self) -> int | None:
         """Ask it to stop and return its exit status; None if it had to be killed as it did not."""
         self._expected = True
-        self.process.send_signal(number)
-        status = self._wait(lambda: self.process.poll() is not None) and self.process.returncode
-        self.kill()
-        return None if status is False else status
-
-    def _wait(self, condition: Callable[[], bool]) -> bool:
+        self.process.terminate()
         deadline = time.monotonic() + ENDING
-        while not condition():
-            if time.monotonic() >= deadline or self._stop.wait(0.01):
-                return condition()
-        return True
+        while (status := self.process.poll()) is None and time.monotonic() < deadline:
+            if self._stop.wait(LOOK):
+                break
+        self.kill()
+        return status
 
     def died(self) -> str | None:
-        """Return what to say if it has ended by itself."""
-        if self._expected or self._process is None or self._process.poll() is None:
+        """Return what to say if it has ended by itself; any thread may ask."""
+        process = self._process
+        if self._expected or process is None or process.poll() is None:
             return None
         self._expected = True
-        return f"{self.name} ended by itself, with status {self._process.returncode}: {self.last_words()}"
+        return f"{self.name} ended by itself, with status {process.returncode}: {self.last_words()}"
 
     def last_words(self) -> str:
         """Return the last line of its errors, or nothing."""
-        try:
-            lines = self._errors.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return next((line.strip().removeprefix("parlour: ") for line in reversed(lines) if line.strip()), "")
+        said = [line.strip() for line in self.complaints() if line.strip()]
+        return said[-1].removeprefix("parlour: ") if said else ""
 
     def complaints(self) -> list[str]:
         """Return the lines that it ever wrote to its errors."""

@@ -106,7 +106,7 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
             tell("all settles")
             verdicts = _settle(crowd, stop)
             _check(stop)
-            failures = [*director.failures, *crowd.troubles()]
+            failures = [*director.failures, *cluster.bugs(), *crowd.troubles()]
             if not total(verdicts).said:
                 failures.append("nothing was said: let it last longer")
             return Outcome(

@@ -65,3 +65,12 @@ def test_while_the_log_is_away_the_silence_counts() -> None:
     restart = Done(Kind.RESTART_REDIS, "redis", 100.0, 101.0, ("ada",))
     (found,) = resumptions([restart], {"ada": [heard((101.25, 101.5), (101.5, 101.75))]})
     assert found.longest == 1.5
+
+
+def test_who_came_to_a_node_that_stood_still_waited_for_that() -> None:
+    """A client that lost its node and was sent to a halted one is counted for the halt, and not twice."""
+    halt = Done(Kind.STOP_NODE, "n2", 99.0, 103.0, ("ada", "bob"))
+    streams = {"ada": [heard((100.1, 103.1))], "bob": [heard((100.1, 103.2))]}
+    node, other = resumptions([killed(100.0, "ada"), halt], streams)
+    assert (node.kind, node.done, node.clients) == (Kind.KILL_NODE, 1, 0)
+    assert (other.kind, other.clients) == (Kind.STOP_NODE, 2)

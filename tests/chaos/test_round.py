@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,35 +65,40 @@ def test_a_round_on_redis_is_perfect() -> None:
     assert "restart-redis" in {fault["fault"] for fault in outcome["faults"]}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("mark", ["*.err", "rooms.sqlite"])
-def test_a_round_that_is_ended_leaves_nothing(number: signal.Signals, mark: str, tmp_path: Path) -> None:
-    """On Ctrl-C, while it starts or later, all processes end and all files are removed."""
+@contextmanager
+def begun(folder: Path, mark: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a round with its files below a folder, and give it when such a file is there."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "parlour.cli", "chaos", "--fault", "none", "--clients", "5"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        [sys.executable, "-m", "parlour.cli", "chaos", "--clients", "5", *arguments],
+        env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    eventually(lambda: list(tmp_path.glob(f"parlour-chaos-*/{mark}")), 20, "it has begun")
-    process.send_signal(number)
-    printed, errors = process.communicate(timeout=20_000 * MS)
+    with process:
+        try:
+            eventually(lambda: list(folder.glob(f"parlour-chaos-*/{mark}")), 30, "it has begun")
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("mark", ["*.err", "rooms.sqlite"])
+def test_a_round_that_is_ended_leaves_nothing(number: signal.Signals, mark: str, tmp_path: Path) -> None:
+    """On Ctrl-C, while it starts or later, all processes end and all files are removed."""
+    with begun(tmp_path, mark, "--fault", "none") as process:
+        process.send_signal(number)
+        printed, errors = process.communicate(timeout=30_000 * MS)
     assert (process.returncode, printed, errors.strip()) == (130, "", "")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_round_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
     """Even if it has no time to end them, what it started ends by itself."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "parlour.cli", "chaos", "--clients", "5"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    eventually(lambda: list(tmp_path.glob("parlour-chaos-*/rooms.sqlite")), 20, "it has begun")
-    process.kill()
-    process.communicate(timeout=20_000 * MS)
+    with begun(tmp_path, "rooms.sqlite") as process:
+        process.kill()
+        process.communicate(timeout=30_000 * MS)
     marked = f"TMPDIR={tmp_path}".encode()
     eventually(lambda: not _with(marked), 15, "what it started has ended")
 

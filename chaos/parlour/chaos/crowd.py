@@ -1,7 +1,7 @@
 """All the clients of a round: they come in together, talk, fall silent and are heard out.
 
-This module owns who is in which room and who talks how much, both by the seed. The round's thread calls it; the
-clients' threads are their own. It must never give up on what is late before its time is over.
+This module owns who is in which room and who talks how much, both by the seed, and the thread that hears for all of
+them. The round's thread calls it; the clients' own threads talk. It must never give up early on what is late.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ STUCK = 4.0
 READING = 10.0
 """Seconds without a message after which a log that is being read has no more."""
 
+HEARING = 0.02
+"""Seconds between two hearings; a message is held for as much later than it came."""
+
 LOOK = 0.05
 """Seconds between two looks whether all is quiet."""
 
@@ -58,6 +61,8 @@ class Crowd:
         self._brokers = brokers
         self._stop = stop
         self._silence = threading.Event()
+        self._deaf = threading.Event()
+        self._ears: threading.Thread | None = None
         chance = random.Random(seed)
         lines: dict[Line, Line] = {}
         for number in range(count):
@@ -73,6 +78,7 @@ class Crowd:
         """Let all come in; raises what went wrong for the first that could not, with nobody left inside."""
         try:
             self._come()
+            self._ears = spawn("ears", self._hear)
         except BaseException:
             self.close()
             raise
@@ -101,6 +107,9 @@ class Crowd:
     def close(self) -> None:
         """Let all go; raises StuckThreadError if one does not."""
         self._silence.set()
+        self._deaf.set()
+        if self._ears is not None:
+            join_all([self._ears], PARTED)
         waiting = list(self.talkers.values())
 
         def gate() -> None:
@@ -111,6 +120,12 @@ class Crowd:
                     return
 
         join_all([spawn(f"gate-{number + 1}", gate) for number in range(GATES)], PARTED)
+
+    def _hear(self) -> None:
+        # One thread for all, again and again: one for each room would have to be woken for every message.
+        while not self._deaf.wait(HEARING):
+            for talker in self.talkers.values():
+                talker.hear()
 
     def talk(self) -> None:
         """Let all begin to talk."""
@@ -126,8 +141,8 @@ class Crowd:
         return tuple(name for name, talker in self.talkers.items() if talker.node == node)
 
     def answered(self, timeout: float) -> bool:
-        """Wait until every post has come to its end; return whether it has, within so many seconds."""
-        return self._until(lambda: not any(talker.waiting() for talker in self.talkers.values()), timeout)
+        """Wait until nobody talks and every post has come to its end; return whether so within so many seconds."""
+        return self._until(lambda: not any(talker.waiting for talker in self.talkers.values()), timeout)
 
     def heard_out(self, tops: dict[str, int]) -> None:
         """Wait until every member of each room has seen its last message, or for long nobody saw anything more."""

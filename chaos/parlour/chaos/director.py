@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 
 from parlour.chaos.cluster import Cluster
@@ -101,7 +101,7 @@ class Director:
         return self._crowd.at(what)
 
     def _record(
-        self, fault: Fault, what: str, began: float, clients: Sequence[str], ended: float | None = None
+        self, fault: Fault, what: str, began: float, clients: Iterable[str], ended: float | None = None
     ) -> None:
         self.done.append(Done(fault.kind, what, began, time.time() if ended is None else ended, tuple(clients)))
 
@@ -119,7 +119,8 @@ class Director:
     def _halt(self, fault: Fault, what: str) -> None:
         clients, began = self._hit(fault, what), time.time()
         self._cluster.parts[what].halt(fault.seconds)
-        self._record(fault, what, began, clients)
+        # Some may have come while it stood still, and waited with the others.
+        self._record(fault, what, began, {*clients, *self._crowd.at(what)})
 
     def _cut(self, fault: Fault, what: str) -> None:
         began = time.time()

@@ -19,8 +19,8 @@ __all__ = ["Done", "Heard", "Resumption", "resumptions"]
 AFTER = 1.0
 """Seconds after the end of a fault in which what is said may still be late because of it."""
 
-DIRECT = {Kind.KILL_NODE, Kind.STOP_NODE, Kind.CUT_CONNECTION, Kind.DRAIN}
-"""Faults that hit a client's own node or connection, and not what is behind it."""
+DIRECT = (Kind.STOP_NODE, Kind.KILL_NODE, Kind.CUT_CONNECTION, Kind.DRAIN)
+"""Faults that hit a client's own node or connection, and not what is behind it; the first holds up the longest."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def resumptions(done: Iterable[Done], heard: Mapping[str, Sequence[Heard]]) -> l
     """Return the measure for each kind that was done, from what each client (by name) saw in its rooms.
 
     A client's stream was held up for as long as the latest message was late that was said from the beginning of the
-    fault until a second after its end; but who was hit at that time in a more direct way is not counted for the less
-    direct one. What was never seen at all is the judge's matter.
+    fault until a second after its end; but who was hit at that time in a more direct way, or one that holds up longer,
+    is counted for that alone. What was never seen at all is the judge's matter.
     """
     done = list(done)
     delays: dict[Kind, list[float]] = {}
@@ -70,7 +70,7 @@ def resumptions(done: Iterable[Done], heard: Mapping[str, Sequence[Heard]]) -> l
     for fault in done:
         counts[fault.kind] = counts.get(fault.kind, 0) + 1
         for client in fault.clients:
-            if fault.kind not in DIRECT and any(_covers(other, fault, client) for other in done):
+            if any(_covers(other, fault) and client in other.clients for other in done):
                 continue
             found = [delay for room in heard.get(client, ()) if (delay := _delay(fault, room)) is not None]
             delays.setdefault(fault.kind, []).extend([max(found)] if found else [])
@@ -83,10 +83,14 @@ def resumptions(done: Iterable[Done], heard: Mapping[str, Sequence[Heard]]) -> l
     return result
 
 
-def _covers(direct: Done, fault: Done, client: str) -> bool:
-    """Whether a direct fault hit the client while the effects of another may have lasted."""
-    together = direct.began <= fault.ended + AFTER and fault.began <= direct.ended + AFTER
-    return direct.kind in DIRECT and together and client in direct.clients
+def _covers(other: Done, fault: Done) -> bool:
+    """Whether another fault, whose effects may have lasted at that time, is to blame rather than this one."""
+    together = other.began <= fault.ended + AFTER and fault.began <= other.ended + AFTER
+    return together and _weight(other) > _weight(fault)
+
+
+def _weight(fault: Done) -> int:
+    return len(DIRECT) - DIRECT.index(fault.kind) if fault.kind in DIRECT else 0
 
 
 def _delay(fault: Done, room: Heard) -> float | None:

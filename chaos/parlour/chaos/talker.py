@@ -1,8 +1,8 @@
 """One client: in a room or two, saying something now and then, remembering all it said and saw.
 
-This module owns a client's threads, one that talks and one for each room that listens, and what they remember, which
-others may read once the client is closed or silent. It must never help the library: it says a thing once, and takes
-what comes as it comes.
+This module owns the thread on which a client talks, and what the client remembers; another thread, one for all clients,
+has it take what there is to hear. What it remembers may be read by others at any time. It must never help the library:
+it says a thing once, and takes what comes as it comes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from parlour.chaos.judge import Line, Said
 from parlour.client.chat import Chat, connect
-from parlour.client.events import Disconnected, Message, Reconnected, Restarted
+from parlour.client.events import Disconnected, Event, Message, Reconnected, Restarted
 from parlour.client.room import Room
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError
@@ -43,6 +43,8 @@ class Membership:
         self.lines: list[Line] = []
         self.times = array("d")  # of each line, in seconds since the Unix epoch
         self.posts: list[_Post] = []
+        self.room: Room | None = None  # none before it is joined
+        self.returns = 0  # how often it was joined again
         self.troubles: list[str] = []
 
     def said(self) -> list[Said]:
@@ -69,7 +71,6 @@ class Talker:
 
     Attributes:
         rooms: what it remembers, by room.
-        returns: how often it was connected again.
     """
 
     def __init__(self, name: str, rooms: Sequence[str], pause: float, seed: str, lines: dict[Line, Line]) -> None:
@@ -79,41 +80,54 @@ class Talker:
         """
         self.name = name
         self.rooms = {room: Membership() for room in rooms}
-        self.returns = 0
         self._pause = pause
         self._chance = random.Random(seed)
         self._lines = lines
         self._chat: Chat | None = None
         self._joined: dict[str, Room] = {}
-        self._threads: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
 
     @property
     def node(self) -> str | None:
         """The node that it is connected to, or was last; None before it came in."""
         return None if self._chat is None else self._chat.node
 
+    @property
+    def returns(self) -> int:
+        """How often it was connected again."""
+        return next(iter(self.rooms.values())).returns
+
     def enter(self, brokers: Sequence[str]) -> None:
         """Come in and join the rooms; raises as `connect` and `Chat.join` do."""
         self._chat = connect(brokers, self.name, room=next(iter(self.rooms)), timeout=ENTERING)
         for name, membership in self.rooms.items():
-            room = self._chat.join(name, timeout=ENTERING)
-            self._joined[name] = room
-            self._threads.append(spawn(f"{self.name}-hears-{name}", self._listen, room, membership))
+            membership.room = self._chat.join(name, timeout=ENTERING)
 
     def talk(self, until: threading.Event) -> None:
         """Begin to say things, until the event is set."""
-        self._threads.append(spawn(f"{self.name}-talks", self._talk, until))
+        self._thread = spawn(f"{self.name}-talks", self._talk, until)
+
+    def hear(self) -> None:
+        """Take all that has come since; called by one thread at a time."""
+        for membership in self.rooms.values():
+            if membership.room is not None:
+                for event in membership.room.events(timeout=0):
+                    self._take(event, membership)
 
     def close(self) -> None:
-        """Leave the cluster, and join the threads."""
+        """Leave the cluster, and join the thread; raises StuckThreadError if it does not end."""
         if self._chat is not None:
             self._chat.close()
-        join_all(self._threads, ENDING)
+        if self._thread is not None:
+            join_all([self._thread], ENDING)
 
-    def waiting(self) -> int:
-        """Return how many posts wait for their acknowledgement."""
+    @property
+    def waiting(self) -> bool:
+        """Whether it may still say something, or waits for an acknowledgement."""
+        if self._thread is not None and self._thread.is_alive():
+            return True
         posts = [post for membership in self.rooms.values() for post in membership.posts]
-        return sum(post.answer is not None and not post.answer.done() for post in posts)
+        return any(post.answer is not None and not post.answer.done() for post in posts)
 
     def troubles(self) -> list[str]:
         """Return what went wrong, a line each: why posts failed, and what befell the rooms."""
@@ -129,26 +143,26 @@ class Talker:
         number = 0
         while not until.wait(self._chance.expovariate(1 / self._pause)):
             number += 1
-            name = self._chance.choice(list(self._joined))
+            name = self._chance.choice(list(self.rooms))
+            room = self.rooms[name].room
+            assert room is not None
             # Said once in all the round, so that it is known again wherever it turns up.
             text = " ".join([self.name, str(number), *self._chance.choices(WORDS, k=self._chance.randrange(12))])
             post = _Post(self.name, text)
             self.rooms[name].posts.append(post)
             try:
-                post.answer = self._joined[name].post(text, ANSWERED)
+                post.answer = room.post(text, ANSWERED)
             except ParlourError as error:
                 self.rooms[name].troubles.append(f"{type(error).__name__}: {error}")
 
-    def _listen(self, room: Room, membership: Membership) -> None:
-        first = next(iter(self.rooms)) == room.name
-        for event in room.events():
-            if isinstance(event, Message):
-                line = Line(event.offset, event.id, event.by, event.at, event.text)
-                membership.lines.append(self._lines.setdefault(line, line))
-                membership.times.append(time.time())
-            elif isinstance(event, Reconnected):
-                self.returns += first
-            elif isinstance(event, Restarted):
-                membership.troubles.append("the room began anew")
-            elif isinstance(event, Disconnected):
-                membership.troubles.append(f"cut off for good: {event.reason}")
+    def _take(self, event: Event, membership: Membership) -> None:
+        if isinstance(event, Message):
+            line = Line(event.offset, event.id, event.by, event.at, event.text)
+            membership.lines.append(self._lines.setdefault(line, line))
+            membership.times.append(time.time())
+        elif isinstance(event, Reconnected):
+            membership.returns += 1
+        elif isinstance(event, Restarted):
+            membership.troubles.append("the room began anew")
+        elif isinstance(event, Disconnected):
+            membership.troubles.append(f"cut off for good: {event.reason}")

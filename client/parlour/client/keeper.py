@@ -246,7 +246,10 @@ class Keeper:
         with self._lock:
             attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            join_all([attempt], PARTING)
+            try:
+                join_all([attempt], PARTING)
+            except StuckThreadError:
+                pass  # It has told what came of it, and has only to end: on a machine that is too busy even that takes.
 
     def _adopt(self, connection: Connection) -> Link:
         self._count += 1

@@ -7,6 +7,7 @@ or for the signal to end it. It must never return before all that was started is
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -30,6 +31,9 @@ __all__ = ["chaos"]
 
 STACK = 256 * 1024
 """Bytes of stack for each thread: a client has three or four."""
+
+SWITCH = 0.5
+"""Seconds after which a thread that waits for the interpreter asks for it: thousands asking every 5 ms do little else."""
 
 CLOSING = 180.0
 """Seconds that a round which was told to end may take to clean up."""
@@ -121,6 +125,7 @@ def chaos(
         raise UsageError("a log in memory is not shared by processes: say --log sqlite:///PATH, redis://, or nothing")
     raise_limit()
     threading.stack_size(STACK)
+    sys.setswitchinterval(SWITCH)
     seed = secrets.randbelow(10**6) if seed is None else seed
     outcome = _play(Options(nodes, brokers, clients, rooms, duration, log, seed, kinds, broken == "resume"))
     if as_json:

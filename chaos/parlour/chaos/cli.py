@@ -33,7 +33,7 @@ STACK = 256 * 1024
 """Bytes of stack for each thread: a client has three or four."""
 
 SWITCH = 0.5
-"""Seconds after which a thread that waits for the interpreter asks for it: thousands asking every 5 ms do little else."""
+"""Seconds that a thread waits for the interpreter before it asks for it; thousands asking every 5 ms do little else."""
 
 CLOSING = 180.0
 """Seconds that a round which was told to end may take to clean up."""

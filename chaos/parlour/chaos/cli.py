@@ -32,7 +32,7 @@ __all__ = ["chaos"]
 STACK = 256 * 1024
 """Bytes of stack for each thread: a client has three or four."""
 
-SWITCH = 0.5
+SWITCH = 0.05
 """Seconds that a thread waits for the interpreter before it asks for it; thousands asking every 5 ms do little else."""
 
 CLOSING = 180.0

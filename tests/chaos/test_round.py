@@ -38,12 +38,18 @@ def test_without_faults_all_is_perfect() -> None:
 
 def test_without_resume_the_verdict_fails() -> None:
     """The other control: clients that lose their place when they come back miss what was said, and that is found."""
-    status, outcome, errors = chaos("--fault", "cut-connection,kill-node", "--break", "resume", "--duration", "3")
+    # Whether something is said in the moments when somebody is away is a matter of chance, so there is a second one.
+    for seed in (1, 2, 3, 4):
+        status, outcome, errors = chaos(
+            "--fault", "cut-connection,kill-node", "--break", "resume", "--duration", "3", seed=seed
+        )
+        if status:
+            break
     assert status == 1
     assert not outcome["perfect"]
     assert outcome["total"]["lost"] > 0
     assert f"{outcome['total']['lost']} lost" in errors
-    assert errors.startswith("parlour: not perfect with seed 1: ")
+    assert errors.startswith(f"parlour: not perfect with seed {seed}: ")
 
 
 def test_a_round_of_everything_is_perfect() -> None:

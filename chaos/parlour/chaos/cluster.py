@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,10 @@ OWN_REDIS = "redis://"
 
 STARTED = 60.0
 """Seconds that all nodes together have to start."""
+
+
+REMOVAL = 5.0
+"""Seconds that parts which are ending are given to let go of their files."""
 
 
 class Cluster:
@@ -72,7 +77,7 @@ class Cluster:
 
     def _start(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="parlour-chaos-"))
-        self._opened.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._opened.callback(_remove, folder)
         ports = Ports()
         log = self._log or f"sqlite://{folder / 'rooms.sqlite'}"
         if log == OWN_REDIS:
@@ -139,3 +144,12 @@ class Cluster:
     def complaints(self) -> list[str]:
         """Return what the parts have written to their errors, a line each."""
         return [f"{part.name}: {line}" for part in self.parts.values() for line in part.complaints()]
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder, also if a part that is just ending still writes to it."""
+    deadline = time.monotonic() + REMOVAL
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+        shutil.rmtree(folder, ignore_errors=True)

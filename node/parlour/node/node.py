@@ -125,7 +125,7 @@ class Node:
         opened.callback(listener.stop)
 
     def stop(self) -> None:
-        """Tell the broker and the clients, close, join every thread in 5 s; raises StuckThreadError if some stay."""
+        """Tell the broker and the clients, close, join every thread; raises StuckThreadError for those that stay."""
         self._opened.close()
 
     def drain(self, deadline: float) -> None:
@@ -213,12 +213,6 @@ class Node:
             self._clients += change
             clients = self._clients
         self._fleet.changed(clients / self.settings.capacity)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the node is ending its clients' connections."""
-        with self._mutex:
-            return self._stopping
 
     def peers(self) -> set[str]:
         """Return the names of the other nodes of the cluster."""

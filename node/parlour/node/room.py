@@ -61,7 +61,8 @@ class Room:
     def open(self, peers: set[str]) -> None:
         """Find out where the room stands and who is in it on the other nodes; raises LogError.
 
-        The relay was told to subscribe before, so that whatever is said after the log was read comes by.
+        The relay was told to subscribe before. What is said until the other nodes have heard of that is missed, and
+        shown by the top that each of them publishes when it does.
         """
         position = self._s.log.top(self.name)
         with self._mutex:

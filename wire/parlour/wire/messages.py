@@ -181,7 +181,7 @@ class Message(_InRoom, frozen=True, tag="message"):
 
 
 class Accepted(_InRoom, frozen=True, tag="accepted"):
-    """A post that was logged before, sent again: its own message has gone past already, this is where it stands."""
+    """Where a post stands whose own message does not come (again): it was logged before, or its sender has left."""
 
     id: int
     offset: int

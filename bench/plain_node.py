@@ -9,7 +9,7 @@ import time
 
 from parlour.cli import main
 from parlour.node import rooms
-from parlour.node.log import LogError
+from parlour.node.log import Extent, LogError
 from parlour.node.order import Arrival
 from parlour.node.outlet import Posting
 from parlour.node.room import Room
@@ -35,7 +35,7 @@ class PlainRoom(Room):
                 with member.outlet._mutex:
                     member.offset = place.offset
                     member.outlet.socket.sendall(data)
-            self._order.offset = self._order._known = self.offset = place.offset
+            self._standing.begin(Extent(place.epoch, 0, place.offset))
             self._s.load.count(
                 1, len(self._members), posting.size, len(data) * len(self._members), time.monotonic() - posting.arrived
             )

@@ -78,11 +78,11 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path, server: RedisServer |
 def test_offsets_count_up_from_one_in_each_room(opener: Opener) -> None:
     """Posts of a batch get consecutive offsets; every room has a count of its own."""
     log = opener()
-    assert log.top("lobby").offset == 0
+    assert log.extent("lobby").top == 0
     assert [place.offset for place in log.append("lobby", [post(1), post(2), post(3)])] == [1, 2, 3]
     assert [place.offset for place in log.append("attic", [post(4)])] == [1]
     assert [place.offset for place in log.append("lobby", [post(5)])] == [4]
-    assert (log.top("lobby").offset, log.top("attic").offset) == (4, 1)
+    assert (log.extent("lobby").top, log.extent("attic").top) == (4, 1)
 
 
 def test_what_was_said_is_read_as_it_was(opener: Opener) -> None:
@@ -147,7 +147,83 @@ def test_every_opening_of_a_log_has_its_identity_and_epoch(opener: Opener) -> No
     """Two nodes can tell that they share a log."""
     log, other = opener(), opener()
     assert log.identity == other.identity
-    assert log.top("lobby").epoch == other.top("lobby").epoch == log.append("lobby", [post(1)])[0].epoch
+    assert log.extent("lobby").epoch == other.extent("lobby").epoch == log.append("lobby", [post(1)])[0].epoch
+
+
+NEVER, ALWAYS = 0, 2**53
+"""Times before and after everything that is said here."""
+
+
+def test_what_is_trimmed_is_forgotten_from_the_oldest_on(opener: Opener) -> None:
+    """The last messages stay and keep their offsets, in every opening; the room goes on where it was."""
+    log, other = opener(), opener()
+    log.append("lobby", [post(number) for number in range(1, 11)])
+    log.append("attic", [post(1)])
+    assert log.extent("lobby")[1:] == (0, 10)
+    assert not log.trim("lobby", 4, ALWAYS, 100)
+    assert log.extent("lobby") == other.extent("lobby")
+    assert other.extent("lobby")[1:] == (6, 10)
+    assert [message.offset for message in other.read("lobby", 0, 100)] == [7, 8, 9, 10]
+    assert [message.offset for message in other.read("lobby", 8, 100)] == [9, 10]
+    assert other.append("lobby", [post(11)])[0].offset == 11
+    assert log.extent("attic")[1:] == (0, 1)
+
+
+def test_trimming_goes_no_further_than_it_shall(opener: Opener) -> None:
+    """What was logged at that time or later stays, and what follows it; so do the last ones, old as they are."""
+    log = opener()
+    times = [100, 200, 900, 300, 1000]
+    log.append("lobby", [post(number)._replace(at=at) for number, at in enumerate(times, 1)])
+    assert not log.trim("lobby", 0, NEVER, 100)
+    assert not log.trim("lobby", 5, ALWAYS, 100)
+    assert not log.trim("lobby", 9, ALWAYS, 100)
+    assert log.extent("lobby").trimmed == 0
+    assert not log.trim("lobby", 0, 900, 100)
+    assert log.extent("lobby").trimmed == 2
+    assert not log.trim("lobby", 1, ALWAYS, 100)
+    assert log.extent("lobby").trimmed == 4
+
+
+def test_trimming_is_done_in_short_steps(opener: Opener) -> None:
+    """A step forgets no more than it may, and tells that there is more."""
+    log = opener()
+    log.append("lobby", [post(number) for number in range(1, 8)])
+    steps = [log.trim("lobby", 2, ALWAYS, 2), log.extent("lobby").trimmed, log.trim("lobby", 2, ALWAYS, 2)]
+    assert steps == [True, 2, True]
+    assert not log.trim("lobby", 2, ALWAYS, 2)
+    assert log.extent("lobby")[1:] == (5, 7)
+
+
+def test_a_room_of_which_nothing_is_kept_goes_on_counting(opener: Opener) -> None:
+    """Offsets are never given out again, in the same epoch, also by another opening."""
+    log = opener()
+    epoch = log.append("lobby", [post(1), post(2)])[0].epoch
+    assert not log.trim("lobby", 0, ALWAYS, 100)
+    assert (log.extent("lobby"), log.read("lobby", 0, 9)) == ((epoch, 2, 2), [])
+    assert opener().append("lobby", [post(3)])[0][:2] == (epoch, 3)
+    assert log.extent("lobby") == (epoch, 2, 3)
+    assert not log.trim("nowhere", 0, ALWAYS, 100)
+    assert log.extent("nowhere")[1:] == (0, 0)
+
+
+def test_a_kept_post_is_still_known_after_others_were_trimmed(opener: Opener) -> None:
+    """Sent again it stands where it stood."""
+    log = opener()
+    log.append("lobby", [post(number) for number in range(1, 5)])
+    log.trim("lobby", 2, ALWAYS, 100)
+    assert log.append("lobby", [post(3)])[0][1:] == (3, post(3).at, True)
+
+
+def test_rooms_are_listed_in_order_and_in_parts(opener: Opener) -> None:
+    """Each room with messages is named once, whatever its name."""
+    log = opener()
+    names = ["Zürich", "attic", "lobby", "ops {1}", "room %7B", "部屋"]
+    for name in reversed(names):
+        log.append(name, [post(1)])
+    assert log.rooms("", 100) == names
+    assert log.rooms("", 2) == names[:2]
+    assert log.rooms("attic", 3) == names[2:5]
+    assert log.rooms("部屋", 3) == []
 
 
 def test_threads_append_at_once_without_a_hole(opener: Opener) -> None:
@@ -239,12 +315,12 @@ def test_what_is_logged_survives_the_process(path: Path) -> None:
     code = (
         "import os\nfrom parlour.node.log import Post\nfrom parlour.node.log.opening import open_log\n"
         f"log = open_log({url(path)!r})\nlog.append('lobby', [Post('s', 1, 'ada', 1, 'last words')])\n"
-        "print(log.top('lobby').epoch, flush=True)\nos.kill(os.getpid(), 9)\n"
+        "print(log.extent('lobby').epoch, flush=True)\nos.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     log = open_log(url(path))
     assert [message.text for message in log.read("lobby", 0, 10)] == ["last words"]
-    assert log.top("lobby").epoch == done.stdout.strip()
+    assert log.extent("lobby").epoch == done.stdout.strip()
     log.close()
 
 
@@ -252,14 +328,14 @@ def test_a_copy_of_the_file_begins_a_new_epoch(path: Path) -> None:
     """A restored backup is the same log, but positions of before are not valid in it."""
     log = open_log(url(path))
     log.append("lobby", [post(1)])
-    identity, epoch = log.identity, log.top("lobby").epoch
+    identity, epoch = log.identity, log.extent("lobby").epoch
     log.close()
     copy = path.with_name("copy.sqlite")
     shutil.copy(path, copy)
     restored = open_log(url(copy))
     assert restored.identity == identity
-    assert restored.top("lobby").epoch != epoch
-    assert restored.top("lobby").offset == 1
+    assert restored.extent("lobby").epoch != epoch
+    assert restored.extent("lobby").top == 1
     restored.close()
 
 
@@ -280,7 +356,7 @@ def test_a_file_that_was_restored_under_a_node_is_opened_anew(path: Path) -> Non
     """An older copy put in the place of the file gives offsets again, so the epoch is another."""
     log = open_log(url(path))
     log.append("lobby", [post(1)])
-    epoch = log.top("lobby").epoch
+    epoch = log.extent("lobby").epoch
     backup = sqlite3.connect(path.with_name("backup.sqlite"))
     source = sqlite3.connect(path)
     source.backup(backup)
@@ -323,7 +399,7 @@ try:
     log.append("lobby", posts)
 except LogError as error:
     print(error)
-print(log.top("lobby").offset, len(log.read("lobby", 0, 100)))
+print(log.extent("lobby").top, len(log.read("lobby", 0, 100)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 print([place.offset for place in log.append("lobby", posts)] == list(range(2, 42)))
 log.close()

@@ -81,7 +81,7 @@ def test_early_batches_are_kept_within_a_bound() -> None:
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(0, 100), st.integers(1, 200))
 def test_the_ring_returns_what_follows_an_offset_or_nothing(lengths: list[int], offset: int, size: int) -> None:
     """What the ring returns begins right after the offset; it returns nothing only if that is not in it."""
-    ring = Ring(120)
+    ring = Ring(120, 10)
     last = 10
     for length in lengths:
         ring.add(make(last + 1, last + length))
@@ -96,7 +96,7 @@ def test_the_ring_returns_what_follows_an_offset_or_nothing(lengths: list[int], 
 
 def test_the_ring_keeps_to_its_size_and_always_the_last_batch() -> None:
     """A batch larger than the ring is kept as long as it is the last."""
-    ring = Ring(10)
+    ring = Ring(10, 0)
     ring.add(make(1, 5))
     assert ring.after(0, 1000) == make(1, 5)
     ring.add(make(6, 6))

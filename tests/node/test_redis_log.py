@@ -75,7 +75,7 @@ def test_the_keys_of_a_room_are_in_one_slot_and_no_other_rooms(tmp_path: Path, o
                 assert len(keys) == 4
                 assert len({key_slot(key.encode()) for key in keys}) == 1
                 seen |= keys
-                assert log.top(room).offset == 3
+                assert log.extent(room).top == 3
             assert [len(log.read(room, 0, 10)) for room in ROOMS] == [3] * len(ROOMS)
 
 
@@ -149,7 +149,7 @@ def test_a_trimmed_stream_keeps_the_count(server: RedisServer) -> None:
         client.xtrim("parlour:{lobby}:log", maxlen=2, approximate=False)
         assert [message.offset for message in log.read("lobby", 3, 10)] == [9, 10]
         client.xtrim("parlour:{lobby}:log", maxlen=0)
-        epoch, top = log.top("lobby")
+        epoch, _, top = log.extent("lobby")
         assert (top, ids(log)) == (10, [])
         assert log.append("lobby", [post(11)])[0][:2] == (epoch, 11)
         client.delete("parlour:{lobby}:log")
@@ -191,7 +191,7 @@ def test_processes_append_at_once(server: RedisServer) -> None:
         "import sys\nfrom parlour.node.log import Post\nfrom parlour.node.log.opening import open_log\n"
         f"log = open_log({server.url!r})\n"
         "for n in range(1, 301):\n    log.append('lobby', [Post(sys.argv[1], n, 'ada', n, 'hello')])\n"
-        "print(log.identity, log.top('lobby').epoch)\nlog.close()\n"
+        "print(log.identity, log.extent('lobby').epoch)\nlog.close()\n"
     )
     writers = [
         subprocess.Popen([sys.executable, "-c", code, name], stdout=subprocess.PIPE, text=True) for name in ("s", "t")
@@ -211,7 +211,7 @@ def test_processes_append_at_once(server: RedisServer) -> None:
 def test_a_synced_server_that_is_killed_has_lost_nothing(tmp_path: Path) -> None:
     """With `appendfsync always` all that was acknowledged is there after the restart, in the same epoch."""
     with redis_server(tmp_path, *SYNCED) as server, closing(open_log(server.url)) as log:
-        epoch = log.top("lobby").epoch
+        epoch = log.extent("lobby").epoch
         logged: list[Appended] = []
 
         def kill() -> None:
@@ -236,7 +236,7 @@ def test_a_synced_server_that_is_killed_has_lost_nothing(tmp_path: Path) -> None
         assert [place.duplicate for place in again] == [True] * len(messages) + [False] * (len(again) - len(messages))
         assert {place.epoch for place in again} == {epoch}
         with closing(open_log(server.url)) as other:
-            assert (other.identity, other.top("lobby").epoch) == (log.identity, epoch)
+            assert (other.identity, other.extent("lobby").epoch) == (log.identity, epoch)
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,11 @@ def test_a_server_that_may_have_lost_something_begins_a_new_epoch(tmp_path: Path
         server.start()
         (second,) = log.append("lobby", [post(2)])
         assert second.epoch != first.epoch
-        assert log.top("attic").epoch not in (first.epoch, second.epoch)
+        assert log.extent("attic").epoch not in (first.epoch, second.epoch)
         assert log.append("lobby", [post(1)])[0] == (second.epoch, 1, first.at, True)
         assert ids(log) == ["s-1", "s-2"]
         with closing(open_log(server.url)) as other:
-            assert other.top("lobby") == (second.epoch, 2)
+            assert other.extent("lobby") == (second.epoch, 0, 2)
 
 
 def test_a_server_with_a_replica_begins_a_new_epoch(tmp_path: Path) -> None:
@@ -295,8 +295,8 @@ def test_an_emptied_server_is_the_same_log_in_a_new_epoch(tmp_path: Path, how: s
             with server.client() as client:
                 client.flushall()
         assert log.read("lobby", 0, 10) == []
-        place = log.top("lobby")
-        assert (place.offset, place.epoch == first.epoch) == (0, False)
+        place = log.extent("lobby")
+        assert (place.top, place.epoch == first.epoch) == (0, False)
         with closing(open_log(server.url)) as other:
             assert other.identity == log.identity
             assert other.append("lobby", [post(1)]) == [Appended(place.epoch, 1, post(1).at, False)]
@@ -321,14 +321,14 @@ def test_another_log_in_the_place_of_the_server_is_refused(tmp_path: Path, how: 
             calls: list[Callable[[], object]] = [
                 lambda: log.append("lobby", [post(2)]),
                 lambda: log.append("attic", [post(2)]),
-                lambda: log.top("lobby"),
+                lambda: log.extent("lobby"),
                 lambda: log.read("lobby", 0, 10),
             ]
             for call in calls:
                 with pytest.raises(LogError, match="another"):
                     call()
             assert ids(other) == ["s-9"]
-            assert other.top("attic").offset == 0
+            assert other.extent("attic").top == 0
 
 
 def test_an_operator_can_begin_a_new_epoch(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_an_operator_can_begin_a_new_epoch(tmp_path: Path) -> None:
         client.hdel("parlour:{lobby}:room", "run")
         (second,) = log.append("lobby", [post(2)])
         assert (second.offset, second.epoch == first.epoch) == (2, False)
-        assert log.top("lobby") == (second.epoch, 2)
+        assert log.extent("lobby") == (second.epoch, 0, 2)
 
 
 def test_a_server_that_is_away_is_missed_and_found_again(server: RedisServer) -> None:
@@ -346,7 +346,11 @@ def test_a_server_that_is_away_is_missed_and_found_again(server: RedisServer) ->
     with closing(open_log(server.url)) as log:
         log.append("lobby", [post(1)])
         server.kill()
-        for call in (lambda: log.append("lobby", [post(2)]), lambda: log.top("lobby"), lambda: log.read("lobby", 0, 9)):
+        for call in (
+            lambda: log.append("lobby", [post(2)]),
+            lambda: log.extent("lobby"),
+            lambda: log.read("lobby", 0, 9),
+        ):
             before = time.monotonic()
             with pytest.raises(
                 LogError, match=rf"^the room log {server.url} does not answer \(.*\): see whether it runs"
@@ -408,13 +412,17 @@ def test_a_full_server_costs_the_batch_and_nothing_else(tmp_path: Path) -> None:
 
         with pytest.raises(LogError, match="its memory is full; raise maxmemory or make room"):
             write()
-        assert 0 < len(logged) == log.top("lobby").offset == len(ids(log))
+        assert 0 < len(logged) == log.extent("lobby").top == len(ids(log))
         with server.client() as client:
             client.config_set("maxmemory", "2mb")
             with pytest.raises(LogError, match="memory is full"):
-                log.top("a room that is not there yet")
+                log.extent("a room that is not there yet")
             with closing(open_log(server.url)) as other:
-                assert (other.identity, other.top("lobby"), ids(other)) == (log.identity, log.top("lobby"), ids(log))
+                assert (other.identity, other.extent("lobby"), ids(other)) == (
+                    log.identity,
+                    log.extent("lobby"),
+                    ids(log),
+                )
             client.config_set("maxmemory", 0)
         for batch in batches:
             log.append("lobby", batch)
@@ -540,7 +548,7 @@ def test_a_closed_log_stays_closed(server: RedisServer) -> None:
     """What comes after the end is refused, not connected anew."""
     log = open_log(server.url)
     log.close()
-    for call in (lambda: log.append("lobby", [post(1)]), lambda: log.top("lobby"), lambda: log.read("lobby", 0, 1)):
+    for call in (lambda: log.append("lobby", [post(1)]), lambda: log.extent("lobby"), lambda: log.read("lobby", 0, 1)):
         with pytest.raises(LogError, match="the node is stopping"):
             call()
 

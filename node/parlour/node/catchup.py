@@ -13,6 +13,7 @@ from collections import deque
 from parlour.node.log import LogError
 from parlour.node.outlet import Outlet
 from parlour.runtime.threads import Service
+from parlour.wire.messages import Joined
 
 __all__ = ["TURN", "CatchUp", "catch_up"]
 
@@ -39,12 +40,14 @@ def catch_up(outlet: Outlet, turns: int) -> bool:
             if not outlet.flush():
                 return False
             try:
-                batch = member.room.after(member.offset)
+                following = member.room.follow(member.offset)
             except LogError as error:
                 failure = error
                 continue
-            if batch is not None:
-                outlet.push(member, batch)
+            if isinstance(following, Joined):
+                outlet.restart(member, following)
+            elif following is not None:
+                outlet.push(member, following)
         if failure is not None:
             raise failure
     return False

@@ -11,9 +11,8 @@ from collections import deque
 from typing import NamedTuple
 
 from parlour.wire.codec import skip_frames
-from parlour.wire.messages import Join
 
-__all__ = ["HELD", "Arrival", "Batch", "Order", "Ring", "begin", "joined"]
+__all__ = ["HELD", "Arrival", "Batch", "Order", "Ring", "joined"]
 
 HELD = 1024
 """Early batches kept at most; what does not fit is read from the log when its turn comes."""
@@ -35,24 +34,15 @@ class Batch(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """What came over the relay: that the room stands at `top` of `epoch`, and perhaps the batch that ends there."""
+    """What came over the relay: that the room stands at `top` of `epoch`, and perhaps the batch that ends there.
+
+    From the log comes also that what was up to `trimmed` is not kept.
+    """
 
     epoch: str
     top: int
     batch: Batch | None
-
-
-def begin(join: Join, epoch: str, offset: int, top: int) -> tuple[int, bool]:
-    """Return after which offset a joining client is to begin, and whether that is the position it asked for.
-
-    The room stands at `offset` of `epoch` here; the log, which another node may have brought further, at `top`. It
-    is all or nothing: a position that is not of this epoch brings the whole of the history.
-    """
-    if join.after is None:
-        return max(0, offset - join.history), True
-    if join.after <= max(top, offset) and join.epoch in (None, epoch):
-        return join.after, True
-    return 0, False
+    trimmed: int = 0
 
 
 def joined(batches: list[Batch]) -> Batch:
@@ -108,10 +98,11 @@ class Order:
 
 
 class Ring:
-    """The frames of a room's latest messages, of bounded size, for those who have to catch up."""
+    """The frames of a room's latest messages, those after `start`, of bounded size, for those who have to catch up."""
 
-    def __init__(self, size: int) -> None:
-        """Keep `size` bytes at most, and the last batch whatever its size."""
+    def __init__(self, size: int, offset: int) -> None:
+        """Begin after `offset`; keep `size` bytes at most, and the last batch whatever its size."""
+        self.start = self._end = offset
         self._size = size
         self._bytes = 0
         self._batches: deque[Batch] = deque()
@@ -119,13 +110,20 @@ class Ring:
     def add(self, batch: Batch) -> None:
         """Add the batch that follows the last one."""
         self._batches.append(batch)
+        self._end = batch.last
         self._bytes += len(batch.frames)
         while self._bytes > self._size and len(self._batches) > 1:
-            self._bytes -= len(self._batches.popleft().frames)
+            dropped = self._batches.popleft()
+            self.start = dropped.last
+            self._bytes -= len(dropped.frames)
+
+    def reaches(self, offset: int) -> bool:
+        """Whether all that follows `offset` is here."""
+        return self.start <= offset <= self._end
 
     def after(self, offset: int, size: int) -> Batch | None:
         """Return what follows `offset`, about `size` bytes of it; None if the ring does not reach back so far."""
-        if not self._batches or offset + 1 < self._batches[0].first or offset >= self._batches[-1].last:
+        if not self.start <= offset < self._end:
             return None
         found: list[Batch] = []
         for batch in reversed(self._batches):

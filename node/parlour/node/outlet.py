@@ -15,7 +15,7 @@ from parlour.node.log import Post
 from parlour.node.order import Batch
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
-from parlour.wire.messages import Lagging
+from parlour.wire.messages import Joined, Lagging
 
 if TYPE_CHECKING:
     from parlour.node.room import Room
@@ -132,13 +132,13 @@ class Outlet:
             member.room.combine_elsewhere()
         return True
 
-    def restart(self, member: Member, notice: bytes) -> None:
-        """The room began a new epoch: tell the member, and bring it all of the room's history."""
+    def restart(self, member: Member, joined: Joined) -> None:
+        """A new epoch began, or what was next is not kept: tell the member, and bring it all of the room's history."""
         with self._mutex:
             # Who is being placed right now is told by whoever places it.
             if not self.closed and member.offset != NOWHERE:
-                member.offset = 0
-                self._send(notice)
+                member.offset = joined.after
+                self._send(frame(joined))
                 if not self.lagging:
                     self.lagging = True
                     self._on_lag(self)

@@ -97,10 +97,10 @@ class Repair:
 
     def _look(self) -> None:
         try:
-            top = self._s.log.top(self._room.name)
+            extent = self._s.log.extent(self._room.name)
         except LogError:
             self._s.alarms.after(RETRY, self._look)
             return
         with self._mutex:
             self._looking = False
-        self._room.arrive(top.epoch, top.offset)
+        self._room.arrive(extent.epoch, extent.top, trimmed=extent.trimmed)

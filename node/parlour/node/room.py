@@ -11,10 +11,11 @@ import time
 
 from parlour.node.heartbeat import Heartbeat
 from parlour.node.log import Appended, LogError
-from parlour.node.order import HELD, Arrival, Batch, Order, Ring, begin, joined
+from parlour.node.order import HELD, Arrival, Batch, joined
 from parlour.node.outlet import Member, Posting
 from parlour.node.repair import Repair
 from parlour.node.roster import Roster
+from parlour.node.standing import Standing
 from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
@@ -36,7 +37,7 @@ class Room:
     def __init__(self, name: str, surroundings: Surroundings) -> None:
         self.name = name
         self._s = surroundings
-        # Guards all fields below (members is replaced, never changed; epoch and offset may be read without). Rank 30.
+        # Guards all fields below (members is replaced, never changed). Rank 30.
         self._mutex = make_lock(30, f"room {name}")
         self._space = threading.Condition(self._mutex)
         self._combining = False
@@ -44,9 +45,7 @@ class Room:
         self._arrivals: list[Arrival] = []
         self._roster_wanted: dict[Member, bool] = {}
         self._members: tuple[Member, ...] = ()
-        self.epoch = ""
-        self._order = Order(0)
-        self._ring = Ring(surroundings.settings.ring_bytes)
+        self._standing = Standing(surroundings.settings.ring_bytes)
         # A room that is made again after it was empty must not count its changes from the same start.
         self._roster = Roster(name, time.monotonic_ns() // 1000)
         self._unheard: set[str] = set()
@@ -54,7 +53,16 @@ class Room:
         self._heartbeat = Heartbeat(surroundings.alarms, self._beat)
         self._presence_due = 0.0
         self._presence_alarm = False
-        self.offset = 0
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of what is delivered here; empty until the room is open."""
+        return self._standing.epoch
+
+    @property
+    def offset(self) -> int:
+        """The offset of the last message delivered here."""
+        return self._standing.offset
 
     # --- opening ----------------------------------------------------------------------------------------------
 
@@ -64,11 +72,9 @@ class Room:
         The relay was told to subscribe before. What is said until the other nodes have heard of that is missed, and
         shown by the top that each of them publishes when it does.
         """
-        position = self._s.log.top(self.name)
+        extent = self._s.log.extent(self.name)
         with self._mutex:
-            self.epoch = position.epoch
-            self._order = Order(position.offset)
-            self.offset = position.offset
+            self._standing.begin(extent)
             self._unheard = peers - self._roster.nodes
             self._space.wait_for(lambda: not self._unheard, self._s.settings.roster_wait)
             self._unheard.clear()
@@ -81,11 +87,11 @@ class Room:
 
         Raises LogError if the log has to be asked and does not answer.
         """
-        ahead = join.after is not None and join.after > self.offset
-        # A client that comes from a node that is quicker may be ahead of this one, but not of the log.
-        top = self._s.log.top(self.name).offset if ahead else 0
         with self._mutex:
-            after, recovered = begin(join, self.epoch, self.offset, top)
+            kept = self._standing.reach(join)
+        kept = kept or self._s.log.extent(self.name)
+        with self._mutex:
+            after, recovered = self._standing.place(join, kept)
             if member not in self._members:
                 self._members += (member,)
                 self._roster.enter(member.session, member.name)
@@ -140,15 +146,14 @@ class Room:
         else:
             self._refuse(postings, "busy", "the room is flooded: say it again in a moment")
 
-    def arrive(self, epoch: str, top: int, batch: Batch | None = None) -> None:
-        """Another node tells how far it knows the room to be, perhaps with the batch that brought it there."""
+    def arrive(self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0) -> None:
+        """Another node, or the log, tells how far the room is, perhaps with the batch that brought it there."""
         with self._mutex:
-            if len(self._arrivals) < HELD:
-                self._arrivals.append(Arrival(epoch, top, batch))
-            else:
-                last = self._arrivals[-1]
-                top = max(top, last.top) if epoch == last.epoch else top
-                self._arrivals[-1] = Arrival(epoch, top, None)  # the top alone: the log has what is dropped here
+            if len(self._arrivals) == HELD:
+                last = self._arrivals.pop()
+                # The top alone: the log has what is dropped here.
+                top, batch = max(top, last.top) if epoch == last.epoch else top, None
+            self._arrivals.append(Arrival(epoch, top, batch, trimmed))
         self.combine_elsewhere()
 
     def hear_here(self, head: wire.Here) -> None:
@@ -181,14 +186,20 @@ class Room:
 
     # --- what others ask --------------------------------------------------------------------------------------
 
-    def after(self, offset: int) -> Batch | None:
-        """Return what follows an offset, from the ring or the log, not beyond what is delivered; raises LogError."""
+    def follow(self, offset: int) -> Batch | Joined | None:
+        """Return what follows an offset, from the ring or the log, not beyond what is delivered; raises LogError.
+
+        Where it was trimmed away meanwhile, return the notice of that, behind which the member is to go on.
+        """
         with self._mutex:
-            batch = self._ring.after(offset, self._s.settings.ring_bytes)
-            top = self.offset
+            batch = self._standing.after(offset)
+            epoch, top = self.epoch, self.offset
         if batch is None and offset < top:
             batch = self._repair.read(offset, top - offset)
             if batch is None or batch.first != offset + 1:
+                extent = self._s.log.extent(self.name)
+                if extent.epoch == epoch and offset < extent.trimmed:
+                    return Joined(self.name, epoch, top, min(extent.trimmed, top), recovered=False)
                 self._repair.look()
                 raise LogError(f"the room log lacks messages of {self.name} after {offset}")
         return batch
@@ -196,7 +207,7 @@ class Room:
     def missing(self, offset: int) -> int | None:
         """Return the last offset of the messages that are missing after `offset`, or None if they are not any more."""
         with self._mutex:
-            hole = self._order.hole() if self._order.offset == offset else None
+            hole = self._standing.hole() if self.offset == offset else None
             return hole[1] if hole is not None else None
 
     def announcement(self) -> tuple[wire.Here, wire.Top]:
@@ -263,26 +274,18 @@ class Room:
             self._roster_wanted
             or self._roster.unpublished
             or (self._roster.changed and not self._presence_alarm)
-            or (self._order.hole() and not self._repair.busy)
+            or (self._standing.hole() and not self._repair.busy)
         )
 
     def _pass(self, postings: list[Posting], arrivals: list[Arrival]) -> None:
         places = self._log(postings, arrivals) if postings else []
-        if any(arrival.epoch != self.epoch for arrival in arrivals):
-            self._check_epoch()
+        if not all(self._standing.fits(arrival.epoch, arrival.trimmed) for arrival in arrivals):
+            self._begin_anew()
         now = time.monotonic()
         with self._mutex:
-            ripe: list[Batch] = []
-            for epoch, top, batch in arrivals:
-                # What is of another epoch still is in the log, which the next message or heartbeat will show.
-                if epoch == self.epoch:
-                    self._order.hint(top)
-                    ripe += self._order.offer(batch) if batch is not None else []
-            for batch in ripe:
-                self._ring.add(batch)
-            self.offset = self._order.offset
+            ripe = self._standing.take(arrivals)
             members = self._members
-            if self._order.hole():
+            if self._standing.hole():
                 self._repair.mend(self.offset)
             unpublished = self._roster.take_unpublished() if self._roster.unpublished else None
             presence = self._take_presence(now)
@@ -377,20 +380,17 @@ class Room:
         self._publish(top)
         self._publish(wire.Whereabouts(self._s.node, self._s.instance, version + 1, version))
 
-    def _check_epoch(self) -> None:
-        """Ask the log whether a new epoch began; if so every member starts anew. Run by the combiner alone."""
+    def _begin_anew(self) -> None:
+        """If a new epoch began, or what comes next was trimmed, every member starts anew. Run by the combiner alone."""
         try:
-            position = self._s.log.top(self.name)
+            extent = self._s.log.extent(self.name)
         except LogError:
             return
         with self._mutex:
-            if position.epoch == self.epoch:
+            if self._standing.fits(extent.epoch, extent.trimmed):
                 return
-            self.epoch = position.epoch
-            self._order = Order(position.offset)
-            self._ring = Ring(self._s.settings.ring_bytes)
-            self.offset = position.offset
+            self._standing.begin(extent)
             members = self._members
-        restarted = frame(Joined(self.name, position.epoch, position.offset, 0, recovered=False))
+        joined = Joined(self.name, extent.epoch, extent.top, extent.trimmed, recovered=False)
         for member in members:
-            member.outlet.restart(member, restarted)
+            member.outlet.restart(member, joined)

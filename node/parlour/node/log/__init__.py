@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from parlour.wire.errors import UnavailableError
 from parlour.wire.messages import Message
 
-__all__ = ["Appended", "LogError", "Position", "Post", "RoomLog"]
+__all__ = ["Appended", "Extent", "LogError", "Post", "RoomLog"]
 
 
 class LogError(UnavailableError):
@@ -42,11 +42,12 @@ class Appended(NamedTuple):
     duplicate: bool
 
 
-class Position(NamedTuple):
-    """A place in a room: after `offset` messages of `epoch`."""
+class Extent(NamedTuple):
+    """What is kept of a room: the messages of `epoch` after `trimmed`, up to `top`; the two are equal if none is."""
 
     epoch: str
-    offset: int
+    trimmed: int
+    top: int
 
 
 class RoomLog(Protocol):
@@ -65,11 +66,24 @@ class RoomLog(Protocol):
         ...
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
-        """Return at most `limit` messages whose offsets follow `after`, in order."""
+        """Return at most `limit` messages whose offsets follow `after`, in order, as far as they are kept."""
         ...
 
-    def top(self, room: str) -> Position:
-        """Return the position of the room's last message; offset 0 if nothing was said yet."""
+    def extent(self, room: str) -> Extent:
+        """Return what is kept of the room; `top` is 0 if nothing was said yet."""
+        ...
+
+    def rooms(self, after: str, limit: int) -> list[str]:
+        """Return at most `limit` names, in the order of their code points, of the rooms that follow `after`."""
+        ...
+
+    def trim(self, room: str, keep: int, before: int, limit: int) -> bool:
+        """Forget the room's oldest messages, at most `limit`; return whether there may be more to forget.
+
+        The last `keep` messages stay, and so do those from the first on that was logged at `before` (ms since the Unix
+        epoch) or later. Offsets go on as if nothing had been forgotten; a forgotten message's post is not known any
+        more. Takes no longer than an append may have to wait.
+        """
         ...
 
     def close(self) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
-from parlour.node.log import Appended, Position, Post
+from parlour.node.log import Appended, Extent, Post
 from parlour.runtime.locks import make_lock
 from parlour.wire.messages import Message
 
@@ -21,10 +22,18 @@ __all__ = ["MemoryLog"]
 
 @dataclass
 class _Shelf:
-    """One room's messages, the one with offset N at index N - 1, and the index of each post."""
+    """One room's messages, those up to offset `trimmed` forgotten, and where each post stands."""
 
+    trimmed: int = 0
     messages: list[Message] = field(default_factory=list)
-    posts: dict[tuple[str, int], int] = field(default_factory=dict)
+    posts: dict[tuple[str, int], Message] = field(default_factory=dict)
+
+    @property
+    def top(self) -> int:
+        return self.trimmed + len(self.messages)
+
+
+_EMPTY = _Shelf()
 
 
 class MemoryLog:
@@ -53,27 +62,46 @@ class MemoryLog:
             shelf = self._shelves.setdefault(room, _Shelf())
             for post in posts:
                 key = (post.session, post.id)
-                index = shelf.posts.get(key)
-                duplicate = index is not None
-                if index is None:
-                    index = shelf.posts[key] = len(shelf.messages)
-                    shelf.messages.append(
-                        Message(room, index + 1, f"{post.session}-{post.id}", post.by, post.at, post.text)
-                    )
-                appended.append(Appended(self._epoch, index + 1, shelf.messages[index].at, duplicate))
+                known = shelf.posts.get(key)
+                message = known or Message(
+                    room, shelf.top + 1, f"{post.session}-{post.id}", post.by, post.at, post.text
+                )
+                if known is None:
+                    shelf.posts[key] = message
+                    shelf.messages.append(message)
+                appended.append(Appended(self._epoch, message.offset, message.at, known is not None))
         return appended
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""
         with self._mutex:
-            shelf = self._shelves.get(room)
-            return shelf.messages[after : after + limit] if shelf else []
+            shelf = self._shelves.get(room, _EMPTY)
+            start = max(0, after - shelf.trimmed)
+            return shelf.messages[start : start + limit]
 
-    def top(self, room: str) -> Position:
-        """Return the room's last position; see `RoomLog.top`."""
+    def extent(self, room: str) -> Extent:
+        """Return what is kept of the room; see `RoomLog.extent`."""
         with self._mutex:
-            shelf = self._shelves.get(room)
-            return Position(self._epoch, len(shelf.messages) if shelf else 0)
+            shelf = self._shelves.get(room, _EMPTY)
+            return Extent(self._epoch, shelf.trimmed, shelf.top)
+
+    def rooms(self, after: str, limit: int) -> list[str]:
+        """Return names of rooms; see `RoomLog.rooms`."""
+        with self._mutex:
+            return sorted(room for room in self._shelves if room > after)[:limit]
+
+    def trim(self, room: str, keep: int, before: int, limit: int) -> bool:
+        """Forget the oldest messages; see `RoomLog.trim`."""
+        with self._mutex:
+            shelf = self._shelves.get(room, _EMPTY)
+            old = takewhile(lambda message: message.at < before, shelf.messages[: max(0, len(shelf.messages) - keep)])
+            count = sum(1 for _ in islice(old, limit))
+            for message in shelf.messages[:count]:
+                session, _, number = message.id.rpartition("-")
+                del shelf.posts[session, int(number)]
+            del shelf.messages[:count]
+            shelf.trimmed += count
+            return count == limit
 
     def close(self) -> None:
         """Nothing is open; the messages live as long as somebody holds the log."""

@@ -32,7 +32,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
-from parlour.node.log import Appended, LogError, Position, Post
+from parlour.node.log import Appended, Extent, LogError, Post
 from parlour.runtime.locks import make_lock
 from parlour.wire.messages import Message
 
@@ -232,12 +232,20 @@ class RedisLog:
             for offset, post in entries
         ]
 
-    def top(self, room: str) -> Position:
-        """Return the room's last position; see `RoomLog.top`."""
+    def extent(self, room: str) -> Extent:
+        """Return what is kept of the room; see `RoomLog.extent`."""
         job = _Job(room, ())
         self._run([job])
         epoch, top, _ = job.result()
-        return Position(epoch, top)
+        return Extent(epoch, 0, top)
+
+    def rooms(self, after: str, limit: int) -> list[str]:
+        """Return names of rooms; see `RoomLog.rooms`."""
+        raise NotImplementedError
+
+    def trim(self, room: str, keep: int, before: int, limit: int) -> bool:
+        """Forget the oldest messages; see `RoomLog.trim`."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close all connections."""

@@ -13,10 +13,11 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from parlour.node.log import Appended, LogError, Position, Post
+from parlour.node.log import Appended, Extent, LogError, Post
 from parlour.runtime.locks import make_lock
 from parlour.wire.messages import Message
 
@@ -111,17 +112,42 @@ class SqliteLog:
             for offset, session, number, sender, at, text in rows
         ]
 
-    def top(self, room: str) -> Position:
-        """Return the room's last position; see `RoomLog.top`."""
+    def extent(self, room: str) -> Extent:
+        """Return what is kept of the room; see `RoomLog.extent`."""
         with self._writing:
             self._check_file()
         rows = self._select(
-            "SELECT value, (SELECT top FROM rooms WHERE name = ?) FROM meta WHERE key = 'epoch'", (room,)
+            "SELECT value, top, (SELECT min(offset) FROM messages WHERE room = r.id)"
+            " FROM meta LEFT JOIN rooms r ON name = ? WHERE key = 'epoch'",
+            (room,),
         )
         if not rows:
             raise LogError(f"the room log {self._path} is damaged: it has no epoch")
-        epoch, top = rows[0]
-        return Position(epoch, top or 0)
+        epoch, top, first = rows[0]
+        return Extent(epoch, (top or 0) if first is None else first - 1, top or 0)
+
+    def rooms(self, after: str, limit: int) -> list[str]:
+        """Return names of rooms; see `RoomLog.rooms`."""
+        rows = self._select("SELECT name FROM rooms WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
+        return [name for (name,) in rows]
+
+    def trim(self, room: str, keep: int, before: int, limit: int) -> bool:
+        """Forget the oldest messages; see `RoomLog.trim`."""
+        rows = self._select(
+            "SELECT r.id, offset, at FROM messages m JOIN rooms r ON m.room = r.id"
+            " WHERE name = ? AND offset <= top - ? ORDER BY offset LIMIT ?",
+            (room, keep, limit),
+        )
+        old = list(takewhile(lambda row: row[2] < before, rows))
+        if old:
+            number, last, _ = old[-1]
+            try:
+                with self._writing:
+                    self._check_file()
+                    self._writer.execute("DELETE FROM messages WHERE room = ? AND offset <= ?", (number, last))
+            except (sqlite3.Error, OSError) as error:
+                raise self._explain(error) from None
+        return len(old) == limit
 
     def close(self) -> None:
         """Close both connections."""

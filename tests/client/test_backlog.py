@@ -91,12 +91,12 @@ def test_a_new_epoch_is_told_and_counts_anew() -> None:
     backlog.joined(joined(epoch="e2"))
     backlog.message(said(1), "e2")
     assert isinstance(backlog.take(), Message)
-    assert backlog.take() == Restarted("lobby", "e2")
+    assert backlog.take() == Restarted("lobby", "e2", 0)
     assert isinstance(backlog.take(), Message)
 
 
 def test_a_new_epoch_finds_a_full_backlog_full() -> None:
-    """What is told unasked does not fill a full backlog further; the next join is for the new epoch, from its start."""
+    """What is told unasked does not fill a full backlog further; the next join shows that there is no going on."""
     backlog = Backlog("lobby", bound=1)
     backlog.joined(joined())
     backlog.message(said(1), "e1")
@@ -104,9 +104,12 @@ def test_a_new_epoch_finds_a_full_backlog_full() -> None:
     backlog.joined(joined(epoch="e2"))
     backlog.message(said(1), "e2")
     assert isinstance(backlog.take(), Message)
-    assert backlog.take() == Restarted("lobby", "e2")
     assert backlog.take() is None
-    assert backlog.rejoin(0.0) == wire.Join("lobby", after=0, epoch="e2")
+    assert backlog.rejoin(0.0) == wire.Join("lobby", after=1, epoch="e1")
+    backlog.joined(wire.Joined("lobby", "e2", 5, 3, recovered=False))
+    assert backlog.take() == Restarted("lobby", "e2", 3)
+    backlog.message(said(4), "e2")
+    assert backlog.take() == Message("lobby", 4, "s-4", "ada", 0, "text 4", replay=True)
 
 
 def test_presence_is_not_kept_without_bound() -> None:
@@ -186,7 +189,7 @@ def test_trimmed_history_is_told_as_a_new_start() -> None:
     backlog.joined(wire.Joined("lobby", "e1", 9, 7, recovered=False))
     backlog.message(said(8), "e1")
     assert isinstance(backlog.take(), Message)
-    assert backlog.take() == Restarted("lobby", "e1")
+    assert backlog.take() == Restarted("lobby", "e1", 7)
     assert backlog.take() == Message("lobby", 8, "s-8", "ada", 0, "text 8", replay=True)
 
 

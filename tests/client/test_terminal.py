@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from parlour.node.log import Post
 from support.little_cluster import Cluster
 from support.waiting import eventually
 
@@ -158,3 +159,17 @@ def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:
     tmux.shows(pane, "-- you left den")
     tmux.type(pane, "/quit", "Enter")
     tmux.shows(pane, "exit=0")
+
+
+def test_a_person_looks_back_past_what_was_shown(cluster: Cluster, tmux: Tmux) -> None:
+    """Fifty lines are shown on coming; /history goes back from there, page by page, to the first that is kept."""
+    cluster.nodes[0].log.append("lobby", [Post("s", number, "eve", 1, f"line {number}") for number in range(1, 59)])
+    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
+    tmux.shows(pane, "eve: line 58")
+    tmux.type(pane, "/history 5", "Enter")
+    tmux.shows(pane, "-- so far what was before")
+    assert [line.split()[-1] for line in tmux.lines(pane) if "eve: line" in line][-5:] == ["4", "5", "6", "7", "8"]
+    tmux.type(pane, "/history", "Enter")
+    tmux.shows(pane, "eve: line 1")
+    tmux.type(pane, "/history", "Enter")
+    tmux.shows(pane, "-- nothing older is kept of lobby")

@@ -48,11 +48,14 @@ def running_fleet(broker: str) -> Fleet | None:
 class Cluster:
     """A broker and nodes of these names. With a record they are detached: they outlive this process."""
 
-    def __init__(self, broker: str, nodes: Sequence[str], log: str | None, record: Record | None) -> None:
+    def __init__(
+        self, broker: str, nodes: Sequence[str], log: str | None, retain: str | None, record: Record | None
+    ) -> None:
         self.broker = broker
         self.nodes = nodes
         self.children: list[Child] = []
         self._log = log
+        self._retain = retain
         self._record = record
 
     def start(self, pause: Callable[[float], None]) -> None:
@@ -67,7 +70,9 @@ class Cluster:
             host = self.broker.rpartition(":")[0]
             for name in self.nodes:
                 arguments = ["--broker", self.broker, "--name", name, "--listen", f"{host}:0"]
-                self._launch(name, "node", *arguments, *(["--log", self._log] if self._log else []))
+                arguments += ["--log", self._log] if self._log else []
+                arguments += ["--retain", self._retain] if self._retain else []
+                self._launch(name, "node", *arguments)
             self._await(self.nodes, pause)
         except BaseException:
             self.stop()

@@ -15,6 +15,7 @@ from parlour.cli.child import Child, stop_all
 from parlour.cli.cluster import Cluster, running_fleet
 from parlour.cli.record import Record
 from parlour.cli.signals import Signals
+from parlour.node.cli import retain_option
 from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.runtime.options import ADDRESS
 from parlour.wire.control import Fleet
@@ -110,7 +111,8 @@ def _mind(cluster: Cluster, signals: Signals) -> None:
 @click.option("--nodes", type=click.IntRange(1, MAX_NODES), default=2, show_default=True, help="How many nodes.")
 @_broker_option
 @click.option("--log", metavar="URL", help="The room log that the nodes share; a file of yours by default.")
-def up(detach: bool, nodes: int, broker: str, log: str | None) -> None:
+@retain_option
+def up(detach: bool, nodes: int, broker: str, log: str | None, retain: str | None) -> None:
     """Start a broker and nodes on this machine.
 
     Prints a line that begins with `ready` when all nodes are in the fleet. Stays until Ctrl-C, which stops them
@@ -121,9 +123,9 @@ def up(detach: bool, nodes: int, broker: str, log: str | None) -> None:
     names = [f"n{number}" for number in range(1, nodes + 1)]
     if detach:
         record = Record(broker)
-        _in_background(Cluster(broker, names, log, record), record)
+        _in_background(Cluster(broker, names, log, retain, record), record)
     else:
-        _in_foreground(Cluster(broker, names, log, None))
+        _in_foreground(Cluster(broker, names, log, retain, None))
 
 
 @click.command(epilog="\b\nExamples:\n  parlour down\n  parlour down --broker 127.0.0.1:7000\n")

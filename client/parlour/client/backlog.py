@@ -66,14 +66,16 @@ class Backlog:
         return self._phase is _Phase.JOINING
 
     def joined(self, joined: wire.Joined) -> None:
-        """The node says where the room stands: as the answer to a join, or unasked when a new epoch begins."""
+        """The node says where the room stands: as the answer to a join, or unasked when one cannot go on from there."""
+        if self._phase is _Phase.FULL:
+            return  # Being in the room is enough: what is kept of it from here on will be asked for.
         # Without recovery all that is kept follows: that is news only if what we have is not of the same kind.
         anew = joined.epoch != self._epoch or (not joined.recovered and joined.after > self._last)
         if anew:
             if self._epoch is not None:
-                self._events.append(Restarted(self._room, joined.epoch))
+                self._events.append(Restarted(self._room, joined.epoch, joined.after))
             self._epoch = joined.epoch
-            self._last = 0 if self._phase is _Phase.FULL else joined.after
+            self._last = joined.after
             self._replayed = joined.offset
         # The answer to another join, further on, is not the one that is waited for.
         if self._phase is _Phase.JOINING and joined.after <= self._last:
@@ -81,15 +83,7 @@ class Backlog:
 
     def message(self, message: wire.Message, epoch: str | None) -> Message:
         """Return the message, of this epoch, as an event; it is kept if it is the next one."""
-        event = Message(
-            message.room,
-            message.offset,
-            message.id,
-            message.by,
-            message.at,
-            message.text,
-            replay=message.offset <= self._replayed,
-        )
+        event = Message.of(message, replay=message.offset <= self._replayed)
         if epoch is not None and epoch == self._epoch and message.offset > self._last:
             whole = message.offset == self._last + 1
             if whole and self._phase is not _Phase.FULL and len(self._events) < self._bound:

@@ -151,11 +151,13 @@ class Chat:
             if room is not None:
                 room.on_joined(message, link)
             self._keeper.tell(partial(self._keeper.joined, link, message.room))
-        elif isinstance(message, wire.Members | wire.Presence):
+        elif isinstance(message, wire.Members | wire.Presence | wire.Page):
             room = self.room(message.room)
             if room is None:
                 return  # One that the application gave up joining.
-            if isinstance(message, wire.Members):
+            if isinstance(message, wire.Page):
+                room.on_page(message)
+            elif isinstance(message, wire.Members):
                 room.on_members(message, link)
             else:
                 room.on_presence(message, link)

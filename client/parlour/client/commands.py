@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_room
 
-__all__ = ["HELP", "Command", "Help", "Join", "Leave", "Quit", "Say", "Who", "parse"]
+__all__ = ["HELP", "Command", "Help", "History", "Join", "Leave", "Quit", "Say", "Who", "parse"]
+
+MOST = 1000
+"""Old messages shown at once."""
 
 HELP = """\
 /join ROOM      enter a room, or turn to one you are in
 /leave [ROOM]   leave this room, or another
 /who            who is here
+/history [N]    show the last N messages from before those shown (50)
 /me waves       tell what you do: * ada waves
 //text          say a text that begins with a slash
 /quit           leave (so do Ctrl-C and Ctrl-D)"""
@@ -48,6 +52,13 @@ class Who:
 
 
 @dataclass(frozen=True)
+class History:
+    """Show so many older messages of the current room."""
+
+    limit: int
+
+
+@dataclass(frozen=True)
 class Help:
     """Show what may be typed."""
 
@@ -57,7 +68,7 @@ class Quit:
     """Leave the chat."""
 
 
-Command = Say | Join | Leave | Who | Help | Quit
+Command = Say | Join | Leave | Who | History | Help | Quit
 
 _PLAIN: dict[str, Command] = {"/who": Who(), "/help": Help(), "/quit": Quit()}
 
@@ -82,6 +93,10 @@ def parse(line: str) -> Command | None:
         return Join(check_room(rest))
     if word == "/leave":
         return Leave(check_room(rest) if rest else None)
+    if word == "/history":
+        if rest and not (rest.isascii() and rest.isdigit() and 0 < int(rest[:9]) <= MOST):
+            raise UsageError(f"say how many messages, 1 to {MOST}, such as /history 20")
+        return History(int(rest or 50))
     plain = _PLAIN.get(word)
     if plain is None:
         raise UsageError(f"there is no command {word}: try /help, or //… to say a text that begins with a slash")

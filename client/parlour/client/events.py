@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parlour.wire import messages as wire
+
 __all__ = ["Disconnected", "Event", "Lagging", "Message", "Presence", "Reconnected", "Reconnecting", "Restarted"]
 
 
@@ -27,6 +29,11 @@ class Message:
     replay: bool
     """Whether it was said before this chat joined the room."""
 
+    @classmethod
+    def of(cls, message: wire.Message, replay: bool) -> Message:
+        """Return the event for a message of the protocol."""
+        return cls(message.room, message.offset, message.id, message.by, message.at, message.text, replay)
+
 
 @dataclass(frozen=True, slots=True)
 class Presence:
@@ -45,10 +52,15 @@ class Lagging:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The room's log began anew: offsets count from 1 again, and what was before is gone."""
+    """There is no going on from the last message: all that the log keeps follows, from the offset after `after`.
+
+    Either what came next is not kept any more, or the log began anew: then the epoch is another, and offsets count
+    from 1 again.
+    """
 
     room: str
     epoch: str
+    after: int
 
 
 @dataclass(frozen=True, slots=True)

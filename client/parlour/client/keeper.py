@@ -310,8 +310,8 @@ class Keeper:
         room = self._chat.room(name)
         if room is not None:
             self._chat.outbox.open(name, link.send)
-            if room.asking:
-                link.send(wire.Who(name))
+            for question in room.questions:
+                link.send(question)
 
     # --- changes of the connection ----------------------------------------------------------------------------
 

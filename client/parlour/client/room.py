@@ -53,6 +53,7 @@ class Room:
         self._replays = 0
         self._entering: Future[None] = Future()
         self._questions: list[Future[list[str]]] = []
+        self._pages: dict[wire.History, Future[wire.Page]] = {}
         self._parting: Future[None] | None = None
         self._end: str | None = None  # why nothing can be asked any more
 
@@ -125,6 +126,35 @@ class Room:
         self._chat.request(wire.Who(self.name))
         return _answer(question, f"who is in {self.name}", timeout)
 
+    def history(self, before: int | None = None, limit: int = 100, timeout: float = 10.0) -> list[Message]:
+        """Return the last `limit` messages before this offset, oldest first; by default the newest there are.
+
+        They are fewer only where no more are kept. Raises as `Chat.join` does, and UsageError for a number below 1.
+        """
+        deadline = time.monotonic() + timeout
+        found: list[Message] = []
+        epoch, before = None, wire.MAX_OFFSET if before is None else before
+        while len(found) < limit:
+            page = self._page(wire.History(self.name, before, limit - len(found)), deadline)
+            if epoch not in (None, page.epoch):
+                break  # Offsets of before mean nothing in this one.
+            found[:0] = [Message.of(message, replay=True) for message in page.messages]
+            epoch, before = page.epoch, page.after + 1
+            if page.after <= page.trimmed:
+                break
+        return found[-limit:]  # Another thread may have asked for more of the same.
+
+    def _page(self, question: wire.History, deadline: float) -> wire.Page:
+        with self._lock:
+            self._check_here()
+            page = self._pages.setdefault(question, Future())
+        self._chat.request(question)
+        try:
+            return _answer(page, f"the history of {self.name}", max(0.0, deadline - time.monotonic()))
+        finally:
+            with self._lock:
+                self._pages.pop(question, None)
+
     def leave(self, timeout: float = 10.0) -> None:
         """Leave the room; `events` then ends. Raises as `Chat.join` does."""
         parting: Future[None] = Future()
@@ -163,10 +193,10 @@ class Room:
             return self._parting is not None
 
     @property
-    def asking(self) -> bool:
-        """Whether the application waits to be told who is here."""
+    def questions(self) -> list[wire.ClientMessage]:
+        """What the application waits to be told, to be asked again on another connection."""
         with self._lock:
-            return bool(self._questions)
+            return [*([wire.Who(self.name)] if self._questions else []), *self._pages]
 
     @property
     def joining(self) -> bool:
@@ -237,6 +267,13 @@ class Room:
         if not self._entering.done():
             self._entering.set_result(None)
 
+    def on_page(self, page: wire.Page) -> None:
+        """Old messages that were asked for, perhaps twice."""
+        with self._lock:
+            answered = [self._pages.pop(asked) for asked in list(self._pages) if asked.before == page.before]
+        for question in answered:
+            question.set_result(page)
+
     def on_presence(self, presence: wire.Presence, link: Link) -> None:
         """Apply comings and goings to the roster, and keep those that are news."""
         with self._changed:
@@ -292,10 +329,11 @@ class Room:
 
     def _asked(self) -> list[Future[Any]]:
         """Take all that the application waits for; the lock is held."""
-        asked: list[Future[Any]] = [*self._questions, *([self._parting] if self._parting else [])]
+        asked: list[Future[Any]] = [*self._questions, *self._pages.values()]
+        asked += [self._parting] if self._parting else []
         if not self._entering.done():
             asked.append(self._entering)
-        self._questions, self._parting = [], None
+        self._questions, self._pages, self._parting = [], {}, None
         return asked
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import wait as wait_for
 from datetime import datetime
 
 from parlour.client.chat import Chat
-from parlour.client.commands import HELP, Command, Help, Join, Leave, Quit, Say, Who, parse
+from parlour.client.commands import HELP, Command, Help, History, Join, Leave, Quit, Say, Who, parse
 from parlour.client.display import Lines, harmless
 from parlour.client.errors import DisconnectedError
 from parlour.client.events import (
@@ -52,6 +52,7 @@ class Conversation:
         self._lines = lines
         self._current: Room | None = None
         self._showing: list[threading.Thread] = []
+        self._oldest: dict[str, int] = {}  # offsets of the first messages shown of rooms
         self._posts: set[Future[Message]] = set()
         self._lost: str | None = None
 
@@ -94,7 +95,7 @@ class Conversation:
         return f"{self._current.name if self._current else '(no room)'}> "
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, Join | Who) and not self._chat.connected:
+        if isinstance(command, Join | Who | History) and not self._chat.connected:
             self._show(self._lines.fault("there is no connection just now: ask again when it is back"))
         elif isinstance(command, Join):
             self._enter(command.room)
@@ -111,6 +112,21 @@ class Conversation:
         elif isinstance(command, Who):
             names = self._current.who()
             self._show(self._lines.here(self._current.name, names, self._current.count))
+
+        elif isinstance(command, History):
+            self._show_history(self._current, command.limit)
+
+    def _show_history(self, room: Room, limit: int) -> None:
+        before = self._oldest.get(room.name)
+        found = room.history(before, limit)
+        if not found:
+            self._show(self._lines.note(f"nothing older is kept of {harmless(room.name)}"))
+            return
+        self._oldest[room.name] = found[0].offset
+        now = datetime.now().astimezone()
+        first = self._lines.note(f"from before, in {harmless(room.name)}:")
+        last = self._lines.note("so far what was before")
+        self._show("\n".join([first, *(self._lines.message(message, now) for message in found), last]))
 
     def _enter(self, name: str) -> None:
         known = {room.name for room in self._chat.rooms}
@@ -145,6 +161,7 @@ class Conversation:
         for event in room.events():
             several = len(self._chat.rooms) > 1
             if isinstance(event, Message):
+                self._oldest.setdefault(room.name, event.offset)
                 self._show(self._lines.message(event, datetime.now().astimezone(), several))
                 replays -= 1
                 if replays == 0:
@@ -154,7 +171,8 @@ class Conversation:
             elif isinstance(event, Lagging):
                 self._show(self._lines.note("this terminal is slow: what follows is complete, but late"))
             elif isinstance(event, Restarted):
-                self._show(self._lines.note(f"{room.name} began anew"))
+                self._oldest.pop(room.name, None)
+                self._show(self._lines.note(f"{room.name} goes on from what is kept of it; some of it is gone"))
             elif isinstance(event, Reconnecting | Reconnected):
                 self._show_connection(room, event)
             elif isinstance(event, Disconnected):

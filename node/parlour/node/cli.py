@@ -6,14 +6,29 @@ Node does all the work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import click
 
+from parlour.node.retention import Retention
 from parlour.node.settings import NodeSettings
-from parlour.runtime.options import ADDRESS, NAME, brokers_option
+from parlour.runtime.options import ADDRESS, NAME, Checked, brokers_option
 
-__all__ = ["node"]
+__all__ = ["node", "retain_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _DEFAULTS = NodeSettings()
+
+
+def retain_option(command: F) -> F:
+    """Add `--retain`, which is the same for all nodes of a cluster."""
+    return click.option(
+        "--retain",
+        type=Checked("COUNT,AGE", Retention.parse),
+        help="What is kept of each room: COUNT messages, an AGE such as 12h or 30d, or both.  [default: all]",
+    )(command)
 
 
 @click.command(
@@ -33,6 +48,7 @@ _DEFAULTS = NodeSettings()
     help="Clients at most.",
 )
 @click.option("--log", metavar="URL", help="The room log.  [default: one SQLite file in your data directory]")
+@retain_option
 @click.option("--relay-loss", type=click.FloatRange(0, 1), default=0.0, hidden=True)
 def node(
     brokers: tuple[str, ...],
@@ -41,6 +57,7 @@ def node(
     name: str | None,
     capacity: int,
     log: str | None,
+    retain: str | None,
     relay_loss: float,
 ) -> None:
     """Run a chat node: clients that the broker sends here talk with those on the other nodes.
@@ -64,6 +81,7 @@ def node(
             name=name,
             capacity=capacity,
             log=log or default_log(),
+            retention=Retention.parse(retain) if retain else None,
             relay_loss=relay_loss,
         )
     )

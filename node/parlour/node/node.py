@@ -25,12 +25,13 @@ from parlour.node.log import RoomLog
 from parlour.node.log.opening import open_log
 from parlour.node.mover import ASKING, Mover
 from parlour.node.relay import Relay
+from parlour.node.retention import Trimmer
 from parlour.node.rooms import RoomTable
 from parlour.node.session import Session
 from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
-from parlour.runtime.threads import join_all, spawn
+from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
 from parlour.wire.control import Order, Peer, Report, Ticket
 from parlour.wire.errors import ParlourError, ProtocolError
@@ -83,8 +84,8 @@ class Node:
     def _start(self, timeout: float) -> None:
         settings, opened = self.settings, self._opened
         threading.stack_size(STACK)
-        self._log: RoomLog = open_log(settings.log)
-        opened.callback(self._log.close)
+        self.log: RoomLog = open_log(settings.log)
+        opened.callback(self.log.close)
         listener = Listener(settings.listen)
         opened.callback(listener.stop)
         self.name = check_name(settings.name or f"{socket.gethostname()}-{listener.port}")
@@ -95,7 +96,7 @@ class Node:
         workers = Workers(f"{self.name}-worker")
         self._alarms = Alarms(f"{self.name}-alarms", workers)
         self.rooms = RoomTable(
-            Surroundings(self.name, self.instance, settings, self._log, self._relay, workers, self._alarms, self.load)
+            Surroundings(self.name, self.instance, settings, self.log, self._relay, workers, self._alarms, self.load)
         )
         self._relay.serve(self.rooms)
         self.catchup = CatchUp(f"{self.name}-catchup")
@@ -114,7 +115,10 @@ class Node:
             self._hear_fleet,
             self._hear_order,
         )
-        for part in (self._relay, workers, self._alarms, self.catchup):
+        parts: list[Relay | Workers | Alarms | Service] = [self._relay, workers, self._alarms, self.catchup]
+        if settings.retention is not None:
+            parts.append(Trimmer(f"{self.name}-trimmer", self.log, settings.retention, settings.trim_interval))
+        for part in parts:
             part.start()
             opened.callback(part.stop)
         self._fleet.start()
@@ -239,7 +243,7 @@ class Node:
             instance=self.instance,
             address=self.address,
             relay=f"{self._host}:{self._relay.port}",
-            log=self._log.identity,
+            log=self.log.identity,
             capacity=self.settings.capacity,
             clients=clients,
             rooms=self.rooms.count(),

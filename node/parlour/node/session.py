@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from parlour.node.catchup import TURN, catch_up
+from parlour.node.history import read_page
 from parlour.node.log import LogError, Post
 from parlour.node.outlet import Member, Outlet, Posting
 from parlour.wire.codec import ClientDecoder, decode_ticket, frame
@@ -25,6 +26,7 @@ from parlour.wire.messages import (
     ClientMessage,
     Error,
     Hello,
+    History,
     Join,
     Leave,
     Left,
@@ -83,6 +85,7 @@ class Session:
             Join: self._join,
             Leave: self._leave,
             Who: self._who,
+            History: self._history,
             Ping: self._ping,
             Pong: self._pong,
         }
@@ -290,6 +293,15 @@ class Session:
         else:
             member.room.want_roster(member, whole=True)
             member.room.combine()
+
+    def _history(self, history: History) -> None:
+        if history.room not in self._members:
+            self._not_joined(history.room, [None])
+            return
+        try:
+            self.outlet.answer(read_page(self._node.log, history))
+        except LogError as error:
+            self.outlet.answer(self._unavailable(history.room, error))
 
     def _ping(self, _: Ping) -> None:
         self.outlet.answer(_PONG)

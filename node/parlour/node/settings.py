@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parlour.node.retention import Retention
 from parlour.runtime.asking import DEFAULT_BROKER
 
 __all__ = ["NodeSettings"]
@@ -28,6 +29,9 @@ class NodeSettings:
     capacity: int = 10_000
     # URL of the room log; the nodes of one cluster share it.
     log: str = "memory://"
+    # What is kept of each room's history, and the seconds between two rounds of having the log forget the rest.
+    retention: Retention | None = None
+    trim_interval: float = 60.0
     # Seconds between load reports.
     report_interval: float = 1.0
     # Seconds that a new connection has to say hello: one that stays mute would hold a thread.

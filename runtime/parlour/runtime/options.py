@@ -14,13 +14,13 @@ from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name, check_room, parse_address
 
-__all__ = ["ADDRESS", "NAME", "ROOM", "brokers_option", "json_option"]
+__all__ = ["ADDRESS", "NAME", "ROOM", "Checked", "brokers_option", "json_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Checked(click.ParamType[str]):
-    """A text that one of wire's checks accepts."""
+class Checked(click.ParamType[str]):
+    """A text that a check accepts, which raises UsageError for any other."""
 
     def __init__(self, name: str, check: Callable[[str], object]) -> None:
         self.name = name
@@ -35,11 +35,11 @@ class _Checked(click.ParamType[str]):
         return checked if isinstance(checked, str) else value
 
 
-ADDRESS = _Checked("HOST:PORT", parse_address)
+ADDRESS = Checked("HOST:PORT", parse_address)
 """The type of an option that is an address."""
-NAME = _Checked("NAME", check_name)
+NAME = Checked("NAME", check_name)
 """The type of an option that names a person or a node."""
-ROOM = _Checked("ROOM", check_room)
+ROOM = Checked("ROOM", check_room)
 """The type of an option that names a room."""
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "ClientMessage",
     "Error",
     "Hello",
+    "History",
     "Join",
     "Joined",
     "Lagging",
@@ -29,6 +30,7 @@ __all__ = [
     "Message",
     "Move",
     "NodeMessage",
+    "Page",
     "Ping",
     "Pong",
     "Presence",
@@ -123,6 +125,18 @@ class Who(_InRoom, frozen=True, tag="who"):
     """Ask who is in a room; answered by one or more `members`."""
 
 
+class History(_InRoom, frozen=True, tag="history"):
+    """Ask for old messages of a room one is in: the last ones before an offset, at most `limit`; answered by `page`."""
+
+    before: int = MAX_OFFSET
+    limit: int = 100
+
+    def __post_init__(self) -> None:
+        _InRoom.__post_init__(self)
+        _check_count("before", self.before, least=1)
+        _check_count("limit", self.limit, least=1)
+
+
 # --- both ways ------------------------------------------------------------------------------------------------
 
 
@@ -156,8 +170,8 @@ class Welcome(_Wire, frozen=True, tag="welcome", omit_defaults=False):
 class Joined(_InRoom, frozen=True, tag="joined"):
     """The answer to `join`: where the room stands. Messages up to `offset` are replayed ones, those above are new.
 
-    Messages follow from `after` + 1. `recovered` is false if the asked-for position was not of this epoch: what
-    is kept of the history follows from its start. Sent unasked, it says that the room began a new epoch.
+    Messages follow from `after` + 1. `recovered` is false if the asked-for position was not of this epoch, or what
+    followed it is not kept any more: all that is kept follows from its start. Sent unasked, it says that so it became.
     """
 
     epoch: str
@@ -178,6 +192,19 @@ class Message(_InRoom, frozen=True, tag="message"):
     by: str
     at: int
     text: str
+
+
+class Page(_InRoom, frozen=True, tag="page"):
+    """The answer to `history`: the messages after `after` and before the `before` that was asked with.
+
+    They may be fewer than were asked for: the answer is one frame. Up to `trimmed` nothing is kept.
+    """
+
+    epoch: str
+    before: int
+    after: int
+    trimmed: int
+    messages: list[Message]
 
 
 class Accepted(_InRoom, frozen=True, tag="accepted"):
@@ -233,10 +260,23 @@ class Move(_Wire, frozen=True, tag="move"):
     ticket: str
 
 
-ClientMessage = Hello | Join | Leave | Say | Who | Ping | Pong | Bye
+ClientMessage = Hello | Join | Leave | Say | Who | History | Ping | Pong | Bye
 """What a client may send."""
 
 NodeMessage = (
-    Welcome | Joined | Left | Message | Accepted | Members | Presence | Lagging | Error | Move | Ping | Pong | Bye
+    Welcome
+    | Joined
+    | Left
+    | Message
+    | Page
+    | Accepted
+    | Members
+    | Presence
+    | Lagging
+    | Error
+    | Move
+    | Ping
+    | Pong
+    | Bye
 )
 """What a node may send."""

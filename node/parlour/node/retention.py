@@ -1,0 +1,99 @@
+"""How much of each room's history is kept, and the thread that has the log forget the rest.
+
+This module owns the spelling of `--retain` and the node's trimmer thread. It must never have the log forget what is
+recent, nor take so much at once that a post has to wait for it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import select
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parlour.node.log import LogError, RoomLog
+from parlour.runtime.threads import Service
+from parlour.wire.errors import UsageError
+
+__all__ = ["RECENT", "Retention", "Trimmer"]
+
+RECENT = 600.0
+"""Seconds for which all is kept: a post that is sent again must be known, or it would be said twice."""
+
+STEP = 500
+"""Messages forgotten at once at most: SQLite does that in some 2 ms."""
+
+BREATH = 0.01
+"""Seconds left to others between two steps."""
+
+ROOMS = 100
+"""Rooms looked at between two pauses."""
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What is kept of each room: its last `count` messages, and none older than `age` seconds; None: all."""
+
+    count: int | None = None
+    age: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Retention:
+        """Return what a text such as `10000`, `30d` or `10000,30d` says; raises UsageError for any other."""
+        found = re.fullmatch(r"([0-9]{1,12})?(?:(?:^|(?<=[0-9]),)([0-9]{1,6})([mhd]))?", text)
+        if found is None or not text:
+            raise UsageError(f"what to keep is a COUNT, an AGE such as 90m, 12h or 30d, or COUNT,AGE, not {text!r}")
+        count, age, unit = found.groups()
+        retention = cls(int(count) if count else None, int(age) * _UNITS[unit] if age else None)
+        if retention.age is not None and retention.age < RECENT:
+            raise UsageError(f"the last {RECENT / 60:g} minutes are always kept: give a longer age than {age}{unit}")
+        return retention
+
+
+class Trimmer(Service):
+    """The thread that trims all rooms of the log, again and again; that other nodes do so too does no harm."""
+
+    def __init__(self, name: str, log: RoomLog, retention: Retention, interval: float) -> None:
+        """Begin a round every `interval` seconds."""
+        super().__init__(name)
+        self._log = log
+        self._interval = interval
+        self._limits: list[tuple[int, float]] = []  # messages that stay, and seconds for which all stay
+        if retention.count is not None:
+            self._limits.append((retention.count, RECENT))
+        if retention.age is not None:
+            self._limits.append((0, retention.age))
+
+    def run(self) -> None:
+        """Trim until stopped."""
+        waker = select.poll()
+        waker.register(self.wakeup, select.POLLIN)
+        self.ready()
+        for pause in self._rounds():
+            if waker.poll(pause * 1000):
+                return
+
+    def _rounds(self) -> Iterator[float]:
+        """Do the work, and yield the seconds to wait between one piece of it and the next."""
+        yield random.uniform(0, self._interval)  # so that nodes that started together take turns
+        while True:
+            try:
+                yield from self._round()
+            except LogError:
+                pass  # those who post are told of it; here there is time
+            yield self._interval
+
+    def _round(self) -> Iterator[float]:
+        last = ""
+        while rooms := self._log.rooms(last, ROOMS):
+            for room in rooms:
+                for keep, seconds in self._limits:
+                    before = int((time.time() - seconds) * 1000)
+                    while self._log.trim(room, keep, before, STEP):
+                        yield BREATH
+            last = rooms[-1]
+            yield BREATH

@@ -1,0 +1,54 @@
+"""The library's way back through what a room's log keeps."""
+
+from __future__ import annotations
+
+import pytest
+
+from parlour.client import UsageError, connect
+from parlour.node.log import Post
+from parlour.node.log.opening import open_log
+from parlour.runtime.threads import join_all, spawn
+from support.little_cluster import Cluster
+
+
+def fill(cluster: Cluster, count: int, trimmed: int = 0) -> None:
+    """Log so many messages in the lobby, of which the first are forgotten; each is 2000 bytes long."""
+    log = open_log(cluster.log)
+    log.append("lobby", [Post("s", number, "eve", 1, "x" * 2000) for number in range(1, count + 1)])
+    assert not log.trim("lobby", count - trimmed, 2, count)
+
+
+def test_history_is_put_together_of_as_many_pages_as_it_takes(cluster: Cluster) -> None:
+    """What was asked for comes in order, though one frame holds only some thirty of these."""
+    fill(cluster, 150, trimmed=20)
+    with connect(cluster.broker.address, "ada", room="lobby") as ada:
+        room = ada.join("lobby")
+        assert [message.offset for message in room.history(limit=100)] == list(range(51, 151))
+        older = room.history(before=51, limit=100)
+        assert [message.offset for message in older] == list(range(21, 51))
+        assert all(message.replay and message.by == "eve" for message in older)
+        assert room.history(before=21) == []
+        assert room.history(before=1) == []
+        assert next(room.events(0.01), None) is None
+
+
+def test_history_may_be_asked_by_several_threads(cluster: Cluster) -> None:
+    """Each gets what it asked for, also if two ask the same."""
+    fill(cluster, 60)
+    with connect(cluster.broker.address, "ada", room="lobby") as ada:
+        room = ada.join("lobby")
+        found: list[tuple[int, int, list[int]]] = []
+
+        def ask(before: int, limit: int) -> None:
+            for _ in range(20):
+                found.append((before, limit, [message.offset for message in room.history(before, limit)]))
+
+        join_all([spawn(f"asks-{n}", ask, 30 + n // 2, 10 + n % 3) for n in range(6)], 20)
+        assert len(found) == 120
+        assert all(offsets == list(range(before - limit, before)) for before, limit, offsets in found)
+
+
+def test_a_history_that_cannot_be_is_refused(cluster: Cluster) -> None:
+    """There is no offset below 1."""
+    with connect(cluster.broker.address, "ada", room="lobby") as ada, pytest.raises(UsageError):
+        ada.join("lobby").history(before=0)

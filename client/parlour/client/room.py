@@ -153,7 +153,8 @@ class Room:
             return _answer(page, f"the history of {self.name}", max(0.0, deadline - time.monotonic()))
         finally:
             with self._lock:
-                self._pages.pop(question, None)
+                if self._pages.get(question) is page:  # else another thread asks the same by now
+                    del self._pages[question]
 
     def leave(self, timeout: float = 10.0) -> None:
         """Leave the room; `events` then ends. Raises as `Chat.join` does."""

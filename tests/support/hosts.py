@@ -12,7 +12,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["MISSING", "Hosts", "hosts"]
+__all__ = ["MISSING", "SLOWED", "Hosts", "hosts"]
+
+SLOWED = {
+    "rate": ("tbf", "rate", "1mbit", "burst", "16kb", "latency", "300ms"),
+    "delay and loss": ("netem", "delay", "80ms", "20ms", "loss", "3%"),
+}
+"""What can be wrong with a link, as `tc` is told it: a line that is thin, and a line that is long and bad."""
 
 
 def _try() -> str:
@@ -80,6 +86,17 @@ class Hosts:
     def join(self, host: str) -> None:
         """Put the plug in again."""
         self._ip("link", "set", host, "up", host="switch")
+
+    def slow(self, host: str, how: tuple[str, ...]) -> str:
+        """Make the host's link a bad one, both ways; return why this kernel cannot, or nothing."""
+        for command in (
+            [*self.on(host), "tc", "qdisc", "add", "dev", "eth0"],
+            [*self.on("switch"), "tc", "qdisc", "add", "dev", host],
+        ):
+            done = subprocess.run([*command, "root", *how], capture_output=True, text=True, check=False, timeout=10)
+            if done.returncode:
+                return done.stderr.strip()
+        return ""
 
 
 @contextmanager

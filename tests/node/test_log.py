@@ -244,27 +244,41 @@ def test_threads_append_at_once_without_a_hole(opener: Opener) -> None:
 
 
 _runs = itertools.count()  # one fixture serves all examples, so each has rooms of its own
-batches = st.lists(
-    st.tuples(st.sampled_from(["lobby", "attic"]), st.lists(st.integers(1, 12), min_size=1, max_size=6)), max_size=8
+posts = st.tuples(st.sampled_from(["s", "t", "u"]), st.integers(1, 12))
+steps = st.lists(
+    st.tuples(st.sampled_from(["lobby", "attic"]), st.lists(posts, min_size=1, max_size=9) | st.integers(0, 6)),
+    max_size=12,
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(batches=batches)
-def test_engines_do_what_a_plain_list_does(opener: Opener, batches: list[tuple[str, list[int]]]) -> None:
-    """Any sequence of batches, with repeats, gives the offsets that a list and a look through it would give."""
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(steps=steps)
+def test_engines_do_what_a_plain_list_does(
+    opener: Opener, steps: list[tuple[str, list[tuple[str, int]] | int]]
+) -> None:
+    """Batches with repeats, and trimming in between, give what a list and a look through it would give."""
     log, run = opener(), next(_runs)
-    model: dict[str, list[int]] = {}
-    for room, numbers in batches:
-        said = model.setdefault(room, [])
-        expected: list[tuple[int, bool]] = []
-        for number in numbers:
-            duplicate = number in said
-            if not duplicate:
-                said.append(number)
-            expected.append((said.index(number) + 1, duplicate))
-        places = log.append(f"{room} {run}", [post(number) for number in numbers])
-        assert [(place.offset, place.duplicate) for place in places] == expected
+    model: dict[str, list[tuple[str, int]]] = {}
+    trimmed: dict[str, int] = {}
+    for room, step in steps:
+        said, name = model.setdefault(room, []), f"{room} {run}"
+        if isinstance(step, int):
+            trimmed[room] = max(trimmed.get(room, 0), len(said) - step)
+            while log.trim(name, step, ALWAYS, 2):
+                pass
+        else:
+            expected: list[tuple[int, bool]] = []
+            batch = [key for key in step if key not in said[: trimmed.get(room, 0)]]  # else it may be known or not
+            for key in batch:
+                duplicate = key in said
+                if not duplicate:
+                    said.append(key)
+                expected.append((said.index(key) + 1, duplicate))
+            places = log.append(name, [post(number, session) for session, number in batch]) if batch else []
+            assert [(place.offset, place.duplicate) for place in places] == expected
+        kept = trimmed.get(room, 0)
+        assert log.extent(name)[1:] == (kept, len(said))
+        assert [message.id for message in log.read(name, 0, 1000)] == [f"{s}-{n}" for s, n in said[kept:]]
 
 
 # --- SQLite's files -----------------------------------------------------------------------------------------
@@ -442,10 +456,23 @@ def test_a_log_of_a_newer_format_is_left_alone(path: Path) -> None:
     """A file that a later version wrote is not guessed at."""
     open_log(url(path)).close()
     with sqlite3.connect(path) as newer:
-        newer.execute("PRAGMA user_version = 2")
+        newer.execute("PRAGMA user_version = 3")
     newer.close()
     with pytest.raises(LogError, match="newer parlour"):
         open_log(url(path))
+
+
+def test_a_damaged_file_is_told_of(path: Path) -> None:
+    """What cannot be read is no message, and no traceback."""
+    log = open_log(url(path))
+    log.append("lobby", [post(1), post(2)])
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE batches SET posts = x'93c0'")
+    file.close()
+    for call in (lambda: log.read("lobby", 0, 9), lambda: log.append("lobby", [post(1)])):
+        with pytest.raises(LogError, match=r"is damaged .* restore a backup"):
+            call()
+    log.close()
 
 
 @pytest.mark.parametrize(

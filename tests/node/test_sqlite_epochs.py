@@ -20,8 +20,7 @@ def say(path: Path, first: int, last: int, end: str = "close", sync: str = "") -
         log.close()
     else:
         # As if the process had been killed: what it holds is closed, what it would have written last is not.
-        log._writer.close()  # type: ignore[attr-defined]
-        log._reader.close()  # type: ignore[attr-defined]
+        log._file._disconnect()  # type: ignore[attr-defined]
     return appended[0].epoch
 
 

@@ -81,8 +81,8 @@ class RoomLog(Protocol):
         """Forget the room's oldest messages, at most `limit`; return whether there may be more to forget.
 
         The last `keep` messages stay, and so do those from the first on that was logged at `before` (ms since the Unix
-        epoch) or later. Offsets go on as if nothing had been forgotten; a forgotten message's post is not known any
-        more. Takes no longer than an append may have to wait.
+        epoch) or later. Offsets go on as if nothing had been forgotten; a forgotten message's post may not be known
+        any more. Takes no longer than an append may have to wait.
         """
         ...
 

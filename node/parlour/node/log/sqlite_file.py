@@ -1,0 +1,210 @@
+"""The file of a SQLite room log: its schema, its identity and epoch, and what to make of a file that is not as it was.
+
+This module owns both connections to the file; who calls holds the locks that guard them. It must never go on with a
+file that was moved away or replaced, nor take offsets of before for offsets in a file that may have lost some.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from parlour.node.log import LogError
+
+__all__ = ["SqliteFile"]
+
+BUSY = 5.0
+"""How long to wait for another node's commit, in seconds."""
+
+MARK = 1.0
+"""Seconds between two writings of the mark, while messages come."""
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+"""A word that is new each time the machine starts."""
+
+_APPLICATION = 0x70726C72  # "prlr", in the file's header: a file of another program is not touched
+_FORMAT = 2
+
+_SCHEMA = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, top INTEGER NOT NULL);
+CREATE TABLE batches (
+    room INTEGER NOT NULL, last INTEGER NOT NULL, first INTEGER NOT NULL, posts BLOB NOT NULL,
+    PRIMARY KEY (room, last)
+) WITHOUT ROWID;
+CREATE TABLE runs (
+    room INTEGER NOT NULL, session TEXT NOT NULL, last INTEGER NOT NULL, first INTEGER, batch INTEGER NOT NULL,
+    PRIMARY KEY (room, session, last)
+) WITHOUT ROWID;
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_FORMAT};
+"""
+
+
+class SqliteFile:
+    """One file, open twice: `writer` and `reader`."""
+
+    def __init__(self, path: Path, sync_full: bool) -> None:
+        """Open the file, making it if there is none; raises LogError if that cannot be."""
+        self.identity = ""
+        self.epoch = ""
+        self._path = path
+        self._mark = Path(f"{path}-mark")
+        self._mark_due = 0.0
+        self._sync = "FULL" if sync_full else "NORMAL"
+        self._id = ""
+        if not path.parent.is_dir():
+            raise LogError(f"cannot open the room log {path}: the folder {path.parent} does not exist")
+        self._open()
+
+    def replaced(self) -> bool:
+        """Whether another file stands at the path by now; raises LogError if none does."""
+        try:
+            return self._stat() != self._id
+        except FileNotFoundError:
+            raise LogError(f"the room log {self._path} is gone: put it back, nothing can be said without it") from None
+
+    def reopen(self) -> None:
+        """Open what stands at the path now; raises LogError if it is not this log."""
+        self._disconnect()
+        self._open()
+
+    def close(self) -> None:
+        """Close both connections."""
+        with suppress(sqlite3.Error, OSError):  # else the next start takes this for an unclean end, which it was
+            self._write_mark()
+            self.writer.execute("UPDATE meta SET value = CAST(value AS INTEGER) - 1 WHERE key = 'open'")
+        self._disconnect()
+
+    def explain(self, error: sqlite3.Error | OSError) -> LogError:
+        """Return the error that a person can act upon, for what SQLite or the system said."""
+        text = str(error)
+        if "not a database" in text:
+            advice = "it is not a room log; give --log another path"
+        elif "unable to open" in text or "readonly" in text:
+            advice = f"it cannot be written; check the permissions of it and of {self._path.parent}"
+        elif "full" in text or "I/O error" in text:
+            advice = "the disk is full or failing; make room"
+        elif "locked" in text:
+            advice = "another program holds it; try again"
+        else:
+            advice = "check the file and its disk"
+        return LogError(f"the room log {self._path} failed ({text}): {advice}")
+
+    # --- opening ----------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open both connections; raises LogError, with none left open."""
+        try:
+            self.writer = self._connect()
+            try:
+                self.reader = self._connect()
+            except BaseException:
+                self.writer.close()
+                raise
+            try:
+                self._prepare()
+            except BaseException:
+                self._disconnect()
+                raise
+        except (sqlite3.Error, OSError) as error:
+            raise self.explain(error) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._sync}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _disconnect(self) -> None:
+        self._id = ""  # whatever stands there next has to be opened anew
+        self.reader.close()
+        self.writer.close()
+
+    def _stat(self) -> str:
+        stat = os.stat(self._path)
+        return f"{stat.st_dev}:{stat.st_ino}"
+
+    def _prepare(self) -> None:
+        (tables,) = self.writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = self.writer.execute("PRAGMA application_id").fetchone()
+        (version,) = self.writer.execute("PRAGMA user_version").fetchone()
+        if tables and application != _APPLICATION:
+            raise LogError(f"{self._path} is a database of another program: give --log another path")
+        if tables and version != _FORMAT:
+            age, advice = ("a newer", "upgrade this one") if version > _FORMAT else ("an older", "begin another")
+            raise LogError(f"{self._path} was written by {age} parlour (format {version}): {advice}")
+        self._enter_wal()
+        self.writer.execute("BEGIN IMMEDIATE")
+        try:
+            # Asked again now that nobody else can write: two nodes may make the file at the same moment.
+            (tables,) = self.writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if not tables:
+                for statement in _SCHEMA.split(";"):
+                    self.writer.execute(statement)
+            meta: dict[str, str] = dict(self.writer.execute("SELECT key, value FROM meta").fetchall())
+            self._id = self._stat()
+            if self.identity and meta.get("identity") != self.identity:
+                raise LogError(f"another room log stands at {self._path}: put the old one back, or restart the nodes")
+            boot = _BOOT.read_text().strip()
+            rebooted = meta.get("boot") != boot
+            unclean = rebooted and meta.get("open", "0") != "0" and self._sync != "FULL"
+            if meta.get("file") != self._id or unclean or self._total() < self._read_mark():
+                # The file is new, was copied or restored, or the machine stopped without writing all that was
+                # committed: offsets that were given out could be given out again, so that positions of before must
+                # not be taken for positions in this one.
+                meta["identity"] = meta.get("identity") or secrets.token_hex(8)
+                meta["epoch"] = secrets.token_hex(4)
+                meta["file"] = self._id
+            meta["boot"] = boot
+            meta["open"] = str(1 if rebooted else int(meta["open"]) + 1)
+            self.writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+            self.writer.execute("COMMIT")
+            self._write_mark()
+        except BaseException:
+            if self.writer.in_transaction:
+                self.writer.execute("ROLLBACK")
+            raise
+        self.identity = meta["identity"]
+        self.epoch = meta["epoch"]
+
+    def _enter_wal(self) -> None:
+        """Switch the file to WAL, waiting for another node that does so: SQLite's own time-out is not kept here."""
+        deadline = time.monotonic() + BUSY
+        while True:
+            try:
+                self.writer.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
+
+    # --- the mark: how many messages the file held, written beside it, where a copy put back cannot undo it ----------
+
+    def mark(self) -> None:
+        """Messages were logged: write the mark if it is time."""
+        if time.monotonic() >= self._mark_due:
+            with suppress(sqlite3.Error, OSError):  # tried again after the next commit
+                self._write_mark()
+
+    def _total(self) -> int:
+        (total,) = self.writer.execute("SELECT coalesce(sum(top), 0) FROM rooms").fetchone()
+        return int(total)
+
+    def _read_mark(self) -> int:
+        try:
+            return int(self._mark.read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def _write_mark(self) -> None:
+        self._mark.write_text(str(self._total()))
+        self._mark_due = time.monotonic() + MARK

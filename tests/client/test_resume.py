@@ -291,7 +291,7 @@ def test_no_way_back_is_the_last_event(cluster: Cluster, monkeypatch: pytest.Mon
     """Refused for good, or out for longer than the program wants to wait: posts fail, and Disconnected ends it all."""
 
     def refuse(*_: object) -> None:
-        raise RefusedError(Refused("bad_version", "use a matching version"))
+        raise RefusedError(Refused("bad_version", "use a matching version"), "127.0.0.1:6000")
 
     ada = cluster.closing.enter_context(
         connect(cluster.address, "ada", give_up=0.5 if hopeless == "given up" else None)

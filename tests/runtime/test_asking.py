@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 import zmq
@@ -87,9 +87,7 @@ def test_junk_is_one_line(junk: bytes) -> None:
 
 def test_nobody_there() -> None:
     """With silence and a closed port the question fails in about its timeout, saying where and what to do."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        closed = f"127.0.0.1:{server.getsockname()[1]}"
-    with silent() as mute:
+    with dead() as closed, silent() as mute:
         started = time.monotonic()
         with pytest.raises(UnavailableError) as caught:
             ask([mute, closed], Describe(), timeout=1.0)
@@ -100,11 +98,40 @@ def test_nobody_there() -> None:
     )
 
 
-def test_the_next_broker_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A broker that does not answer costs its share of the time; the answer of another is taken."""
-    monkeypatch.setattr(random, "sample", lambda population, k: list(population))
-    with silent() as mute, answering(lambda _: encode(DESCRIBED)) as broker:
-        assert ask([mute, broker], Describe(), timeout=2.0) == (broker, DESCRIBED)
+@contextmanager
+def dead() -> Iterator[str]:
+    """Yield an address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"127.0.0.1:{server.getsockname()[1]}"
+    yield closed
+
+
+@pytest.mark.parametrize("gone", [dead, silent])
+def test_the_next_broker_is_asked_soon(gone: Callable[[], AbstractContextManager[str]]) -> None:
+    """A closed port and a black hole each cost a fraction of a second, not a share of the time."""
+    with gone() as first, gone() as second, answering(lambda _: encode(DESCRIBED)) as broker:
+        started = time.monotonic()
+        assert ask([broker, first, second], Describe(), PATIENCE, first=first) == (broker, DESCRIBED)
+        assert time.monotonic() - started < 0.5 + 800 * MS
+
+
+def test_a_slow_broker_is_listened_to_still() -> None:
+    """Who was asked first and answers only after the second was asked is heard as well as any other."""
+    hedged = threading.Event()
+
+    def answer_late(_: bytes) -> bytes | None:
+        return encode(DESCRIBED) if hedged.wait(PATIENCE) else None
+
+    with answering(answer_late) as slow, answering(lambda _: hedged.set()) as other:
+        assert ask([other, slow], Describe(), PATIENCE, first=slow) == (slow, DESCRIBED)
+
+
+def test_a_refusal_is_an_answer() -> None:
+    """A broker that says no is believed: the next is not asked for a better word."""
+    refused = Refused("no_node", "there is no node", 1.0)
+    with answering(lambda _: encode(refused)) as broker, silent() as mute, pytest.raises(RefusedError) as no:
+        ask([mute, broker], Status(), PATIENCE, first=broker)
+    assert no.value.broker == broker
 
 
 def test_no_address_is_the_callers_fault() -> None:

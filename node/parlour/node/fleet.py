@@ -208,7 +208,7 @@ class Fleet(Service):
                 link.refused = True
                 link.ask_at = time.monotonic() + answer.retry_after
             else:
-                self._enrolled.set_exception(RefusedError(answer))
+                self._enrolled.set_exception(RefusedError(answer, link.address))
 
     def _send_report(self, links: list[_Link], stopping: bool) -> None:
         report = self._last = self._report(stopping)

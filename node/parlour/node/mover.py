@@ -32,6 +32,7 @@ class Mover:
         self._brokers = brokers
         self._rate = rate
         self._stopped = stopped
+        self._answered: str | None = None  # the broker that did last: a dead one is not waited for at every question
 
     def move(self, sessions: Iterable[Session], target: str | None, until: float) -> bool:
         """Ask the clients to go to `target`, or to whichever node, before `until` (monotonic seconds).
@@ -43,10 +44,14 @@ class Mover:
             if self._stopped(max(0.0, begun + count / self._rate - time.monotonic())) or time.monotonic() >= until:
                 break
             try:
-                _, assigned = ask(
-                    self._brokers, Assign(session.name, node=target, failed=[self._node], protocol=PROTOCOL), ASKING
+                self._answered, assigned = ask(
+                    self._brokers,
+                    Assign(session.name, node=target, failed=[self._node], protocol=PROTOCOL),
+                    ASKING,
+                    self._answered,
                 )
             except RefusedError as refused:
+                self._answered = refused.broker
                 if refused.code == "no_node":
                     return False
                 continue

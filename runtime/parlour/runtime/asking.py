@@ -1,13 +1,15 @@
-"""Questions to a broker: one request, one reply, with a deadline, asked of each known broker until one answers.
+"""Questions to a broker: one request, one reply, with a deadline, asked of one broker more until one answers.
 
-This module owns the DEALER side of the broker's ROUTER. Each question opens its own ZeroMQ context and socket in
-the calling thread and closes both before it returns, so that nothing is left behind and no late reply is mistaken.
+This module owns the DEALER side of the broker's ROUTER. Each question opens its own ZeroMQ context and sockets in
+the calling thread and closes all before it returns, so that nothing is left behind and no late reply is mistaken.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import zmq
 
@@ -21,6 +23,14 @@ __all__ = ["DEFAULT_BROKER", "RefusedError", "ask", "endpoint"]
 DEFAULT_BROKER = "127.0.0.1:6000"
 """Where a broker listens unless told otherwise."""
 
+_HEDGE = 0.2
+"""Seconds that a broker is given before the next is asked as well.
+
+A client that two brokers assign takes the first answer. The ticket of the other is never shown to a node: it counts as
+a client on its way, at that one broker, until it expires, so that broker holds a node for fuller than it is for 30 s.
+Nobody is sent astray by that, and no node is given too many.
+"""
+
 
 class RefusedError(ParlourError):
     """The broker answered, and the answer was no.
@@ -28,10 +38,12 @@ class RefusedError(ParlourError):
     Attributes:
         code: a short, stable word (`"no_node"`, `"full"`, `"name_taken"`, `"other_log"`, `"bad_version"`, …).
         retry_after: seconds after which asking again may help, or None.
+        broker: its address.
     """
 
-    def __init__(self, refused: Refused) -> None:
+    def __init__(self, refused: Refused, broker: str) -> None:
         super().__init__(refused.text)
+        self.broker = broker
         self.code = refused.code
         self.retry_after = refused.retry_after
 
@@ -41,41 +53,58 @@ def endpoint(host: str, port: int) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-def _ask_one(context: zmq.Context[zmq.Socket[bytes]], broker: str, body: bytes, timeout: float) -> Reply | None:
-    """Return the broker's reply, or None if none comes in time; the socket is the calling thread's."""
-    host, port = parse_address(broker)
-    with context.socket(zmq.DEALER) as socket:
-        socket.linger = 0
-        socket.ipv6 = ":" in host
-        try:
-            socket.connect(endpoint(host, port))
-        except zmq.ZMQError:
-            return None
-        socket.send(body)
-        if not socket.poll(int(timeout * 1000)):
-            return None
-        try:
-            return decode_reply(socket.recv())
-        except ProtocolError as error:
-            raise ProtocolError(f"{broker} does not answer as a broker does ({error}): is it one?") from None
+def _connect(context: zmq.Context[zmq.Socket[bytes]], host: str, port: int) -> zmq.Socket[bytes] | None:
+    """Return a DEALER of the calling thread's, on its way to the broker; None if there is no way."""
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 0
+    socket.ipv6 = ":" in host
+    try:
+        socket.connect(endpoint(host, port))
+    except zmq.ZMQError:
+        socket.close()
+        return None
+    return socket
 
 
-def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0) -> tuple[str, Reply]:
-    """Ask the brokers in random order; return the address of the first that answers and its reply.
+def _read(socket: zmq.Socket[bytes], broker: str) -> Reply:
+    try:
+        reply = decode_reply(socket.recv())
+    except ProtocolError as error:
+        raise ProtocolError(f"{broker} does not answer as a broker does ({error}): is it one?") from None
+    if isinstance(reply, Refused):
+        raise RefusedError(reply, broker)
+    return reply
 
-    `timeout` is in seconds for all of them together. Raises UnavailableError if none answers, RefusedError if the
-    reply is `refused`, UsageError if no broker is given or an address is none.
+
+def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: str | None = None) -> tuple[str, Reply]:
+    """Ask the brokers in random order, `first` before the others; return the address of who answers and the reply.
+
+    While none has answered, one more is asked every 0.2 s, and the first answer of any counts. `timeout` is in seconds
+    for all of them together. Raises UnavailableError if none answers, RefusedError if the reply is `refused`,
+    UsageError if no broker is given or an address is none.
     """
     if not brokers:
         raise UsageError("no broker is named: give one with --broker HOST:PORT or in PARLOUR_BROKER")
+    waiting = [(broker, *parse_address(broker)) for broker in random.sample(brokers, len(brokers))]
+    waiting.sort(key=lambda place: place[0] == first)
     body = encode(request)
-    with zmq.Context() as context:
-        for broker in random.sample(brokers, len(brokers)):
-            reply = _ask_one(context, broker, body, timeout / len(brokers))
-            if isinstance(reply, Refused):
-                raise RefusedError(reply)
-            if reply is not None:
-                return broker, reply
+    pause = min(_HEDGE, timeout / len(brokers))
+    deadline = time.monotonic() + timeout
+    # A DEALER for each: one that is connected to several gives every question to only one of them, in turn.
+    asked: dict[zmq.Socket[bytes], str] = {}
+    poller = zmq.Poller()
+    with zmq.Context() as context, ExitStack() as closing:
+        while (left := deadline - time.monotonic()) > 0:
+            if waiting:
+                broker, host, port = waiting.pop()
+                socket = _connect(context, host, port)
+                if socket is None:
+                    continue
+                asked[closing.enter_context(socket)] = broker
+                poller.register(socket, zmq.POLLIN)
+                socket.send(body)
+            for ready, _ in poller.poll(int(1000 * (min(left, pause) if waiting else left)) + 1):
+                return asked[ready], _read(ready, asked[ready])
     raise UnavailableError(
         f"no broker answers at {' or '.join(brokers)}: start one with `parlour up -d`, or name another with --broker"
     )

@@ -58,13 +58,15 @@ def enter(
     """
     deadline = time.monotonic() + timeout
     failed: list[str] = []
+    first: str | None = None
     trouble = "the time is too short"
     while (left := deadline - time.monotonic()) > 0:
         try:
-            return try_to_enter(brokers, Assign(name, room, node, failed, PROTOCOL), key, left)
+            return try_to_enter(brokers, Assign(name, room, node, failed, PROTOCOL), key, left, first)
         except RefusedError as refused:
             # The nodes that failed may be back by then.
             failed = []
+            first = refused.turn_at
             trouble = str(refused)
             _pause(refused, refused.retry_after, deadline)
         except EnteringError as error:
@@ -81,13 +83,15 @@ def enter(
     raise DeadlineError(f"no node took us in within {timeout:g} s: {trouble}")
 
 
-def try_to_enter(brokers: Sequence[str], assign: Assign, key: str, timeout: float) -> Connection:
-    """Ask the brokers once, and go where they say; takes `timeout` seconds at most, and six at most in any case.
+def try_to_enter(
+    brokers: Sequence[str], assign: Assign, key: str, timeout: float, first: str | None = None
+) -> Connection:
+    """Ask the brokers once, `first` before the others, and go where they say; takes `timeout` s at most, or six.
 
     Raises EnteringError if the node is at fault, UnavailableError, RefusedError or ProtocolError if the brokers are.
     """
     deadline = time.monotonic() + timeout
-    broker, reply = ask(brokers, assign, min(_ASKING, timeout))
+    broker, reply = ask(brokers, assign, min(_ASKING, timeout), first)
     if not isinstance(reply, Assigned):
         raise ProtocolError(f"{broker} answered {type(reply).__name__}, not where to go: is it a broker?")
     hello = Hello(assign.name, reply.ticket, PROTOCOL, key)

@@ -76,6 +76,7 @@ class Keeper:
         self._count = 0
         self._backoff = Backoff()
         self._failed: list[str] = []  # nodes that failed since the connection was lost
+        self._turn_at: str | None = None  # the broker that was the last to refuse, if it keeps a turn for us
         self._lost_at = 0.0
         self._try_at: float | None = None
 
@@ -186,7 +187,7 @@ class Keeper:
         elif self._try_at is not None and now >= self._try_at:
             self._try_at = None
             assign = Assign(self._chat.name, failed=list(self._failed), protocol=PROTOCOL)
-            self._begin(partial(try_to_enter, self._brokers, assign, self._key, ATTEMPT))
+            self._begin(partial(try_to_enter, self._brokers, assign, self._key, ATTEMPT, self._turn_at))
 
     # --- attempts ---------------------------------------------------------------------------------------------
 
@@ -216,6 +217,7 @@ class Keeper:
         elif isinstance(cause, ProtocolError):
             code = cause.code
         refused = isinstance(cause, RefusedError)
+        self._turn_at = cause.turn_at if isinstance(cause, RefusedError) else None
         if code == "bad_version" or isinstance(cause, UsageError) or (refused and retry_after is None):
             self._end(str(error))
             return

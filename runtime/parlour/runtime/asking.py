@@ -39,11 +39,13 @@ class RefusedError(ParlourError):
         code: a short, stable word (`"no_node"`, `"full"`, `"name_taken"`, `"other_log"`, `"bad_version"`, …).
         retry_after: seconds after which asking again may help, or None.
         broker: its address.
+        turn_at: that address if a turn is kept for the asker there, as the other brokers know nothing of it; or None.
     """
 
     def __init__(self, refused: Refused, broker: str) -> None:
         super().__init__(refused.text)
         self.broker = broker
+        self.turn_at = broker if refused.code == "storm" else None
         self.code = refused.code
         self.retry_after = refused.retry_after
 

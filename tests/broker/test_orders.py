@@ -21,7 +21,7 @@ def fleet(*reports: Report, now: float = 0.0, **options: Any) -> tuple[Balancer,
     balancer = Balancer(options_)
     for each in reports:
         assert balancer.report(each, now) is None
-    return balancer, Orders(balancer, options_)
+    return balancer, Orders(balancer, options_, "b1")
 
 
 def test_a_drain_that_nobody_follows_lapses() -> None:
@@ -97,6 +97,34 @@ def test_who_is_moving_is_not_moved_twice() -> None:
     assert orders.plan(1.0) == []
     balancer.tick(30.0)
     assert orders.plan(30.0)[0].moves == [Transfer("n2", 30)]
+
+
+def test_an_order_that_nobody_heard_is_given_again() -> None:
+    """A node is told to move clients at each report until one lists the order; after five seconds it is out of date."""
+    balancer, orders = fleet(report("n1", clients=100), report("n2", clients=100), report("n3"))
+    given = {order.node: order for order in orders.rebalance(0.0)}
+    assert given.keys() == {"n1", "n2"}
+    balancer.report(report("n1", clients=100, orders=[given["n1"].id]), 1.0)
+    assert orders.again("n1", 1.0) is None
+    for now in (1.0, 3.0, 5.0):
+        balancer.report(report("n2", clients=100, orders=["another's"]), now)
+        assert orders.again("n2", now) == given["n2"]
+    assert orders.again("n3", 5.0) is None
+    balancer.report(report("n2", clients=100), 5.1)
+    assert orders.again("n2", 5.1) is None
+
+
+def test_a_new_order_takes_the_place_of_the_last() -> None:
+    """Each has a word of its own, only the last is repeated, and none to another start of the node."""
+    balancer, orders = fleet(report("n1", clients=100), report("n2"))
+    (first,), (second,) = orders.rebalance(0.0), orders.rebalance(1.0)
+    assert first.id != second.id
+    assert orders.again("n1", 1.0) == second
+    balancer.report(report("n1", instance="n1-b", clients=100), 4.0)
+    assert orders.again("n1", 4.0) is None
+    balancer.report(report("n1", instance="n1-b"), 4.0)
+    assert orders.rebalance(4.0) == []
+    assert orders.again("n1", 4.0) is None
 
 
 def test_orders_are_few_and_far_between() -> None:

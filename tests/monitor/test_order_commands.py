@@ -91,11 +91,13 @@ def leave(reports: dict[str, Report], order: Order) -> None:
 
 
 def move(reports: dict[str, Report], order: Order) -> None:
-    """Have the clients elsewhere at once."""
+    """Have the clients elsewhere at once, and say that one did."""
+    if order.id in reports[order.node].orders:
+        return
     for each in order.moves:
         for node, change in ((order.node, -each.clients), (each.to, each.clients)):
             old = reports[node]
-            reports[node] = make_report(node, clients=old.clients + change, capacity=old.capacity)
+            reports[node] = make_report(node, clients=old.clients + change, capacity=old.capacity, orders=[order.id])
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

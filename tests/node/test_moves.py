@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import pytest
 
+from parlour.broker import Broker
+from parlour.broker.orders import Orders
 from parlour.node import NodeSettings
+from parlour.runtime.asking import ask
 from parlour.runtime.threads import join_all, spawn
-from parlour.wire.control import Order, Transfer
+from parlour.wire.control import Order, Rebalance, Transfer
 from parlour.wire.messages import Bye, Join, Joined, Members, Message, Move, Presence
 from support.cluster import RawClient, cluster, fleet
 from support.waiting import MS, eventually, poll
+
+
+def stay(clients: list[RawClient]) -> None:
+    """None of these is asked to move, now or soon."""
+    poll(lambda: False, 0.3)
+    for client in clients:
+        client.socket.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            client.get(Move)
 
 
 def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
@@ -61,10 +73,37 @@ def test_an_order_moves_so_many_to_the_node_it_names() -> None:
         node = running.nodes[0]
         node._hear_order(Order("n1", node.instance, moves=[Transfer("n3", 2)]))
         assert [client.get(Move).node for client in clients[3:]] == ["n3", "n3"]
-        poll(lambda: False, 0.2)
-        for client in clients[:3]:
-            client.socket.settimeout(0.01)
-            with pytest.raises(TimeoutError):
-                client.get(Move)
+        stay(clients[:3])
+        for client in clients:
+            client.close()
+
+
+def test_an_order_that_is_lost_is_carried_out_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebalance of which no word reaches the node at first moves the surplus, once."""
+    with cluster(2, NodeSettings(report_interval=0.1)) as running:
+        clients = [RawClient(running.address, f"client {n}", "n1") for n in range(6)]
+        eventually(lambda: [state.report.clients for state in fleet(running.address).nodes] == [6, 0])
+        with monkeypatch.context() as deaf:
+            deaf.setattr(Broker, "_publish_orders", lambda *_: None)
+            ask([running.address], Rebalance())
+        assert [client.get(Move).node for client in clients[3:]] == ["n2"] * 3
+        stay(clients[:3])
+        for client in clients:
+            client.close()
+
+
+def test_an_order_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one order that comes again and again, and another that a second broker gives meanwhile, one is followed."""
+    with cluster(2, NodeSettings(report_interval=0.1)) as running:
+        node = running.nodes[0]
+        clients = [RawClient(running.address, f"client {n}", "n1") for n in range(6)]
+        order = Order("n1", node.instance, moves=[Transfer("n2", 2)], id="b-1")
+        monkeypatch.setattr(Orders, "again", lambda *_: order)
+        assert [client.get(Move).node for client in clients[4:]] == ["n2", "n2"]
+        assert node._mover_thread is not None
+        join_all([node._mover_thread], 5)
+        node._hear_order(Order("n1", node.instance, moves=[Transfer("n2", 2)], id="c-1"))
+        eventually(lambda: fleet(running.address).nodes[0].report.orders == ["b-1"])
+        stay(clients[:4])
         for client in clients:
             client.close()

@@ -7,6 +7,8 @@ brought about is in the nodes' own reports.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from parlour.broker.balancer import Balancer
 from parlour.broker.nodes import Node
 from parlour.broker.reasons import listed, stranger
@@ -19,16 +21,36 @@ __all__ = ["Orders"]
 _CHECK = 1.0
 """Seconds between two looks whether the fleet is even."""
 
+_REPEATED = 5.0
+"""Seconds for which clients are told to move again where nobody heard it: what is older no longer fits the fleet."""
+
 
 class Orders:
     """The orders of one broker."""
 
-    def __init__(self, balancer: Balancer, settings: BrokerSettings) -> None:
+    def __init__(self, balancer: Balancer, settings: BrokerSettings, broker: str) -> None:
+        """Give orders in the name of `broker`, a word that no other broker has, nor this one after its next start."""
         self._balancer = balancer
         self._settings = settings
+        self._broker = broker
+        # By node: what was ordered last, and how often anything was.
+        self._given: dict[str, Order] = {}
+        self._count = 0
         # When clients were last told to move, and when the broker may tell some to by itself.
         self._moved = float("-inf")
         self._due = float("-inf")
+
+    def again(self, name: str, now: float) -> Order | None:
+        """Return the order that a node which has just reported does not follow yet: it may not have heard it."""
+        node = self._balancer.get(name)
+        if node is None:
+            return None
+        if node.drain_by is not None:
+            return self._drain(node, max(0.0, node.drain_by - now))
+        order = self._given.get(name)
+        if order is None or order.instance != node.report.instance or order.id in node.report.orders:
+            return None
+        return order if now <= self._moved + _REPEATED else None
 
     # --- drain -----------------------------------------------------------------------------------------------
 
@@ -44,13 +66,6 @@ class Orders:
         if not node.report.draining:
             self._balancer.drain(node, now + request.deadline)
         return self._drain(node, request.deadline)
-
-    def again(self, name: str, now: float) -> Order | None:
-        """Return the order that a node which has just reported does not follow yet: it may not have heard it."""
-        node = self._balancer.get(name)
-        if node is None or node.drain_by is None:
-            return None
-        return self._drain(node, max(0.0, node.drain_by - now))
 
     def _drain(self, node: Node, deadline: float) -> Order:
         return Order(node=node.name, instance=node.report.instance, drain=True, deadline=deadline)
@@ -69,7 +84,9 @@ class Orders:
 
     def rebalance(self, now: float) -> list[Order]:
         """Return the orders that even out the fleet, which are to be given."""
-        orders = self.plan(now)
+        self._count += 1
+        orders = [replace(order, id=f"{self._broker}-{self._count}") for order in self.plan(now)]
+        self._given = {order.node: order for order in orders}
         if orders:
             self._moved = now
             self._due = now + self._settings.rebalance_every

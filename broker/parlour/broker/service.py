@@ -69,7 +69,7 @@ class Broker(Service):
         """HOST:PORT of the requests, once started."""
         self._id = secrets.token_hex(8)
         self._balancer = Balancer(self.settings)
-        self._orders = Orders(self._balancer, self.settings)
+        self._orders = Orders(self._balancer, self.settings, self._id)
         self._waker: socket.socket | None = None
         self._router: zmq.Socket[bytes]
         self._reports: zmq.Socket[bytes]

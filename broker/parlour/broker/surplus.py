@@ -13,10 +13,10 @@ from dataclasses import dataclass
 __all__ = ["Load", "Move", "plan"]
 
 _LEAST = 2
-"""Clients by which a node may be above its share, whatever its share is, and nothing moves."""
+"""Clients by which a node may be off its share, whatever its share is, and nothing moves."""
 
 _BAND = 20
-"""One in so many of its share is what a node may be above it, and nothing moves: 5 %."""
+"""One in so many of its share is what a node may be off it, and nothing moves: 5 %."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,14 @@ class _Share:
     parts: int
 
     @property
-    def exceeded(self) -> bool:
-        """Whether the node is above its share by more than the dead band."""
+    def missed(self) -> bool:
+        """Whether the node is off its share by more than the dead band.
+
+        Below it counts as above it: beside many nodes, each hardly above its share, one may stand empty.
+        """
         share = self.whole * self.parts + self.part
-        surplus = self.load.clients * self.parts - share
-        return surplus > _LEAST * self.parts and surplus * _BAND > share
+        off = abs(self.load.clients * self.parts - share)
+        return off > _LEAST * self.parts and off * _BAND > share
 
 
 def plan(loads: Iterable[Load]) -> list[Move]:
@@ -68,7 +71,7 @@ def plan(loads: Iterable[Load]) -> list[Move]:
     least that leads there.
     """
     shares = _shares(loads)
-    return _moves(shares) if any(share.exceeded for share in shares) else []
+    return _moves(shares) if any(share.missed for share in shares) else []
 
 
 def _shares(loads: Iterable[Load]) -> list[_Share]:

@@ -215,7 +215,7 @@ def drain(node: str, brokers: Sequence[str], deadline: float) -> None:
 def rebalance(plan: bool, brokers: Sequence[str], as_json: bool) -> None:
     """Move clients from nodes that serve more than their share to those that serve less.
 
-    Shares go by capacity. Exactly the surplus moves, and nothing if no node is more than 2 clients and 5 % above its
+    Shares go by capacity. Exactly the surplus moves, and nothing if no node is more than 2 clients and 5 % off its
     share. Waits until the nodes report that it is done.
     """
     done = orders.rebalance(brokers, plan)

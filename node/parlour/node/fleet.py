@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -46,6 +47,10 @@ STEP = 0.05
 
 HASTE = 0.1
 """Seconds between two reports at least, however the load steps."""
+
+
+ORDERS = 4
+"""Orders that are known again: with several brokers, theirs may cross."""
 
 
 class _Link:
@@ -112,6 +117,8 @@ class Fleet(Service):
         self._complained_at = 0.0
         self._step = False
         self._last: Report | None = None
+        self.orders: deque[str] = deque(maxlen=ORDERS)
+        """The ids of the last orders that came; the fleet thread's alone."""
 
     # --- what other threads call ------------------------------------------------------------------------------
 
@@ -230,9 +237,17 @@ class Fleet(Service):
             if isinstance(said, Roster):
                 self._hear_roster(link, said, links)
             elif isinstance(said, Order) and self._last and said.instance == self._last.instance:
-                self._on_order(said)
+                self._hear_order(said)
             elif isinstance(said, Refusal) and link.enrolled and self._last and said.instance == self._last.instance:
                 self._complain(said.text)  # taken once, refused now: the broker was restarted, and others came first
+
+    def _hear_order(self, order: Order) -> None:
+        """Pass an order on, once: a broker repeats it until the reports list it, or say that the node drains."""
+        if order.id in self.orders:
+            return
+        if order.id:
+            self.orders.append(order.id)
+        self._on_order(order)
 
     def _hear_roster(self, link: _Link, roster: Roster, links: list[_Link]) -> None:
         """Take in who is alive. A node is gone when no broker that knows the whole fleet lists it any more."""

@@ -56,7 +56,7 @@ class Node:
         """Prepare a node; nothing is opened before `start`."""
         self.settings = settings or NodeSettings()
         self.instance = secrets.token_hex(4)
-        # Guards _connections, _clients, _cut_off, _tickets, _stopping, _draining and _mover_thread. Rank 15.
+        # Guards _connections, _clients, _cut_off, _tickets, _stopping, _draining, _mover_thread and _moved_at. Rank 15.
         self._mutex = make_lock(15, "node")
         self._connections: set[Session] = set()
         self._clients = 0
@@ -66,6 +66,7 @@ class Node:
         self._draining = False
         self._stopped = threading.Event()
         self._mover_thread: threading.Thread | None = None
+        self._moved_at = float("-inf")  # when the brokers know what became of the last order
         self._opened = contextlib.ExitStack()
         self.stop_wanted: SimpleQueue[int] = SimpleQueue()
         self.drain_for = self.settings.drain_deadline
@@ -261,6 +262,7 @@ class Node:
             stopping=stopping,
             interval=self.settings.report_interval,
             admits=self.settings.admits / len(self.settings.brokers),
+            orders=list(self._fleet.orders),
             version=_VERSION,
         )
 
@@ -279,16 +281,22 @@ class Node:
                 self._draining = True
                 self.drain_for = order.deadline
                 self.stop_wanted.put(signal.SIGTERM)
-            elif self._mover_thread is None or not self._mover_thread.is_alive():
+            elif time.monotonic() >= self._moved_at:
+                self._moved_at = float("inf")
                 self._mover_thread = spawn(f"{self.name}-mover", self._rebalance, order)
 
     def _rebalance(self, order: Order) -> None:
         """Ask as many clients to move as the order says."""
         until = time.monotonic() + MOVING
         staying = [session for session in self._sessions() if not session.moving]
-        for transfer in order.moves:
-            chosen, staying = staying[: transfer.clients], staying[transfer.clients :]
-            self._rebalancer.move(chosen, transfer.to, until)
+        try:
+            for transfer in order.moves:
+                chosen, staying = staying[: transfer.clients], staying[transfer.clients :]
+                self._rebalancer.move(chosen, transfer.to, until)
+        finally:
+            with self._mutex:
+                # Another broker, which has not read of it in the reports yet, would have as many moved again.
+                self._moved_at = time.monotonic() + 2 * self.settings.report_interval
 
     def _forget(self, node: str, instance: str) -> None:
         """The members of a node that is gone leave, unless it was only held up and is back."""

@@ -78,6 +78,7 @@ class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     protocol: str = PROTOCOL
     version: str = ""
     admits: float = 500.0  # new clients per second that the node can take
+    orders: list[str] = []  # ids of the last orders to move clients that came
 
     def __post_init__(self) -> None:
         force_setattr(self, "node", check_name(self.node))
@@ -147,7 +148,7 @@ class Order(_Control, frozen=True, tag="order"):
     """What a broker wants a node to do, published on the topic `order.NODE`.
 
     With `drain` it moves all its clients to whoever takes them, within `deadline` seconds, and stops; else it moves
-    what `moves` says.
+    what `moves` says, once for each `id`.
     """
 
     node: str
@@ -155,6 +156,7 @@ class Order(_Control, frozen=True, tag="order"):
     drain: bool = False
     deadline: float = 0.0
     moves: list[Transfer] = []
+    id: str = ""
 
 
 Feed = Report | Roster | Refusal | Decision | Order

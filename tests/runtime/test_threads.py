@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from parlour.runtime.threads import Service, StuckThreadError, join_all, spawn
+from parlour.runtime.threads import FailedThreadError, Service, StuckThreadError, join_all, spawn
 from parlour.wire.errors import ParlourError
 from support.waiting import MS, eventually
 
@@ -142,17 +142,17 @@ def test_a_stuck_service_is_named() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_later_fault_is_not_swallowed() -> None:
-    """What goes wrong after the start reaches the interpreter's hook, with the thread's name."""
-    caught: list[tuple[type[BaseException], str]] = []
+    """What goes wrong after the start reaches the interpreter's hook, in a line that has the thread's name."""
+    caught: list[BaseException | None] = []
 
     class Failing(Scripted):
         def run(self) -> None:
             """Be ready, then fail."""
             self.ready()
-            raise ValueError("too late for start")
+            raise ValueError("too late\nfor start")
 
     previous = threading.excepthook
-    threading.excepthook = lambda hook: caught.append((hook.exc_type, hook.thread.name if hook.thread else ""))
+    threading.excepthook = lambda hook: caught.append(hook.exc_value)
     try:
         service = Failing()
         service.start()
@@ -160,4 +160,7 @@ def test_a_later_fault_is_not_swallowed() -> None:
         service.stop()
     finally:
         threading.excepthook = previous
-    assert caught == [(ValueError, "scripted")]
+    (failure,) = caught
+    assert isinstance(failure, FailedThreadError)
+    assert str(failure) == "the thread scripted failed: ValueError: too late for start: a bug in parlour"
+    assert isinstance(failure.__cause__, ValueError)

@@ -34,12 +34,18 @@ def broker(bind: str, auto: bool) -> None:
     It keeps nothing on disk and learns the fleet from the nodes' reports, so it may be stopped and started at any
     time. It ends on SIGTERM or Ctrl-C.
     """
+    from queue import SimpleQueue
+
     from parlour.broker.service import Broker
     from parlour.runtime.descriptors import raise_limit
-    from parlour.runtime.signals import wait_for_stop
+    from parlour.runtime.signals import end_on_failure, wait_for_stop
 
     raise_limit()
+    arrived: SimpleQueue[int] = SimpleQueue()
+    end_on_failure(arrived)
     service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
     service.start()
-    wait_for_stop(f"broker ready at {service.address}")
-    service.stop()
+    try:
+        wait_for_stop(f"broker ready at {service.address}", arrived)
+    finally:
+        service.stop()

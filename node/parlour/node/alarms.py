@@ -68,7 +68,7 @@ class Alarms:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread = spawn(self._name, self._run)
+        self._thread = spawn(self._name, self._run, vital=True)
 
     def after(self, seconds: float, work: Work) -> None:
         """Have `work` done by a worker in so many seconds."""

@@ -70,7 +70,7 @@ def node(
     from parlour.node.log.opening import default_log
     from parlour.node.node import Node
     from parlour.runtime.descriptors import raise_limit
-    from parlour.runtime.signals import wait_for_stop
+    from parlour.runtime.signals import end_on_failure, wait_for_stop
 
     raise_limit()
     service = Node(
@@ -85,7 +85,10 @@ def node(
             relay_loss=relay_loss,
         )
     )
+    end_on_failure(service.stop_wanted)
     service.start()
-    if wait_for_stop(f"node {service.name} ready at {service.address}", service.stop_wanted) == signal.SIGTERM:
-        service.drain(service.drain_for)
-    service.stop()
+    try:
+        if wait_for_stop(f"node {service.name} ready at {service.address}", service.stop_wanted) == signal.SIGTERM:
+            service.drain(service.drain_for)
+    finally:
+        service.stop()

@@ -118,7 +118,7 @@ class Listener:
 
     def start(self, name: str, pool: ClientPool) -> None:
         """Begin to accept, in a thread of this name, and give the connections to the pool."""
-        self._thread = spawn(name, self._run, pool)
+        self._thread = spawn(name, self._run, pool, vital=True)
 
     def stop(self, timeout: float = 2.0) -> None:
         """Accept no more, join the thread and close the socket."""

@@ -1,24 +1,50 @@
-"""Waiting for the signal that ends a program: SIGTERM or Ctrl-C.
+"""Waiting for what ends a program: SIGTERM, Ctrl-C, or the failure of a thread that it cannot do without.
 
-This module owns the signal handlers of every long-running command; it must be called on the main thread, once. It
-must never stop anything itself: the caller does, after `wait_for_stop` returned.
+This module owns the signal handlers of every long-running command, and its hook for threads that fail; it must be
+called on the main thread, once. It must never stop anything itself: the caller does, after `wait_for_stop`.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from queue import SimpleQueue
 from types import FrameType
 
-__all__ = ["wait_for_stop"]
+from parlour.runtime.threads import FailedThreadError
+
+__all__ = ["end_on_failure", "wait_for_stop"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_FAILED = 0
+"""What stands in for a signal's number when a thread has failed."""
+
+
+def end_on_failure(arrived: SimpleQueue[int]) -> None:
+    """When a vital thread fails, from now on, say so in a line, and end the wait of `wait_for_stop(..., arrived)`.
+
+    A program that goes on without it would be half dead; one that ends is started again by whoever watches over it.
+    """
+
+    def handle(failure: threading.ExceptHookArgs) -> None:
+        vital = isinstance(failure.exc_value, FailedThreadError)
+        if not vital or os.environ.get("PARLOUR_TRACEBACK") == "1":
+            threading.__excepthook__(failure)
+        if vital:
+            print(f"parlour: {failure.exc_value} (PARLOUR_TRACEBACK=1 shows where)", file=sys.stderr, flush=True)
+            arrived.put(_FAILED)
+
+    threading.excepthook = handle
 
 
 def wait_for_stop(ready: str | None = None, arrived: SimpleQueue[int] | None = None) -> int:
     """Wait until SIGTERM or SIGINT comes and return its number; a second signal then ends the process at once.
 
-    Whoever else may stop the program puts the number of the signal that would mean the same into `arrived`.
+    Whoever else may stop the program puts the number of the signal that would mean the same into `arrived`. Raises
+    SystemExit with status 1 if a thread has failed for which `end_on_failure(arrived)` was called.
 
     `ready` is a line that is printed to standard output as soon as the handlers are in place, so that whoever waits
     for it may send the signal without fear of killing a process that would not have stopped in order.
@@ -36,4 +62,7 @@ def wait_for_stop(ready: str | None = None, arrived: SimpleQueue[int] | None = N
         signal.signal(each, handle)
     if ready is not None:
         print(ready, flush=True)
-    return arrived.get()
+    number = arrived.get()
+    if number == _FAILED:
+        raise SystemExit(1)
+    return number

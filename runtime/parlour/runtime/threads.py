@@ -16,21 +16,38 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Service", "StuckThreadError", "join_all", "spawn"]
+__all__ = ["FailedThreadError", "Service", "StuckThreadError", "join_all", "spawn"]
 
 
 class StuckThreadError(ParlourError):
     """Threads that did not start or stop within their deadline; the text names them."""
 
 
-def spawn(name: str, target: Callable[..., object], *args: object) -> threading.Thread:
+class FailedThreadError(ParlourError):
+    """A thread without which the program is of no use has ended in an exception, which is the cause of this one."""
+
+
+def spawn(name: str, target: Callable[..., object], *args: object, vital: bool = False) -> threading.Thread:
     """Start a thread of this name that runs `target(*args)`; raises RuntimeError if the system has none left.
 
-    Threads are daemonic so that one that is stuck cannot hold the process; all are joined with a deadline.
+    What a `vital` thread raises reaches `threading.excepthook` as FailedThreadError. Threads are daemonic so that one
+    that is stuck cannot hold the process; all are joined with a deadline.
     """
+    if vital:
+        target, args = _live, (target, *args)
     thread = threading.Thread(target=target, args=args, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def _live(target: Callable[..., object], *args: object) -> None:
+    try:
+        target(*args)
+    except BaseException as error:
+        name, text = threading.current_thread().name, " ".join(str(error).split())
+        raise FailedThreadError(
+            f"the thread {name} failed: {type(error).__name__}: {text}: a bug in parlour"
+        ) from error
 
 
 def join_all(threads: Iterable[threading.Thread], timeout: float) -> None:
@@ -51,7 +68,8 @@ class Service:
     """A part with a thread of its own. Subclasses write `run`, which calls `ready` once and polls `wakeup`.
 
     `start` returns once the thread is ready and re-raises at once what went wrong in it before that. `wakeup` is an
-    eventfd that is open from `start` to `stop` and becomes readable when another thread calls `wake`.
+    eventfd that is open from `start` to `stop` and becomes readable when another thread calls `wake`. Its thread is
+    vital, as `spawn` puts it.
     """
 
     def __init__(self, name: str) -> None:
@@ -85,7 +103,7 @@ class Service:
         """Start the thread and wait until it is ready, at most `timeout` seconds; raises what `run` raised."""
         self.wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            self._thread = spawn(self.name, self._main)
+            self._thread = spawn(self.name, self._main, vital=True)
             # Asked for rather than raised, as what `run` raised may itself be a TimeoutError.
             error = self._ready.exception(timeout)
         except FutureTimeoutError:

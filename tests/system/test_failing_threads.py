@@ -1,0 +1,83 @@
+"""A process that a bug has robbed of one of its threads says so and ends, so that it can be started again."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from parlour.runtime.asking import ask
+from parlour.wire.control import Describe
+from parlour.wire.errors import UnavailableError
+from parlour.wire.limits import parse_address
+from support.ports import free_ports
+from support.processes import Processes, processes
+
+BROKEN = """
+import importlib, sys
+module, name, method = sys.argv[1:4]
+def fail(*_, **__): raise KeyError("what a bug does")
+setattr(getattr(importlib.import_module(module), name), method, fail)
+from parlour.cli import main
+sys.exit(main(sys.argv[7:]))
+"""
+"""The command, with a method that fails; `PYTHON -m parlour.cli` stands before its own arguments."""
+
+
+@pytest.fixture
+def running() -> Iterator[Processes]:
+    """Give what starts processes."""
+    with processes() as started:
+        yield started
+
+
+def broken(module: str, name: str, method: str) -> tuple[str, ...]:
+    """Return by way of what to run the command so that this method fails."""
+    return (sys.executable, "-c", BROKEN, module, name, method)
+
+
+def line(thread: str) -> str:
+    """Return what is said of the thread."""
+    return (
+        f"parlour: the thread {thread} failed: KeyError: 'what a bug does': a bug in parlour "
+        "(PARLOUR_TRACEBACK=1 shows where)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("thread", "way"),
+    [
+        ("n1-fleet", ("parlour.node.fleet", "Fleet", "_send_report")),
+        ("n1-relay", ("parlour.node.relay", "Relay", "_connect")),
+        ("n1-listener", ("parlour.node.listener", "ClientPool", "take")),
+    ],
+)
+def test_a_node_that_lost_a_thread_ends(running: Processes, thread: str, way: tuple[str, str, str]) -> None:
+    """One line names the thread, and the status is 1, while the others are stopped in order."""
+    port = free_ports()
+    running.broker(port)
+    node = running.launch(
+        *("node", "--name", "n1", "--broker", f"127.0.0.1:{port}", "--log", "memory://"), on=broken(*way)
+    )
+    assert node.stdout is not None
+    address = node.stdout.readline().split()[-1]
+    with socket.create_connection(parse_address(address)):
+        _, errors = node.communicate(timeout=20)
+    assert (node.returncode, errors) == (1, line(thread))
+
+
+def test_a_broker_that_lost_its_thread_ends(running: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The traceback is for who asks for it."""
+    monkeypatch.setenv("PARLOUR_TRACEBACK", "1")
+    port = free_ports()
+    broker = running.start(
+        *("broker", "--bind", f"127.0.0.1:{port}"), on=broken("parlour.broker.service", "Broker", "_answer")
+    )
+    with pytest.raises(UnavailableError):
+        ask([f"127.0.0.1:{port}"], Describe(), 0.5)
+    _, errors = broker.communicate(timeout=20)
+    assert broker.returncode == 1
+    assert errors.endswith(line("broker"))
+    assert "in fail" in errors

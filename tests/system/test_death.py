@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from parlour.node import Node, NodeSettings, relay
+from parlour.node import fleet as fleet_module
 from parlour.runtime.asking import RefusedError, ask
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.errors import UnavailableError
@@ -108,3 +112,33 @@ def test_stopping_in_order_is_quick_and_quiet(tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="no chat node is alive"):
             ask([address], Assign("bob", protocol=PROTOCOL))
         assert started.stop(broker) == (0, "")
+
+
+def test_a_node_that_dies_after_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no broker tells, the relay shows who is away: the members leave, and are back if the node was held up."""
+    monkeypatch.setattr(relay, "PULSE", 50)
+    monkeypatch.setattr(relay, "DEAD", 300)
+    monkeypatch.setattr(fleet_module, "FRESH", 0.5)
+    port = free_ports()
+    address, log = f"127.0.0.1:{port}", tmp_path / "log.sqlite"
+    with processes() as started, ExitStack() as stack:
+        broker = started.broker(port)
+        quick = NodeSettings(report_interval=0.1, grace=0.2, presence_interval=0.01)
+        survivor = Node(replace(quick, brokers=(address,), name="n1", log=f"sqlite://{log}"))
+        survivor.start()
+        stack.callback(survivor.stop)
+        victim = started.node("n2", port, log)
+        eventually(lambda: survivor.peers() == {"n2"})
+        bob = stack.enter_context(RawClient(address, "bob", "n1", timeout=20))
+        bob.join("lobby")
+        ada = stack.enter_context(RawClient(address, "ada", "n2"))
+        ada.join("lobby")
+        assert bob.get(Presence).joined == ["ada"]
+        started.kill(broker)
+        victim.send_signal(signal.SIGSTOP)
+        assert bob.get(Presence).left == ["ada"]
+        victim.send_signal(signal.SIGCONT)
+        assert bob.get(Presence).joined == ["ada"]
+        talk(ada, [bob], "back again")
+        started.kill(victim)
+        assert bob.get(Presence).left == ["ada"]

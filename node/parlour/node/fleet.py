@@ -102,8 +102,12 @@ class Fleet(Service):
         report: Callable[[bool], Report],
         on_peers: Callable[[list[Peer], dict[str, str]], None],
         on_order: Callable[[Order], None],
+        on_silence: Callable[[], None],
     ) -> None:
-        """Report what `report(stopping)` returns; tell `on_peers` who is in the fleet and what instances left."""
+        """Report what `report(stopping)` returns; tell `on_peers` who is in the fleet and what instances left.
+
+        `on_silence` is called at every report while no broker tells who is in the fleet.
+        """
         super().__init__(f"{node}-fleet")
         self._node = node
         self._brokers = brokers
@@ -111,6 +115,7 @@ class Fleet(Service):
         self._report = report
         self._on_peers = on_peers
         self._on_order = on_order
+        self._on_silence = on_silence
         self._enrolled: Future[None] = Future()
         self._used = 0.0
         self._peers: dict[str, Peer] = {}
@@ -167,6 +172,8 @@ class Fleet(Service):
                     self._step = False
                     self._send_report(links, stopping=False)
                     due, reported = now + self._interval, now
+                    if all(now - link.roster_at >= FRESH for link in links):
+                        self._on_silence()
                 else:
                     self._wait(poller, links, min([step, due, *(link.ask_at for link in links if not link.enrolled)]))
             self._send_report(links, stopping=True)

@@ -46,6 +46,9 @@ STACK = 256 * 1024
 MOVING = 60.0
 """Seconds that an order to move clients is good for."""
 
+MISSED = 3
+"""Reports after which a node counts as lost where there is no broker, which would miss as many, to say so."""
+
 _VERSION = version("parlour")
 
 
@@ -67,6 +70,7 @@ class Node:
         self._stopped = threading.Event()
         self._mover_thread: threading.Thread | None = None
         self._moved_at = float("-inf")  # when the brokers know what became of the last order
+        self._given_up: dict[Peer, float] = {}  # nodes lost without a broker, and when; the fleet thread's alone
         self._opened = contextlib.ExitStack()
         self.stop_wanted: SimpleQueue[int] = SimpleQueue()
         self.drain_for = self.settings.drain_deadline
@@ -115,6 +119,7 @@ class Node:
             self._report,
             self._hear_fleet,
             self._hear_order,
+            self._hear_silence,
         )
         parts: list[Relay | Workers | Alarms | Service] = [self._relay, workers, self._alarms, self.catchup]
         if settings.retention is not None:
@@ -271,6 +276,17 @@ class Node:
         self._relay.set_peers(peers)
         for node, instance in gone.items():
             self._alarms.after(self.settings.grace, partial(self._forget, node, instance))
+
+    def _hear_silence(self) -> None:
+        """No broker tells who is alive: who the relay misses for as long as one would wait is gone, until it is back.
+
+        Called by the fleet thread. The relay goes on trying, and asks who is there when it succeeds.
+        """
+        due = time.monotonic() - MISSED * self.settings.report_interval - self.settings.grace
+        lost = {peer: since for peer, since in self._relay.away().items() if since <= due}
+        for peer, _ in lost.items() - self._given_up.items():
+            self._alarms.after(0, partial(self.rooms.forget, peer.node, peer.instance))
+        self._given_up = lost
 
     def _hear_order(self, order: Order) -> None:
         """A broker wants clients moved, or the node drained. Called by the fleet thread."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from parlour.node.order import Batch
 from parlour.runtime.asking import endpoint
@@ -35,6 +37,9 @@ QUEUED = 10_000
 TURN = 100
 """Publications sent or received before the thread looks at its other socket."""
 
+PULSE, DEAD = 2000, 6000
+"""Milliseconds between two questions of ZeroMQ's whether a peer is there, and without an answer until it is not."""
+
 
 class Relay(Service):
     """The relay of one node. Its sockets are made, used and closed by the relay thread; others reach it by a queue.
@@ -55,6 +60,8 @@ class Relay(Service):
         self._sleeping = False
         self._wanted: dict[str, Peer] = {}
         self._connected: dict[str, Peer] = {}
+        self._places: dict[str, Peer] = {}  # by endpoint
+        self._away: dict[Peer, float] = {}
         self.port = 0
 
     # --- what other threads call; none of it blocks -----------------------------------------------------------
@@ -87,6 +94,10 @@ class Relay(Service):
         """Return the other nodes by name."""
         return self._wanted
 
+    def away(self) -> dict[Peer, float]:
+        """Return the other nodes that were reached and are not now, and since when, in monotonic seconds."""
+        return self._away.copy()
+
     def _put(self, what: str, topic: bytes = b"", head: bytes = b"", frames: bytes | memoryview = b"") -> None:
         self._queue.append((what, topic, head, frames))
         # The system call is spared while the thread is at work: it looks at the queue before it sleeps.
@@ -112,7 +123,10 @@ class Relay(Service):
                 raise ParlourError(f"cannot open the relay on {self._host}: {error}") from None
             self.port = int(cast(bytes, out.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").rpartition(b":")[2])
             into.setsockopt(zmq.SUBSCRIBE, wire.inbox_topic(self._node))
+            into.heartbeat_ivl, into.heartbeat_timeout = PULSE, DEAD
+            monitor = into.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
             poller = zmq.Poller()
+            poller.register(monitor, zmq.POLLIN)
             poller.register(out, zmq.POLLIN)
             poller.register(into, zmq.POLLIN)
             poller.register(self.wakeup, zmq.POLLIN)
@@ -124,6 +138,7 @@ class Relay(Service):
                     if self.wakeup in ready:
                         self.awake()
                 self._sleeping = False
+                self._hear_connections(monitor)
                 self._hear_subscribers(out)
                 # Before the queue, which may disconnect a peer: polling has taken the beginning of a publication out
                 # of the pipe, and ZeroMQ aborts the process if the pipe is gone when the rest of it is read.
@@ -131,6 +146,20 @@ class Relay(Service):
                 self._work_queue(out, into)
             while self._queue:
                 self._work_queue(out, into)
+            into.disable_monitor()
+            monitor.close()
+
+    def _hear_connections(self, monitor: zmq.Socket[bytes]) -> None:
+        for _ in range(TURN):
+            try:
+                event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            peer = self._places.get(event["endpoint"].decode())
+            if peer is not None and event["event"] == zmq.EVENT_DISCONNECTED:
+                self._away[peer] = time.monotonic()
+            elif peer is not None:
+                self._away.pop(peer, None)
 
     def _work_queue(self, out: zmq.Socket[bytes], into: zmq.Socket[bytes]) -> None:
         for _ in range(TURN):
@@ -151,13 +180,18 @@ class Relay(Service):
         for name, peer in list(self._connected.items()):
             if wanted.get(name) != peer:
                 del self._connected[name]
+                self._away.pop(peer, None)
                 with suppress(zmq.ZMQError, UsageError):
-                    into.disconnect(endpoint(*parse_address(peer.relay)))
+                    place = endpoint(*parse_address(peer.relay))
+                    self._places.pop(place, None)
+                    into.disconnect(place)
         for name, peer in wanted.items():
             if name not in self._connected:
                 self._connected[name] = peer
                 try:
-                    into.connect(endpoint(*parse_address(peer.relay)))
+                    place = endpoint(*parse_address(peer.relay))
+                    self._places[place] = peer
+                    into.connect(place)
                 except (zmq.ZMQError, UsageError) as error:
                     print(f"parlour: cannot reach node {name} at {peer.relay!r}: {error}", file=sys.stderr, flush=True)
 

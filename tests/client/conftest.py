@@ -7,23 +7,22 @@ tests: what one leaves in a room would be another's history.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from uuid import uuid4
 
 import pytest
 
-from parlour.broker import Broker, BrokerSettings
-from support.little_cluster import Cluster
+from parlour.broker import BrokerSettings
+from parlour.node import NodeSettings
+from support import cluster as clusters
+from support.cluster import Cluster
+
+QUICK = NodeSettings(capacity=500, report_interval=0.1, presence_interval=0.05, roster_wait=0.1)
 
 
 @pytest.fixture
 def empty_cluster() -> Iterator[Cluster]:
-    """Run a broker without nodes."""
-    with ExitStack() as closing:
-        broker = Broker(BrokerSettings(bind="127.0.0.1:0", retry_after=0.1, settle=0.1))
-        broker.start()
-        closing.callback(broker.stop)
-        yield Cluster(broker, [], f"memory://{uuid4()}", closing)
+    """Run a broker without nodes; those that are added do quickly what they do at intervals."""
+    with clusters.cluster(0, QUICK, BrokerSettings(retry_after=0.1, settle=0.1)) as running:
+        yield running
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from parlour.node.log.memory import MemoryLog
 from parlour.runtime.asking import ask
 from parlour.wire.control import Decisions, Why
 from parlour.wire.messages import Members
-from support.little_cluster import Cluster
+from support.cluster import Cluster
 from support.waiting import eventually
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from parlour.client import Message
-from support.little_cluster import Cluster
+from support.cluster import Cluster
 from support.waiting import eventually
 
 SECONDS = 20

@@ -15,7 +15,7 @@ from parlour.runtime.asking import RefusedError
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import encode
 from parlour.wire.control import Refused
-from support.little_cluster import Cluster
+from support.cluster import Cluster
 from support.waiting import eventually
 
 STORM = encode(Refused("storm", "this one's turn is in a moment", 0.05))

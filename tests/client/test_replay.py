@@ -26,7 +26,7 @@ from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire import messages as wire
-from support.little_cluster import Cluster
+from support.cluster import Cluster
 from support.waiting import eventually
 
 EXCERPT = Path(__file__).parents[1] / "data" / "ubuntu-excerpt.txt"

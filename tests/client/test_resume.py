@@ -35,8 +35,7 @@ from parlour.runtime.asking import RefusedError
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire import messages as wire
 from parlour.wire.control import Refused
-from support.cluster import fleet
-from support.little_cluster import Cluster
+from support.cluster import Cluster, fleet
 from support.ports import free_ports
 from support.processes import processes
 from support.proxy import Proxy
@@ -250,8 +249,7 @@ def test_a_replaced_log_is_told(empty_cluster: Cluster) -> None:
     room.say("lost for ever")
     ear = Listener(room)
     quit_node(empty_cluster, ada)
-    empty_cluster.log += "-another"
-    empty_cluster.add_node("n2", log=empty_cluster.log)
+    empty_cluster.add_node("n2", log="memory://another")
     with connect(empty_cluster.address, "bob") as bob:
         there = bob.join("lobby")
         for number in range(3):

@@ -8,7 +8,7 @@ from parlour.client import UsageError, connect
 from parlour.node.log import Post
 from parlour.node.log.opening import open_log
 from parlour.runtime.threads import join_all, spawn
-from support.little_cluster import Cluster
+from support.cluster import Cluster
 
 
 def fill(cluster: Cluster, count: int, trimmed: int = 0) -> None:

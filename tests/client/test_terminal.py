@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from parlour.node.log import Post
-from support.little_cluster import Cluster
+from support.cluster import Cluster
 from support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(

@@ -1,4 +1,4 @@
-"""A broker and nodes in this process, on free ports, and clients that speak the wire by hand.
+"""A broker and nodes in this process, on free ports, and clients: the library's, and some that speak the wire by hand.
 
 This module owns nothing that outlives a test: `cluster` closes what it started. The parts run on their own threads,
 a `RawClient` on the test's; it must never be cleverer than a socket and a decoder, as it is to show what is sent.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from parlour.broker import Broker, BrokerSettings
+from parlour.client import Chat, connect
 from parlour.node import Node, NodeSettings
 from parlour.runtime.asking import ask
 from parlour.wire.codec import NodeDecoder, frame
-from parlour.wire.control import Assign, Assigned, Fleet, Status
+from parlour.wire.control import Assign, Assigned, Decisions, Fleet, Status, Why
 from parlour.wire.limits import PROTOCOL, parse_address
 from parlour.wire.messages import Hello, Join, Joined, Members, Message, Move, NodeMessage, Say, Welcome
 from support.waiting import MS, eventually
@@ -115,16 +116,26 @@ def fleet(broker: str) -> Fleet:
 
 
 class Cluster:
-    """A broker and some nodes, all started."""
+    """A broker and its nodes, all started, and what is closed before them."""
 
-    def __init__(self, broker: Broker, nodes: Sequence[Node]) -> None:
+    def __init__(self, broker: Broker, settings: NodeSettings, closing: ExitStack) -> None:
         self.broker = broker
-        self.nodes = nodes
+        self.nodes: list[Node] = []
+        self.closing = closing
+        self._settings = settings
 
     @property
     def address(self) -> str:
         """Where the broker is."""
         return self.broker.address
+
+    def add_node(self, name: str, **changes: Any) -> Node:
+        """Start a node, with these changes to the cluster's settings; it is in the fleet when this returns."""
+        node = Node(replace(self._settings, **{"name": name, "brokers": (self.address,), **changes}))
+        node.start()
+        self.closing.callback(node.stop)
+        self.nodes.append(node)
+        return node
 
     def acquainted(self) -> bool:
         """Whether every node knows every other."""
@@ -133,37 +144,44 @@ class Cluster:
     @contextmanager
     def clients(self, *names: str, room: str | None = None) -> Iterator[list[RawClient]]:
         """Connect clients of these names, spread over the nodes, perhaps in a room already."""
-        clients: list[RawClient] = []
-        try:
+        with ExitStack() as closing:
+            clients: list[RawClient] = []
             for index, name in enumerate(names):
-                client = RawClient(self.address, name, self.nodes[index % len(self.nodes)].name)
-                clients.append(client)
+                node = self.nodes[index % len(self.nodes)].name
+                clients.append(closing.enter_context(RawClient(self.address, name, node)))
                 if room is not None:
-                    client.join(room)
+                    clients[-1].join(room)
             yield clients
-        finally:
-            for client in clients:
-                client.close()
+
+    def chat(self, name: str) -> Chat:
+        """Connect with the library under a name."""
+        return self.closing.enter_context(connect(self.address, name))
+
+    def node_of(self, chat: Chat) -> Node:
+        """Return the node that a chat is connected to."""
+        return next(node for node in self.nodes if node.name == chat.node)
+
+    def node_where(self, name: str) -> Node:
+        """Return the node that the broker sent the client of this name to."""
+        _, reply = ask([self.address], Why(name))
+        assert isinstance(reply, Decisions)
+        return next(node for node in self.nodes if node.name == reply.found[0].node)
 
 
 @contextmanager
-def cluster(nodes: int = 1, settings: NodeSettings | None = None) -> Iterator[Cluster]:
+def cluster(
+    nodes: int = 1, settings: NodeSettings | None = None, broker: BrokerSettings | None = None
+) -> Iterator[Cluster]:
     """Run a broker and nodes n1, n2, … that share a log, until the block ends."""
     settings = settings or NodeSettings()
     if settings.log == "memory://":
         settings = replace(settings, log=f"memory://cluster-{next(_numbers)}")
-    broker = Broker(BrokerSettings(bind="127.0.0.1:0"))
-    broker.start()
-    started: list[Node] = []
-    try:
+    with ExitStack() as closing:
+        service = Broker(replace(broker or BrokerSettings(), bind="127.0.0.1:0"))
+        service.start()
+        closing.callback(service.stop)
+        running = Cluster(service, settings, closing)
         for number in range(nodes):
-            node = Node(replace(settings, brokers=(broker.address,), name=f"n{number + 1}"))
-            node.start()
-            started.append(node)
-        running = Cluster(broker, started)
+            running.add_node(f"n{number + 1}")
         eventually(running.acquainted, what="every node knows every other")
         yield running
-    finally:
-        for node in started:
-            node.stop()
-        broker.stop()

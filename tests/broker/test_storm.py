@@ -81,7 +81,7 @@ def test_five_thousand_come_back() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    admits=st.lists(st.sampled_from([40.0, 50.0, 100.0, 200.0]), min_size=1, max_size=4),
+    admits=st.lists(st.sampled_from([16.0, 20.0, 40.0, 80.0]), min_size=1, max_size=4),
     loads=st.lists(st.integers(0, 300), min_size=4, max_size=4),
     capacities=st.lists(st.sampled_from([2000, 4000]), min_size=4, max_size=4),
     spread=st.floats(0, 2),
@@ -95,7 +95,7 @@ def test_every_crowd_is_placed(
         report(f"n{index}", admits=each, clients=loads[index], capacity=capacities[index], interval=60.0)
         for index, each in enumerate(admits)
     ]
-    rate, count = sum(admits), 1000
+    rate, count = sum(admits), 400
     outcome = crowd(after_the_loss(count, *nodes), [1.0 + spread * index / count for index in range(count)], late)
     assert len(outcome.placed) == count
     # Those who come within `spread` are behind by so much, and who is late is so by part of the wait.

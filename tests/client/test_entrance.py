@@ -62,7 +62,7 @@ def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(asking, "_HEDGE", 10.0)
     with stormy(3) as brokers:
         with pytest.raises(RefusedError, match="turn"):
-            enter([broker.address for broker in brokers], "ada", None, 2.0)
+            enter([broker.address for broker in brokers], "ada", None, 1.5)
         # When the time is nearly over, the others are asked soon, too.
         assert max(broker.asked for broker in brokers) >= sum(broker.asked for broker in brokers) - 1 >= 4
 

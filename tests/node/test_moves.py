@@ -27,8 +27,8 @@ def stay(clients: list[RawClient]) -> None:
 def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
     """The client is in the room at its new node before it leaves the old; the broker sends nobody to the old one."""
     settings = NodeSettings(presence_interval=10 * MS)
-    with cluster(2, settings) as running, running.clients("watcher", room="lobby"):
-        watcher = RawClient(running.address, "watcher 2", "n2")
+    with cluster(2, settings) as running, running.clients("idler", room="lobby") as (idler,):
+        watcher = RawClient(running.address, "watcher", "n2")
         watcher.join("lobby")
         ada = RawClient(running.address, "ada", "n1", key="ada's")
         ada.join("lobby")
@@ -38,7 +38,7 @@ def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
         assert watcher.get(Message).text == "before"
         ada.get(Message)
         node = running.nodes[0]
-        drain = spawn("drain", node.drain, 3000 * MS)
+        drain = spawn("drain", node.drain, 20_000 * MS)
         move = ada.get(Move)
         assert move.node == "n2"
         eventually(lambda: [n.report.draining for n in fleet(running.address).nodes] == [True, False])
@@ -55,6 +55,7 @@ def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
         assert not [heard for heard in watcher.heard if isinstance(heard, Presence)]
         with RawClient(running.address, "newcomer") as newcomer:
             assert newcomer.node == "n2"
+        idler.close()
         join_all([drain], 20)
         for client in (new, watcher):
             client.close()

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from parlour.node import Node, NodeSettings
+from parlour.broker import BrokerSettings
+from parlour.node import Node, NodeSettings, rooms
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import (
     Accepted,
@@ -101,8 +102,10 @@ def test_members_of_all_nodes_are_listed_and_their_coming_and_going_told() -> No
 
 def test_a_node_that_stops_takes_its_members_with_it() -> None:
     """Its clients are told, and leave every roster."""
+    settings = NodeSettings(grace=100 * MS, presence_interval=50 * MS, report_interval=0.2)
     with (
-        cluster(2, NodeSettings(grace=100 * MS)) as running,
+        # So young a broker's roster takes nobody away; with such intervals it is soon old enough.
+        cluster(2, settings, BrokerSettings(settle=0.1)) as running,
         running.clients("ada", "bob", room="lobby") as (ada, bob),
     ):
         while "bob" not in ada.get(Presence).joined:
@@ -172,8 +175,9 @@ def test_rooms_are_apart_and_a_client_may_be_in_several() -> None:
         assert not [heard for heard in bob.heard if isinstance(heard, Message)]
 
 
-def test_an_empty_room_is_dropped_and_can_be_made_again() -> None:
+def test_an_empty_room_is_dropped_and_can_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A room without members goes from the table after a while, and what was said is there when it is back."""
+    monkeypatch.setattr(rooms, "IDLE", 0.5)
     with cluster(2) as running, running.clients("ada", "bob") as (ada, bob):
         ada.join("lobby")
         ada.say("lobby", "hello")
@@ -266,21 +270,21 @@ def acknowledged(client: RawClient, number: int) -> bool:
 
 def test_thousands_of_rooms_are_subscribed_to_by_a_node_that_comes_later() -> None:
     """More rooms than a ZeroMQ queue holds by default: none of their subscriptions may be dropped on connecting."""
-    rooms = 1200
-    settings = NodeSettings(rooms_per_client=rooms, roster_wait=0)
+    names = [f"room {number}" for number in range(1200)]
+    settings = NodeSettings(rooms_per_client=len(names), roster_wait=0)
     with cluster(1, settings) as running, running.clients("ada") as (ada,):
-        for number in range(rooms):
-            ada.join(f"room {number}")
+        ada.send(*map(Join, names))
+        for _ in names:
+            ada.get(Joined)
         first = running.nodes[0]
         late = Node(replace(first.settings, name="n2", log=first.settings.log))
         late.start()
         try:
             eventually(lambda: late.peers() and first.peers())
             with RawClient(running.address, "bob", "n2") as bob:
-                for number in range(rooms):
-                    bob.join(f"room {number}")
-                    bob.say(f"room {number}", "hello")
-                heard = {ada.get(Message).room for _ in range(rooms)}
-                assert len(heard) == rooms
+                bob.send(*map(Join, names))
+                for name in names:
+                    bob.say(name, "hello")
+                assert {ada.get(Message).room for _ in names} == set(names)
         finally:
             late.stop()

@@ -173,7 +173,7 @@ def cluster(
     nodes: int = 1, settings: NodeSettings | None = None, broker: BrokerSettings | None = None
 ) -> Iterator[Cluster]:
     """Run a broker and nodes n1, n2, … that share a log, until the block ends."""
-    settings = settings or NodeSettings()
+    settings = settings or NodeSettings(presence_interval=50 * MS)
     if settings.log == "memory://":
         settings = replace(settings, log=f"memory://cluster-{next(_numbers)}")
     with ExitStack() as closing:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from pathlib import Path
+
+import pytest
 
 from parlour.node import NodeSettings
 from parlour.node.log import Post
 from parlour.node.log.opening import open_log
+from parlour.runtime.threads import StuckThreadError
 from parlour.wire.messages import Accepted, Error, Join, Joined, Message, Say
 from support.cluster import cluster
+from support.waiting import MS, eventually
 
 
 def test_a_log_that_is_gone_and_comes_back(tmp_path: Path) -> None:
@@ -96,3 +101,21 @@ def test_a_post_that_was_logged_and_never_delivered_is_delivered_when_it_is_sent
         assert ada.get(Accepted).offset == 1
         for client in (ada, bob):
             assert client.get(Message).text == "logged in vain"
+
+
+def test_a_log_that_is_stuck_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    """Who waits for the log is named when the one deadline of all parts is over."""
+    path = tmp_path / "log.sqlite"
+    with cluster(1, NodeSettings(log=f"sqlite://{path}")) as running, running.clients("ada", room="lobby") as (ada,):
+        holder = sqlite3.connect(path)
+        try:
+            holder.execute("BEGIN IMMEDIATE")
+            ada.say("lobby", "stuck")
+            node = running.nodes[0]
+            eventually(lambda: node.log._writing.locked())  # type: ignore[attr-defined]
+            begun = time.monotonic()
+            with pytest.raises(StuckThreadError, match="n1-closing"):
+                node.stop(0.5)
+            assert time.monotonic() - begun < 0.5 + 2000 * MS
+        finally:
+            holder.close()

@@ -17,7 +17,7 @@ from parlour.wire.errors import ParlourError
 from parlour.wire.limits import PROTOCOL
 from parlour.wire.messages import Move
 
-__all__ = ["ASKING", "Mover"]
+__all__ = ["Mover"]
 
 ASKING = 1.0
 """Seconds that the brokers are given to say where a client may go."""

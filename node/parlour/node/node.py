@@ -23,7 +23,7 @@ from parlour.node.listener import ClientPool, Listener
 from parlour.node.load import Load
 from parlour.node.log import RoomLog
 from parlour.node.log.opening import open_log
-from parlour.node.mover import ASKING, Mover
+from parlour.node.mover import Mover
 from parlour.node.relay import Relay
 from parlour.node.retention import Trimmer
 from parlour.node.rooms import RoomTable
@@ -72,6 +72,7 @@ class Node:
         self._moved_at = float("-inf")  # when the brokers know what became of the last order
         self._given_up: dict[Peer, float] = {}  # nodes lost without a broker, and when; the fleet thread's alone
         self._opened = contextlib.ExitStack()
+        self._stop_by = 0.0
         self.stop_wanted: SimpleQueue[int] = SimpleQueue()
         self.drain_for = self.settings.drain_deadline
         self.name = ""
@@ -83,14 +84,15 @@ class Node:
         try:
             self._start(timeout)
         except BaseException:
-            self._opened.close()
+            self.stop()
             raise
 
     def _start(self, timeout: float) -> None:
         settings, opened = self.settings, self._opened
         threading.stack_size(STACK)
         self.log: RoomLog = open_log(settings.log)
-        opened.callback(self.log.close)
+        # On a thread of its own, as it waits for whoever is in the log.
+        opened.callback(lambda: join_all([spawn(f"{self.name}-closing", self.log.close)], self._left()))
         listener = Listener(settings.listen)
         opened.callback(listener.stop)
         self.name = check_name(settings.name or f"{socket.gethostname()}-{listener.port}")
@@ -126,17 +128,28 @@ class Node:
             parts.append(Trimmer(f"{self.name}-trimmer", self.log, settings.retention, settings.trim_interval))
         for part in parts:
             part.start()
-            opened.callback(part.stop)
+            opened.callback(self._stop_part, part)
         self._fleet.start()
-        opened.callback(self._fleet.stop)
+        opened.callback(self._stop_part, self._fleet)
         self._fleet.enroll(timeout)
         listener.start(f"{self.name}-listener", self._pool)
         opened.callback(self._dismiss)
         opened.callback(listener.stop)
 
-    def stop(self) -> None:
-        """Tell the broker and the clients, close, join every thread; raises StuckThreadError for those that stay."""
+    def stop(self, timeout: float = 5.0) -> None:
+        """Tell the broker and the clients, close, join every thread, in `timeout` seconds and a little more at most.
+
+        Raises StuckThreadError for those that stay, as they do where the log does not answer.
+        """
+        self._stop_by = time.monotonic() + timeout
         self._opened.close()
+
+    def _left(self) -> float:
+        """Return how long the next part may take to stop: all share one deadline, and the last still get a moment."""
+        return max(0.1, self._stop_by - time.monotonic())
+
+    def _stop_part(self, part: Service | Workers | Alarms) -> None:
+        part.stop(self._left())
 
     def drain(self, deadline: float) -> None:
         """Take no new clients and move those present; return when none is left, or after `deadline` seconds.
@@ -166,10 +179,10 @@ class Node:
             session.outlet.answer(bye)
             session.outlet.hang_up()
         try:
-            self._pool.stop(4.0)
+            self._pool.stop(0.8 * self._left())
         finally:
             if mover is not None:
-                join_all([mover], 2 * ASKING)
+                join_all([mover], self._left())
 
     # --- clients ----------------------------------------------------------------------------------------------
 

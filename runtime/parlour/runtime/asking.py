@@ -28,7 +28,7 @@ _HEDGE = 0.2
 
 A client that two brokers assign takes the first answer. The ticket of the other is never shown to a node: it counts as
 a client on its way, at that one broker, until it expires, so that broker holds a node for fuller than it is for 30 s.
-Nobody is sent astray by that, and no node is given too many.
+Nobody is sent astray by that, and no node is given too many. Of two brokers' orders a node follows one.
 """
 
 

@@ -6,14 +6,13 @@ import pytest
 
 from parlour.client import UsageError, connect
 from parlour.node.log import Post
-from parlour.node.log.opening import open_log
 from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster
 
 
 def fill(cluster: Cluster, count: int, trimmed: int = 0) -> None:
     """Log so many messages in the lobby, of which the first are forgotten; each is 2000 bytes long."""
-    log = open_log(cluster.log)
+    log = cluster.nodes[0].log
     log.append("lobby", [Post("s", number, "eve", 1, "x" * 2000) for number in range(1, count + 1)])
     assert not log.trim("lobby", count - trimmed, 2, count)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -237,6 +237,106 @@ def test_a_synced_server_that_is_killed_has_lost_nothing(tmp_path: Path) -> None
         assert {place.epoch for place in again} == {epoch}
         with closing(open_log(server.url)) as other:
             assert (other.identity, other.extent("lobby").epoch) == (log.identity, epoch)
+
+
+def tear(server: RedisServer) -> None:
+    """Cut the end off the append-only file, in the middle of the last script's last command, as a death may do."""
+    files = server.folder / "appendonlydir"
+    manifest = (files / "appendonly.aof.manifest").read_text().splitlines()
+    last = files / manifest[-1].split()[1]
+    data = last.read_bytes()
+    assert data.endswith(b"EXEC\r\n")
+    os.truncate(last, data.rindex(b"HSET") + 2)
+
+
+def test_a_server_that_is_killed_twice_in_mid_write_has_lost_nothing(tmp_path: Path) -> None:
+    """What was acknowledged after a torn write outlives the next death: the torn one does not come in its place."""
+    with redis_server(tmp_path, *SYNCED) as server, closing(open_log(server.url)) as log:
+        (first,) = log.append("lobby", [post(1)])
+        for text, number in (("once", 2), ("twice", 4)):
+            log.append("lobby", [post(number, text="torn"), post(number + 1, text="torn")])
+            server.kill()
+            tear(server)
+            server.start()
+            places = log.append("lobby", [post(number, text=text), post(number + 1, text=text)])
+            assert [place[:2] for place in places] == [(first.epoch, number), (first.epoch, number + 1)]
+        server.kill()
+        server.start()
+        assert [message.text for message in log.read("lobby", 0, 9)] == ["hello", "once", "once", "twice", "twice"]
+        again = log.append("lobby", [post(number) for number in range(1, 7)])
+        assert [(p.epoch, p.offset, p.duplicate) for p in again] == [(first.epoch, n, n < 6) for n in range(1, 7)]
+
+
+def rewrites(server: RedisServer) -> int:
+    """Return how often this run of the server has rewritten its append-only file."""
+    with server.client() as client:
+        return int(client.info("persistence")["aof_rewrites"])
+
+
+def test_the_file_is_rewritten_once_in_a_run(tmp_path: Path) -> None:
+    """Whoever comes first has it done; the other nodes, and those that begin later, wait for that at most."""
+    with redis_server(tmp_path, *SYNCED, "--rdb-key-save-delay", "20000") as server, ExitStack() as stack:
+        logs = [stack.enter_context(closing(open_log(server.url))) for _ in range(4)]
+        assert rewrites(server) == 1
+        logs[0].append("lobby", [post(1)])
+        server.kill()
+        server.start()
+        join_all([spawn(f"node-{n}", log.append, "lobby", [post(n)]) for n, log in enumerate(logs, 2)], 20)
+        open_log(server.url).close()
+        assert rewrites(server) == 1
+        assert len(ids(logs[0])) == 5
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_rewrite_that_takes_long_is_waited_for_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: bool
+) -> None:
+    """Posts are refused meanwhile, with the reason; beyond the bound they are taken, for an epoch that will end."""
+    with redis_server(tmp_path, *SYNCED) as server, closing(open_log(server.url)) as log:
+        log.append("lobby", [post(1)])
+        epoch = log.extent("lobby").epoch
+        monkeypatch.setattr("parlour.node.log.redis.ANSWER", 0.2)
+        server.kill()
+        server.start("--rdb-key-save-delay", "500000")  # for each of the room's three keys, and the identity
+        if not patient:
+            monkeypatch.setattr("parlour.node.log.redis.REWRITE", 0.5)
+        with pytest.raises(LogError, match="is rewriting its append-only file; wait until it has"):
+            log.append("lobby", [post(2)])
+        assert ids(log) == ["s-1"]
+
+        def logged() -> list[Appended]:
+            try:
+                return log.append("lobby", [post(2)])
+            except LogError:
+                return []
+
+        (second,) = eventually(logged, 20)
+        assert (second.offset, second.epoch == epoch) == (2, patient)
+        with closing(open_log(server.url)) as other:
+            assert other.extent("lobby") == (second.epoch, 0, 2)
+        server.kill()
+        server.start()
+        assert (log.extent("lobby").epoch == second.epoch) == patient
+        assert ids(log) == ["s-1", "s-2"]
+
+
+def test_a_server_that_does_not_rewrite_begins_a_new_epoch(tmp_path: Path) -> None:
+    """Without a rewrite, what is on the disk is not relied upon; all nodes of the run hold that alike."""
+    with (
+        redis_server(tmp_path, *SYNCED, "--rename-command", "BGREWRITEAOF", "") as server,
+        closing(open_log(server.url)) as log,
+        closing(open_log(server.url)) as other,
+    ):
+        (first,) = log.append("lobby", [post(1)])
+        with server.client() as client:
+            client.config_set("auto-aof-rewrite-min-size", 1)
+            client.config_set("auto-aof-rewrite-percentage", 1)
+        eventually(lambda: rewrites(server), what="the server rewrites by itself")
+        with closing(open_log(server.url)) as late:
+            assert late.extent("lobby") == other.extent("lobby") == (first.epoch, 0, 1)
+        server.kill()
+        server.start()
+        assert log.extent("lobby").epoch != first.epoch
 
 
 @pytest.mark.parametrize(
@@ -520,7 +620,7 @@ def test_a_server_that_is_still_reading_its_data_is_waited_for(tmp_path: Path) -
         with closing(open_log(server.url)) as log:
             log.append("lobby", [post(1)])
             server.kill()
-            server.start("--key-load-delay", "100", wait=False)
+            server.start("--key-load-delay", "100", "--loading-process-events-interval-bytes", "1024", wait=False)
             said: list[str] = []
 
             def logged() -> bool:

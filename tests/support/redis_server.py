@@ -6,6 +6,7 @@ must never touch a server that it did not start.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -63,7 +64,7 @@ class RedisServer:
         command = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
         command += ["--port", str(self.port), "--cluster-port", str(self.port + 1), *self.options, *options]
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         if wait:
             eventually(self._answers, what=f"Redis on port {self.port}, which says {self.folder / 'server.log'},")
 
@@ -82,9 +83,9 @@ class RedisServer:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a failing machine would."""
+        """End it, and what it has forked to write its files, as a failing machine would."""
         if self._process is not None:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10_000 * MS)
             self._process = None
 

@@ -16,13 +16,17 @@ The keys of a room, all with the hash tag `{ROOM}`, so that in a Redis Cluster t
 `parlour:identity` stands alone. Each call is one script on one room. The script's text, and so its name, contains the
 server's *run*: a server that was restarted does not know it, and cannot be mistaken for the one before. The run is the
 server's run id, with which the epoch ends, as a restarted server may have lost what it acknowledged; it is a word that
-outlives the restart if the server, alone and with `appendfsync always`, has everything on its disk.
+outlives the restart if the server, alone and with `appendfsync always`, has everything on its disk. It then has to
+rewrite its append-only file once in each run before anything is logged: Redis 7.0, killed in the middle of a write,
+leaves the beginning of a transaction in the file and writes on behind it, and the next start takes that for one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +47,9 @@ CONNECT = 1.0
 
 ANSWER = 2.0
 """How long to wait for one answer of the server, and for one of the connections to come free, in seconds."""
+
+REWRITE = 60.0
+"""How long posts are refused, at most, while a server rewrites its append-only file after a start, in seconds."""
 
 CONNECTIONS = 16
 """Connections of a node to the server, at most: one writes, the others read."""
@@ -173,6 +180,7 @@ class RedisLog:
         # Both are replaced by any thread that meets the server; whoever still calls the script of before is told so.
         self.identity = ""
         self._script = ""
+        self._patience = ("", 0.0)  # the run whose rewriting is waited for, and until when
         try:
             self._meet()
         except BaseException:
@@ -310,7 +318,6 @@ class RedisLog:
                 self._check_server(info)
                 if info.get("cluster_enabled") and int(server.cluster("INFO")["cluster_known_nodes"]) > 1:
                     raise self._explain(ResponseError("MOVED"))
-                run = "synced" if _is_alone(info) and _is_synced(server) else info["run_id"]
                 identity = server.get(_IDENTITY)
                 if identity is None:  # only then is it written, which a server without memory refuses
                     server.set(_IDENTITY, self.identity or secrets.token_hex(8), nx=True)
@@ -321,10 +328,41 @@ class RedisLog:
                     )
                 if not re.fullmatch("[0-9a-f]{16}", identity):
                     raise LogError(f"{_IDENTITY} in {self._url} is not ours: give --log another database")
-                self._script = server.script_load(f"local RUN, LOG = '{run}', '{identity}'{_SCRIPT}")
+                durable, lossy = (_script(run, identity) for run in ("synced", info["run_id"]))
+                safe = _is_alone(info) and _is_synced(server) and self._is_rewritten(server, info["run_id"], lossy)
+                self._script = server.script_load(durable if safe else lossy)
                 self.identity = identity
         except (RedisError, OSError) as error:
             raise self._explain(error) from None
+
+    def _is_rewritten(self, server: Any, run: str, lossy: str) -> bool:
+        """Whether the server has rewritten its append-only file in this run; raises LogError if it is about to.
+
+        If it has not, it is told to, once for all nodes. What one node has given up, all give up until the run ends.
+        """
+        now = time.monotonic()
+        if self._patience[0] != run:
+            self._patience = (run, now + REWRITE)
+        deadline, told = min(now + ANSWER, self._patience[1]), False
+        while not server.script_exists(hashlib.sha1(lossy.encode()).hexdigest())[0]:
+            state: dict[str, Any] = server.info("persistence")
+            if state["aof_last_rewrite_time_sec"] >= 0 and state["aof_last_bgrewrite_status"] == "ok":
+                return True
+            if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
+                if told:
+                    return False  # it may not, or has tried in vain
+                told = True
+                try:
+                    server.bgrewriteaof()
+                except ResponseError:
+                    pass  # it may not, or another node was quicker: the next look shows which
+            elif time.monotonic() > self._patience[1]:
+                return False
+            elif time.monotonic() > deadline:
+                raise LogError(f"the room log {self._url} is rewriting its append-only file; wait until it has")
+            else:
+                time.sleep(0.01)
+        return False
 
     def _check_server(self, info: dict[str, Any]) -> None:
         version = str(info["redis_version"])
@@ -346,6 +384,11 @@ class RedisLog:
         advice = next((do for sign, do in _ADVICE.items() if sign in names or sign in text), "see after the server")
         failed = "does not answer" if type(error) in (redis.ConnectionError, redis.TimeoutError) else "failed"
         return LogError(f"the room log {self._url} {failed} ({text}): {advice}")
+
+
+def _script(run: str, identity: str) -> str:
+    """Return the text of the script for a run of the server."""
+    return f"local RUN, LOG = '{run}', '{identity}'{_SCRIPT}"
 
 
 def _is_alone(info: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A Redis server of a test's own, on a free port and with its files in a folder of the test's.
+"""A Redis or Valkey server of a test's own, on a free port and with its files in a folder of the test's.
 
 This module owns the server's process, which a test may kill, halt and start again; it runs on the test's thread. It
 must never touch a server that it did not start.
@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,33 @@ from redis.retry import Retry
 from support.ports import free_ports
 from support.waiting import MS, eventually
 
-__all__ = ["MISSING", "SYNCED", "RedisServer", "redis_server"]
+__all__ = ["MISSING", "SLOTS", "SYNCED", "RedisServer", "missing", "redis_cluster", "redis_server"]
 
-MISSING = (
-    ""
-    if shutil.which("redis-server")
-    else "redis-server is not installed: the Redis room log is NOT TESTED (apt install it)"
-)
-"""Why the tests that need a server cannot run, or nothing."""
+
+def missing(program: str) -> str:
+    """Return why the tests that need a server cannot run, or nothing."""
+    return (
+        ""
+        if shutil.which(program)
+        else f"{program} is not installed: the room log in it is NOT TESTED (apt install it)"
+    )
+
+
+MISSING = missing("redis-server")
+"""Why the tests that need Redis cannot run, or nothing."""
 
 SYNCED = ("--appendonly", "yes", "--appendfsync", "always")
 """The settings under which nothing acknowledged is lost."""
+
+SLOTS = 16384
+"""The hash slots of a cluster."""
 
 
 class RedisServer:
     """One server; it keeps its port, and its files unless it is emptied, from one start to the next."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, program: str = "redis-server") -> None:
+        self.program = program
         self.folder = folder
         self.options = options
         self.port = free_ports(2)  # the second is for the other servers, if this one is of a cluster
@@ -61,7 +71,7 @@ class RedisServer:
     def start(self, *options: str, wait: bool = True) -> None:
         """Start it, with these options besides its own, and return when it answers, with its data loaded."""
         # Without a file of settings, which would be the machine's; `--save ""` switches snapshots off.
-        command = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        command = [self.program, "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
         command += ["--port", str(self.port), "--cluster-port", str(self.port + 1), *self.options, *options]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -76,6 +86,12 @@ class RedisServer:
             return True
         except redis.ConnectionError:
             return False  # it has not begun, or is still loading
+
+    def sees_all_slots(self) -> bool:
+        """Whether it knows, as one of a cluster, servers for all slots, and works."""
+        with self.client() as client:
+            info = client.cluster("INFO")
+        return bool(info["cluster_state"] == "ok" and int(info["cluster_slots_ok"]) == SLOTS)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -101,11 +117,32 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
+def redis_server(folder: Path, *options: str, program: str = "redis-server") -> Iterator[RedisServer]:
     """Run a server until the block ends."""
-    server = RedisServer(folder, *options)
+    server = RedisServer(folder, *options, program=program)
     try:
         server.start()
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def redis_cluster(folder: Path, *options: str, count: int = 3) -> Iterator[list[RedisServer]]:
+    """Run a cluster of primaries, with as many slots each, until the block ends; one that misses others goes on."""
+    options = ("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", *options)
+    with ExitStack() as stack:
+        servers: list[RedisServer] = []
+        for number in range(count):
+            home = folder / str(number)
+            home.mkdir()
+            servers.append(stack.enter_context(redis_server(home, *options)))
+        for number, server in enumerate(servers):
+            with server.client() as client:
+                client.cluster("SET-CONFIG-EPOCH", number + 1)
+                client.cluster("ADDSLOTSRANGE", SLOTS * number // count, SLOTS * (number + 1) // count - 1)
+                if number:
+                    client.cluster("MEET", "127.0.0.1", servers[0].port, servers[0].port + 1)
+        for server in servers:
+            eventually(server.sees_all_slots, 20, what="a cluster of which all servers know")
+        yield servers

@@ -32,7 +32,7 @@ def open_log(url: str) -> RoomLog:
 
     `memory://NAME` lives in this process (the same NAME is the same log), `sqlite:///PATH` in a file, with
     `?sync=full` for commits that survive power loss, `redis://[USER:PASSWORD@]HOST:PORT/DB` in a Redis or Valkey
-    server, as does `rediss://` over TLS.
+    server or cluster, as does `rediss://` over TLS; with `?wait=N` a post is logged when N replicas have it.
     """
     try:
         parts = urlsplit(url)
@@ -47,10 +47,11 @@ def open_log(url: str) -> RoomLog:
         if sync in ("normal", "full") and not options:
             return SqliteLog(Path(unquote(parts.path)), sync_full=sync == "full")
     server = parts.scheme in ("redis", "rediss") and parts.hostname and re.fullmatch("/?|/[0-9]{1,9}", parts.path)
-    if server and port != 0 and not options:
+    wait = options.pop("wait", "0")
+    if server and port != 0 and re.fullmatch("[0-9]{1,3}", wait) and not options:
         from parlour.node.log.redis import RedisLog  # its library takes long to load, and few need it
 
-        return RedisLog(url)
+        return RedisLog(parts._replace(query="").geturl(), int(wait))
     raise _usage(url)
 
 

@@ -1,0 +1,300 @@
+"""One Redis or Valkey server that keeps rooms: alone, or one of a Redis Cluster.
+
+This module owns the connections to a server and what it must be to keep a log; any thread may call it. Appends of
+several rooms that wait at the same time go out together. It must never retry by itself what may have been done, wait
+longer than its timeouts, nor show the URL's password to anybody.
+
+A server that is alone and has `appendfsync always` rewrites its append-only file once in each run before anything is
+logged in it: Redis 7.0, killed in the middle of a write, leaves the beginning of a transaction in the file and writes
+on behind it, and the next start takes that for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AskError, ClusterDownError, NoScriptError, RedisError, ResponseError, TryAgainError
+from redis.retry import Retry
+
+from parlour.node.log import LogError
+from parlour.node.log.redis_script import PATTERN, SYNCED, Job, scripts
+from parlour.runtime.locks import make_lock
+
+__all__ = ["ANSWER", "REWRITE", "RedisServer"]
+
+CONNECT = 1.0
+"""How long to wait for a connection to the server, in seconds."""
+
+ANSWER = 2.0
+"""How long to wait for one answer of the server, and for one of the connections to come free, in seconds."""
+
+REPLICATED = 1.0
+"""How long to wait for the replicas that have to have a post, in seconds."""
+
+REWRITE = 60.0
+"""How long posts are refused, at most, while a server rewrites its append-only file after a start, in seconds."""
+
+CONNECTIONS = 16
+"""Connections of a node to the server, at most: one writes, the others read."""
+
+_OLDEST = (7, 0)  # older servers give scripts to their replicas and files, so that one would outlive the run
+
+_ADVICE = {
+    "AuthenticationError": "check the user and password in its URL",
+    "AuthorizationError": "check the user and password in its URL",
+    "NoPermissionError": "allow its user all commands on parlour:*, INFO and SCRIPT LOAD",
+    "BusyLoadingError": "it is reading its data from disk; wait until it has",
+    "TimeoutError": "it is stuck or out of reach; see after it and the network",
+    "ConnectionError": "see whether it runs and can be reached from here",
+    "OutOfMemoryError": "its memory is full; raise maxmemory or make room",
+    "ReadOnlyError": "it is a replica; give --log the primary",
+    "ClusterDownError": "a server of its cluster is missing; bring it back, or let the others go on without it "
+    "(cluster-require-full-coverage no)",
+    "AskError": "its slots are moved to and fro; see after its cluster",
+    "TryAgainError": "some of its slots are being moved to another server; wait until they have",
+    "WRONGTYPE": "another program keeps keys under these names; give --log another database",
+    "OTHERLOG": "put the server's parlour:identity back, or give --log another database",
+    "MISCONF": "it cannot write to its disk; make room there",
+    "NOREPLICAS": "too few of its replicas are there; see after them",
+    "DB index": "give --log a lower number",
+    "cluster mode": "a Redis Cluster has no database but 0; give --log that",
+}
+"""What to do about an error, by its class or by a word of its text."""
+
+
+class RedisServer:
+    """The server at a URL; `identify` tells the log's identity through a connection to it, and makes it if need be."""
+
+    def __init__(self, url: str, identify: Callable[[Any], str], wait: int) -> None:
+        """Make ready; connections are made when they are needed, `wait` replicas have to have each post."""
+        self.url = urlsplit(url)
+        self.shown = f"{self.url.scheme}://{self.url.netloc.rpartition('@')[2]}{self.url.path}"
+        secure = {"ssl_check_hostname": True} if self.url.scheme == "rediss" else {}
+        pool = redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=ANSWER,
+            socket_connect_timeout=CONNECT,
+            socket_timeout=ANSWER,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+            protocol=2,
+            **secure,
+        )
+        # Its own types are those of its asynchronous twin too.
+        self.client: Any = redis.Redis(connection_pool=pool)
+        self.lost = False  # it did not answer, and nobody has looked since whether another has taken its place
+        self._identify = identify
+        self._wait = wait
+        # Guards _waiting. Rank 72.
+        self._mutex = make_lock(72, "redis log's queue")
+        # Guards the turn to send what waits. Rank 60.
+        self._writing = make_lock(60, "redis log's writer")
+        self._waiting: list[Job] = []
+        self._closed = False
+        # Both are replaced by any thread that meets the server; whoever still calls the scripts of before is told so.
+        self._scripts: dict[str, str] = {}
+        self._patience = ("", 0.0)  # the run whose rewriting is waited for, and until when
+
+    def commit(self, job: Job) -> None:
+        """Do the job together with those of the others who wait: whoever gets the turn first sends for all."""
+        with self._mutex:
+            self._waiting.append(job)
+        with self._writing:
+            if not job.done:
+                with self._mutex:
+                    jobs, self._waiting = self._waiting, []
+                self.run(jobs)
+
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Do the jobs in one round, and once more those that need the server to be met anew. Errors are the jobs'."""
+        jobs, meet = list(jobs), False
+        try:
+            for _ in range(3):
+                self._check_open()
+                if meet:
+                    self.meet(ANSWER)
+                undone: list[Job] = []
+                for job, answer in zip(jobs, self._send(jobs, meet), strict=True):
+                    if isinstance(answer, NoScriptError) or (answer is None and job.script):
+                        # The room is not there, or the server was restarted: it may be another one, or emptied.
+                        undone.append(job)
+                    elif isinstance(answer, AskError | TryAgainError):
+                        job.moved = answer
+                    elif isinstance(answer, Exception):
+                        job.error = self.explain(answer)
+                    else:
+                        job.answer = answer
+                if not undone:
+                    return
+                jobs, meet = undone, True
+            failure = LogError(f"the room log {self.shown} is restarted again and again: see after it")
+        except (RedisError, OSError) as error:
+            failure = self.explain(error)
+        except LogError as error:
+            failure = error
+        for job in jobs:
+            job.error = failure
+
+    def _send(self, jobs: Sequence[Job], new: bool) -> list[Any]:
+        """Return the answer, or the error, for each job; with `new`, a room that is not there is made."""
+        epoch, wait = secrets.token_hex(4), self._wait if any(job.posts for job in jobs) else 0
+        commands: list[Sequence[Any]] = []
+        for job in jobs:
+            if job.asking:
+                commands.append(("ASKING",))
+            if job.script:
+                script = self._scripts.get(job.script, "")
+                begin = ("EVALSHA", script, len(job.keys), *job.keys, epoch, "new" if new else "")
+                commands.append((*begin, *job.command))
+            else:
+                commands.append(job.command)
+        if wait:
+            commands.append(("WAIT", wait, int(1000 * REPLICATED)))
+        pipeline = self.client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        said: list[Any] = pipeline.execute(raise_on_error=False)
+        answers = [
+            answer for command, answer in zip(commands, said, strict=True) if command[0] not in ("ASKING", "WAIT")
+        ]
+        if wait and not (isinstance(said[-1], int) and said[-1] >= wait):
+            missing = (
+                said[-1]
+                if isinstance(said[-1], Exception)
+                else ResponseError(f"NOREPLICAS {said[-1]} of {wait} replicas have the post")
+            )
+            answers = [
+                missing if job.posts and isinstance(answer, list) else answer
+                for job, answer in zip(jobs, answers, strict=True)
+            ]
+        return answers
+
+    def meet(self, patience: float) -> None:
+        """See what server this is and give it the scripts for this run of it; raises LogError if it is none for us.
+
+        If it has to rewrite its append-only file first, that is waited for `patience` seconds.
+        """
+        try:
+            # One connection for all of it, which a restart would break: the scripts are not given to another run.
+            with self.client.client() as server:
+                info: dict[str, Any] = server.info()
+                self._check_kind(info)
+                identity = self._identify(server)
+                line = info["master_replid"]
+                synced, lossy = (scripts(run, line, identity) for run in (SYNCED, line))
+                safe = _is_alone(info) and _is_synced(server)
+                safe = safe and self._is_rewritten(server, line, lossy["append"], patience)
+                texts = synced if safe else lossy
+                self._scripts = {name: server.script_load(text) for name, text in texts.items()}
+        except (RedisError, OSError) as error:
+            raise self.explain(error) from None
+
+    def is_clustered(self) -> bool:
+        """Whether the server is one of a Redis Cluster; raises LogError if it does not tell."""
+        return bool(self._ask(self.client.info, "cluster").get("cluster_enabled"))
+
+    def slots(self) -> list[tuple[int, int, str]]:
+        """Return the first and last of each range of hash slots, and the URL of the server that has them."""
+        said = self._ask(self.client.cluster, "SLOTS")
+        return [(first, last, self.peer(host, port)) for first, last, (host, port, *_), *_ in said]
+
+    def streams(self) -> list[str]:
+        """Return the names of all streams that the server has."""
+        return list(self._ask(lambda: list(self.client.scan_iter(PATTERN, 1000, "STREAM"))))
+
+    def peer(self, host: str | None, port: int) -> str:
+        """Return the URL of another server of the same cluster; without a host, it is on this one's."""
+        user, at, _ = self.url.netloc.rpartition("@")
+        host = host or self.url.hostname or ""
+        return self.url._replace(netloc=f"{user}{at}{f'[{host}]' if ':' in host else host}:{port}").geturl()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._closed = True
+        self.client.connection_pool.disconnect()
+
+    def explain(self, error: Exception) -> LogError:
+        """Return the error that a person can act upon, for what Redis or its library said."""
+        self.lost = self.lost or isinstance(error, redis.ConnectionError | redis.TimeoutError | ClusterDownError)
+        text = str(error).partition("\n")[0].rstrip(".")
+        names = [kind.__name__ for kind in type(error).__mro__]
+        advice = next((do for sign, do in _ADVICE.items() if sign in names or sign in text), "see after the server")
+        failed = "does not answer" if type(error) in (redis.ConnectionError, redis.TimeoutError) else "failed"
+        return LogError(f"the room log {self.shown} {failed} ({text}): {advice}")
+
+    def _ask(self, command: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what the server answers; raises LogError."""
+        self._check_open()
+        try:
+            return command(*arguments)
+        except (RedisError, OSError) as error:
+            raise self.explain(error) from None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LogError("the room log is closed: the node is stopping")
+
+    def _check_kind(self, info: dict[str, Any]) -> None:
+        version = str(info["redis_version"])
+        if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < _OLDEST:
+            raise LogError(f"the room log {self.shown} is a Redis {version}: it takes 7.0 or newer, or a Valkey")
+        policy = info.get("maxmemory_policy", "noeviction")
+        if info.get("maxmemory") and policy != "noeviction":
+            raise LogError(
+                f"the room log {self.shown} would throw messages away when its memory is full ({policy}): "
+                "set its maxmemory-policy to noeviction"
+            )
+        if info.get("role") != "master":
+            raise LogError(f"the room log {self.shown} is a replica: give --log the primary")
+
+    def _is_rewritten(self, server: Any, line: str, lossy: str, patience: float) -> bool:
+        """Whether the server has rewritten its append-only file in this run; raises LogError if it is about to.
+
+        If it has not, it is told to, once for all nodes. What one node has given up, all give up until the run ends.
+        """
+        now = time.monotonic()
+        if self._patience[0] != line:
+            self._patience = (line, now + REWRITE)
+        deadline, told = now + patience, False
+        while not server.script_exists(hashlib.sha1(lossy.encode()).hexdigest())[0]:
+            state: dict[str, Any] = server.info("persistence")
+            if state["aof_last_rewrite_time_sec"] >= 0 and state["aof_last_bgrewrite_status"] == "ok":
+                return True
+            if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
+                if told:
+                    return False  # it may not, or has tried in vain
+                told = True
+                try:
+                    server.bgrewriteaof()
+                except ResponseError:
+                    pass  # it may not, or another node was quicker: the next look shows which
+            elif time.monotonic() > self._patience[1]:
+                return False
+            elif time.monotonic() > deadline:
+                raise LogError(f"the room log {self.shown} is rewriting its append-only file; wait until it has")
+            else:
+                time.sleep(0.01)
+        return False
+
+
+def _is_alone(info: dict[str, Any]) -> bool:
+    """Whether the server has no replica that could take its place, and did not take another's place itself."""
+    return not info.get("repl_backlog_active", 1) and not str(info.get("master_replid2", "1")).strip("0")
+
+
+def _is_synced(server: Any) -> bool:
+    """Whether what the server has acknowledged is on its disk, and stays there."""
+    wanted = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+    try:
+        return bool(server.config_get(*wanted) == wanted)
+    except ResponseError:
+        return False  # servers for hire do not tell

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -22,9 +23,9 @@ from parlour.node.log import LogError, Post, RoomLog
 from parlour.node.log.opening import default_log, open_log
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import UsageError
-from support.redis_server import MISSING, RedisServer, redis_server
+from support.redis_server import RedisServer, missing, redis_cluster, redis_server
 
-ENGINES = ["memory", "sqlite", "sqlite-full", "redis"]
+ENGINES = ["memory", "sqlite", "sqlite-full", "redis", "redis-cluster", "valkey"]
 
 
 def post(number: int, session: str = "s", text: str = "hello") -> Post:
@@ -41,29 +42,34 @@ class Opener(Protocol):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer | None]:
-    """Run one Redis server for all tests here, where there is one."""
-    if MISSING:
-        yield None
-        return
-    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[RedisServer]]]:
+    """Run one Redis server, a cluster of them, and a Valkey server, for all tests here; those that are installed."""
+    with ExitStack() as stack:
+        running: dict[str, list[RedisServer]] = {}
+        if not missing("redis-server"):
+            running["redis"] = [stack.enter_context(redis_server(tmp_path_factory.mktemp("redis")))]
+            running["redis-cluster"] = stack.enter_context(redis_cluster(tmp_path_factory.mktemp("cluster")))
+        if not missing("valkey-server"):
+            valkey = redis_server(tmp_path_factory.mktemp("valkey"), program="valkey-server")
+            running["valkey"] = [stack.enter_context(valkey)]
         yield running
 
 
 @pytest.fixture(params=ENGINES)
-def opener(request: pytest.FixtureRequest, tmp_path: Path, server: RedisServer | None) -> Iterator[Opener]:
+def opener(request: pytest.FixtureRequest, tmp_path: Path, servers: dict[str, list[RedisServer]]) -> Iterator[Opener]:
     """Give a way to open one log several times; close all that were opened."""
     opened: list[RoomLog] = []
-    if request.param == "redis":
-        if server is None:
-            pytest.skip(MISSING)
+    program = {"redis": "redis-server", "redis-cluster": "redis-server", "valkey": "valkey-server"}.get(request.param)
+    if program and missing(program):
+        pytest.skip(missing(program))
+    for server in servers.get(request.param, []):
         with server.client() as client:
             client.flushall()
     urls = {
         "memory": f"memory://{tmp_path}",
         "sqlite": f"sqlite://{tmp_path}/log.sqlite",
         "sqlite-full": f"sqlite://{tmp_path}/log.sqlite?sync=full",
-        "redis": server.url if server is not None else "",
+        **{name: running[0].url for name, running in servers.items()},
     }
 
     def again() -> RoomLog:
@@ -480,6 +486,7 @@ def test_a_damaged_file_is_told_of(path: Path) -> None:
     [
         *("", "lobby", "memory://?a=1", "sqlite://", "sqlite:log", "sqlite:///x?sync=never", "sqlite:///x?a=1"),
         *("redis://", "redis:x", "redis://x:0", "redis://x:port", "redis://x/lobby", "redis://x/0?db=1", "rediss://[x"),
+        *("redis://x/0?wait", "redis://x/0?wait=-1", "sqlite:///x?wait=1", "memory://?wait=1"),
         *("redis+cluster://x", "redis://ada:se/cret@x:y", "redis://ada:se@cret@x/lobby", "redis:ada:secret@x"),
     ],
 )

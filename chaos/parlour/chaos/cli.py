@@ -7,7 +7,6 @@ or for the signal to end it. It must never return before all that was started is
 from __future__ import annotations
 
 import secrets
-import sys
 import threading
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -21,19 +20,12 @@ from parlour.chaos.cluster import OWN_REDIS
 from parlour.chaos.report import show, summary
 from parlour.chaos.round import Options, Outcome, play
 from parlour.chaos.schedule import Kind
-from parlour.runtime.descriptors import raise_limit
 from parlour.runtime.options import json_option
 from parlour.runtime.signals import wait_for_stop
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError, UsageError
 
 __all__ = ["chaos"]
-
-STACK = 256 * 1024
-"""Bytes of stack for each thread: a client has three or four."""
-
-SWITCH = 0.05
-"""Seconds that a thread waits for the interpreter before it asks for it; thousands asking every 5 ms do little else."""
 
 CLOSING = 180.0
 """Seconds that a round which was told to end may take to clean up."""
@@ -123,9 +115,6 @@ def chaos(
         raise UsageError(f"restart-redis needs a server of our own: say --log {OWN_REDIS}")
     if log is not None and log.startswith("memory:"):
         raise UsageError("a log in memory is not shared by processes: say --log sqlite:///PATH, redis://, or nothing")
-    raise_limit()
-    threading.stack_size(STACK)
-    sys.setswitchinterval(SWITCH)
     seed = secrets.randbelow(10**6) if seed is None else seed
     outcome = _play(Options(nodes, brokers, clients, rooms, duration, log, seed, kinds, broken == "resume"))
     if as_json:

@@ -1,20 +1,17 @@
 """The cluster under test: brokers, nodes that share a room log, and the proxy through which clients reach them.
 
-This module owns their processes, ports and files, all of which are gone when it is closed. The round's thread enters
-and closes it, the threads that carry out faults use its parts, each part by one of them at a time. It must never touch
-a process, server or file that it did not make.
+This module owns all processes of a round, its ports and files, all of which are gone when it is closed. The round's
+thread enters and closes it, the threads that carry out faults use its parts, each part by one of them at a time. It
+must never touch a process, server or file that it did not make.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
+from parlour.chaos.guardian import Guardian
 from parlour.chaos.part import Part, module, parlour
 from parlour.chaos.ports import HOST, Ports
 from parlour.chaos.proxy import FORGETFUL
@@ -28,11 +25,7 @@ OWN_REDIS = "redis://"
 """The URL, without a host, of a log in a server that the cluster starts itself."""
 
 STARTED = 60.0
-"""Seconds that all nodes together have to start."""
-
-
-REMOVAL = 5.0
-"""Seconds that parts which are ending are given to let go of their files."""
+"""Seconds that parts which start at the same time have for it."""
 
 
 class Cluster:
@@ -41,6 +34,7 @@ class Cluster:
     Attributes:
         brokers: the brokers' addresses.
         parts: each process by its name: `b1`, …, `n1`, …, and `redis`, if the log is in a server of our own.
+        folder: for the files of all parts.
     """
 
     def __init__(
@@ -61,33 +55,30 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         """Start everything; raises ParlourError if something does not, with nothing left running."""
-        try:
+        with self._opened:
             self._start()
-        except BaseException:
-            self.close()
-            raise
+            self._opened = self._opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """End everything at once, and remove what it wrote."""
         self._opened.close()
 
     def _start(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="parlour-chaos-"))
-        self._opened.callback(_remove, folder)
+        self._guardian = Guardian()
+        self._opened.callback(self._guardian.close)
+        self.folder = self._guardian.folder
         ports = Ports()
-        log = self._log or f"sqlite://{folder / 'rooms.sqlite'}"
+        log = self._log or f"sqlite://{self.folder / 'rooms.sqlite'}"
         if log == OWN_REDIS:
-            server = Server(folder, ports.take(), self._stop)
-            self._add(server).start()
+            server = Server(self._guardian, ports.take(), self._stop)
+            self._enter(server).start()
             log = server.url
         for number in range(1, self._count + 1):
             address = f"{HOST}:{ports.take(3)}"
             self.brokers.append(address)
-            self._add(Part(f"b{number}", parlour("broker", "--bind", address), folder, self._stop)).start()
+            self.add(f"b{number}", parlour("broker", "--bind", address)).start()
+        nodes: list[Part] = []
         doors: list[str] = []
         for name in self._nodes:
             listen, advertised = ports.take(), ports.take()
@@ -96,18 +87,22 @@ class Cluster:
             if self._cuttable:
                 doors.append(f"{advertised}:{listen}")
                 options += ["--advertise", f"{HOST}:{advertised}"]
-            self._add(Part(name, parlour("node", *options), folder, self._stop))
+            nodes.append(self.add(name, parlour("node", *options)))
         if doors:
             arguments = [FORGETFUL, *doors] if self._forgetful else doors
-            self._add(Part("proxy", module("parlour.chaos.proxy", *arguments), folder, self._stop)).start()
-        self._start_nodes()
+            self.add("proxy", module("parlour.chaos.proxy", *arguments)).start()
+        self.start(nodes)
 
-    def _add(self, part: Part) -> Part:
+    def add(self, name: str, command: Sequence[str]) -> Part:
+        """Return a part of this name that is yet to be started, and that ends with the cluster."""
+        return self._enter(Part(name, command, self._guardian, self._stop))
+
+    def _enter(self, part: Part) -> Part:
         self.parts[part.name] = self._opened.enter_context(part)
         return part
 
-    def _start_nodes(self) -> None:
-        """Start the nodes at the same time, as each takes a while; raises the first one's error."""
+    def start(self, parts: Sequence[Part]) -> None:
+        """Start these parts at the same time, as each takes a while; raises the first one's error."""
         errors: list[BaseException] = []
 
         def start(part: Part) -> None:
@@ -116,7 +111,7 @@ class Cluster:
             except BaseException as error:
                 errors.append(error)
 
-        join_all([spawn(f"starts-{name}", start, self.parts[name]) for name in self._nodes], STARTED)
+        join_all([spawn(f"starts-{part.name}", start, part) for part in parts], STARTED)
         if errors:
             raise errors[0]
 
@@ -144,12 +139,3 @@ class Cluster:
     def complaints(self) -> list[str]:
         """Return what the parts have written to their errors, a line each."""
         return [f"{part.name}: {line}" for part in self.parts.values() for line in part.complaints()]
-
-
-def _remove(folder: Path) -> None:
-    """Remove the folder, also if a part that is just ending still writes to it."""
-    deadline = time.monotonic() + REMOVAL
-    shutil.rmtree(folder, ignore_errors=True)
-    while folder.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-        shutil.rmtree(folder, ignore_errors=True)

@@ -97,7 +97,7 @@ class Director:
     def _hit(self, fault: Fault, what: str) -> tuple[str, ...]:
         """Return the clients that a fault hits: those of the node, or all."""
         if fault.kind in (Kind.KILL_BROKER, Kind.RESTART_REDIS, Kind.REBALANCE):
-            return tuple(self._crowd.talkers)
+            return tuple(self._crowd.names)
         return self._crowd.at(what)
 
     def _record(
@@ -141,7 +141,7 @@ class Director:
         began = time.time()
         self._stop.wait(fault.seconds)
         # What it loses is missing at the other nodes.
-        self._record(fault, what, began, [name for name in self._crowd.talkers if name not in self._crowd.at(what)])
+        self._record(fault, what, began, set(self._crowd.names) - set(self._crowd.at(what)))
 
     def _end(self, what: str) -> None:
         """Drain a node; that it does not end in order is a failure."""

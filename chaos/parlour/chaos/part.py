@@ -6,6 +6,7 @@ it, one at a time. It must never leave a process behind once `close` has returne
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import subprocess
@@ -14,8 +15,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+from parlour.chaos.guardian import Guardian
 from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
@@ -23,6 +24,9 @@ __all__ = ["Part", "module", "parlour"]
 
 STARTING = 40.0
 """Seconds that a part has to be ready, however often it has to be started: a killed node's name is taken for 3."""
+
+CHUNK = 64 * 1024
+"""Bytes that are read at once of what a part prints."""
 
 LOOK = 0.05
 """Seconds between two looks whether it has ended instead."""
@@ -38,8 +42,8 @@ ENDING = 15.0
 
 
 def parlour(*arguments: str) -> list[str]:
-    """Return the command line of `parlour ARGUMENTS`, on a leash: it ends when this process does, however that ends."""
-    return module("parlour.cli.leash", *arguments)
+    """Return the command line of `parlour ARGUMENTS`."""
+    return module("parlour.cli", *arguments)
 
 
 def module(name: str, *arguments: str) -> list[str]:
@@ -50,11 +54,13 @@ def module(name: str, *arguments: str) -> list[str]:
 class Part:
     """A process that prints a line with `ready` in it once it is there."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, stop: threading.Event) -> None:
+    def __init__(self, name: str, command: Sequence[str], guardian: Guardian, stop: threading.Event) -> None:
         """Prepare the part; `stop` makes every wait give up."""
         self.name = name
         self._command = command
-        self._errors = folder / f"{name}.err"
+        self._guardian = guardian
+        self._errors = guardian.folder / f"{name}.err"
+        self._printed = b""  # and not yet asked for
         self._stop = stop
         self._process: subprocess.Popen[bytes] | None = None
         self._expected = True  # whether it is we who made it end
@@ -108,6 +114,8 @@ class Part:
                 stderr=errors,
                 start_new_session=True,
             )
+        self._guardian.watch(self._process.pid)
+        self._printed = b""
         while not self._stop.is_set() and time.monotonic() < deadline:
             if self.is_ready():
                 return True
@@ -124,21 +132,29 @@ class Part:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n".encode())
 
-    def hear(self) -> str:
-        """Return the next line that it prints; raises ParlourError if none comes in time."""
-        line = self._line(ANSWERING)
+    def hear(self, timeout: float = ANSWERING) -> str:
+        """Return the next line that it prints; raises ParlourError if none comes within `timeout` seconds."""
+        line = self._line(timeout)
         if not line:
-            raise ParlourError(f"{self.name} does not answer")
+            raise ParlourError(f"{self.name} does not answer: {self.last_words() or 'it said nothing'}")
         return line.decode().strip()
 
     def _line(self, timeout: float) -> bytes:
         """Return the next line that it prints, or nothing if none comes in time, or ever."""
         output = self.process.stdout
         assert output is not None
-        # Not select, which knows no descriptors above 1023: a thousand clients have more.
-        poll = select.poll()
-        poll.register(output, select.POLLIN)
-        return output.readline() if poll.poll(timeout * 1000) else b""
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._printed:
+            left = deadline - time.monotonic()
+            if left <= 0 or self._stop.is_set():
+                return b""
+            if select.select([output], [], [], min(LOOK, left))[0]:
+                data = os.read(output.fileno(), CHUNK)
+                if not data:
+                    return b""
+                self._printed += data
+        line, _, self._printed = self._printed.partition(b"\n")
+        return line + b"\n"
 
     def kill(self) -> None:
         """End it as a failing machine would."""

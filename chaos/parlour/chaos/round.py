@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from parlour.chaos.cluster import OWN_REDIS, Cluster
 from parlour.chaos.crowd import Crowd
 from parlour.chaos.director import Director
-from parlour.chaos.judge import RoomVerdict, judge, total
+from parlour.chaos.judge import Line, RoomVerdict, judge, total
+from parlour.chaos.record import Recollection
 from parlour.chaos.resumption import Done, Resumption, resumptions
 from parlour.chaos.schedule import Kind, schedule
 from parlour.wire.errors import ParlourError
@@ -97,39 +98,41 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         forgetful=options.forgetful,
     ) as cluster:
         tell("the clients come in")
-        with Crowd(cluster.brokers, options.clients, rooms, options.seed, stop) as crowd:
-            director = Director(cluster, crowd, stop, tell)
-            began = time.time()
-            crowd.talk()
-            director.run(faults, options.duration)
-            crowd.hush()
-            tell("all settles")
-            verdicts = _settle(crowd, stop)
-            _check(stop)
-            failures = [*director.failures, *cluster.bugs(), *crowd.troubles()]
-            if not total(verdicts).said:
-                failures.append("nothing was said: let it last longer")
-            return Outcome(
-                options=options,
-                rooms=tuple(verdicts),
-                resumptions=tuple(resumptions(director.done, crowd.heard())),
-                done=tuple(sorted(director.done, key=lambda done: done.began)),
-                returns=crowd.returns(),
-                began=began,
-                failures=tuple(failures),
-                complaints=tuple(cluster.complaints()),
-            )
+        crowd = Crowd(cluster, options.clients, rooms, options.seed, stop)
+        crowd.come()
+        director = Director(cluster, crowd, stop, tell)
+        began = time.time()
+        crowd.talk()
+        director.run(faults, options.duration)
+        crowd.hush()
+        tell("all settles")
+        logs, recollection = _settle(crowd, stop)
+        verdicts = [judge(room, recollection.said(room), log, recollection.seen(room)) for room, log in logs.items()]
+        crowd.leave()
+        _check(stop)
+        failures = [*director.failures, *cluster.bugs(), *recollection.troubles]
+        if not total(verdicts).said:
+            failures.append("nothing was said: let it last longer")
+        return Outcome(
+            options=options,
+            rooms=tuple(verdicts),
+            resumptions=tuple(resumptions(director.done, recollection.heard())),
+            done=tuple(sorted(director.done, key=lambda done: done.began)),
+            returns=recollection.returns,
+            began=began,
+            failures=tuple(failures),
+            complaints=tuple(cluster.complaints()),
+        )
 
 
-def _settle(crowd: Crowd, stop: threading.Event) -> list[RoomVerdict]:
-    """Wait until all that was said is acknowledged and heard, and judge each room."""
+def _settle(crowd: Crowd, stop: threading.Event) -> tuple[dict[str, list[Line]], Recollection]:
+    """Wait until all that was said is acknowledged and heard; return the rooms' logs and what clients remember."""
     crowd.answered(ANSWERED)
     _check(stop)
-    logs = {room: crowd.read(room) for room in crowd.rooms}
-    tops = {room: log[-1].offset if log else 0 for room, log in logs.items()}
-    crowd.heard_out(tops)
+    logs = crowd.logs()
+    crowd.heard_out({room: log[-1].offset if log else 0 for room, log in logs.items()})
     stop.wait(LISTENING)
-    return [judge(room, crowd.said(room), log, crowd.seen(room)) for room, log in logs.items()]
+    return logs, crowd.recollection()
 
 
 def _check(stop: threading.Event) -> None:

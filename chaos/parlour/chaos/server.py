@@ -9,8 +9,8 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
-from pathlib import Path
 
+from parlour.chaos.guardian import Guardian
 from parlour.chaos.part import Part
 from parlour.chaos.ports import HOST
 from parlour.wire.errors import UsageError
@@ -21,9 +21,9 @@ PROGRAMS = ("redis-server", "valkey-server")
 
 
 class Server(Part):
-    """The server, on this port and with its files in a folder; raises UsageError if none is installed."""
+    """The server, on this port and with its files in the round's folder; raises UsageError if none is installed."""
 
-    def __init__(self, folder: Path, port: int, stop: threading.Event) -> None:
+    def __init__(self, guardian: Guardian, port: int, stop: threading.Event) -> None:
         program = next(filter(None, map(shutil.which, PROGRAMS)), None)
         if program is None:
             raise UsageError(
@@ -32,9 +32,9 @@ class Server(Part):
         self._port = port
         # No file of settings, which would be the machine's. Each write is on the disk before it is acknowledged, which
         # is what the promise needs; `--save ""` switches snapshots off.
-        settings = ["--bind", HOST, "--port", str(port), "--dir", str(folder), "--save", ""]
-        settings += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(folder / "redis.log")]
-        super().__init__("redis", [program, *settings], folder, stop)
+        settings = ["--bind", HOST, "--port", str(port), "--dir", str(guardian.folder), "--save", ""]
+        settings += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(guardian.folder / "redis.log")]
+        super().__init__("redis", [program, *settings], guardian, stop)
 
     @property
     def url(self) -> str:

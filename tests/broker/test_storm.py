@@ -105,6 +105,16 @@ def test_every_crowd_is_placed(
         assert most <= admits[int(node[1:])] * 1.2
 
 
+def test_nodes_that_many_miss_are_still_paced_by_what_they_take() -> None:
+    """Where every node that lives has been missed by many, those who come are not told to come one a second."""
+    balancer = after_the_loss(1000, report("n1"), report("n2"))
+    for node in ("n1", "n2"):
+        for number in range(20):
+            balancer.assign(Assign(f"{node}-{number}", failed=[node]), 1.0, f"{node}-{number}")
+    outcome = crowd(balancer, [1.0] * 1000)
+    assert outcome.placed[-1][0] <= 1.0 + 1000 / 500 + 2
+
+
 def test_nobody_waits_without_a_loss() -> None:
     """In normal life no number of clients is too many at once."""
     balancer = Balancer()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from parlour.chaos import part as module
+from parlour.chaos.guardian import Guardian
 from parlour.chaos.part import Part
 from parlour.wire.errors import ParlourError
 from support.waiting import eventually
@@ -21,16 +23,25 @@ BAD = "import sys; sys.exit('parlour: the port is in use')"
 SECOND = f"import os, sys; os.path.exists('mark') or (open('mark', 'w').close(), sys.exit(1)); {GOOD}"
 
 
-def python(code: str, folder: Path, stop: threading.Event | None = None) -> Part:
+ECHO = "import sys; print('ready', flush=True); [print(line * 9999, flush=True) for line in map(str.strip, sys.stdin)]"
+
+
+@pytest.fixture
+def guardian() -> Iterator[Guardian]:
+    """Give a guardian of a folder for the test's files."""
+    with Guardian() as guardian:
+        yield guardian
+
+
+def python(code: str, guardian: Guardian, stop: threading.Event | None = None) -> Part:
     """Return a part that is a little program."""
-    return Part(
-        "x", [sys.executable, "-c", f"import os; os.chdir({str(folder)!r}); {code}"], folder, stop or threading.Event()
-    )
+    command = [sys.executable, "-c", f"import os; os.chdir({str(guardian.folder)!r}); {code}"]
+    return Part("x", command, guardian, stop or threading.Event())
 
 
-def test_a_part_is_killed_and_started_again(tmp_path: Path) -> None:
+def test_a_part_is_killed_and_started_again(guardian: Guardian) -> None:
     """It is ready when `start` returns, gone when `kill` does, and what we did to it is no death of its own."""
-    with python(GOOD, tmp_path) as part:
+    with python(GOOD, guardian) as part:
         for _ in range(2):
             part.start()
             process = part.process
@@ -40,31 +51,31 @@ def test_a_part_is_killed_and_started_again(tmp_path: Path) -> None:
             assert part.died() is None
 
 
-def test_a_part_that_fails_at_first_is_started_again(tmp_path: Path) -> None:
+def test_a_part_that_fails_at_first_is_started_again(guardian: Guardian) -> None:
     """A start that fails is tried anew until its time is over."""
-    with python(SECOND, tmp_path) as part:
+    with python(SECOND, guardian) as part:
         part.start()
         assert part.process.poll() is None
 
 
-def test_a_part_that_never_starts_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_never_starts_says_why(guardian: Guardian, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last words are in the error."""
     monkeypatch.setattr(module, "STARTING", 0.2)
-    with python(BAD, tmp_path) as part, pytest.raises(ParlourError, match="x did not start: the port is in use"):
+    with python(BAD, guardian) as part, pytest.raises(ParlourError, match="x did not start: the port is in use"):
         part.start()
 
 
-def test_waiting_ends_when_all_shall_stop(tmp_path: Path) -> None:
+def test_waiting_ends_when_all_shall_stop(guardian: Guardian) -> None:
     """Once the round is told to stop nothing is tried again."""
     stop = threading.Event()
     stop.set()
-    with python(BAD, tmp_path, stop) as part, pytest.raises(ParlourError, match="did not start"):
+    with python(BAD, guardian, stop) as part, pytest.raises(ParlourError, match="did not start"):
         part.start()
 
 
-def test_a_death_of_its_own_is_told_once(tmp_path: Path) -> None:
+def test_a_death_of_its_own_is_told_once(guardian: Guardian) -> None:
     """A part that ends without our doing is noticed."""
-    with python(GOOD, tmp_path) as part:
+    with python(GOOD, guardian) as part:
         part.start()
         part.process.terminate()
         part.process.wait(10)
@@ -72,27 +83,47 @@ def test_a_death_of_its_own_is_told_once(tmp_path: Path) -> None:
         assert part.died() is None
 
 
-def test_a_part_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_does_not_stop_is_killed(guardian: Guardian, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told to stop it gives its status, if it heeds; else there is none to give."""
     monkeypatch.setattr(module, "ENDING", 0.3)
-    with python(STUBBORN, tmp_path) as part:
+    with python(STUBBORN, guardian) as part:
         part.start()
         assert part.terminate() is None
-    with python(GOOD, tmp_path) as part:
+    with python(GOOD, guardian) as part:
         part.start()
         assert part.terminate() == -signal.SIGTERM
 
 
-def test_a_part_is_halted_and_let_go(tmp_path: Path) -> None:
+def test_a_part_is_halted_and_let_go(guardian: Guardian) -> None:
     """It stands still for that long, and runs again afterwards."""
 
     def state() -> str:
         return Path(f"/proc/{part.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
-    with python(GOOD, tmp_path) as part:
+    with python(GOOD, guardian) as part:
         part.start()
         thread = threading.Thread(target=part.halt, args=(0.3,))
         thread.start()
         eventually(lambda: state() == "T", what="it stands still")
         thread.join(10)
         eventually(lambda: state() != "T", what="it runs again")
+
+
+def test_a_part_answers_in_lines(guardian: Guardian) -> None:
+    """What it prints comes a line at a time, however long and however many came together."""
+    with python(ECHO, guardian) as part:
+        part.start()
+        part.tell("one")
+        part.tell("two")
+        assert (part.hear(), part.hear()) == ("one" * 9999, "two" * 9999)
+
+
+def test_a_part_that_is_gone_says_so(guardian: Guardian) -> None:
+    """Who talks to a part that has ended is told that, and its last words."""
+    with python(BAD.replace("import sys", "import sys; print('ready', flush=True)"), guardian) as part:
+        part.start()
+        with pytest.raises(ParlourError, match="x does not answer: the port is in use"):
+            part.hear()
+        part.process.wait(10)
+        with pytest.raises(ParlourError, match="x is gone: the port is in use"):
+            part.tell("hello")

@@ -6,10 +6,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
+from parlour.chaos.guardian import Guardian
 from parlour.chaos.part import Part, module
 from parlour.chaos.ports import HOST, Ports
 from parlour.chaos.proxy import FORGETFUL
@@ -24,20 +24,20 @@ LINE = frame(Message("lobby", 1, "s-1", "bob", 1, "x" * 100))
 class Between:
     """A proxy, a client that came through it, and the node's side of that connection."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, *options: str) -> None:
         ports = Ports()
+        self.guardian = Guardian()
         self.door, self.port = ports.take(), ports.take()
         self.node = socket.create_server((HOST, self.port))
-        self.proxy = Part(
-            "proxy", module("parlour.chaos.proxy", *options, f"{self.door}:{self.port}"), folder, threading.Event()
-        )
+        command = module("parlour.chaos.proxy", *options, f"{self.door}:{self.port}")
+        self.proxy = Part("proxy", command, self.guardian, threading.Event())
 
     @contextmanager
     def connected(self) -> Iterator[tuple[socket.socket, socket.socket]]:
         """Give both ends of a connection through the proxy."""
         self.proxy.start()
         self.node.settimeout(5)
-        with self.proxy, self.node, socket.create_connection((HOST, self.door), 5) as client:
+        with self.guardian, self.proxy, self.node, socket.create_connection((HOST, self.door), 5) as client:
             server, _ = self.node.accept()
             with server:
                 server.settimeout(5)
@@ -61,9 +61,9 @@ def drain(end: socket.socket) -> bytes:
     return data
 
 
-def test_everything_is_handed_on(tmp_path: Path) -> None:
+def test_everything_is_handed_on() -> None:
     """Bytes of both ways arrive as they are, more than any buffer holds, and so do the ends."""
-    with Between(tmp_path).connected() as (client, server):
+    with Between().connected() as (client, server):
         much = bytes(range(256)) * 40_000
         client.sendall(HELLO)
         assert read(server, len(HELLO)) == HELLO
@@ -80,9 +80,9 @@ def test_everything_is_handed_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("half", ["up", "down"])
-def test_a_connection_is_cut_in_mid_frame(half: str, tmp_path: Path) -> None:
+def test_a_connection_is_cut_in_mid_frame(half: str) -> None:
     """The reader of that half gets the beginning of a frame, then both ends are reset; it is told when it is done."""
-    between = Between(tmp_path)
+    between = Between()
     with between.connected() as (client, server):
         client.sendall(HELLO)
         read(server, len(HELLO))
@@ -97,9 +97,9 @@ def test_a_connection_is_cut_in_mid_frame(half: str, tmp_path: Path) -> None:
         assert between.proxy.hear() == "ada"
 
 
-def test_a_silent_connection_is_cut_too(tmp_path: Path) -> None:
+def test_a_silent_connection_is_cut_too() -> None:
     """Where no frame comes to be cut in, the connection is reset all the same."""
-    between = Between(tmp_path)
+    between = Between()
     with between.connected() as (client, server):
         client.sendall(HELLO)
         read(server, len(HELLO))
@@ -108,9 +108,9 @@ def test_a_silent_connection_is_cut_too(tmp_path: Path) -> None:
         assert drain(client) == b""
 
 
-def test_a_node_that_is_away_refuses(tmp_path: Path) -> None:
+def test_a_node_that_is_away_refuses() -> None:
     """A client that comes while no node listens is turned away at once."""
-    between = Between(tmp_path)
+    between = Between()
     with between.connected() as (_, server):
         between.node.close()
         server.close()
@@ -119,10 +119,10 @@ def test_a_node_that_is_away_refuses(tmp_path: Path) -> None:
             other.recv(1)
 
 
-def test_the_forgetful_proxy_takes_the_place_out_of_joins(tmp_path: Path) -> None:
+def test_the_forgetful_proxy_takes_the_place_out_of_joins() -> None:
     """With the deliberate fault a join asks for nothing that was missed; all else goes through."""
     said = [Hello("ada", "ticket", PROTOCOL), Join("lobby", after=7, epoch="e"), Say("lobby", 1, "hi")]
-    with Between(tmp_path, FORGETFUL).connected() as (client, server):
+    with Between(FORGETFUL).connected() as (client, server):
         client.sendall(b"".join(map(frame, said)))
         decoder = ClientDecoder()
         got: list[object] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parlour.chaos.judge import Line
-from parlour.chaos.resumption import Done, Heard, resumptions
+from parlour.chaos.resumption import Done, Heard, Times, resumptions
 from parlour.chaos.schedule import Kind
 
 
@@ -25,52 +25,65 @@ def test_the_latest_message_counts() -> None:
         "bob": [heard((100.0, 100.25))],
         "cy": [heard((100.0, 109.0))],  # was not hit
     }
-    (found,) = resumptions([killed(100.0, "ada", "bob")], streams)
+    (found,) = resumptions([killed(100.0, "ada", "bob")], streams, {})
     assert (found.kind, found.done, found.clients) == (Kind.KILL_NODE, 1, 2)
-    assert (round(found.p50 or 0, 3), round(found.longest or 0, 3)) == (0.25, 0.65)
+    assert (round(found.resumed.p50 or 0, 3), round(found.resumed.longest or 0, 3)) == (0.25, 0.65)
 
 
 def test_what_was_said_outside_a_fault_is_not_its_doing() -> None:
     """Neither what was late before it nor what is late afterwards is blamed on a fault."""
     streams = {"ada": [heard((99.0, 100.5), (100.1, 100.6), (102.0, 105.0))]}
-    (found,) = resumptions([killed(100.0, "ada")], streams)
-    assert round(found.longest or 0, 3) == 0.5
+    (found,) = resumptions([killed(100.0, "ada")], streams, {})
+    assert round(found.resumed.longest or 0, 3) == 0.5
 
 
 def test_who_was_told_nothing_was_not_held_up() -> None:
     """A client to which nothing was said meanwhile has no time to resume, and a kind without any shows none."""
-    (found,) = resumptions([killed(100.0, "ada", "bob")], {"ada": [heard((50.0, 50.1))]})
-    assert (found.done, found.clients, found.p50, found.longest) == (1, 0, None, None)
+    (found,) = resumptions([killed(100.0, "ada", "bob")], {"ada": [heard((50.0, 50.1))]}, {})
+    assert (found.done, found.clients, found.resumed.p50, found.resumed.longest) == (1, 0, None, None)
 
 
 def test_a_fault_that_lasts_counts_to_its_end() -> None:
     """What is said while the fault lasts, and a second longer, belongs to it."""
     streams = {"ada": [heard((104.5, 107.0))]}
-    (long,) = resumptions([killed(100.0, "ada", ended=104.0)], streams)
-    (short,) = resumptions([killed(100.0, "ada")], streams)
-    assert (long.longest, short.longest) == (2.5, None)
+    (long,) = resumptions([killed(100.0, "ada", ended=104.0)], streams, {})
+    (short,) = resumptions([killed(100.0, "ada")], streams, {})
+    assert (long.resumed.longest, short.resumed.longest) == (2.5, None)
 
 
 def test_the_more_direct_fault_is_to_blame() -> None:
     """Who lost its node while a broker was away waited for its node; the others show what the broker cost."""
     broker = Done(Kind.KILL_BROKER, "b1", 99.0, 103.0, ("ada", "bob"))
     streams = {"ada": [heard((100.1, 101.1))], "bob": [heard((100.1, 100.2))]}
-    node, other = resumptions([broker, killed(100.0, "ada")], streams)
-    assert (node.kind, round(node.longest or 0, 3)) == (Kind.KILL_NODE, 1.0)
-    assert (other.clients, round(other.longest or 0, 3)) == (1, 0.1)
+    node, other = resumptions([broker, killed(100.0, "ada")], streams, {})
+    assert (node.kind, round(node.resumed.longest or 0, 3)) == (Kind.KILL_NODE, 1.0)
+    assert (other.clients, round(other.resumed.longest or 0, 3)) == (1, 0.1)
 
 
 def test_while_the_log_is_away_the_silence_counts() -> None:
     """Posts that wait for the log are said when it is back: how long that took is seen by the first message alone."""
     restart = Done(Kind.RESTART_REDIS, "redis", 100.0, 101.0, ("ada",))
-    (found,) = resumptions([restart], {"ada": [heard((101.25, 101.5), (101.5, 101.75))]})
-    assert found.longest == 1.5
+    (found,) = resumptions([restart], {"ada": [heard((101.25, 101.5), (101.5, 101.75))]}, {})
+    assert found.resumed.longest == 1.5
 
 
 def test_who_came_to_a_node_that_stood_still_waited_for_that() -> None:
     """A client that lost its node and was sent to a halted one is counted for the halt, and not twice."""
     halt = Done(Kind.STOP_NODE, "n2", 99.0, 103.0, ("ada", "bob"))
     streams = {"ada": [heard((100.1, 103.1))], "bob": [heard((100.1, 103.2))]}
-    node, other = resumptions([killed(100.0, "ada"), halt], streams)
+    node, other = resumptions([killed(100.0, "ada"), halt], streams, {})
     assert (node.kind, node.done, node.clients) == (Kind.KILL_NODE, 1, 0)
     assert (other.kind, other.clients) == (Kind.STOP_NODE, 2)
+
+
+def test_what_follows_the_answer_counts_apart() -> None:
+    """Of a delay only what came after a broker last told the client where to go is its way back; else all of it."""
+    streams = {
+        "ada": [heard((100.0, 102.0), (101.75, 102.0), (102.0, 103.0))],  # told, before it saw any of this, and later
+        "bob": [heard((100.0, 101.0))],  # told long ago
+        "cy": [heard((100.0, 101.25))],  # never told
+    }
+    told = {"ada": [90.0, 100.5, 101.5, 102.5], "bob": [90.0]}
+    (found,) = resumptions([killed(100.0, "ada", "bob", "cy", ended=101.5)], streams, told)
+    assert found.resumed == Times(1.25, 2.0, 2.0)
+    assert found.answered == Times(1.0, 1.25, 1.25)

@@ -232,7 +232,8 @@ class Balancer:
         self, request: Assign, chosen: Node, reason: str, failed: set[str], now: float
     ) -> tuple[Node | None, str, str]:
         """Return the choice if it is the client's turn, perhaps of another node; else none, and why."""
-        rate = max(1.0, self._admits)
+        # All nodes may be held for beyond reach, which take nothing by that count, though one of them is chosen.
+        rate = max(chosen.admits, self._admits)
         idle: Node | None = chosen
         if self._busy(chosen, now):
             # Few are looked at: a node is busy only if it was chosen hundreds of times within the last second.

@@ -107,7 +107,8 @@ def chaos(
 
     Starts brokers and nodes as processes, lets clients talk, kills, stops, cuts off and restarts what it started, and
     compares what was said, what was acknowledged, what the log holds and what every member saw. Exits with 1 unless
-    all is perfect. A time to resume is the longest that a message said during a fault was late at a client it hit.
+    all is perfect. A time to resume is the longest that a message said during a fault was late at a client it hit; the
+    time since the answer is what of it came after a broker told the client where to go.
     """
     if kinds is None:
         kinds = tuple(kind for kind in Kind if kind is not Kind.RESTART_REDIS or log == OWN_REDIS)

@@ -65,8 +65,7 @@ class Cluster:
         self._opened.close()
 
     def _start(self) -> None:
-        self._guardian = Guardian()
-        self._opened.callback(self._guardian.close)
+        self._guardian = self._opened.enter_context(Guardian())
         self.folder = self._guardian.folder
         ports = Ports()
         log = self._log or f"sqlite://{self.folder / 'rooms.sqlite'}"

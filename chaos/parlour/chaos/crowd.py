@@ -18,6 +18,7 @@ import msgspec
 from parlour.chaos import party
 from parlour.chaos.cluster import Cluster
 from parlour.chaos.judge import Line
+from parlour.chaos.part import module
 from parlour.chaos.record import Recollection, Record
 from parlour.chaos.requests import (
     Answer,
@@ -35,7 +36,6 @@ from parlour.chaos.requests import (
     Whereabouts,
     Write,
 )
-from parlour.chaos.part import module
 from parlour.client.chat import connect
 from parlour.client.events import Message
 from parlour.runtime.locks import make_lock
@@ -88,7 +88,7 @@ class Crowd:
             chosen = [rooms[number % len(rooms)]]
             if len(rooms) > 1 and chance.random() < 0.5:
                 chosen.append(chance.choice([room for room in rooms if room not in chosen]))
-            pause = count / RATE * chance.uniform(0.5, 1.5)
+            pause = count / (RATE * chance.uniform(0.5, 1.5))
             name = f"c{number + 1}"
             guests.append(Guest(name, chosen, pause, f"{seed} {name}"))
         self.names = [guest.name for guest in guests]

@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from parlour.wire.errors import ParlourError
+
 __all__ = ["Guardian"]
 
 REMOVAL = 5.0
@@ -27,7 +29,7 @@ class Guardian:
     """The round's folder, and the process that guards it from the start on.
 
     Attributes:
-        folder: for all files of the round; it is there until `close`.
+        folder: for all files of the round; it is there until the `with` block is over.
     """
 
     def __init__(self) -> None:
@@ -40,20 +42,27 @@ class Guardian:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        self.folder = Path(os.fsdecode(self._process.stdout.readline().rstrip(b"\n")))
+        folder = os.fsdecode(self._process.stdout.readline().rstrip(b"\n"))
+        if not folder:
+            self.__exit__()
+            raise ParlourError("no folder could be made for the round's files: set TMPDIR to one that has room")
+        self.folder = Path(folder)
+
+    def __enter__(self) -> Guardian:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what still runs, and remove the folder."""
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+        self._process.wait(2 * REMOVAL)
 
     def watch(self, pid: int) -> None:
         """Have this process of ours killed, should we no longer be there to do it."""
         assert self._process.stdin is not None
         # So short a line is written whole, whichever threads write at the same time.
         self._process.stdin.write(b"%d\n" % pid)
-
-    def close(self) -> None:
-        """End what still runs, and remove the folder."""
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
-        self._process.wait(2 * REMOVAL)
 
 
 def _main() -> None:

@@ -99,7 +99,7 @@ class Part:
         while not self._begin([*self._command, *options], deadline):
             self.kill()
             if self._stop.wait(AGAIN) or time.monotonic() >= deadline:
-                raise ParlourError(f"{self.name} did not start: {self.last_words() or 'it said nothing'}")
+                raise ParlourError(f"{self.name} did not start: {self.last_words()}")
         self._expected = False
 
     def _begin(self, command: Sequence[str], deadline: float) -> bool:
@@ -128,15 +128,18 @@ class Part:
         return b"ready" in self._line(LOOK)
 
     def tell(self, line: str) -> None:
-        """Write a line to its standard input; raises OSError if it is gone."""
+        """Write a line to its standard input; raises ParlourError if it is gone."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n".encode())
+        try:
+            self.process.stdin.write(f"{line}\n".encode())
+        except OSError:
+            raise ParlourError(f"{self.name} is gone: {self.last_words()}") from None
 
     def hear(self, timeout: float = ANSWERING) -> str:
         """Return the next line that it prints; raises ParlourError if none comes within `timeout` seconds."""
         line = self._line(timeout)
         if not line:
-            raise ParlourError(f"{self.name} does not answer: {self.last_words() or 'it said nothing'}")
+            raise ParlourError(f"{self.name} does not answer: {self.last_words()}")
         return line.decode().strip()
 
     def _line(self, timeout: float) -> bytes:
@@ -196,9 +199,9 @@ class Part:
         return f"{self.name} ended by itself, with status {process.returncode}: {self.last_words()}"
 
     def last_words(self) -> str:
-        """Return the last line of its errors, or nothing."""
+        """Return the last line of its errors."""
         said = [line.strip() for line in self.complaints() if line.strip()]
-        return said[-1].removeprefix("parlour: ") if said else ""
+        return said[-1].removeprefix("parlour: ") if said else "it said nothing"
 
     def complaints(self) -> list[str]:
         """Return the lines that it ever wrote to its errors."""

@@ -48,7 +48,7 @@ ENTERED = 120.0
 PARTED = 60.0
 """Seconds that all have to go."""
 
-HEARING = 0.02
+HEARING = 0.05
 """Seconds between two hearings; a message is held for as much later than it came."""
 
 STACK = 256 * 1024

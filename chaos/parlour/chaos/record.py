@@ -13,7 +13,7 @@ import msgspec
 from parlour.chaos.judge import Line, Said
 from parlour.chaos.resumption import Heard
 
-__all__ = ["Memory", "Record", "Recollection", "memory"]
+__all__ = ["Memory", "Recollection", "Record", "memory"]
 
 
 class Memory(msgspec.Struct, frozen=True):

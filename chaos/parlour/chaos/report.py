@@ -14,6 +14,7 @@ from rich.text import Text
 
 from parlour.chaos.cluster import OWN_REDIS
 from parlour.chaos.judge import FAULTS, total
+from parlour.chaos.resumption import Times
 from parlour.chaos.round import Options, Outcome
 
 __all__ = ["show", "summary"]
@@ -70,9 +71,11 @@ def _rooms(outcome: Outcome) -> Table:
 
 
 def _faults(outcome: Outcome) -> Table:
-    table = _table("fault", "done", "clients hit", "resumed p50", "p99", "max (s)")
+    table = _table(
+        "fault", "done", "clients hit", "resumed p50", "p99", "max (s)", "since answer p50", "p99", "max (s)"
+    )
     for kind in outcome.resumptions:
-        times = (kind.p50, kind.p99, kind.longest)
+        times = [seconds for each in (kind.resumed, kind.answered) for seconds in (each.p50, each.p99, each.longest)]
         table.add_row(
             str(kind.kind),
             str(kind.done),
@@ -101,9 +104,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
                 "fault": kind.kind,
                 "done": kind.done,
                 "clients": kind.clients,
-                "p50": _rounded(kind.p50),
-                "p99": _rounded(kind.p99),
-                "max": _rounded(kind.longest),
+                **_times(kind.resumed),
+                "since_answer": _times(kind.answered),
             }
             for kind in outcome.resumptions
         ],
@@ -120,6 +122,10 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "failures": list(outcome.failures),
         "complaints": list(outcome.complaints),
     }
+
+
+def _times(times: Times) -> dict[str, float | None]:
+    return {"p50": _rounded(times.p50), "p99": _rounded(times.p99), "max": _rounded(times.longest)}
 
 
 def _rounded(seconds: float | None) -> float | None:

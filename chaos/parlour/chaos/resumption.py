@@ -1,12 +1,12 @@
 """How long a fault held up the clients that it hit: for each the longest that a message said then was late.
 
-This module owns that measure and its percentiles. It is pure. It must never blame a fault for a message said before
-it began, nor for one said long after it was over.
+This module owns that measure and its percentiles, also of what is left of it after a broker's answer. It is pure. It
+must never blame a fault for a message said before it began, nor for one said long after it was over.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from parlour.chaos.judge import Line
 from parlour.chaos.schedule import Kind
 from parlour.client.verdict import percentile
 
-__all__ = ["Done", "Heard", "Resumption", "resumptions"]
+__all__ = ["Done", "Heard", "Resumption", "Times", "resumptions"]
 
 AFTER = 1.0
 """Seconds after the end of a fault in which what is said may still be late because of it."""
@@ -45,41 +45,65 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class Times:
+    """How long it took the clients, in seconds; None if there were none."""
+
+    p50: float | None
+    p99: float | None
+    longest: float | None
+
+    @classmethod
+    def of(cls, seconds: Iterable[float]) -> Times:
+        """Return them for these clients."""
+        ordered = sorted(seconds)
+        return cls(*(percentile(ordered, percent) for percent in (50, 99, 100)))
+
+
+@dataclass(frozen=True)
 class Resumption:
-    """The faults of one kind, and how long until the streams of the clients that they hit went on, in seconds."""
+    """The faults of one kind, and how long until the streams of the clients that they hit went on."""
 
     kind: Kind
     done: int
     clients: int
     """Clients that were hit and to whom something was said meanwhile, counted once for each fault."""
-    p50: float | None
-    p99: float | None
-    longest: float | None
+    resumed: Times
+    """Since a message was said, or could not be."""
+    answered: Times
+    """The same, but since a broker told the client where to go, if that was later."""
 
 
-def resumptions(done: Iterable[Done], heard: Mapping[str, Sequence[Heard]]) -> list[Resumption]:
+def resumptions(
+    done: Iterable[Done], heard: Mapping[str, Sequence[Heard]], answers: Mapping[str, Sequence[float]]
+) -> list[Resumption]:
     """Return the measure for each kind that was done, from what each client (by name) saw in its rooms.
+
+    `answers` tells when each was told by a broker where to go, in order, in seconds since the Unix epoch.
 
     A client's stream was held up for as long as the latest message was late that was said from the beginning of the
     fault until a second after its end; but who was hit at that time in a more direct way, or one that holds up longer,
     is counted for that alone. What was never seen at all is the judge's matter.
     """
     done = list(done)
-    delays: dict[Kind, list[float]] = {}
+    delays: dict[Kind, list[tuple[float, float]]] = {}
     counts: dict[Kind, int] = {}
     for fault in done:
         counts[fault.kind] = counts.get(fault.kind, 0) + 1
         for client in fault.clients:
             if any(_covers(other, fault) and client in other.clients for other in done):
                 continue
-            found = [delay for room in heard.get(client, ()) if (delay := _delay(fault, room)) is not None]
-            delays.setdefault(fault.kind, []).extend([max(found)] if found else [])
+            told = answers.get(client, ())
+            found = [delay for room in heard.get(client, ()) if (delay := _delay(fault, room, told)) is not None]
+            if found:
+                delays.setdefault(fault.kind, []).append(
+                    (max(whole for whole, _ in found), max(rest for _, rest in found))
+                )
     result: list[Resumption] = []
     for kind in Kind:
         if kind in counts:
-            ordered = sorted(delays.get(kind, []))
-            p50, p99, longest = (percentile(ordered, percent) for percent in (50, 99, 100))
-            result.append(Resumption(kind, counts[kind], len(ordered), p50, p99, longest))
+            times = delays.get(kind, [])
+            resumed, answered = Times.of(whole for whole, _ in times), Times.of(rest for _, rest in times)
+            result.append(Resumption(kind, counts[kind], len(times), resumed, answered))
     return result
 
 
@@ -93,19 +117,22 @@ def _weight(fault: Done) -> int:
     return len(DIRECT) - DIRECT.index(fault.kind) if fault.kind in DIRECT else 0
 
 
-def _delay(fault: Done, room: Heard) -> float | None:
-    """Return the longest delay of what was said during the fault, None if nothing was.
+def _delay(fault: Done, room: Heard, answers: Sequence[float]) -> tuple[float, float] | None:
+    """Return the longest delay of what was said during the fault, and that since the last answer; None if nothing was.
 
     While the log is away nothing can be said, and what was posted counts as said when it is back: then the time until
     the first message is the delay.
     """
-    longest: float | None = None
+    longest: tuple[float, float] | None = None
     until = fault.ended + AFTER
     for index in range(bisect_left(room.times, fault.began), len(room.times)):
-        said = room.lines[index].at / 1000
+        said, seen = room.lines[index].at / 1000, room.times[index]
         if said > until + AFTER:
             break  # In the log's order times rise, but for what nodes took in at nearly the same moment.
         if fault.began <= said <= until:
             since = fault.began if fault.kind is Kind.RESTART_REDIS and longest is None else said
-            longest = max(longest or 0.0, room.times[index] - since)
+            told = bisect_right(answers, seen)
+            answered = answers[told - 1] if told else 0.0
+            whole, rest = longest or (0.0, 0.0)
+            longest = max(whole, seen - since), max(rest, seen - max(since, answered))
     return longest

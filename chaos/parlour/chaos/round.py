@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from parlour.chaos.answers import Answers
 from parlour.chaos.cluster import OWN_REDIS, Cluster
 from parlour.chaos.crowd import Crowd
 from parlour.chaos.director import Director
@@ -102,9 +103,10 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         crowd.come()
         director = Director(cluster, crowd, stop, tell)
         began = time.time()
-        crowd.talk()
-        director.run(faults, options.duration)
-        crowd.hush()
+        with Answers(cluster.brokers) as answers:
+            crowd.talk()
+            director.run(faults, options.duration)
+            crowd.hush()
         tell("all settles")
         logs, recollection = _settle(crowd, stop)
         verdicts = [judge(room, recollection.said(room), log, recollection.seen(room)) for room, log in logs.items()]
@@ -116,7 +118,7 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         return Outcome(
             options=options,
             rooms=tuple(verdicts),
-            resumptions=tuple(resumptions(director.done, recollection.heard())),
+            resumptions=tuple(resumptions(director.done, recollection.heard(), answers.times)),
             done=tuple(sorted(director.done, key=lambda done: done.began)),
             returns=recollection.returns,
             began=began,

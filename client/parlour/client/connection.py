@@ -8,6 +8,7 @@ its messages mean.
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -54,7 +55,11 @@ class Connection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(frame(hello))
             self.welcome = self._await_welcome(deadline)
-            self._socket.settimeout(_SILENCE)
+            # The socket's own deadlines: with Python's each message costs a poll more, and the interpreter twice.
+            self._socket.settimeout(None)
+            seconds, rest = divmod(_SILENCE, 1)
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(rest * 1e6)))
         except BaseException:
             self._socket.close()
             raise
@@ -100,6 +105,8 @@ class Connection:
                 # reader wakes and tells.
                 self._closed = True
                 self._shut()
+                if isinstance(error, BlockingIOError):
+                    raise DisconnectedError(f"{self.welcome.node} takes nothing any more") from None
                 if isinstance(error, OSError):
                     raise DisconnectedError(f"the connection to {self.welcome.node} broke: {error}") from None
                 raise
@@ -160,7 +167,7 @@ class Connection:
                         on_message(message)
                 try:
                     data = self._socket.recv(_CHUNK)
-                except TimeoutError:
+                except BlockingIOError:
                     silences += 1
                     if silences == _SILENCES:
                         return f"{node} has been silent for {_SILENCE * _SILENCES:g} s"

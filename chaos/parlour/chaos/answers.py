@@ -1,0 +1,69 @@
+"""When brokers told which client where to go, as they publish it themselves: who cannot be told cannot come back.
+
+This module owns a subscription to all brokers' feeds, on a thread of its own; what it has heard may be read by others
+once it is stopped. It must never hold up anybody: what it misses is only not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import zmq
+
+from parlour.runtime.asking import ask, endpoint
+from parlour.runtime.threads import Service
+from parlour.wire.codec import decode_feed
+from parlour.wire.control import Decision, Describe, Described
+from parlour.wire.errors import ProtocolError
+from parlour.wire.limits import parse_address
+
+__all__ = ["Answers"]
+
+HIGH_WATER = 100_000
+"""Publications that may wait: a storm has as many as there are clients, and as many again that are told to wait."""
+
+
+class Answers(Service):
+    """Hears the brokers between `start` and `stop`. The SUB socket is made, used and closed by its thread.
+
+    Attributes:
+        times: when each client was last told to go to a node, and before, in seconds since the Unix epoch, by name.
+    """
+
+    def __init__(self, brokers: Sequence[str]) -> None:
+        super().__init__("answers")
+        self.times: dict[str, list[float]] = {}
+        self._brokers = brokers
+
+    def __enter__(self) -> Answers:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def run(self) -> None:
+        """Note each decision that names a node; raises as `ask` does before it is ready."""
+        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+            socket.linger = 0
+            socket.rcvhwm = HIGH_WATER
+            socket.subscribe(b"decision")
+            for broker in self._brokers:
+                _, described = ask([broker], Describe())
+                if isinstance(described, Described):
+                    socket.connect(endpoint(parse_address(broker)[0], described.feed))
+            poller = zmq.Poller()
+            poller.register(socket, zmq.POLLIN)
+            poller.register(self.wakeup, zmq.POLLIN)
+            self.ready()
+            while not self.stopping:
+                if (socket, zmq.POLLIN) in poller.poll():
+                    self._note(socket.recv_multipart()[-1])
+
+    def _note(self, body: bytes) -> None:
+        try:
+            decision = decode_feed(body)
+        except ProtocolError:
+            return
+        if isinstance(decision, Decision) and decision.node is not None:
+            self.times.setdefault(decision.name, []).append(decision.at / 1000)

@@ -1,0 +1,35 @@
+"""What brokers answer, heard from their feed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from parlour.broker import Broker, BrokerSettings
+from parlour.chaos.answers import Answers
+from parlour.runtime.asking import RefusedError, ask
+from parlour.wire.control import Assign
+from parlour.wire.limits import PROTOCOL
+from support.reports import make_report, publisher
+from support.waiting import eventually
+
+ADA = Assign("ada", protocol=PROTOCOL)
+
+
+def test_who_was_told_where_to_go_is_known() -> None:
+    """A client's answer is noted with its time; that there was no place for it is no answer."""
+    broker = Broker(BrokerSettings(bind="127.0.0.1:0", settle=0.1))
+    broker.start()
+    try:
+        with Answers([broker.address]) as answers, publisher(broker.address) as nodes:
+            with pytest.raises(RefusedError):
+                ask([broker.address], ADA)
+            nodes.enroll(make_report())
+            # The subscription may come later than the first answers.
+            eventually(lambda: ask([broker.address], ADA) and answers.times)
+            assert list(answers.times) == ["ada"]
+            assert answers.times["ada"] == sorted(answers.times["ada"])
+            assert 0 <= time.time() - answers.times["ada"][-1] < 60
+    finally:
+        broker.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.client.backoff import LONGEST, SHORTEST, Backoff
+from parlour.client.backoff import BRIEF, LONGEST, SHORTEST, Backoff
 
 
 @given(st.integers(1, 2000), st.floats(0.0, 1.0))
@@ -30,3 +30,19 @@ def test_the_jitter_is_full() -> None:
     for _ in range(9):
         backoff.next()
     assert drawn == [(0.0, high) for high in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0)]
+
+
+def test_waits_are_brief_where_somebody_else_can_be_asked() -> None:
+    """With a lower ceiling no wait is longer than that, however often it failed."""
+    backoff = Backoff(lambda low, high: high)
+    assert [backoff.next(BRIEF) for _ in range(7)] == [0.0, 0.1, 0.2, 0.4, 0.8, BRIEF, BRIEF]
+
+
+@given(st.floats(0.0, 100.0))
+def test_who_is_told_when_to_come_comes_then(seconds: float) -> None:
+    """What one was told is waited for and at most 1.3 times that, however often it failed before."""
+    for luck, factor in ((0.0, 1.0), (1.0, 1.3)):
+        backoff = Backoff(lambda low, high, luck=luck: low + luck * (high - low))  # type: ignore[misc]
+        for _ in range(9):
+            backoff.next()
+        assert backoff.told(seconds) == max(SHORTEST, seconds) * factor

@@ -6,10 +6,10 @@ thread that connects. It must never try for longer than it was told, nor knock a
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
 
+from parlour.client.backoff import Backoff
 from parlour.client.connection import Connection
 from parlour.client.errors import DeadlineError, NodeError
 from parlour.runtime.asking import RefusedError, ask
@@ -110,8 +110,7 @@ def _pause(refused: RefusedError | NodeError, retry_after: float | None, deadlin
     """Wait as long as the refusal says, and a little more at random; raises it if that leads nowhere."""
     if retry_after is None:
         raise refused
-    # All who were refused were so at the same moment: they should not come back at the same moment.
-    wait = max(_PAUSE, retry_after) * random.uniform(1.0, 1.3)
+    wait = Backoff().told(max(_PAUSE, retry_after))
     if time.monotonic() + wait >= deadline:
         raise refused
     time.sleep(wait)

@@ -7,7 +7,6 @@ It must never wait for a peer on its own thread but to send, nor stop trying whi
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from parlour.client.backoff import Backoff
+from parlour.client.backoff import BRIEF, LONGEST, Backoff
 from parlour.client.connection import Connection
 from parlour.client.entrance import EnteringError, step_in, try_to_enter
 from parlour.client.errors import NodeError
@@ -224,9 +223,9 @@ class Keeper:
         if code == "no_node" and self._failed:
             wait = 0.0  # There is no other node, and what failed may be back: that is another question.
         elif retry_after is not None:
-            wait = max(self._backoff.next(), retry_after * random.uniform(1.0, 1.3))
+            wait = self._backoff.told(retry_after)
         else:
-            wait = self._backoff.next()
+            wait = self._backoff.next(BRIEF if isinstance(error, EnteringError) else LONGEST)
         if isinstance(error, EnteringError):
             self._failed.append(error.node)
         elif refused:

@@ -39,9 +39,9 @@ def test_without_faults_all_is_perfect() -> None:
 def test_without_resume_the_verdict_fails() -> None:
     """The other control: clients that lose their place when they come back miss what was said, and that is found."""
     # Whether something is said in the moments when somebody is away is a matter of chance, so there is a second one.
-    for seed in (1, 2, 3, 4):
+    for seed in (1, 2, 4, 5):
         status, outcome, errors = chaos(
-            "--fault", "cut-connection,kill-node", "--break", "resume", "--duration", "2.5", seed=seed
+            "--fault", "cut-connection,kill-node", "--break", "resume", "--duration", "3", seed=seed
         )
         if status:
             break
@@ -65,10 +65,12 @@ def test_a_round_of_everything_is_perfect() -> None:
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_a_round_on_redis_is_perfect() -> None:
     """The log's own server is killed and comes back: what was acknowledged is there, and the rest is said again."""
-    status, outcome, errors = chaos("--log", "redis://", "--fault", "restart-redis,kill-node", "--duration", "4")
+    status, outcome, errors = chaos(
+        "--log", "redis://", "--fault", "restart-redis,kill-node", "--duration", "3.5", seed=6
+    )
     assert outcome["failures"] == []
     assert (status, errors) == (0, "")
-    assert "restart-redis" in {fault["fault"] for fault in outcome["faults"]}
+    assert {fault["fault"] for fault in outcome["faults"]} == {"restart-redis", "kill-node"}
 
 
 @contextmanager

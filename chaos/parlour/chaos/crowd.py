@@ -92,10 +92,10 @@ class Crowd:
             name = f"c{number + 1}"
             guests.append(Guest(name, chosen, pause, f"{seed} {name}"))
         self.names = [guest.name for guest in guests]
+        self._guests = [guests[first : first + TOGETHER] for first in range(0, count, TOGETHER)]
         self._parts = [
-            cluster.add(f"crowd-{number + 1}", module(party.__name__)) for number in range(-(-count // TOGETHER))
+            cluster.add(f"crowd-{number}", module(party.__name__)) for number, _ in enumerate(self._guests, 1)
         ]
-        self._guests = [guests[number :: len(self._parts)] for number in range(len(self._parts))]
 
     def come(self) -> None:
         """Let all come in; raises ParlourError with what went wrong for the first that could not."""
@@ -180,12 +180,18 @@ class Crowd:
         return self._ask([request] * len(self._parts), expected, timeout)
 
     def _ask(self, requests: Sequence[Request], expected: type[T], timeout: float = ANSWERING) -> list[T]:
-        """Return what the processes answer, each to its request; raises ParlourError if one fails, or does not."""
+        """Return what the processes answer, each to its request; raises ParlourError if one does not, or has failed."""
         with self._asking:
-            for part, request in zip(self._parts, requests, strict=True):
-                part.tell(msgspec.json.encode(request).decode())
-            answers = [msgspec.json.decode(part.hear(timeout), type=Answer) for part in self._parts]
-        for answer in answers:
+            try:
+                for part, request in zip(self._parts, requests, strict=True):
+                    part.tell(msgspec.json.encode(request).decode())
+                answers = [msgspec.json.decode(part.hear(timeout), type=Answer) for part in self._parts]
+            except ParlourError:
+                # An answer that comes too late must not be taken for that to the next request.
+                for part in self._parts:
+                    part.kill()
+                raise
+        for part, answer in zip(self._parts, answers, strict=True):
             if isinstance(answer, Failed):
-                raise ParlourError(answer.text)
+                raise ParlourError(f"{part.name}: {answer.text}")
         return [answer for answer in answers if isinstance(answer, expected)]

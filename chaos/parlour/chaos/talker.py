@@ -163,6 +163,6 @@ class Talker:
         elif isinstance(event, Reconnected):
             membership.returns += 1
         elif isinstance(event, Restarted):
-            membership.troubles.append("the room began anew")
+            membership.troubles.append("it could not go on from its last message")
         elif isinstance(event, Disconnected):
             membership.troubles.append(f"cut off for good: {event.reason}")

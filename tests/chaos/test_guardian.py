@@ -12,8 +12,8 @@ from parlour.chaos.guardian import Guardian
 from parlour.wire.errors import ParlourError
 from support.waiting import eventually
 
-# One that nothing but SIGKILL ends.
-SLEEPER = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+# One that nothing but SIGKILL ends: the system wakes, and hangs up on, a process that stands still without a parent.
+SLEEPER = "import os, signal; signal.signal(1, signal.SIG_IGN)\nwhile True: os.kill(os.getpid(), signal.SIGSTOP)"
 
 ROUND = f"""
 import subprocess, sys

@@ -43,7 +43,10 @@ def test_a_client_that_comes_back_has_no_trouble() -> None:
 
 @pytest.mark.parametrize(
     ("event", "trouble"),
-    [(Restarted("lobby", "e1", 7), "it could not go on from its last message"), (Disconnected("no way"), "cut off for good: no way")],
+    [
+        (Restarted("lobby", "e1", 7), "it could not go on from its last message"),
+        (Disconnected("no way"), "cut off for good: no way"),
+    ],
 )
 def test_what_must_not_happen_is_a_trouble(event: Event, trouble: str) -> None:
     """No log of a round forgets or begins anew, whatever dies, and no client is lost: who is told so, tells."""

@@ -100,7 +100,7 @@ class Crowd:
     def come(self) -> None:
         """Let all come in; raises ParlourError with what went wrong for the first that could not."""
         self._cluster.start(self._parts)
-        self._ask([Come(self._cluster.brokers, guests) for guests in self._guests], Done, party.ENTERED)
+        self._ask([Come(self._cluster.brokers, guests) for guests in self._guests], Done, party.ENTERED + ANSWERING)
 
     def talk(self) -> None:
         """Let all begin to talk."""
@@ -112,7 +112,7 @@ class Crowd:
 
     def leave(self) -> None:
         """Let all go; raises ParlourError if one cannot."""
-        self._ask_all(Leave(), Done, party.PARTED)
+        self._ask_all(Leave(), Done, 2 * party.PARTED + ANSWERING)
 
     def at(self, node: str) -> tuple[str, ...]:
         """Return the names of the clients at a node."""

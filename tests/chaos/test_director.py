@@ -1,0 +1,66 @@
+"""Carrying out faults: each at its part in its turn, and never at the last part of a kind."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from parlour.chaos import director as module
+from parlour.chaos.director import Director
+from parlour.chaos.guardian import Guardian
+from parlour.chaos.part import Part
+from parlour.chaos.schedule import Fault, Kind
+from support.waiting import eventually
+
+GOOD = "import sys; print('ready', flush=True); sys.stdin.read()"
+
+
+@dataclass
+class Parts:
+    """As much of a cluster, and of its clients, as faults are done to."""
+
+    parts: dict[str, Part]
+
+    def deaths(self) -> list[str]:
+        """Return those that ended by themselves."""
+        return [death for part in self.parts.values() if (death := part.died())]
+
+    def at(self, node: str) -> tuple[str, ...]:
+        """Return the clients at a node."""
+        return ()
+
+    def running(self) -> int:
+        """Return how many parts there are now."""
+        processes = [part._process for part in self.parts.values()]
+        return sum(process is not None and process.poll() is None for process in processes)
+
+
+def test_the_last_of_a_kind_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three nodes that shall be killed at the same moment one is left until another is back."""
+    monkeypatch.setattr(module, "RESTING", 0.05)
+    stop = threading.Event()
+    with Guardian() as guardian, ExitStack() as closing:
+        names = ("n1", "n2", "n3")
+        nodes = Parts({name: Part(name, [sys.executable, "-c", GOOD], guardian, stop) for name in names})
+        for part in nodes.parts.values():
+            closing.enter_context(part).start()
+        director = Director(cast(Any, nodes), cast(Any, nodes), stop, lambda line: None)
+        faults = [Fault(0.0, Kind.KILL_NODE, (number,), 0.3) for number in (1, 2, 3)]
+        thread = threading.Thread(target=director.run, args=(faults, 0.0))
+        thread.start()
+        least: list[int] = [3]
+
+        def over() -> bool:
+            least.append(nodes.running())
+            return not thread.is_alive()
+
+        eventually(over, 30, "all is done")
+        thread.join()
+    assert min(least) == 1
+    assert director.failures == []
+    assert sorted(done.what for done in director.done) == ["n1", "n2", "n3"]

@@ -39,7 +39,7 @@ def test_without_faults_all_is_perfect() -> None:
 def test_without_resume_the_verdict_fails() -> None:
     """The other control: clients that lose their place when they come back miss what was said, and that is found."""
     # Whether something is said in the moments when somebody is away is a matter of chance, so there is a second one.
-    for seed in (1, 2, 4, 5):
+    for seed in (5, 4, 1, 2):
         status, outcome, errors = chaos(
             "--fault", "cut-connection,kill-node", "--break", "resume", "--duration", "3", seed=seed
         )

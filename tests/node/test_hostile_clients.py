@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import pytest
 
 from parlour.node import NodeSettings
+from parlour.node.log import Post
 from parlour.runtime.asking import ask
 from parlour.wire.codec import NodeDecoder, decode_ticket, encode_ticket, frame
 from parlour.wire.control import Assign, Assigned, Ticket
 from parlour.wire.limits import PROTOCOL, parse_address
-from parlour.wire.messages import Error, Hello, Join, Message, NodeMessage, Ping, Say, Welcome
+from parlour.wire.messages import Error, Hello, History, Join, Message, NodeMessage, Ping, Say, Welcome
 from support.cluster import Cluster, RawClient, cluster, fleet
 from support.waiting import MS, eventually
 
@@ -197,8 +198,10 @@ def test_asking_for_too_many_rooms_is_an_error_and_no_more() -> None:
 def test_who_asks_without_reading_is_cut_off() -> None:
     """Answers that nobody reads do not fill the node's memory."""
     with cluster(1, NodeSettings(unread_answers=10_000)) as running:
+        running.nodes[0].log.append("lobby", [Post("s", 1, "bob", 1, "x" * 16_000)])
         with RawClient(running.address, "eve") as eve:
-            ping = frame(Ping()) * 10_000
+            eve.join("lobby")
+            # A short question with a long answer: what the system itself keeps for her is full soon.
             with pytest.raises((ConnectionResetError, BrokenPipeError)):
-                eve.socket.sendall(ping * 1000)
+                eve.socket.sendall(frame(History("lobby")) * 1_000_000)
         still_serves(running)

@@ -13,10 +13,12 @@ from parlour.node.heartbeat import Heartbeat
 from parlour.node.log import Appended, LogError
 from parlour.node.order import HELD, Arrival, Batch, joined
 from parlour.node.outlet import Member, Posting
+from parlour.node.pace import Pace
 from parlour.node.repair import Repair
 from parlour.node.roster import Roster
 from parlour.node.standing import Standing
 from parlour.node.surroundings import Surroundings
+from parlour.node.tempo import MOMENT, Tempo
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
 from parlour.wire.codec import frame
@@ -51,8 +53,8 @@ class Room:
         self._unheard: set[str] = set()
         self._repair = Repair(self, surroundings)
         self._heartbeat = Heartbeat(surroundings.alarms, self._beat)
-        self._presence_due = 0.0
-        self._presence_alarm = False
+        self._presence = Pace(surroundings.alarms, surroundings.settings.presence_interval, self._presence_time)
+        self._tempo = Tempo()
 
     @property
     def epoch(self) -> str:
@@ -239,6 +241,7 @@ class Room:
     def _combine(self) -> None:
         """Work off what came in until nothing is left; after some passes a worker goes on."""
         for _ in range(PASSES):
+            self._gather()
             with self._mutex:
                 postings = self._take()
                 arrivals, self._arrivals = self._arrivals, []
@@ -257,6 +260,15 @@ class Room:
                 raise
         self._s.workers.put(self._combine)
 
+    def _gather(self) -> None:
+        """Where posts came thick a moment ago, let those that must be on their way come into the same batch."""
+        with self._mutex:
+            before, waiting, expected = 0, len(self._postings), self._tempo.expected()
+        while before < waiting < expected:
+            time.sleep(MOMENT)
+            with self._mutex:
+                before, waiting = waiting, len(self._postings)
+
     def _take(self) -> list[Posting]:
         """Take the next batch of posts. The caller holds the mutex."""
         count = size = 0
@@ -273,7 +285,7 @@ class Room:
         return bool(
             self._roster_wanted
             or self._roster.unpublished
-            or (self._roster.changed and not self._presence_alarm)
+            or (self._roster.changed and not self._presence.waiting)
             or (self._standing.hole() and not self._repair.busy)
         )
 
@@ -288,7 +300,7 @@ class Room:
             if self._standing.hole():
                 self._repair.mend(self.offset)
             unpublished = self._roster.take_unpublished() if self._roster.unpublished else None
-            presence = self._take_presence(now)
+            presence = self._roster.presence_frame() if self._roster.changed and self._presence.take(now) else None
             wanted, self._roster_wanted = self._roster_wanted, {}
             lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
             if postings or unpublished:
@@ -312,6 +324,9 @@ class Room:
                 member.outlet.tell(member, presence)
         for member, whole in wanted.items():
             member.outlet.answer(*lists[whole])
+        if postings:
+            with self._mutex:
+                self._tempo.carried(len(postings))
         if ripe or postings:
             self._s.load.count(
                 len(postings),
@@ -352,21 +367,9 @@ class Room:
 
     # --- presence ---------------------------------------------------------------------------------------------
 
-    def _take_presence(self, now: float) -> bytes | None:
-        """Return a presence frame if names changed and one is due; else set an alarm. The caller holds the mutex."""
-        if not self._roster.changed:
-            return None
-        if now < self._presence_due:
-            if not self._presence_alarm:
-                self._presence_alarm = True
-                self._s.alarms.after(self._presence_due - now, self._presence_time)
-            return None
-        self._presence_due = now + self._s.settings.presence_interval
-        return self._roster.presence_frame()
-
     def _presence_time(self) -> None:
         with self._mutex:
-            self._presence_alarm = False
+            self._presence.come()
         self.combine_elsewhere()
 
     # --- holes, heartbeats, epochs ----------------------------------------------------------------------------

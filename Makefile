@@ -4,7 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: chat up down test lint bench clean
+# For the load generator, the only part that is compiled.
+COMPILE = mkdir -p $(@D) && command -v $(CC) >/dev/null || { echo "the bench needs a C compiler: install one (on Debian and Ubuntu: apt install gcc libc6-dev)" >&2; exit 1; }; \
+	$(CC) -std=gnu11 -O2 -flto -Wall -Wextra -o $@
+
+.PHONY: chat up down test lint bench bench-peers clean
 
 chat: up
 	@$(BIN)/parlour chat
@@ -24,17 +28,26 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-bench: $(VENV)/.dev
-	@$(BIN)/python bench/fanout.py
+bench: $(VENV)/.dev bench/build/load
+	@$(BIN)/python -m bench alone
+
+bench-peers: $(VENV)/.dev bench/build/load bench/build/floor
+	@$(BIN)/python -m bench peers
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # The environment's own interpreter, which a half-made environment lacks or cannot run.
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "parlour needs Python 3.11 or later: install it, or say make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "parlour needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) -V 2>&1): say make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "cannot make a virtual environment: install Python's venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+
+bench/build/load: $(wildcard bench/load/*.[ch])
+	@$(COMPILE) bench/load/load.c bench/load/framed.c bench/load/headed.c bench/load/written.c
+
+bench/build/floor: bench/load/floor.c
+	@$(COMPILE) $<
 
 $(VENV)/.run: pyproject.toml | $(BIN)/python
 	@echo "installing parlour into $(VENV) …" >&2

@@ -1,0 +1,126 @@
+"""Parlour itself as a server under measurement: a broker, one node or two, and the room log of the run's choice.
+
+This module owns starting them as an operator would and walking members through the broker; it runs on the bench's own
+thread. It must never set anything that a user's node would not have, but for its capacity.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import zmq
+
+from bench.peers import Redis
+from bench.server import PATIENCE, Server, StartError, free_port
+from parlour.wire.codec import decode_reply, encode
+from parlour.wire.control import Assign, Assigned
+from parlour.wire.limits import PROTOCOL, parse_address
+
+__all__ = ["MemoryLog", "Parlour", "RedisLog", "TwoNodes"]
+
+CAPACITY = 20_000
+"""Clients that a node takes: more than any cell has."""
+
+AT_ONCE = 64
+"""Questions on their way to the broker."""
+
+
+class Parlour(Server):
+    """A broker and a node with the room log that it has by default: a SQLite file."""
+
+    protocol = "parlour"
+    farewell = signal.SIGINT
+    nodes: ClassVar[int] = 1
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.broker = f"127.0.0.1:{self.port}"
+        for port in (self.port + 1, self.port + 2):
+            if free_port() != port:
+                raise StartError(f"a broker needs three free ports in a row, and {port} is not free: try again")
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the version of Python and of the log's engine."""
+        import sqlite3
+
+        return f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}"
+
+    def log(self) -> str:
+        """Return the URL of the room log."""
+        return f"sqlite://{self.folder}/rooms.sqlite"
+
+    def start(self) -> None:
+        """Start the broker, then the nodes."""
+        log = self.log()
+        parlour = (sys.executable, "-m", "parlour.cli")
+        self.launch(*parlour, "broker", "--bind", self.broker)
+        self._await_ready(1)
+        for number in range(1, self.nodes + 1):
+            options = ("--name", f"n{number}", "--broker", self.broker, "--capacity", str(CAPACITY), "--log", log)
+            self.launch(*parlour, "node", *options)
+            self._await_ready(1 + number)
+
+    def _await_ready(self, count: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self.said().count(" ready at ") < count:
+            if self._running[-1].poll() is not None or time.monotonic() > deadline:
+                raise StartError(f"parlour did not start: {self.said()[-500:]}")
+            time.sleep(0.02)
+
+    def tickets(self, count: int) -> Iterator[str]:
+        """Ask the broker for each member, and yield the port and the ticket that it answers.
+
+        The socket is the calling thread's.
+        """
+        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+            socket.linger = 0
+            socket.rcvtimeo = int(PATIENCE * 1000)
+            socket.connect(f"tcp://{self.broker}")
+            for number in range(count + AT_ONCE):
+                if number < count:
+                    socket.send(encode(Assign(f"m{number}", protocol=PROTOCOL)))
+                # The broker answers in the order in which it was asked, so tickets fit their names.
+                if number >= AT_ONCE:
+                    reply = decode_reply(socket.recv())
+                    if not isinstance(reply, Assigned):
+                        raise StartError(f"the broker says: {reply}")
+                    yield f"{parse_address(reply.address)[1]} {reply.ticket}"
+
+
+class MemoryLog(Parlour):
+    """Parlour without durability: what the log costs is the difference."""
+
+    def log(self) -> str:
+        """Return the URL of a log that ends with the node."""
+        return "memory://"
+
+
+class TwoNodes(Parlour):
+    """Parlour with its members on two nodes, on the same core."""
+
+    nodes = 2
+
+
+class RedisLog(Parlour):
+    """Parlour with the log for several machines; the Redis server's time is parlour's, too."""
+
+    package = "redis-server"
+
+    def log(self) -> str:
+        """Start a Redis server that keeps what it is told as it does by default with a file, and return its URL."""
+        store = Redis(self.folder)
+        self.launch(*store.command("--appendonly", "yes"))
+        self.await_port(store.port)
+        return f"redis://127.0.0.1:{store.port}/0"
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the version of the log's engine."""
+        return Redis.version() if shutil.which("redis-server") else "not installed"

@@ -1,0 +1,492 @@
+/* A load generator for chat servers: rooms of members, some of whom send, every delivery at every member checked.
+ *
+ *     load PROTOCOL PORT NAME=NUMBER ...
+ *
+ * rooms, members (of each room), senders (of each), window (posts that a sender has on the way; it sends the next one
+ * when one comes back, or, where a sender is not sent its own, when the next member has it), rate (posts per second of
+ * all together, instead of a window), each (posts that a sender sends in all; 0: as many as it can), warm and measure
+ * (milliseconds), slow (members of each room that read 40 KiB a second and are not counted), pid (of a server's process,
+ * any number of times).
+ *
+ * It says `ready SECONDS` when all are in, begins when it reads a line `go`, and ends with one line of JSON. For parlour
+ * it reads a line `PORT TICKET` for each member before that. Whatever goes wrong is one line on standard error.
+ */
+#define _GNU_SOURCE
+#include "load.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    READ = 256 * 1024,      /* bytes at most in one read: more would leave the processor's cache */
+    TAIL = 512 * 1024,      /* bytes at most that a protocol may leave for later */
+    ENTERING = 64,          /* members at most that are on their way in at once */
+    EVENTS = 1024,
+    PATIENCE = 120,         /* seconds for all to get in, and */
+    DRAIN = 30,             /* for the last delivery to come */
+    BUCKETS = 64 * 32,      /* the histogram of latencies: 32 buckets for each doubling */
+};
+
+static const protocol *const PROTOCOLS[] = {&parlour, &bare, &irc, &mqtt, &redis, &nats, &xmpp};
+static const protocol *spoken;
+static uint32_t port;
+
+/* What the command line says. */
+static struct {
+    uint32_t rooms, members, senders, window, rate, each, warm, measure, slow, pid;
+} the = {.rooms = 1, .members = 10, .senders = 10, .window = 1, .warm = 1000, .measure = 3000};
+static int pids[32], pid_count;
+
+static room *rooms;
+static member *members;
+static uint32_t total, entered, begun;
+static int epoll, timer = -1;
+static bool going;                /* `go` was read */
+static bool sending;              /* what comes back is answered by the next post */
+static uint64_t disordered, now;  /* now: microseconds, taken once for each read */
+static uint64_t measured[BUCKETS], unmeasured[BUCKETS], *histogram = unmeasured;
+static uint8_t buffer[TAIL + READ];
+
+void die(const char *format, ...) {
+    va_list words;
+    va_start(words, format);
+    fprintf(stderr, "load: ");
+    vfprintf(stderr, format, words);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+static uint64_t microseconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
+}
+
+static void *zeroed(size_t count, size_t size) {
+    void *memory = calloc(count, size);
+    if (!memory) die("out of memory");
+    return memory;
+}
+
+/* --- latencies: a bucket is the highest six bits of the number ---------------------------------------------------- */
+
+static inline uint32_t bucket(uint64_t value) {
+    if (value < 64) return (uint32_t)value;
+    uint32_t shift = 58 - (uint32_t)__builtin_clzll(value);
+    return shift * 32 + (uint32_t)(value >> shift);
+}
+
+static uint64_t value_of(uint32_t index) { /* the middle of the bucket */
+    if (index < 64) return index;
+    uint32_t shift = index / 32 - 1;
+    return ((uint64_t)(index - shift * 32) << shift) + ((uint64_t)1 << shift) / 2;
+}
+
+static uint64_t percentile(double part) {
+    uint64_t all = 0, seen = 0;
+    for (int i = 0; i < BUCKETS; i++) all += measured[i];
+    for (int i = 0; i < BUCKETS; i++)
+        if (measured[i] && (double)(seen += measured[i]) >= part * (double)all) return value_of((uint32_t)i);
+    return 0;
+}
+
+/* --- sending ------------------------------------------------------------------------------------------------------ */
+
+static void watch(member *m, uint32_t events) {
+    if (epoll_ctl(epoll, EPOLL_CTL_MOD, m->fd, &(struct epoll_event){.events = events, .data.ptr = m}))
+        die("epoll: %s", strerror(errno));
+}
+
+static void flush(member *m) {
+    if (!m->connected || !m->out_size) return;
+    ssize_t sent = send(m->fd, m->out, m->out_size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN) die("member %u was cut off: %s", m->number, strerror(errno));
+    if (sent > 0) memmove(m->out, m->out + sent, m->out_size -= (size_t)sent);
+    bool queued = m->out_size > 0;
+    if (queued != m->queued) {
+        uint32_t reads = m->slow && m->step == READY ? 0 : EPOLLIN;
+        watch(m, reads | (queued ? EPOLLOUT : 0));
+        m->queued = queued;
+    }
+}
+
+static uint8_t *space(member *m, size_t size) {
+    if (m->out_size + size > m->out_room) {
+        m->out_room = 2 * (m->out_size + size);
+        if (!(m->out = realloc(m->out, m->out_room))) die("out of memory");
+    }
+    return m->out + m->out_size;
+}
+
+void say(member *m, const void *bytes, size_t size) {
+    memcpy(space(m, size), bytes, size);
+    m->out_size += size;
+    flush(m);
+}
+
+void say_text(member *m, const char *format, ...) {
+    char text[1024];
+    va_list words;
+    va_start(words, format);
+    int size = vsnprintf(text, sizeof text, format, words);
+    va_end(words);
+    say(m, text, (size_t)size);
+}
+
+void post(room *r, const char *before, const char *after) {
+    size_t head = strlen(before), foot = strlen(after);
+    memcpy(r->post, before, head);
+    memcpy(r->post + head + TEXT, after, foot);
+    r->text_at = head;
+    r->post_size = head + TEXT + foot;
+}
+
+static inline void write_digits(uint8_t *to, uint64_t value, int count) {
+    while (count--) to[count] = (uint8_t)('@' + (value & 31)), value >>= 5;
+}
+
+static inline uint64_t read_digits(const uint8_t *from, int count) {
+    uint64_t value = 0;
+    for (int i = 0; i < count; i++) value = value << 5 | (from[i] & 31);
+    return value;
+}
+
+static void speak(member *m, uint32_t count, uint64_t at) {
+    room *r = m->room;
+    if (the.each && count > the.each - m->said) count = the.each - m->said;
+    for (; count; count--) {
+        uint8_t *to = space(m, r->post_size), *text = to + r->text_at;
+        memcpy(to, r->post, r->post_size);
+        write_digits(text + 4, m->place, 3);
+        write_digits(text + 7, m->said++, 5);
+        write_digits(text + 12, at, 7);
+        if (r->id_at) memcpy(to + r->id_at, &(uint32_t){htonl(m->said)}, 4);
+        m->out_size += r->post_size;
+    }
+    flush(m);
+}
+
+/* --- receiving ---------------------------------------------------------------------------------------------------- */
+
+inline void deliver(member *m, const uint8_t *text) {
+    room *r = m->room;
+    uint32_t sender = (uint32_t)read_digits(text + 4, 3), number = (uint32_t)read_digits(text + 7, 5);
+    uint64_t at = read_digits(text + 12, 7);
+    if (sender >= r->senders) die("a text that nobody wrote: %.*s", TEXT, text);
+    uint32_t *expected = &r->expected[(size_t)m->place * r->senders + sender];
+    disordered += number != *expected;
+    *expected = number + 1;
+    r->delivered++;
+    /* Digits hold 35 bits of the clock. */
+    histogram[bucket((now - at) & (((uint64_t)1 << 35) - 1))]++;
+    if (sender == m->awaits) r->members[sender].owed++;
+}
+
+void ready(member *m) {
+    m->step = READY;
+    entered++;
+    if (m->slow) watch(m, m->queued ? EPOLLOUT : 0);
+}
+
+static void hear(member *m) {
+    if (m->tail_size) memcpy(buffer, m->tail, m->tail_size);
+    ssize_t got = recv(m->fd, buffer + m->tail_size, READ, MSG_DONTWAIT);
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) die("member %u was cut off: %s", m->number, got ? strerror(errno) : "the server closed the connection");
+    now = microseconds();
+    size_t size = m->tail_size + (size_t)got, done = spoken->parse(m, buffer, size);
+    if ((m->tail_size = size - done) > TAIL) die("member %u cannot make sense of what it is sent", m->number);
+    if (m->tail_size > m->tail_room && !(m->tail = realloc(m->tail, m->tail_room = 2 * m->tail_size))) die("out of memory");
+    memcpy(m->tail, buffer + done, m->tail_size);
+    if (m->awaits == NOBODY) return;
+    member *sender = &m->room->members[m->awaits];
+    if (sender->owed && sending && the.window) speak(sender, sender->owed, microseconds());
+    sender->owed = 0;
+}
+
+/* --- entering ----------------------------------------------------------------------------------------------------- */
+
+static void connect_to(member *m, uint32_t at_port) {
+    m->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (m->fd < 0) die("cannot open another socket (%s): raise the limit of open files", strerror(errno));
+    setsockopt(m->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (m->slow) setsockopt(m->fd, SOL_SOCKET, SO_RCVBUF, &(int){16 * 1024}, sizeof(int));
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)at_port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(m->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
+        die("cannot connect to port %u: %s", at_port, strerror(errno));
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = m};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, m->fd, &event)) die("epoll: %s", strerror(errno));
+    m->queued = true;
+    spoken->enter(m);
+}
+
+static void obey(char *line) {
+    static uint32_t assigned;
+    if (!strcmp(line, "go")) {
+        going = true;
+    } else {
+        char *ticket = strchr(line, ' ');
+        if (!ticket || assigned >= total) die("this is no line for this generator: %s", line);
+        members[assigned].ticket = strdup(ticket + 1);
+        members[assigned++].step = -atoi(line);
+    }
+}
+
+static void read_orders(void) {
+    static char lines[64 * 1024];
+    static size_t size;
+    ssize_t got = read(0, lines + size, sizeof lines - size - 1);
+    if (got <= 0) die("standard input ended");
+    lines[size += (size_t)got] = 0;
+    char *line = lines, *end;
+    for (; (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        obey(line);
+    }
+    memmove(lines, line, size -= (size_t)(line - lines));
+}
+
+/* Let the next ones in; one of parlour's needs its ticket first, which comes with its node's port. */
+static void let_in(void) {
+    for (; begun < total && begun - entered < ENTERING; begun++) {
+        member *m = &members[begun];
+        if (spoken == &parlour && !m->ticket) return;
+        uint32_t at_port = spoken == &parlour ? (uint32_t)-m->step : port;
+        m->step = 0;
+        connect_to(m, at_port);
+    }
+}
+
+static void furnish(void) {
+    rooms = zeroed(the.rooms, sizeof *rooms);
+    members = zeroed(total, sizeof *members);
+    for (uint32_t i = 0; i < the.rooms; i++) {
+        room *r = &rooms[i];
+        snprintf(r->name, sizeof r->name, "room%u", i);
+        r->members = members + (size_t)i * the.members;
+        r->size = the.members;
+        r->senders = the.senders;
+        r->expected = zeroed((size_t)the.members * the.senders, sizeof *r->expected);
+        spoken->prepare(r);
+        memset(r->post + r->text_at, '.', TEXT);
+        memcpy(r->post + r->text_at, MARK, 4);
+        for (uint32_t j = 0; j < r->size; j++) {
+            member *m = &r->members[j];
+            m->number = i * the.members + j;
+            m->place = j;
+            m->room = r;
+            m->slow = j >= the.members - the.slow;
+            uint32_t awaits = spoken->echoes ? j : (j + the.members - 1) % the.members;
+            m->awaits = awaits < the.senders ? awaits : NOBODY;
+        }
+    }
+}
+
+/* --- the run ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t posts_due(void) {
+    uint64_t ticks = 0;
+    return read(timer, &ticks, sizeof ticks) == sizeof ticks ? ticks : 0;
+}
+
+static uint64_t pace_begun, pause_ns;
+
+/* Send what the clock says; a post carries the time at which it was due, not that at which this program woke. */
+static void keep_pace(void) {
+    static uint64_t paced;
+    for (uint64_t due = posts_due(); due && sending; due--) {
+        uint64_t sender = paced++ % ((uint64_t)the.rooms * the.senders);
+        room *r = &rooms[sender % the.rooms];
+        speak(&r->members[sender / the.rooms], 1, pace_begun + paced * pause_ns / 1000);
+    }
+}
+
+/* Slow readers wake at no event; they take a little whenever it is time. */
+static void read_slowly(void) {
+    static uint64_t last;
+    static char waste[4096];
+    uint64_t time = microseconds();
+    if (!the.slow || entered < total || time - last < 100000) return;
+    last = time;
+    for (uint32_t i = 0; i < total; i++)
+        if (members[i].slow && !recv(members[i].fd, waste, sizeof waste, MSG_DONTWAIT))
+            die("member %u, a slow reader, was cut off", i);
+}
+
+static void turn(uint64_t until) {
+    static struct epoll_event events[EVENTS];
+    uint64_t time = microseconds();
+    int wait = time >= until ? 0 : until - time > 100000 ? 100 : (int)((until - time + 999) / 1000);
+    int count = epoll_wait(epoll, events, EVENTS, wait);
+    if (count < 0 && errno != EINTR) die("epoll: %s", strerror(errno));
+    for (int i = 0; i < count; i++) {
+        member *m = events[i].data.ptr;
+        if (!m) {
+            read_orders();
+        } else if ((void *)m == (void *)&timer) {
+            keep_pace();
+        } else {
+            if (events[i].events & EPOLLOUT) m->connected = true, flush(m);
+            if (events[i].events & ~(uint32_t)EPOLLOUT) hear(m);
+        }
+    }
+    read_slowly();
+}
+
+static uint64_t delivered(void) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < the.rooms; i++) sum += rooms[i].delivered;
+    return sum;
+}
+
+static uint64_t posts(void) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < total; i++) sum += members[i].said;
+    return sum;
+}
+
+static uint64_t wanted(void) { return posts() * (the.members - the.slow - !spoken->echoes); }
+
+/* Seconds of processor time, outside and in the kernel, of the server's processes and all their threads. */
+static void servers_time(double *user, double *system) {
+    *user = *system = 0;
+    for (int i = 0; i < pid_count; i++) {
+        char path[64], stat[1024] = "";
+        snprintf(path, sizeof path, "/proc/%d/stat", pids[i]);
+        FILE *file = fopen(path, "r");
+        if (!file || !fgets(stat, sizeof stat, file)) die("the server (process %d) is gone", pids[i]);
+        fclose(file);
+        unsigned long in_user, in_kernel;
+        sscanf(strrchr(stat, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &in_user, &in_kernel);
+        *user += (double)in_user / (double)sysconf(_SC_CLK_TCK);
+        *system += (double)in_kernel / (double)sysconf(_SC_CLK_TCK);
+    }
+}
+
+static double own_time(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void enter_all(void) {
+    uint64_t start = microseconds(), deadline = start + PATIENCE * 1000000ull;
+    while (entered < total) {
+        let_in();
+        turn(deadline);
+        if (microseconds() > deadline) die("only %u of %u members got in within %d s", entered, total, PATIENCE);
+    }
+    printf("ready %.3f\n", (double)(microseconds() - start) / 1e6);
+    fflush(stdout);
+    while (!going) turn(UINT64_MAX);
+}
+
+static void begin(void) {
+    sending = true;
+    if (the.rate) {
+        timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+        pause_ns = 1000000000 / the.rate;
+        pace_begun = microseconds();
+        struct timespec step = {(time_t)pause_ns / 1000000000, (long)pause_ns % 1000000000};
+        timerfd_settime(timer, 0, &(struct itimerspec){step, step}, NULL);
+        epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &(struct epoll_event){.events = EPOLLIN, .data.ptr = &timer});
+        return;
+    }
+    for (uint32_t i = 0; i < total; i++)
+        if (members[i].place < the.senders) speak(&members[i], the.window, microseconds());
+}
+
+static bool drain(uint64_t deadline) {
+    while (delivered() < wanted() && microseconds() < deadline) turn(deadline);
+    return delivered() >= wanted();
+}
+
+static void run(void) {
+    uint64_t *before = zeroed(the.rooms, sizeof *before);
+    uint64_t end = microseconds() + the.warm * 1000ull;
+    if (the.each) histogram = measured;
+    begin();
+    while (microseconds() < end) turn(end);
+    for (uint32_t i = 0; i < the.rooms; i++) before[i] = rooms[i].delivered;
+    double user[2], system[2], own = own_time();
+    servers_time(&user[0], &system[0]);
+    uint64_t start = microseconds(), had = delivered(), said = posts();
+    histogram = measured;
+    if (the.each) {
+        had = said = 0;
+        drain(start + DRAIN * 1000000ull);
+    }
+    end = start + the.measure * 1000ull;
+    while (microseconds() < end) turn(end);
+    uint64_t stop = microseconds(), have = delivered(), spoke = posts();
+    histogram = unmeasured;
+    sending = false;
+    own = own_time() - own;
+    servers_time(&user[1], &system[1]);
+    double seconds = (double)(stop - start) / 1e6, mean = (double)(have - had) / the.rooms, slowest = mean;
+    for (uint32_t i = 0; i < the.rooms; i++)
+        if ((double)(rooms[i].delivered - before[i]) < slowest) slowest = (double)(rooms[i].delivered - before[i]);
+    bool drained = drain(microseconds() + DRAIN * 1000000ull);
+    double drained_in = (double)(microseconds() - stop) / 1e6;
+    int last = BUCKETS - 1;
+    while (last && !measured[last]) last--;
+    printf("{\"seconds\": %.6f, \"posts\": %lu, \"deliveries\": %lu, \"server_user\": %.3f, \"server_system\": %.3f, "
+           "\"own\": %.3f, \"p50\": %lu, \"p99\": %lu, \"max\": %lu, \"slowest_room\": %.4f, "
+           "\"drained\": %s, \"drained_in\": %.3f, \"missing\": %ld, \"disordered\": %lu}\n",
+           seconds, spoke - said, have - had, user[1] - user[0], system[1] - system[0], own, percentile(0.5),
+           percentile(0.99), value_of((uint32_t)last), mean ? slowest / mean : 0, drained ? "true" : "false", drained_in,
+           (long)(wanted() - delivered()), disordered);
+}
+
+static void take(const char *argument) {
+    static const struct {
+        const char *name;
+        uint32_t *value;
+    } NAMES[] = {
+        {"rooms", &the.rooms}, {"members", &the.members}, {"senders", &the.senders}, {"window", &the.window},
+        {"rate", &the.rate},   {"each", &the.each},       {"warm", &the.warm},       {"measure", &the.measure},
+        {"slow", &the.slow},   {"pid", &the.pid},
+    };
+    const char *is = strchr(argument, '=');
+    for (size_t i = 0; is && i < sizeof NAMES / sizeof *NAMES; i++) {
+        if (strncmp(argument, NAMES[i].name, strlen(NAMES[i].name)) || NAMES[i].name[is - argument]) continue;
+        *NAMES[i].value = (uint32_t)atoi(is + 1);
+        if (NAMES[i].value == &the.pid) pids[pid_count++ % 32] = (int)the.pid;
+        return;
+    }
+    die("%s is none of NAME=NUMBER", argument);
+}
+
+int main(int count, char **arguments) {
+    if (count < 3) die("usage: load PROTOCOL PORT NAME=NUMBER ...");
+    for (size_t i = 0; i < sizeof PROTOCOLS / sizeof *PROTOCOLS; i++)
+        if (!strcmp(arguments[1], PROTOCOLS[i]->name)) spoken = PROTOCOLS[i];
+    if (!spoken) die("%s is no protocol of this generator", arguments[1]);
+    port = (uint32_t)atoi(arguments[2]);
+    for (int i = 3; i < count; i++) take(arguments[i]);
+    if (the.rate) the.window = 0;
+    total = the.rooms * the.members;
+    if (!the.rooms || the.senders + the.slow > the.members || total > 32000) die("so many rooms, members and senders cannot be");
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    epoll = epoll_create1(0);
+    struct epoll_event orders = {.events = EPOLLIN};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &orders)) die("standard input must be a pipe");
+    furnish();
+    enter_all();
+    run();
+    return 0;
+}

@@ -1,0 +1,171 @@
+"""The servers that parlour is measured beside: each with the settings under which it does not slow its clients down.
+
+This module owns those settings, which are all that differs from Debian's; it runs on the bench's own thread. It must
+never use a server that runs already, nor Debian's own files of settings.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from bench.server import Server
+
+__all__ = ["Floor", "Inspircd", "Mosquitto", "Nats", "Ngircd", "Redis", "first_line"]
+
+BUILD = Path(__file__).with_name("build")
+
+
+def first_line(*command: str) -> str:
+    """Return the first line that a program says of its version."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    return next((line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()), "unknown")
+
+
+class Floor(Server):
+    """Our own bare server in C: the least that fan-out costs."""
+
+    protocol = "bare"
+
+    def start(self) -> None:
+        """Start it."""
+        self.launch(BUILD / "floor", str(self.port))
+        self.await_port(self.port)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return what it is, as it has no version."""
+        return "bench/load/floor.c"
+
+
+class Redis(Server):
+    """Redis pub/sub; subscribers may lag without being cut off."""
+
+    protocol = "redis"
+    package = "redis-server"
+
+    def command(self, *options: str) -> list[str]:
+        """Return the command line with these options besides its own."""
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir"]
+        command += [str(self.folder), "--maxclients", "20000", *options]
+        return [*command, "--client-output-buffer-limit", "pubsub 0 0 0"]
+
+    def start(self) -> None:
+        """Start it."""
+        self.launch(*self.command())
+        self.await_port(self.port)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the server's first words."""
+        return first_line("redis-server", "--version")
+
+
+class Nats(Server):
+    """NATS; a client may have a GiB waiting for it."""
+
+    protocol = "nats"
+    package = "nats-server"
+
+    def start(self) -> None:
+        """Start it."""
+        settings = f"listen: 127.0.0.1:{self.port}\nmax_pending: 1GB\nwrite_deadline: 60s\nmax_connections: 20000\n"
+        self.launch("nats-server", "-c", self.write("nats.conf", settings))
+        self.await_port(self.port)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the server's first words."""
+        return first_line("nats-server", "--version")
+
+
+class Ngircd(Server):
+    """ngIRCd, without penalties or limits of connections."""
+
+    protocol = "irc"
+    package = "ngircd"
+
+    def start(self) -> None:
+        """Start it."""
+        settings = f"""
+[Global]
+Name = bench.localhost
+Info = bench
+Listen = 127.0.0.1
+Ports = {self.port}
+MotdPhrase = bench
+[Limits]
+MaxConnections = 0
+MaxConnectionsIP = 0
+MaxJoins = 0
+MaxPenaltyTime = 0
+PingTimeout = 3600
+[Options]
+DNS = no
+Ident = no
+PAM = no
+"""
+        self.launch("ngircd", "--nodaemon", "--config", self.write("ngircd.conf", settings))
+        self.await_port(self.port)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the server's first words."""
+        return first_line("ngircd", "--version")
+
+
+class Inspircd(Server):
+    """InspIRCd, without fake lag or limits of clones, and with long queues."""
+
+    protocol = "irc"
+    package = "inspircd"
+
+    def start(self) -> None:
+        """Start it."""
+        settings = f"""
+<server name="bench.localhost" description="bench" network="bench">
+<admin name="bench" nick="bench" email="bench@localhost">
+<bind address="127.0.0.1" port="{self.port}" type="clients">
+<connect allow="*" timeout="60" pingfreq="1h" threshold="1000000" commandrate="1000000000" fakelag="no" recvq="1M"
+ hardsendq="1G" softsendq="1G" localmax="100000" globalmax="100000" limit="100000" maxchans="20" maxconnwarn="no"
+ resolvehostnames="no" useident="no">
+<performance nouserdns="yes" netbuffersize="65534" somaxconn="4096" softlimit="100000">
+<log method="file" type="*" level="default" target="{self.folder}/inspircd.log">
+<pid file="{self.folder}/inspircd.pid">
+<files motd="">
+"""
+        path = self.write("inspircd.conf", settings)
+        self.launch("inspircd", "--nofork", "--runasroot", "--config", path)
+        self.await_port(self.port)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the server's first words."""
+        return first_line("inspircd", "--version")
+
+
+class Mosquitto(Server):
+    """Mosquitto, with no bound on what waits for a client."""
+
+    protocol = "mqtt"
+    package = "mosquitto"
+
+    def start(self) -> None:
+        """Start it."""
+        settings = f"""
+listener {self.port} 127.0.0.1
+allow_anonymous true
+persistence false
+max_queued_messages 0
+max_inflight_messages 0
+set_tcp_nodelay true
+user root
+log_type error
+"""
+        self.launch("mosquitto", "-c", self.write("mosquitto.conf", settings))
+        self.await_port(self.port)
+
+    @classmethod
+    def version(cls) -> str:
+        """Return the server's first words."""
+        return first_line("mosquitto", "-h")

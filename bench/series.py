@@ -1,0 +1,102 @@
+"""A series: every cell with every contestant, again and again, so that what the machine does besides hits all alike.
+
+This module owns the order of the runs and the record of them; it runs on the bench's own thread. It must never let a
+run that lost a delivery count.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bench.cell import Cell
+from bench.generator import LoadError, Outcome, run
+from bench.machine import describe
+from bench.server import Server, StartError
+
+__all__ = ["Series", "median", "say"]
+
+
+def say(text: str) -> None:
+    """Tell the person who waits what goes on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def median(outcomes: list[Outcome]) -> Outcome:
+    """Return an outcome whose every figure is the median of that figure."""
+    figures: dict[str, Any] = {
+        field.name: statistics.median(getattr(one, field.name) for one in outcomes) for field in fields(Outcome)
+    }
+    return replace(outcomes[0], **figures)
+
+
+class Series:
+    """What was measured: outcomes by cell and contestant, and why there are none where there are none."""
+
+    def __init__(self, contestants: Mapping[str, type[Server]]) -> None:
+        self.contestants = contestants
+        self.outcomes: dict[tuple[Cell, str], list[Outcome]] = {}
+        self.failures: dict[tuple[Cell, str], str] = {}
+        self.cells: list[Cell] = []
+
+    def measure(self, cells: Iterable[Cell], runs: int, warm: float, seconds: float) -> None:
+        """Measure all cells so many times, each time each contestant in turn."""
+        self.cells = list(cells)
+        for number in range(1, runs + 1):
+            for cell in self.cells:
+                for name, server in self.contestants.items():
+                    self._once(f"{number}/{runs}", cell, name, server, warm, seconds)
+
+    def _once(self, turn: str, cell: Cell, name: str, kind: type[Server], warm: float, seconds: float) -> None:
+        if (cell, name) in self.failures:
+            return
+        if cell.round > kind.heaviest:
+            self.failures[cell, name] = "too heavy"
+            return
+        try:
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder, kind(Path(folder)) as server:
+                outcome = run(server, cell, warm=warm, measure=seconds)
+                outcome.check()
+        except (LoadError, StartError) as error:
+            say(f"{turn} {cell.label}: {name}: {error}")
+            self.failures[cell, name] = str(error)
+            return
+        self.outcomes.setdefault((cell, name), []).append(outcome)
+        say(
+            f"{turn} {cell.label}: {name}: {outcome.rate:,.0f} deliveries/s, {outcome.cost:.2f} CPU s per million, "
+            f"p50 {outcome.p50 / 1000:.2f} ms, p99 {outcome.p99 / 1000:.2f} ms"
+        )
+
+    def get(self, cell: Cell, name: str) -> Outcome | None:
+        """Return the median of what was measured, or None."""
+        outcomes = self.outcomes.get((cell, name), [])
+        return median(outcomes) if outcomes and (cell, name) not in self.failures else None
+
+    def record(self) -> dict[str, Any]:
+        """Return everything, for a file of JSON."""
+        return {
+            "machine": describe(),
+            "versions": {name: kind.version() for name, kind in self.contestants.items()},
+            "cells": [
+                {
+                    "cell": cell._asdict(),
+                    "contestant": name,
+                    "failure": self.failures.get((cell, name)),
+                    "runs": [asdict(outcome) for outcome in self.outcomes.get((cell, name), [])],
+                }
+                for cell in self.cells
+                for name in self.contestants
+            ],
+        }
+
+    def save(self, folder: Path, name: str, page: str) -> None:
+        """Write the record and a page about it into the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(self.record(), indent=1) + "\n")
+        (folder / f"{name}.md").write_text(page)

@@ -83,6 +83,7 @@ class Ngircd(Server):
     """ngIRCd, without penalties or limits of connections."""
 
     protocol = "irc"
+    entering = 8  # Its queue of connections not yet accepted has ten places.
     package = "ngircd"
 
     def start(self) -> None:

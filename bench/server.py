@@ -52,12 +52,14 @@ class Server:
         heaviest: deliveries that one round of all senders may ask of it at most; a cell that asks more is left out,
             as it would take minutes.
         farewell: the signal on which it ends at once.
+        entering: members that may be on their way in at once.
     """
 
     protocol: ClassVar[str]
     package: ClassVar[str] = ""
     heaviest: ClassVar[int] = 1_000_000_000
     farewell: ClassVar[signal.Signals] = signal.SIGTERM
+    entering: ClassVar[int] = 256
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -109,15 +111,21 @@ class Server:
         path.write_text(text)
         return path
 
-    def await_port(self, port: int) -> None:
-        """Wait until somebody takes connections at this port."""
+    def await_port(self, port: int, hello: bytes = b"", answer: bytes = b"") -> None:
+        """Wait until somebody takes connections at this port, and answers this to that if anything is given."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and all(process.poll() is None for process in self._running):
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return
+                with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
+                    probe.sendall(hello)
+                    heard = b""
+                    while answer not in heard and (more := probe.recv(4096)):
+                        heard += more
+                    if answer in heard:
+                        return
             except OSError:
-                time.sleep(0.02)
+                pass
+            time.sleep(0.02)
         raise StartError(f"{type(self).__name__} did not start: {self.said()[-500:] or 'it said nothing'}")
 
     def __enter__(self) -> Self:

@@ -5,8 +5,8 @@
  * rooms, members (of each room), senders (of each), window (posts that a sender has on the way; it sends the next one
  * when one comes back, or, where a sender is not sent its own, when the next member has it), rate (posts per second of
  * all together, instead of a window), each (posts that a sender sends in all; 0: as many as it can), warm and measure
- * (milliseconds), slow (members of each room that read 40 KiB a second and are not counted), pid (of a server's process,
- * any number of times).
+ * (milliseconds), slow (members of each room that read 40 KiB a second and are not counted), entering (members at most
+ * that are on their way in at once), pid (of a server's process, any number of times).
  *
  * It says `ready SECONDS` when all are in, begins when it reads a line `go`, and ends with one line of JSON. For parlour
  * it reads a line `PORT TICKET` for each member before that. Whatever goes wrong is one line on standard error.
@@ -30,7 +30,6 @@
 enum {
     READ = 256 * 1024,      /* bytes at most in one read: more would leave the processor's cache */
     TAIL = 512 * 1024,      /* bytes at most that a protocol may leave for later */
-    ENTERING = 64,          /* members at most that are on their way in at once */
     EVENTS = 1024,
     PATIENCE = 120,         /* seconds for all to get in, and */
     DRAIN = 30,             /* for the last delivery to come */
@@ -43,8 +42,8 @@ static uint32_t port;
 
 /* What the command line says. */
 static struct {
-    uint32_t rooms, members, senders, window, rate, each, warm, measure, slow, pid;
-} the = {.rooms = 1, .members = 10, .senders = 10, .window = 1, .warm = 1000, .measure = 3000};
+    uint32_t rooms, members, senders, window, rate, each, warm, measure, slow, entering, pid;
+} the = {.rooms = 1, .members = 10, .senders = 10, .window = 1, .warm = 1000, .measure = 3000, .entering = 256};
 static int pids[32], pid_count;
 
 static room *rooms;
@@ -203,6 +202,8 @@ static void hear(member *m) {
     ssize_t got = recv(m->fd, buffer + m->tail_size, READ, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) die("member %u was cut off: %s", m->number, got ? strerror(errno) : "the server closed the connection");
+    /* A server that leaves Nagle's algorithm on would be measured by our delayed acknowledgements, 40 ms each. */
+    if (spoken->nagles) setsockopt(m->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
     now = microseconds();
     size_t size = m->tail_size + (size_t)got, done = spoken->parse(m, buffer, size);
     if ((m->tail_size = size - done) > TAIL) die("member %u cannot make sense of what it is sent", m->number);
@@ -259,7 +260,7 @@ static void read_orders(void) {
 
 /* Let the next ones in; one of parlour's needs its ticket first, which comes with its node's port. */
 static void let_in(void) {
-    for (; begun < total && begun - entered < ENTERING; begun++) {
+    for (; begun < total && begun - entered < the.entering; begun++) {
         member *m = &members[begun];
         if (spoken == &parlour && !m->ticket) return;
         uint32_t at_port = spoken == &parlour ? (uint32_t)-m->step : port;
@@ -456,7 +457,7 @@ static void take(const char *argument) {
     } NAMES[] = {
         {"rooms", &the.rooms}, {"members", &the.members}, {"senders", &the.senders}, {"window", &the.window},
         {"rate", &the.rate},   {"each", &the.each},       {"warm", &the.warm},       {"measure", &the.measure},
-        {"slow", &the.slow},   {"pid", &the.pid},
+        {"slow", &the.slow},   {"entering", &the.entering}, {"pid", &the.pid},
     };
     const char *is = strchr(argument, '=');
     for (size_t i = 0; is && i < sizeof NAMES / sizeof *NAMES; i++) {

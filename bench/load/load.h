@@ -49,6 +49,7 @@ enum { READY = 1000 };
 typedef struct {
     const char *name;
     bool echoes;                                 /* a sender is sent its own messages */
+    bool nagles;                                 /* its servers do not set TCP_NODELAY */
     void (*prepare)(room *);                     /* fill post and head */
     void (*enter)(member *);                     /* say the first words */
     size_t (*parse)(member *, uint8_t *, size_t); /* take what is whole; return how much that was */

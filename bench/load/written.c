@@ -45,7 +45,7 @@ static size_t irc_parse(member *m, uint8_t *data, size_t size) {
     return done;
 }
 
-const protocol irc = {"irc", false, irc_prepare, irc_enter, irc_parse};
+const protocol irc = {"irc", false, true, irc_prepare, irc_enter, irc_parse};
 
 /* XMPP: SASL ANONYMOUS, a resource, then the room at its own host. */
 static void xmpp_prepare(room *r) {
@@ -106,4 +106,4 @@ static size_t xmpp_parse(member *m, uint8_t *data, size_t size) {
     return size - done > 32 ? size - 32 : done;
 }
 
-const protocol xmpp = {"xmpp", true, xmpp_prepare, xmpp_enter, xmpp_parse};
+const protocol xmpp = {"xmpp", true, false, xmpp_prepare, xmpp_enter, xmpp_parse};

@@ -33,6 +33,7 @@ bench: $(VENV)/.dev bench/build/load
 
 bench-peers: $(VENV)/.dev bench/build/load bench/build/floor
 	@$(BIN)/python -m bench peers
+	@$(BIN)/python -m bench scale
 
 clean:
 	rm -rf $(VENV) bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

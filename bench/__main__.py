@@ -5,27 +5,56 @@ This module owns the commands and where results lie; it runs on the main thread.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import click
 
-from bench.cell import ALONE, QUICK
+from bench.cell import ALONE, QUICK, SIDE_BY_SIDE
 from bench.cluster import MemoryLog, Parlour, RedisLog
-from bench.machine import generator_core
-from bench.series import Series
+from bench.machine import describe, generator_core
+from bench.packages import install
+from bench.peers import Floor, Inspircd, Mosquitto, Nats, Ngircd, Redis
+from bench.scale import Finding, Size, findings
+from bench.series import Series, say
 from bench.server import Server
-from bench.table import page
+from bench.table import page, scale_page
+from bench.xmpp import Ejabberd, Prosody
 
 __all__: list[str] = []
 
 RESULTS = Path(__file__).with_name("results")
 
 
+PEERS: dict[str, type[Server]] = {
+    "Redis": Redis,
+    "NATS": Nats,
+    "ngIRCd": Ngircd,
+    "InspIRCd": Inspircd,
+    "Mosquitto": Mosquitto,
+    "ejabberd": Ejabberd,
+    "Prosody": Prosody,
+}
+
+
+def _write(name: str, record: str, page: str) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(f"{record}\n")
+    (RESULTS / f"{name}.md").write_text(page)
+    click.echo(page)
+
+
+def _keep(series: Series, name: str) -> None:
+    _write(name, json.dumps(series.record(), indent=1), page(series))
+
+
 @click.group()
 def bench() -> None:
     """Measure parlour, alone or beside other servers; results land in bench/results."""
     os.sched_setaffinity(0, {generator_core()})
+    # Where Debian keeps servers, which is not on everybody's path.
+    os.environ["PATH"] += ":/usr/sbin"
 
 
 @bench.command()
@@ -38,9 +67,34 @@ def alone(quick: bool) -> None:
         series.measure(QUICK, runs=1, warm=0.2, seconds=0.5)
     else:
         series.measure(ALONE, runs=3, warm=0.5, seconds=1.0)
-    text = page(series)
-    series.save(RESULTS, "alone", text)
-    click.echo(text)
+    _keep(series, "alone")
+
+
+@bench.command()
+@click.option("--quick", is_flag=True, help="Only see that everything works.")
+def peers(quick: bool) -> None:
+    """Compare parlour with the servers that Debian has, and with the least that fan-out costs."""
+    there = install(kind.package for kind in PEERS.values())
+    contestants = {name: kind for name, kind in PEERS.items() if kind.package in there}
+    series = Series({"parlour": Parlour, **contestants, "bare C": Floor})
+    if quick:
+        series.measure(QUICK, runs=1, warm=0.2, seconds=0.5)
+    else:
+        series.measure(SIDE_BY_SIDE, runs=3, warm=1.0, seconds=3.0)
+    _keep(series, "peers")
+
+
+@bench.command()
+@click.option("--quick", is_flag=True, help="Only see that everything works.")
+def scale(quick: bool) -> None:
+    """Measure what parlour stands: clients, slow readers, two nodes, assignments."""
+    size = Size(clients=200, runs=1, seconds=0.5, assignments=2000, fleet=100) if quick else Size()
+    found: list[Finding] = []
+    for finding in findings(size):
+        say(f"{finding.what}: {finding.figure}")
+        found.append(finding)
+    record = {"machine": describe(), "findings": [finding._asdict() for finding in found]}
+    _write("scale", json.dumps(record, indent=1), scale_page(found))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["ALONE", "PEERS", "QUICK", "Cell"]
+__all__ = ["ALONE", "QUICK", "SIDE_BY_SIDE", "Cell"]
 
 
 class Cell(NamedTuple):
@@ -50,7 +50,7 @@ _CLOSED = [
     for window in (1, 16)
 ]
 
-PEERS = [
+SIDE_BY_SIDE = [
     *_CLOSED,
     Cell(10, 10, 1, rooms=200),
     Cell(100, 100, rate=200),

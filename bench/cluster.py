@@ -24,7 +24,7 @@ from parlour.wire.limits import PROTOCOL, parse_address
 
 __all__ = ["MemoryLog", "Parlour", "RedisLog", "TwoNodes"]
 
-CAPACITY = 20_000
+CAPACITY = 100_000
 """Clients that a node takes: more than any cell has."""
 
 AT_ONCE = 64

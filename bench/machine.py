@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["describe", "generator_core", "on_core", "resident", "server_core"]
+__all__ = ["cpu", "describe", "generator_core", "on_core", "resident", "server_core", "zeromq_share"]
 
 
 def server_core() -> int:
@@ -36,6 +36,23 @@ def resident(pids: list[int]) -> int:
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
+def _used(stat: Path) -> float:
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu(pids: list[int]) -> float:
+    """Return the processor time that the processes have used, user and system, in seconds."""
+    return sum(_used(Path(f"/proc/{pid}/stat")) for pid in pids)
+
+
+def zeromq_share(pids: list[int]) -> float:
+    """Return what part of the processes' time was used by ZeroMQ's own threads, which it gives names."""
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    theirs = sum(_used(task / "stat") for task in tasks if (task / "comm").read_text().startswith("ZMQ"))
+    return theirs / max(0.01, cpu(pids))
+
+
 def _line(path: str, key: str) -> str:
     found = (line for line in Path(path).read_text().splitlines() if line.startswith(key))
     return next(found, ":").partition(":")[2].strip()
@@ -49,5 +66,5 @@ def describe() -> dict[str, str]:
         "memory": f"{int(_line('/proc/meminfo', 'MemTotal').split()[0]) / 2**20:.0f} GiB",
         "kernel": platform.release(),
         "Python": platform.python_version(),
-        "parlour": commit.stdout.strip() or "unknown",
+        "commit": commit.stdout.strip() or "unknown",
     }

@@ -149,6 +149,7 @@ class Mosquitto(Server):
     """Mosquitto, with no bound on what waits for a client."""
 
     protocol = "mqtt"
+    heaviest = 1_000_000
     package = "mosquitto"
 
     def start(self) -> None:

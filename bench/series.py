@@ -6,7 +6,6 @@ run that lost a delivery count.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
@@ -94,9 +93,3 @@ class Series:
                 for name in self.contestants
             ],
         }
-
-    def save(self, folder: Path, name: str, page: str) -> None:
-        """Write the record and a page about it into the folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(self.record(), indent=1) + "\n")
-        (folder / f"{name}.md").write_text(page)

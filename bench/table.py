@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bench.cell import Cell
 from bench.generator import Outcome
+from bench.scale import Finding
 from bench.series import Series
 
-__all__ = ["page", "table"]
+__all__ = ["page", "scale_page", "table"]
 
 SATURATED = 0.95
 """Share of a core above which the generator, and not the server, may have been the limit."""
@@ -58,6 +59,11 @@ def _paced(series: Series, cell: Cell) -> str:
             rows.append([name, f"{outcome.rate:,.0f}", *times, _cost(outcome), f"{share:.0%}"])
     head = ["", "deliveries/s", "p50 ms", "p99 ms", "max ms", "CPU s per million (user)", "of a core"]
     return f"{cell.label}:\n\n" + table(head, rows)
+
+
+def scale_page(found: Iterable[Finding]) -> str:
+    """Return the findings about size as a table."""
+    return table(["", "measured", "aim"], found)
 
 
 def page(series: Series) -> str:

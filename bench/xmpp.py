@@ -15,9 +15,7 @@ from bench.server import Server
 __all__ = ["Ejabberd", "Prosody"]
 
 
-HELLO = (
-    b"<stream:stream to='localhost' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
-)
+HELLO = b"<stream:stream to='localhost' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
 """A port may be open long before anybody is at home."""
 
 
@@ -73,7 +71,7 @@ modules:
     @classmethod
     def version(cls) -> str:
         """Return the package's version, as the program tells its own only while it runs."""
-        return "ejabberd " + first_line("dpkg-query", "-W", "-f", "${Version}", "ejabberd")
+        return first_line("dpkg-query", "-W", "-f", "${Version}", "ejabberd")
 
 
 def _libraries() -> str:
@@ -115,4 +113,4 @@ Component "rooms.localhost" "muc"
     @classmethod
     def version(cls) -> str:
         """Return the package's version, as the program tells its own only with a whole report."""
-        return "Prosody " + first_line("dpkg-query", "-W", "-f", "${Version}", "prosody")
+        return first_line("dpkg-query", "-W", "-f", "${Version}", "prosody")

@@ -77,12 +77,8 @@ def run(
     `options` are more of the generator's arguments; `once_in` is called when all members are in and before any talks.
     """
     command = [str(BUILD / "load"), server.protocol, str(server.port), *cell.arguments(), *options]
-    command += [
-        f"entering={server.entering}",
-        f"warm={warm * 1000:.0f}",
-        f"measure={measure * 1000:.0f}",
-        *(f"pid={pid}" for pid in server.pids),
-    ]
+    command += [f"warm={warm * 1000:.0f}", f"measure={measure * 1000:.0f}", f"entering={server.entering}"]
+    command += [f"pid={pid}" for pid in server.pids]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

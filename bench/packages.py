@@ -48,9 +48,8 @@ def _install(missing: list[str]) -> str:
         return "that takes root, or sudo without a password"
     forbids = not POLICY.exists()
     if forbids:
-        subprocess.run(
-            [*root, "sh", "-c", f"printf '#!/bin/sh\\nexit 101\\n' >{POLICY}; chmod +x {POLICY}"], check=True
-        )
+        script = f"printf '#!/bin/sh\\nexit 101\\n' >{POLICY} && chmod +x {POLICY}"
+        subprocess.run([*root, "sh", "-c", script], check=True)
     try:
         apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
         subprocess.run([*apt, "update"], stdout=subprocess.DEVNULL, check=False)

@@ -1,0 +1,93 @@
+"""What a series says of itself: medians, and nothing counted that lost a delivery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.cell import Cell
+from bench.cluster import Parlour
+from bench.generator import LoadError, Outcome
+from bench.peers import Floor
+from bench.scale import Finding
+from bench.series import Series, median
+from bench.table import page, scale_page, table
+
+CELL, PACED = Cell(10, 10, 16), Cell(10, 10, rate=500)
+
+OUTCOME = Outcome(
+    seconds=2.0,
+    posts=200_000,
+    deliveries=2_000_000,
+    server_user=0.5,
+    server_system=1.5,
+    own=1.0,
+    p50=100,
+    p99=2500,
+    max=9000,
+    slowest_room=1.0,
+    drained=True,
+    drained_in=0.0,
+    missing=0,
+    disordered=0,
+)
+
+
+def series(**outcomes: list[Outcome]) -> Series:
+    """Return a series that has measured both cells."""
+    made = Series({"parlour": Parlour, "floor": Floor})
+    made.cells = [CELL, PACED]
+    for name, measured in outcomes.items():
+        made.outcomes[CELL, name] = made.outcomes[PACED, name] = measured
+    return made
+
+
+def test_an_outcome_reckons() -> None:
+    """Rate and cost follow from what was counted."""
+    assert OUTCOME.rate == 1_000_000
+    assert OUTCOME.cost == 1.0
+
+
+def test_each_figure_has_its_own_median() -> None:
+    """The median of a figure may be another run's than that of the next."""
+    runs = [replace(OUTCOME, deliveries=n, p99=p) for n, p in ((1, 30), (2, 10), (3, 20))]
+    assert (median(runs).deliveries, median(runs).p99) == (2, 20)
+
+
+@pytest.mark.parametrize("wrong", [{"missing": 1}, {"disordered": 1}, {"missing": -1}, {"drained": False}])
+def test_a_lost_delivery_is_an_error(wrong: dict[str, int]) -> None:
+    """A run that lost, doubled, mixed or never ended is none."""
+    OUTCOME.check()
+    with pytest.raises(LoadError):
+        replace(OUTCOME, **wrong).check()  # type: ignore[arg-type]
+
+
+def test_a_table_is_markdown() -> None:
+    """The first column is words, the others are numbers."""
+    assert table(["", "a"], [["x", "1"]]) == "|  | a |\n| --- | ---: |\n| x | 1 |\n"
+    assert "| it | 3 ms | 5 ms |" in scale_page([Finding("it", "3 ms", "5 ms")])
+
+
+def test_the_page_has_every_figure() -> None:
+    """Rates, costs with the part outside the kernel, and latencies stand in a row for each cell."""
+    text = page(series(parlour=[OUTCOME], floor=[replace(OUTCOME, deliveries=150_000)]))
+    assert "| 10 members, S = 10, W = 16 | 1.00 | 0.075 |" in text
+    assert "| 10 members, S = 10, W = 16 | 1.00 (0.25) |" in text
+    assert "| 10 members, S = 10, W = 16 | 0.1 / 2.5 / 9.0 |" in text
+    assert "| parlour | 1,000,000 | 0.10 | 2.50 | 9.00 | 1.00 (0.25) | 100% |" in text
+
+
+def test_a_generator_at_its_limit_is_marked() -> None:
+    """A figure that may be the generator's own says so."""
+    text = page(series(parlour=[OUTCOME], floor=[replace(OUTCOME, own=1.99)]))
+    assert "| 10 members, S = 10, W = 16 | 1.00 | 1.00* |" in text
+
+
+def test_who_failed_is_named() -> None:
+    """A contestant that failed in a cell has no figure there, even if it had one before, and its reason below."""
+    made = series(parlour=[OUTCOME], floor=[OUTCOME])
+    made.failures[CELL, "floor"] = "7 deliveries missing"
+    text = page(made)
+    assert "| 10 members, S = 10, W = 16 | 1.00 | - |" in text
+    assert "- floor, 10 members, S = 10, W = 16: 7 deliveries missing" in text

@@ -14,15 +14,18 @@ from pathlib import Path
 
 __all__ = ["cpu", "describe", "generator_core", "on_core", "resident", "server_core", "zeromq_share"]
 
+# Before the bench keeps itself to one of them.
+_CORES = sorted(os.sched_getaffinity(0))
+
 
 def server_core() -> int:
     """Return the core that servers have to themselves."""
-    return max(os.sched_getaffinity(os.getppid()))
+    return _CORES[-1]
 
 
 def generator_core() -> int:
     """Return the core of the load generator and of the bench itself; the servers' where there is no other."""
-    return min(os.sched_getaffinity(os.getppid()))
+    return _CORES[0]
 
 
 def on_core(core: int) -> Callable[[], None]:

@@ -6,6 +6,7 @@ must never touch a server that it did not start, nor leave one behind.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from typing import ClassVar, Self
 
 from bench.machine import on_core, server_core
 
-__all__ = ["Server", "StartError", "free_port"]
+__all__ = ["Server", "StartError", "free_ports"]
 
 PATIENCE = 30.0
 """Seconds that a server has to take its first connection, and to end."""
@@ -30,17 +31,21 @@ class StartError(Exception):
     """A server did not start; the text tells why."""
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on and that was not returned before."""
+def free_ports(count: int) -> int:
+    """Return the first of so many ports in a row that nobody listens on and that were not given out before."""
+    free = 0
     for port in _ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                free = 0
                 continue
-            return port
-    raise StartError("no port is free below 32000")
+        free += 1
+        if free == count:
+            return port + 1 - count
+    raise StartError("no ports are free below 32000")
 
 
 class Server:
@@ -53,6 +58,7 @@ class Server:
             as it would take minutes.
         farewell: the signal on which it ends at once.
         entering: members that may be on their way in at once.
+        ports: how many it needs in a row.
     """
 
     protocol: ClassVar[str]
@@ -60,10 +66,11 @@ class Server:
     heaviest: ClassVar[int] = 1_000_000_000
     farewell: ClassVar[signal.Signals] = signal.SIGTERM
     entering: ClassVar[int] = 256
+    ports: ClassVar[int] = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = free_ports(self.ports)
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -86,6 +93,8 @@ class Server:
 
     def launch(self, *command: str | Path, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a program of the server's; what it prints goes to a file in the folder, for `said`."""
+        if shutil.which(command[0]) is None:
+            raise StartError(f"{command[0]} is not installed")
         with (self.folder / "said").open("ab") as said:
             self._running.append(
                 subprocess.Popen(

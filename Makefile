@@ -45,7 +45,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "cannot make a virtual environment: install Python's venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 
 bench/build/load: $(wildcard bench/load/*.[ch])
-	@$(COMPILE) bench/load/load.c bench/load/framed.c bench/load/headed.c bench/load/written.c
+	@$(COMPILE) $(filter-out bench/load/floor.c,$(filter %.c,$^))
 
 bench/build/floor: bench/load/floor.c
 	@$(COMPILE) $<

@@ -59,7 +59,7 @@ class Outcome:
     def check(self) -> None:
         """Raise LoadError if anything was lost, doubled or out of order."""
         if not self.drained:
-            raise LoadError(f"{self.missing:,} deliveries had not come 30 s after the last post")
+            raise LoadError(f"{self.missing:,} deliveries had not come 60 s after the last post")
         if self.missing or self.disordered:
             raise LoadError(f"{self.missing:,} deliveries missing, {self.disordered:,} out of order or doubled")
 
@@ -85,6 +85,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",  # It may tell what a server said in no human language.
         preexec_fn=on_core(generator_core()),
     ) as process:
         assert process.stdin is not None

@@ -21,6 +21,9 @@ from bench.server import Server, StartError
 
 __all__ = ["Series", "median", "say"]
 
+QUICK = 2e6
+"""Deliveries a second of a quick server: a run lasts for at least two rounds of it, or it would see a part of one."""
+
 
 def say(text: str) -> None:
     """Tell the person who waits what goes on."""
@@ -58,9 +61,10 @@ class Series:
         if cell.round > kind.heaviest:
             self.failures[cell, name] = "too heavy"
             return
+        longest = cell.round / QUICK
         try:
             with tempfile.TemporaryDirectory(prefix="bench-") as folder, kind(Path(folder)) as server:
-                outcome = run(server, cell, warm=warm, measure=seconds)
+                outcome = run(server, cell, warm=max(warm, longest), measure=max(seconds, longest))
                 outcome.check()
         except (LoadError, StartError) as error:
             say(f"{turn} {cell.label}: {name}: {error}")

@@ -104,7 +104,10 @@ static void parlour_other(member *m, const uint8_t *body, size_t length) {
     } else if (is(body, length, "ping")) {
         say(m, "\0\0\0\x0b\x81\xa4type\xa4pong", 15);
     } else if (is(body, length, "error") || is(body, length, "bye")) {
-        die("the node says: %.*s", (int)length, body);
+        char words[256];
+        size_t size = length < sizeof words ? length : sizeof words;
+        for (size_t i = 0; i < size; i++) words[i] = body[i] >= ' ' && body[i] < 127 ? (char)body[i] : ' ';
+        die("the node says: %.*s", (int)size, words);
     }
 }
 

@@ -8,8 +8,8 @@
  * (milliseconds), slow (members of each room that read 40 KiB a second and are not counted), entering (members at most
  * that are on their way in at once), pid (of a server's process, any number of times).
  *
- * It says `ready SECONDS` when all are in, begins when it reads a line `go`, and ends with one line of JSON. For parlour
- * it reads a line `PORT TICKET` for each member before that. Whatever goes wrong is one line on standard error.
+ * It says `ready SECONDS` when all are in, begins when it reads a line `go`, and ends with one line of JSON. For
+ * parlour it reads a line `PORT TICKET` for each member before. Whatever goes wrong is one line on standard error.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -24,7 +24,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -32,28 +31,21 @@ enum {
     TAIL = 512 * 1024,      /* bytes at most that a protocol may leave for later */
     EVENTS = 1024,
     PATIENCE = 120,         /* seconds for all to get in, and */
-    DRAIN = 30,             /* for the last delivery to come */
-    BUCKETS = 64 * 32,      /* the histogram of latencies: 32 buckets for each doubling */
+    DRAIN = 60,             /* for the last delivery to come */
 };
 
 static const protocol *const PROTOCOLS[] = {&parlour, &bare, &irc, &mqtt, &redis, &nats, &xmpp};
 static const protocol *spoken;
-static uint32_t port;
-
-/* What the command line says. */
-static struct {
-    uint32_t rooms, members, senders, window, rate, each, warm, measure, slow, entering, pid;
-} the = {.rooms = 1, .members = 10, .senders = 10, .window = 1, .warm = 1000, .measure = 3000, .entering = 256};
-static int pids[32], pid_count;
 
 static room *rooms;
 static member *members;
-static uint32_t total, entered, begun;
+static uint32_t port, total, entered, begun;
 static int epoll, timer = -1;
+static uint64_t pace_begun, pause_ns;
 static bool going;                /* `go` was read */
 static bool sending;              /* what comes back is answered by the next post */
 static uint64_t disordered, now;  /* now: microseconds, taken once for each read */
-static uint64_t measured[BUCKETS], unmeasured[BUCKETS], *histogram = unmeasured;
+static histogram measured, unmeasured, *latencies = &unmeasured;
 static uint8_t buffer[TAIL + READ];
 
 void die(const char *format, ...) {
@@ -65,38 +57,15 @@ void die(const char *format, ...) {
     exit(1);
 }
 
-static uint64_t microseconds(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_nsec / 1000;
-}
-
 static void *zeroed(size_t count, size_t size) {
     void *memory = calloc(count, size);
     if (!memory) die("out of memory");
     return memory;
 }
 
-/* --- latencies: a bucket is the highest six bits of the number ---------------------------------------------------- */
-
-static inline uint32_t bucket(uint64_t value) {
-    if (value < 64) return (uint32_t)value;
-    uint32_t shift = 58 - (uint32_t)__builtin_clzll(value);
-    return shift * 32 + (uint32_t)(value >> shift);
-}
-
-static uint64_t value_of(uint32_t index) { /* the middle of the bucket */
-    if (index < 64) return index;
-    uint32_t shift = index / 32 - 1;
-    return ((uint64_t)(index - shift * 32) << shift) + ((uint64_t)1 << shift) / 2;
-}
-
-static uint64_t percentile(double part) {
-    uint64_t all = 0, seen = 0;
-    for (int i = 0; i < BUCKETS; i++) all += measured[i];
-    for (int i = 0; i < BUCKETS; i++)
-        if (measured[i] && (double)(seen += measured[i]) >= part * (double)all) return value_of((uint32_t)i);
-    return 0;
+static void *grown(void *memory, size_t size) {
+    if (!(memory = realloc(memory, size))) die("out of memory");
+    return memory;
 }
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
@@ -112,17 +81,14 @@ static void flush(member *m) {
     if (sent < 0 && errno != EAGAIN) die("member %u was cut off: %s", m->number, strerror(errno));
     if (sent > 0) memmove(m->out, m->out + sent, m->out_size -= (size_t)sent);
     bool queued = m->out_size > 0;
-    if (queued != m->queued) {
-        uint32_t reads = m->slow && m->step == READY ? 0 : EPOLLIN;
-        watch(m, reads | (queued ? EPOLLOUT : 0));
-        m->queued = queued;
-    }
+    if (queued != m->queued) watch(m, (m->slow && m->step == READY ? 0 : EPOLLIN) | (queued ? EPOLLOUT : 0));
+    m->queued = queued;
 }
 
 static uint8_t *space(member *m, size_t size) {
     if (m->out_size + size > m->out_room) {
         m->out_room = 2 * (m->out_size + size);
-        if (!(m->out = realloc(m->out, m->out_room))) die("out of memory");
+        m->out = grown(m->out, m->out_room);
     }
     return m->out + m->out_size;
 }
@@ -137,9 +103,8 @@ void say_text(member *m, const char *format, ...) {
     char text[1024];
     va_list words;
     va_start(words, format);
-    int size = vsnprintf(text, sizeof text, format, words);
+    say(m, text, (size_t)vsnprintf(text, sizeof text, format, words));
     va_end(words);
-    say(m, text, (size_t)size);
 }
 
 void post(room *r, const char *before, const char *after) {
@@ -148,16 +113,6 @@ void post(room *r, const char *before, const char *after) {
     memcpy(r->post + head + TEXT, after, foot);
     r->text_at = head;
     r->post_size = head + TEXT + foot;
-}
-
-static inline void write_digits(uint8_t *to, uint64_t value, int count) {
-    while (count--) to[count] = (uint8_t)('@' + (value & 31)), value >>= 5;
-}
-
-static inline uint64_t read_digits(const uint8_t *from, int count) {
-    uint64_t value = 0;
-    for (int i = 0; i < count; i++) value = value << 5 | (from[i] & 31);
-    return value;
 }
 
 static void speak(member *m, uint32_t count, uint64_t at) {
@@ -187,7 +142,7 @@ inline void deliver(member *m, const uint8_t *text) {
     *expected = number + 1;
     r->delivered++;
     /* Digits hold 35 bits of the clock. */
-    histogram[bucket((now - at) & (((uint64_t)1 << 35) - 1))]++;
+    latencies->counts[bucket((now - at) & (((uint64_t)1 << 35) - 1))]++;
     if (sender == m->awaits) r->members[sender].owed++;
 }
 
@@ -201,13 +156,13 @@ static void hear(member *m) {
     if (m->tail_size) memcpy(buffer, m->tail, m->tail_size);
     ssize_t got = recv(m->fd, buffer + m->tail_size, READ, MSG_DONTWAIT);
     if (got < 0 && errno == EAGAIN) return;
-    if (got <= 0) die("member %u was cut off: %s", m->number, got ? strerror(errno) : "the server closed the connection");
+    if (got <= 0) die("member %u was cut off: %s", m->number, got ? strerror(errno) : "the server closed the door");
     /* A server that leaves Nagle's algorithm on would be measured by our delayed acknowledgements, 40 ms each. */
     if (spoken->nagles) setsockopt(m->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){1}, sizeof(int));
     now = microseconds();
     size_t size = m->tail_size + (size_t)got, done = spoken->parse(m, buffer, size);
     if ((m->tail_size = size - done) > TAIL) die("member %u cannot make sense of what it is sent", m->number);
-    if (m->tail_size > m->tail_room && !(m->tail = realloc(m->tail, m->tail_room = 2 * m->tail_size))) die("out of memory");
+    if (m->tail_size > m->tail_room) m->tail = grown(m->tail, m->tail_room = 2 * m->tail_size);
     memcpy(m->tail, buffer + done, m->tail_size);
     if (m->awaits == NOBODY) return;
     member *sender = &m->room->members[m->awaits];
@@ -296,17 +251,12 @@ static void furnish(void) {
 
 /* --- the run ------------------------------------------------------------------------------------------------------ */
 
-static uint64_t posts_due(void) {
-    uint64_t ticks = 0;
-    return read(timer, &ticks, sizeof ticks) == sizeof ticks ? ticks : 0;
-}
-
-static uint64_t pace_begun, pause_ns;
-
 /* Send what the clock says; a post carries the time at which it was due, not that at which this program woke. */
 static void keep_pace(void) {
     static uint64_t paced;
-    for (uint64_t due = posts_due(); due && sending; due--) {
+    uint64_t due = 0;
+    if (read(timer, &due, sizeof due) != sizeof due) return;
+    for (; due && sending; due--) {
         uint64_t sender = paced++ % ((uint64_t)the.rooms * the.senders);
         room *r = &rooms[sender % the.rooms];
         speak(&r->members[sender / the.rooms], 1, pace_begun + paced * pause_ns / 1000);
@@ -359,28 +309,6 @@ static uint64_t posts(void) {
 
 static uint64_t wanted(void) { return posts() * (the.members - the.slow - !spoken->echoes); }
 
-/* Seconds of processor time, outside and in the kernel, of the server's processes and all their threads. */
-static void servers_time(double *user, double *system) {
-    *user = *system = 0;
-    for (int i = 0; i < pid_count; i++) {
-        char path[64], stat[1024] = "";
-        snprintf(path, sizeof path, "/proc/%d/stat", pids[i]);
-        FILE *file = fopen(path, "r");
-        if (!file || !fgets(stat, sizeof stat, file)) die("the server (process %d) is gone", pids[i]);
-        fclose(file);
-        unsigned long in_user, in_kernel;
-        sscanf(strrchr(stat, ')') + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &in_user, &in_kernel);
-        *user += (double)in_user / (double)sysconf(_SC_CLK_TCK);
-        *system += (double)in_kernel / (double)sysconf(_SC_CLK_TCK);
-    }
-}
-
-static double own_time(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
 static void enter_all(void) {
     uint64_t start = microseconds(), deadline = start + PATIENCE * 1000000ull;
     while (entered < total) {
@@ -416,14 +344,14 @@ static bool drain(uint64_t deadline) {
 static void run(void) {
     uint64_t *before = zeroed(the.rooms, sizeof *before);
     uint64_t end = microseconds() + the.warm * 1000ull;
-    if (the.each) histogram = measured;
+    if (the.each) latencies = &measured;
     begin();
     while (microseconds() < end) turn(end);
     for (uint32_t i = 0; i < the.rooms; i++) before[i] = rooms[i].delivered;
     double user[2], system[2], own = own_time();
     servers_time(&user[0], &system[0]);
     uint64_t start = microseconds(), had = delivered(), said = posts();
-    histogram = measured;
+    latencies = &measured;
     if (the.each) {
         had = said = 0;
         drain(start + DRAIN * 1000000ull);
@@ -431,7 +359,7 @@ static void run(void) {
     end = start + the.measure * 1000ull;
     while (microseconds() < end) turn(end);
     uint64_t stop = microseconds(), have = delivered(), spoke = posts();
-    histogram = unmeasured;
+    latencies = &unmeasured;
     sending = false;
     own = own_time() - own;
     servers_time(&user[1], &system[1]);
@@ -440,33 +368,12 @@ static void run(void) {
         if ((double)(rooms[i].delivered - before[i]) < slowest) slowest = (double)(rooms[i].delivered - before[i]);
     bool drained = drain(microseconds() + DRAIN * 1000000ull);
     double drained_in = (double)(microseconds() - stop) / 1e6;
-    int last = BUCKETS - 1;
-    while (last && !measured[last]) last--;
     printf("{\"seconds\": %.6f, \"posts\": %lu, \"deliveries\": %lu, \"server_user\": %.3f, \"server_system\": %.3f, "
            "\"own\": %.3f, \"p50\": %lu, \"p99\": %lu, \"max\": %lu, \"slowest_room\": %.4f, "
            "\"drained\": %s, \"drained_in\": %.3f, \"missing\": %ld, \"disordered\": %lu}\n",
-           seconds, spoke - said, have - had, user[1] - user[0], system[1] - system[0], own, percentile(0.5),
-           percentile(0.99), value_of((uint32_t)last), mean ? slowest / mean : 0, drained ? "true" : "false", drained_in,
-           (long)(wanted() - delivered()), disordered);
-}
-
-static void take(const char *argument) {
-    static const struct {
-        const char *name;
-        uint32_t *value;
-    } NAMES[] = {
-        {"rooms", &the.rooms}, {"members", &the.members}, {"senders", &the.senders}, {"window", &the.window},
-        {"rate", &the.rate},   {"each", &the.each},       {"warm", &the.warm},       {"measure", &the.measure},
-        {"slow", &the.slow},   {"entering", &the.entering}, {"pid", &the.pid},
-    };
-    const char *is = strchr(argument, '=');
-    for (size_t i = 0; is && i < sizeof NAMES / sizeof *NAMES; i++) {
-        if (strncmp(argument, NAMES[i].name, strlen(NAMES[i].name)) || NAMES[i].name[is - argument]) continue;
-        *NAMES[i].value = (uint32_t)atoi(is + 1);
-        if (NAMES[i].value == &the.pid) pids[pid_count++ % 32] = (int)the.pid;
-        return;
-    }
-    die("%s is none of NAME=NUMBER", argument);
+           seconds, spoke - said, have - had, user[1] - user[0], system[1] - system[0], own,
+           percentile(&measured, 0.5), percentile(&measured, 0.99), percentile(&measured, 1), mean ? slowest / mean : 0,
+           drained ? "true" : "false", drained_in, (long)(wanted() - delivered()), disordered);
 }
 
 int main(int count, char **arguments) {
@@ -478,7 +385,7 @@ int main(int count, char **arguments) {
     for (int i = 3; i < count; i++) take(arguments[i]);
     if (the.rate) the.window = 0;
     total = the.rooms * the.members;
-    if (!the.rooms || the.senders + the.slow > the.members || total > 32000) die("so many rooms, members and senders cannot be");
+    if (!total || the.senders + the.slow > the.members || total > 32000) die("so many members and senders cannot be");
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;

@@ -57,6 +57,16 @@ typedef struct {
 
 extern const protocol parlour, bare, irc, mqtt, redis, nats, xmpp;
 
+static inline void write_digits(uint8_t *to, uint64_t value, int count) {
+    while (count--) to[count] = (uint8_t)('@' + (value & 31)), value >>= 5;
+}
+
+static inline uint64_t read_digits(const uint8_t *from, int count) {
+    uint64_t value = 0;
+    for (int i = 0; i < count; i++) value = value << 5 | (from[i] & 31);
+    return value;
+}
+
 /* Called by the protocols. */
 void say(member *, const void *, size_t);
 void say_text(member *, const char *, ...) __attribute__((format(printf, 2, 3)));
@@ -64,5 +74,31 @@ void deliver(member *, const uint8_t *text);
 void ready(member *);
 void die(const char *, ...) __attribute__((format(printf, 1, 2), noreturn));
 void post(room *, const char *before, const char *after);
+
+/* What the command line says; load.c tells what each means. */
+enum { PIDS = 32 };
+typedef struct {
+    uint32_t rooms, members, senders, window, rate, each, warm, measure, slow, entering, pid, pids[PIDS], pid_count;
+} options;
+extern options the;
+void take(const char *argument);
+
+/* Latencies in microseconds: 32 buckets for each doubling, as a bucket is the highest six bits of the number. */
+enum { BUCKETS = 64 * 32 };
+typedef struct {
+    uint64_t counts[BUCKETS];
+} histogram;
+
+static inline uint32_t bucket(uint64_t value) {
+    if (value < 64) return (uint32_t)value;
+    uint32_t shift = 58 - (uint32_t)__builtin_clzll(value);
+    return shift * 32 + (uint32_t)(value >> shift);
+}
+
+uint64_t percentile(const histogram *, double part);
+
+uint64_t microseconds(void);
+void servers_time(double *user, double *system); /* seconds of processor time of all `pid`s, with their threads */
+double own_time(void);
 
 #endif

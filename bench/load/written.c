@@ -89,9 +89,10 @@ static size_t xmpp_parse(member *m, uint8_t *data, size_t size) {
         const char *wanted = XMPP_STEPS[m->step];
         found = memmem(data + done, size - done, wanted, strlen(wanted));
         if (!found) {
-            if (memmem(data + done, size - done, "<failure", 8) || memmem(data + done, size - done, "<stream:error", 13) ||
-                memmem(data + done, size - done, "type='error'", 12))
-                die("the XMPP server says: %.*s", (int)(size - done), data + done);
+            static const char *const REFUSALS[] = {"<failure", "<stream:error", "type='error'"};
+            for (size_t i = 0; i < sizeof REFUSALS / sizeof *REFUSALS; i++)
+                if (memmem(data + done, size - done, REFUSALS[i], strlen(REFUSALS[i])))
+                    die("the XMPP server says: %.*s", (int)(size - done), data + done);
             break;
         }
         done = (size_t)(found - data) + strlen(wanted);

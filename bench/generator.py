@@ -57,9 +57,11 @@ class Outcome:
         return (self.server_user + self.server_system) / max(1, self.deliveries) * 1e6
 
     def check(self) -> None:
-        """Raise LoadError if anything was lost, doubled or out of order."""
+        """Raise LoadError if anything was lost, doubled or out of order, or if nothing came at all."""
         if not self.drained:
             raise LoadError(f"{self.missing:,} deliveries had not come 60 s after the last post")
+        if not self.deliveries:
+            raise LoadError("not one delivery came in the time that was measured")
         if self.missing or self.disordered:
             raise LoadError(f"{self.missing:,} deliveries missing, {self.disordered:,} out of order or doubled")
 

@@ -55,9 +55,11 @@ def test_each_figure_has_its_own_median() -> None:
     assert (median(runs).deliveries, median(runs).p99) == (2, 20)
 
 
-@pytest.mark.parametrize("wrong", [{"missing": 1}, {"disordered": 1}, {"missing": -1}, {"drained": False}])
+@pytest.mark.parametrize(
+    "wrong", [{"missing": 1}, {"disordered": 1}, {"missing": -1}, {"drained": False}, {"deliveries": 0}], ids=str
+)
 def test_a_lost_delivery_is_an_error(wrong: dict[str, int]) -> None:
-    """A run that lost, doubled, mixed or never ended is none."""
+    """A run that lost, doubled, mixed, never ended or delivered nothing is none."""
     OUTCOME.check()
     with pytest.raises(LoadError):
         replace(OUTCOME, **wrong).check()  # type: ignore[arg-type]

@@ -19,8 +19,8 @@ __all__ = ["end_on_failure", "wait_for_stop"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-_FAILED = 0
-"""What stands in for a signal's number when a thread has failed."""
+_FAILED = -1
+"""What stands in for a signal's number when a thread has failed; 0 is left to programs that end by themselves."""
 
 
 def end_on_failure(arrived: SimpleQueue[int]) -> None:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 
 from parlour.chaos.cluster import Cluster
 from parlour.chaos.crowd import Crowd
-from parlour.chaos.part import Part
 from parlour.chaos.resumption import Done
 from parlour.chaos.schedule import Fault, Kind
 from parlour.runtime.asking import ask
@@ -28,8 +25,8 @@ __all__ = ["Director"]
 LOSS = "0.3"
 """Fraction of its batches that a node which drops them keeps from the relay."""
 
-RETURNING = 60.0
-"""Seconds that a part which something was done to before may take to be back."""
+TURN = 20.0
+"""Seconds that a fault waits for its part, and for others of that kind, to be back; then it is left out."""
 
 RESTING = 2.0
 """Seconds that a part is left alone once it is back, however long that took."""
@@ -47,21 +44,23 @@ class Director:
     Attributes:
         done: what was done.
         failures: what went otherwise than it must, a line each.
+        left_out: how many faults were not done, as the machine is too slow to have parts back for so many.
     """
 
     def __init__(self, cluster: Cluster, crowd: Crowd, stop: threading.Event, tell: Callable[[str], object]) -> None:
         """Prepare to do faults; `stop` ends all waiting, `tell` is given a line about each fault that begins."""
         self.done: list[Done] = []
         self.failures: list[str] = []
+        self.left_out = 0
         self._cluster = cluster
         self._crowd = crowd
         self._stop = stop
         self._tell = tell
         self._threads: list[threading.Thread] = []
-        # Guards _under. Rank 5.
+        # Guards _under and left_out. Rank 5.
         self._lock = make_lock(5, "director")
         self._changed = threading.Condition(self._lock)
-        self._under: Counter[str] = Counter()  # parts that something is, or is about to be, done to, by kind
+        self._under: set[str] = set()  # parts that something is done to
         self._acts: dict[Kind, Callable[[Fault, str], None]] = {
             Kind.KILL_NODE: self._kill,
             Kind.KILL_BROKER: self._kill,
@@ -90,34 +89,40 @@ class Director:
     def _do(self, fault: Fault) -> None:
         what = self._what(fault)
         part = self._cluster.parts.get(what)
+        if part is not None and not self._take(part.name):
+            return
         try:
-            with nullcontext() if part is None else self._turn(part):
-                self._tell(f"{fault.kind} {what}".strip())
-                self._acts[fault.kind](fault, what)
+            self._tell(f"{fault.kind} {what}".strip())
+            self._acts[fault.kind](fault, what)
+            if part is not None:
+                self._stop.wait(RESTING)
         except (ParlourError, OSError) as error:
             if not self._stop.is_set():
                 self.failures.append(f"{fault.kind} {what}: {error}")
-
-    @contextmanager
-    def _turn(self, part: Part) -> Iterator[None]:
-        """Let nothing else be done to the part, nor anything to the last of its kind, if there are several.
-
-        The schedule has it so, but on a busy machine parts come back later than it reckons with.
-        """
-        kind = part.name[0]
-        most = max(1, sum(name[0] == kind for name in self._cluster.parts) - 1)
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._under[kind] < most or self._stop.is_set(), RETURNING):
-                raise ParlourError(f"the others have not come back within {RETURNING:g} s")
-            self._under[kind] += 1
-        try:
-            with part.turn(RETURNING):
-                yield
-                self._stop.wait(RESTING)
         finally:
             with self._changed:
-                self._under[kind] -= 1
+                self._under.discard(what)
                 self._changed.notify_all()
+
+    def _take(self, name: str) -> bool:
+        """Let nothing else be done to the part, nor anything to the last of its kind, if there are several.
+
+        The schedule has it so, but on a busy machine parts come back later than it reckons with. Faults that wait for
+        long are left out: they would pile up. Returns whether it is this one's turn.
+        """
+        most = max(1, sum(other[0] == name[0] for other in self._cluster.parts) - 1)
+
+        def free() -> bool:
+            under = sum(other[0] == name[0] for other in self._under)
+            return self._stop.is_set() or (name not in self._under and under < most)
+
+        with self._changed:
+            mine = self._changed.wait_for(free, TURN)
+            if mine:
+                self._under.add(name)
+            else:
+                self.left_out += 1
+        return mine
 
     def _what(self, fault: Fault) -> str:
         letter = {Kind.KILL_BROKER: "b", Kind.CUT_CONNECTION: "c"}.get(fault.kind, "n")

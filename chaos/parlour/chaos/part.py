@@ -13,11 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from parlour.chaos.guardian import Guardian
-from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
 __all__ = ["Part", "module", "parlour"]
@@ -64,24 +62,12 @@ class Part:
         self._stop = stop
         self._process: subprocess.Popen[bytes] | None = None
         self._expected = True  # whether it is we who made it end
-        # Guards that one thing at a time is done to the part: it is held until the part is back. Rank 10.
-        self._turn = make_lock(10, f"turn of {name}")
 
     def __enter__(self) -> Part:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @contextmanager
-    def turn(self, timeout: float) -> Iterator[None]:
-        """Let nobody else do anything to the part; raises ParlourError if somebody does for so many seconds."""
-        if not self._turn.acquire(timeout=timeout):
-            raise ParlourError(f"{self.name} has not come back within {timeout:g} s")
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

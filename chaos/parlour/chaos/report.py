@@ -35,7 +35,8 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print()
     console.print(_faults(outcome))
     console.print()
-    console.print(f"{len(outcome.done)} faults were done, clients came back {outcome.returns} times")
+    left_out = f" ({outcome.left_out} more would have been too much for this machine)" if outcome.left_out else ""
+    console.print(f"{len(outcome.done)} faults were done{left_out}, clients came back {outcome.returns} times")
     trouble = [*outcome.failures, *total(outcome.rooms).examples]
     for line in trouble[:TROUBLES]:
         console.print(Text(line, "red"))
@@ -97,6 +98,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "duration": options.duration,
         "log": _log(options),
         "reconnected": outcome.returns,
+        "left_out": outcome.left_out,
         "total": asdict(total(outcome.rooms)),
         "rooms": [asdict(room) for room in outcome.rooms],
         "resumed": [

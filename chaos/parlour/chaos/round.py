@@ -57,6 +57,8 @@ class Outcome:
     rooms: tuple[RoomVerdict, ...]
     resumptions: tuple[Resumption, ...]
     done: tuple[Done, ...]
+    left_out: int
+    """Faults that were not done: the machine was too slow for so many."""
     returns: int
     """Times that clients were connected again."""
     began: float
@@ -120,6 +122,7 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
             rooms=tuple(verdicts),
             resumptions=tuple(resumptions(director.done, recollection.heard(), answers.times)),
             done=tuple(sorted(director.done, key=lambda done: done.began)),
+            left_out=director.left_out,
             returns=recollection.returns,
             began=began,
             failures=tuple(failures),

@@ -267,6 +267,21 @@ def test_nobody_reads_and_nothing_is_lost(cluster: Cluster) -> None:
         assert "cyd" in room.members
 
 
+def test_an_application_that_only_polls_gets_all(cluster: Cluster) -> None:
+    """What was let go is fetched again, also for one that never waits for an event."""
+    here, there = cluster.chat("ada").join("lobby"), cluster.chat("bob").join("lobby", backlog=5)
+    for number in range(20):
+        here.say(str(number))
+    heard: list[str] = []
+
+    def all_heard() -> bool:
+        heard.extend(texts(list(there.events(timeout=0))))
+        return len(heard) >= 20
+
+    eventually(all_heard, what="bob has heard all")
+    assert heard == [str(number) for number in range(20)]
+
+
 def test_a_failing_log_is_told_and_the_room_goes_on(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A post that cannot be logged fails with the node's words, is not heard, and may be said again."""
     room = cluster.chat("ada").join("lobby")

@@ -176,10 +176,13 @@ class Room:
             with self._lock:
                 now = time.monotonic()
                 event = self._backlog.take()
-                if event is not None or self._end is not None or (deadline is not None and now >= deadline):
+                if event is not None or self._end is not None:
                     return event
+                # Looked at before the time is: an application that only polls has to come to it, too.
                 join = self._backlog.rejoin(now)
                 if join is None:
+                    if deadline is not None and now >= deadline:
+                        return None
                     waits = (_LONG, self._backlog.wait(now), None if deadline is None else deadline - now)
                     self._changed.wait(min(wait for wait in waits if wait is not None))
             if join is not None:

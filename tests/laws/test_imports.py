@@ -17,7 +17,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"wire", "runtime"},
     "monitor": {"wire", "runtime"},
     "chaos": {"wire", "runtime", "client"},
-    "cli": {"wire", "runtime", "broker", "node", "client", "monitor", "chaos"},
+    "simulate": {"wire", "runtime", "broker"},
+    "cli": {"wire", "runtime", "broker", "node", "client", "monitor", "chaos", "simulate"},
 }
 """What each part may know besides itself."""
 
@@ -76,6 +77,7 @@ def test_the_command_loads_nothing_early() -> None:
         "parlour.client",
         "parlour.monitor",
         "parlour.chaos",
+        "parlour.simulate",
         "prompt_toolkit",
         "rich",
         "zmq",

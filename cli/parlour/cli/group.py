@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rebalance": ("parlour.monitor.cli:rebalance", "Even out the clients over the nodes."),
     "replay": ("parlour.client.replay:replay", "Play recorded days of a channel and judge the delivery."),
     "chaos": ("parlour.chaos.cli:chaos", "Kill parts of a cluster of its own; judge what is lost."),
+    "simulate": ("parlour.simulate.cli:simulate", "Compare balancing policies in simulated fleets."),
     "broker": ("parlour.broker.cli:broker", "Run a broker."),
     "node": ("parlour.node.cli:node", "Run a node."),
     "completion": ("parlour.cli.completion:completion", "Print a shell's completion script."),

@@ -1,0 +1,116 @@
+"""The command `parlour simulate`.
+
+This module owns the command's options and words; it runs on the main thread, which does all the work. It must never
+load matplotlib unless a picture is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from parlour.runtime.options import json_option
+from parlour.simulate import plot as picture
+from parlour.simulate.contest import POLICIES, run
+from parlour.simulate.outcome import Outcome
+from parlour.simulate.report import summary, table
+from parlour.simulate.scenario import SCENARIOS
+
+__all__ = ["simulate"]
+
+WIDE = 140
+"""Columns where the output is no terminal, so that no line is folded."""
+
+
+@click.command(
+    epilog="\b\nScenarios:\n"
+    + "\n".join(f"  {scenario.name:12} {scenario.text}" for scenario in SCENARIOS.values())
+    + """
+
+\b
+Examples:
+  parlour simulate flash
+  parlour simulate steady failures --policy parlour --policy parlour-auto --plot balance.png
+  parlour simulate flash --nodes 1000 --clients 1000000 --policy parlour
+  parlour simulate --json | jq .imbalance"""
+)
+@click.argument("scenarios", nargs=-1, type=click.Choice(list(SCENARIOS)), metavar="[SCENARIO]...")
+@click.option("--nodes", type=click.IntRange(2, 10_000), default=100, show_default=True, help="How many nodes.")
+@click.option(
+    "--clients",
+    type=click.IntRange(10, 10_000_000),
+    default=200_000,
+    show_default=True,
+    help="How many clients there are once all have come.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    type=click.Choice(list(POLICIES)),
+    multiple=True,
+    default=list(POLICIES),
+    help="Who chooses; may be repeated.  [default: all]",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="What chance brings: the same for all policies.")
+@click.option(
+    "--report-delay",
+    "delay",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="How late each report arrives.  [default: the scenario's, mostly 1]",
+)
+@click.option(
+    "--loss",
+    type=click.FloatRange(0, 1),
+    metavar="PART",
+    help="How many of the reports are lost, 0 to 1.  [default: the scenario's, mostly 0]",
+)
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Draw it as well.")
+@json_option
+def simulate(
+    scenarios: tuple[str, ...],
+    nodes: int,
+    clients: int,
+    policies: tuple[str, ...],
+    seed: int,
+    delay: float | None,
+    loss: float | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare how evenly policies spread clients over nodes, in fleets and crowds of any size; nothing is started.
+
+    Parlour's own policy is the broker's, as it runs, and `parlour-auto` is that of `broker --auto`. Imbalance is the
+    highest load ÷ the mean, by capacity: mean, 99th percentile and maximum. Overload is the most clients that a node
+    had over its capacity, rush the most that came to one within a second relative to what it admits, and waited the
+    longest that a client looked for a place. Without a scenario all are played.
+    """
+    if plot is not None:
+        picture.check()
+    outcomes: list[Outcome] = []
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("")
+        for name in dict.fromkeys(scenarios or SCENARIOS):
+            scenario = SCENARIOS[name]
+            if delay is not None:
+                scenario = replace(scenario, delay=(delay, delay))
+            if loss is not None:
+                scenario = replace(scenario, loss=loss)
+            for policy in dict.fromkeys(policies):
+                progress.update(task, description=f"{name}: {policy}")
+                outcomes.append(run(scenario, policy, nodes, clients, seed))
+    if plot is not None:
+        picture.draw(outcomes, plot)
+    if as_json:
+        for outcome in outcomes:
+            click.echo(msgspec.json.encode(summary(outcome)))
+    else:
+        printer = Console(highlight=False)
+        (printer if printer.is_terminal else Console(highlight=False, width=WIDE)).print(table(outcomes))

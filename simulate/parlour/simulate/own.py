@@ -1,0 +1,39 @@
+"""Parlour's own policy: the broker's balancer, and its orders, as they are.
+
+This module owns nothing but the translation. It belongs to the one thread of its simulation. It must never decide
+anything: what is shown has to be what a broker does.
+"""
+
+from __future__ import annotations
+
+from parlour.broker.balancer import Balancer
+from parlour.broker.orders import Orders
+from parlour.broker.settings import BrokerSettings
+from parlour.simulate.policy import Answer
+from parlour.wire.control import Assign, Order, Report
+
+__all__ = ["Own"]
+
+
+class Own:
+    """A broker without sockets; with `auto` it moves clients unasked, as `parlour broker --auto` does."""
+
+    def __init__(self, auto: bool) -> None:
+        settings = BrokerSettings(auto_rebalance=auto)
+        self._balancer = Balancer(settings)
+        self._orders = Orders(self._balancer, settings)
+
+    def report(self, report: Report, now: float) -> None:
+        """Take a report that has arrived."""
+        self._balancer.report(report, now)
+
+    def assign(self, request: Assign, now: float) -> Answer:
+        """Choose a node for a client."""
+        ticket = str(self._balancer.assigned)
+        decision = self._balancer.assign(request, now, ticket)
+        return Answer(decision.node, ticket, self._balancer.retry_after(decision, now))
+
+    def orders(self, now: float) -> list[Order]:
+        """Return which nodes are to move clients away."""
+        self._balancer.tick(now)
+        return self._orders.unasked(now)

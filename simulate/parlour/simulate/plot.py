@@ -1,0 +1,89 @@
+"""The outcomes as a picture: a row for each scenario, a line for each policy, over time.
+
+This module owns what is drawn and how; it runs on the main thread. It must never be needed for the figures: matplotlib
+is an extra, and is imported when a picture is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parlour.simulate.outcome import Outcome
+from parlour.simulate.scenario import SCENARIOS
+from parlour.wire.errors import ParlourError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["check", "draw"]
+
+_COLUMNS = {
+    "imbalance": "imbalance (highest load ÷ mean)",
+    "overload": "clients over a node's capacity",
+    "refused": "requests refused so far",
+    "moves": "clients moved so far",
+}
+"""What is drawn of a sample, and its name; all but the imbalance only if it was ever above zero."""
+
+_STYLES = {
+    "parlour": ("#0b5fa5", "-", 2.2),
+    "parlour-auto": ("#2aa198", "--", 2.0),
+    "round-robin": ("#7f7f7f", "-", 1.3),
+    "least-loaded": ("#d62728", "-", 1.3),
+    "two-choices": ("#e69f00", "-", 1.3),
+}
+"""Colour, dashes and width of each policy's line."""
+
+_STEEP = 1.5
+"""Imbalance above which it is drawn on a logarithmic scale."""
+
+
+def check() -> None:
+    """Raise ParlourError if nothing can be drawn here: better before the work than after it."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ParlourError("a plot needs matplotlib: pip install 'parlour[plot]'") from None
+
+
+def draw(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Write the picture as PNG; raises ParlourError if the file cannot be written."""
+    from matplotlib.figure import Figure
+
+    rows = [list(group) for _, group in groupby(outcomes, key=lambda outcome: outcome.scenario)]
+    columns = [
+        column for column in _COLUMNS if column == "imbalance" or any(getattr(outcome, column) for outcome in outcomes)
+    ]
+    figure = Figure(figsize=(1.5 + 4.5 * len(columns), 0.8 + 2.7 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    for axes, row in zip(grid, rows, strict=True):
+        for place, column in zip(axes, columns, strict=True):
+            _panel(place, row, column)
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+    try:
+        figure.savefig(path, format="png", dpi=80)
+    except OSError as error:
+        raise ParlourError(f"cannot write {path} ({error.strerror}): choose another --plot") from None
+
+
+def _panel(axes: Axes, outcomes: Sequence[Outcome], column: str) -> None:
+    """Draw one figure of one scenario."""
+    for outcome in outcomes:
+        colour, dashes, width = _STYLES[outcome.policy]
+        times = [sample.at for sample in outcome.samples]
+        figures = [getattr(sample, column) for sample in outcome.samples]
+        axes.plot(times, figures, dashes, color=colour, linewidth=width, label=outcome.policy)
+    if column == "imbalance":
+        axes.set_title(f"{outcomes[0].scenario}: {SCENARIOS[outcomes[0].scenario].text}", fontsize=9, loc="left")
+        if max(outcome.worst for outcome in outcomes) > _STEEP:
+            axes.set_yscale("log")
+    axes.set_ylabel(_COLUMNS[column], fontsize=8)
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3)
+    axes.margins(x=0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,78 @@
+"""One simulated node: how many clients it serves, and what it reports.
+
+This module owns the counts of a node. It is pure and belongs to the one thread of its simulation. It must never
+outlive its instance: a node that starts again is a new one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+from parlour.wire.control import Report, Transfer
+
+__all__ = ["Station"]
+
+_ADMITS = 500.0
+"""New clients per second that a node says it can take, as a real one does."""
+
+
+class Station:
+    """A node that only counts: it takes in everybody at once, whatever its capacity."""
+
+    def __init__(self, name: str, life: int, capacity: int, chance: random.Random) -> None:
+        self.name = name
+        self.life = life
+        self.capacity = capacity
+        self.chance = chance
+        """What decides over its reports: the same for every policy."""
+        self.alive = True
+        self.draining = False
+        self.away = 0.0
+        """Seconds from its end until it starts again."""
+        self.clients = 0
+        self.moving = 0
+        """Of its clients, those on their way to another node, who will not leave but arrive there."""
+        self.transfers: deque[Transfer] = deque()
+        """Whom it was ordered to move, and has not yet asked to."""
+        self.heard = 0.0
+        """When the last of its reports arrives that are under way: none overtakes another."""
+        self._redeemed: list[str] = []
+        self._second = 0
+        self._came = 0
+
+    @property
+    def load(self) -> float:
+        """Clients by weight, which is the capacity."""
+        return self.clients / self.capacity
+
+    @property
+    def staying(self) -> int:
+        """Clients that are not about to arrive elsewhere."""
+        return self.clients - self.moving
+
+    def enter(self, ticket: str, now: float) -> float:
+        """Take in a client; return how many came in this second of the clock, relative to what the node admits."""
+        self.clients += 1
+        self._redeemed.append(ticket)
+        if int(now) != self._second:
+            self._second, self._came = int(now), 0
+        self._came += 1
+        return self._came / _ADMITS
+
+    def report(self, stopping: bool = False) -> Report:
+        """Return the load report of now; the next one lists other tickets."""
+        redeemed, self._redeemed = self._redeemed, []
+        return Report(
+            node=self.name,
+            instance=f"{self.name}-{self.life}",
+            address=self.name,
+            relay=self.name,
+            log="simulated",
+            capacity=self.capacity,
+            clients=self.clients,
+            redeemed=redeemed,
+            draining=self.draining,
+            stopping=stopping,
+            admits=_ADMITS,
+        )

@@ -1,0 +1,290 @@
+"""A simulated fleet and its clients, under a clock of their own.
+
+This module owns the clock, the events to come and the count of everybody. It runs on the thread that calls it. It must
+never look at what a policy knows, nor let it know more than reports and requests tell.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterator
+from itertools import count
+
+from parlour.simulate.outcome import Outcome, Sample
+from parlour.simulate.policy import Policy
+from parlour.simulate.scenario import STAY, Outage, Scenario
+from parlour.simulate.station import Station
+from parlour.wire.control import Assign, Report
+
+__all__ = ["World"]
+
+_TICKS = 10
+"""Ticks per second: so often clients leave, moves go on, and a sample is taken."""
+
+_SPARE = 1.5
+"""Clients that the whole fleet can serve, relative to those that there are."""
+
+_WALK = (0.02, 0.2)
+"""Seconds from an answer of the broker to the arrival at the node, or back from a node that died."""
+
+_PAUSE = 0.2
+"""Seconds after which a client that could not reach a node asks for another, as the library's clients do."""
+
+_INTERVAL = 1.0
+"""Seconds between two reports of a node."""
+
+_PACE = 500 // _TICKS
+"""Clients that a node asks to move in one tick, as a real one does."""
+
+_DRAIN = 30.0
+"""Seconds that a node drains at most."""
+
+
+class _Client:
+    """Somebody who looks for a node; once it has found one it is only counted."""
+
+    __slots__ = ("failed", "name", "since")
+
+    def __init__(self, name: str, since: float, failed: list[str]) -> None:
+        self.name = name
+        self.since = since
+        self.failed = failed
+
+
+class World:
+    """One scenario under one policy: `run` it once.
+
+    Everything random but what the policy itself draws comes from generators of the seed, one for each purpose: the
+    same clients come at the same times, and the same reports are late or lost, whatever the policy does.
+    """
+
+    def __init__(self, scenario: Scenario, name: str, policy: Policy, nodes: int, clients: int, seed: int) -> None:
+        self.outcome = Outcome(scenario.name, name, nodes, clients, seed)
+        self._scenario = scenario
+        self._policy = policy
+        self._now = 0.0
+        self._events: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
+        self._order = count()
+        self._coming, self._leaving, self._walking = (
+            random.Random(f"{seed} {purpose}") for purpose in ("coming", "leaving", "walking")
+        )
+        self._refused = 0
+        self._moves = 0
+        weights = [scenario.capacities[index % len(scenario.capacities)] for index in range(nodes)]
+        self._stations: dict[str, Station] = {}
+        start, whole, before = int(clients * scenario.present), sum(weights), 0
+        for index, weight in enumerate(weights):
+            capacity = int(clients * _SPARE * weight / whole) + 1
+            station = Station(f"n{index}", 0, capacity, random.Random(f"{seed} reports of n{index}"))
+            station.clients = start * (before + weight) // whole - start * before // whole
+            before += weight
+            self._stations[station.name] = station
+        self.outcome.came = start
+
+    # --- time ------------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Let the scenario happen, and return the outcome."""
+        for station in self._stations.values():
+            self._join(station)
+        for outage in self._scenario.outages:
+            self._at(outage.at, self._begin, outage)
+        for tick in range(round(self._scenario.duration * _TICKS)):
+            self._until(tick / _TICKS)
+            self._tick()
+        self.outcome.here = sum(station.clients for station in self._stations.values())
+        return self.outcome
+
+    def _at(self, when: float, act: Callable[..., None], *arguments: object) -> None:
+        heapq.heappush(self._events, (when, next(self._order), act, arguments))
+
+    def _until(self, when: float) -> None:
+        """Let all happen that is due before this moment."""
+        events = self._events
+        while events and events[0][0] < when:
+            self._now, _, act, arguments = heapq.heappop(events)
+            act(*arguments)
+        self._now = when
+
+    def _tick(self) -> None:
+        now = self._now
+        self._depart()
+        for order in self._policy.orders(now):
+            station = self._stations[order.node]
+            if not station.transfers:  # A node that is still at it does not listen.
+                station.transfers.extend(order.moves)
+        for station in self._stations.values():
+            if station.draining:
+                self._drain(station)
+            elif station.transfers:
+                self._transfer(station)
+        self._sample()
+        for moment in _moments(self._coming, self._scenario.rate(now, self.outcome.clients), now):
+            self.outcome.came += 1
+            self.outcome.away += 1
+            self._at(moment, self._ask, _Client(f"c{self.outcome.came}", moment, []))
+
+    def _sample(self) -> None:
+        serving = [station for station in self._stations.values() if station.alive and not station.draining]
+        clients = sum(station.clients for station in serving)
+        mean = clients / sum(station.capacity for station in serving) if clients else 1.0
+        self.outcome.samples.append(
+            Sample(
+                at=self._now,
+                imbalance=max((station.load for station in serving), default=0.0) / mean if clients else 1.0,
+                overload=max(0, *(station.clients - station.capacity for station in self._stations.values())),
+                refused=self._refused,
+                moves=self._moves,
+            )
+        )
+
+    # --- clients ---------------------------------------------------------------------------------------------
+
+    def _ask(self, client: _Client) -> None:
+        """A client asks where to go."""
+        answer = self._policy.assign(Assign(name=client.name, failed=client.failed), self._now)
+        if answer.node is None:
+            self._refused += 1
+            client.failed = []
+            self._at(self._now + answer.retry_after, self._ask, client)
+        else:
+            self.outcome.assigned += 1
+            self._at(self._now + self._walking.uniform(*_WALK), self._arrive, client, answer.node, answer.ticket)
+
+    def _arrive(self, client: _Client, name: str, ticket: str) -> None:
+        """A client comes to the node that was named to it."""
+        if self._enter(name, ticket):
+            self.outcome.away -= 1
+            self.outcome.waited = max(self.outcome.waited, self._now - client.since)
+        else:
+            client.failed.append(name)
+            self._at(self._now + _PAUSE, self._ask, client)
+
+    def _enter(self, name: str, ticket: str) -> bool:
+        station = self._stations[name]
+        if station.alive:
+            self.outcome.rush = max(self.outcome.rush, station.enter(ticket, self._now))
+        return station.alive
+
+    def _depart(self) -> None:
+        """Let clients leave that have stayed long enough: any of them, as likely as any other."""
+        stations = list(self._stations.values())
+        weights = [station.staying for station in stations]
+        staying = sum(weights)
+        leaving = sum(1 for _ in _moments(self._leaving, staying / STAY, self._now))
+        for station in self._leaving.choices(stations, weights, k=leaving) if staying else ():
+            if station.staying:
+                station.clients -= 1
+                self.outcome.departed += 1
+
+    # --- moves -----------------------------------------------------------------------------------------------
+
+    def _transfer(self, station: Station) -> None:
+        """Ask some of the clients to move that an order says, at the pace of a node."""
+        left = _PACE
+        while station.transfers and left:
+            transfer = station.transfers.popleft()
+            for asked in range(transfer.clients):
+                if not left:
+                    station.transfers.appendleft(type(transfer)(transfer.to, transfer.clients - asked))
+                    break
+                if not self._send_on(station, transfer.to):
+                    break
+                left -= 1
+
+    def _drain(self, station: Station) -> None:
+        """Send away some of the clients, and stop when none is left."""
+        for _ in range(_PACE):
+            if not self._send_on(station, None):
+                break
+        if not station.clients:
+            self._publish(station, station.report(stopping=True))
+            self._stop(station)
+
+    def _send_on(self, station: Station, target: str | None) -> bool:
+        """Ask one client to move; return whether there was one, and a place for it."""
+        if not station.staying:
+            return False
+        self._moves += 1
+        request = Assign(name=f"m{self._moves}", node=target, failed=[station.name])
+        answer = self._policy.assign(request, self._now)
+        if answer.node is None:
+            self._moves -= 1
+            self._refused += 1
+            return False
+        station.moving += 1
+        self._at(self._now + self._walking.uniform(*_WALK), self._move, station, answer.node, answer.ticket)
+        return True
+
+    def _move(self, source: Station, target: str, ticket: str) -> None:
+        """A client has opened its connection to another node, and closes the old one, if it is still there."""
+        arrived = self._enter(target, ticket)
+        if source.alive:
+            source.moving -= 1
+            source.clients -= arrived
+        elif arrived:
+            self.outcome.away -= 1
+        else:
+            self._ask(_Client(f"o{next(self._order)}", self._now, [target]))
+
+    # --- nodes -----------------------------------------------------------------------------------------------
+
+    def _join(self, station: Station) -> None:
+        """A node enrols, and reports from now on."""
+        self._stations[station.name] = station
+        self._policy.report(station.report(), self._now)
+        self._at(self._now + station.chance.random() * _INTERVAL, self._report, station)
+
+    def _report(self, station: Station) -> None:
+        if station.alive:
+            self._publish(station, station.report())
+            self._at(self._now + _INTERVAL, self._report, station)
+
+    def _publish(self, station: Station, report: Report) -> None:
+        """Send a report on its way, on which it may be lost."""
+        late, lost = station.chance.uniform(*self._scenario.delay), station.chance.random() < self._scenario.loss
+        if not lost:
+            station.heard = max(station.heard, self._now + late)
+            self._at(station.heard, self._hear, report)
+
+    def _hear(self, report: Report) -> None:
+        self._policy.report(report, self._now)
+
+    def _begin(self, outage: Outage) -> None:
+        """Some nodes are killed, or told to drain."""
+        stations = list(self._stations.values())
+        for station in stations[int(outage.first * len(stations)) : int(outage.last * len(stations))]:
+            if not station.alive:
+                continue
+            station.away = outage.away
+            if outage.drained:
+                station.draining = True
+                self._publish(station, station.report())
+                self._at(self._now + _DRAIN, self._cut, station)
+            else:
+                self._cut(station)
+
+    def _cut(self, station: Station) -> None:
+        """A node is gone, and those of its clients that are not on their way elsewhere look for another."""
+        if not station.alive:
+            return
+        for _ in range(station.staying):
+            when = self._now + self._walking.uniform(*_WALK)
+            self._at(when, self._ask, _Client(f"o{next(self._order)}", self._now, [station.name]))
+        self.outcome.away += station.clients
+        self._stop(station)
+
+    def _stop(self, station: Station) -> None:
+        """A node has ended, and will start again."""
+        station.alive = station.draining = False
+        station.clients = 0
+        again = Station(station.name, station.life + 1, station.capacity, station.chance)
+        self._at(self._now + station.away, self._join, again)
+
+
+def _moments(chance: random.Random, rate: float, now: float) -> Iterator[float]:
+    """Yield the moments of one tick at which something happens that happens `rate` times a second by chance."""
+    moment = now
+    while rate and (moment := moment + chance.expovariate(rate)) < now + 1 / _TICKS:
+        yield moment

@@ -208,6 +208,21 @@ def test_silent_nodes_leave() -> None:
     assert list(states(balancer, 63.0)) == ["n2"]
 
 
+@pytest.mark.parametrize(
+    ("stopping", "instance", "pending"), [(False, "n1-a", 3), (False, "n1-b", 0), (True, "n1-a", 0)]
+)
+def test_a_node_that_was_held_up_has_its_tickets_again(stopping: bool, instance: str, pending: int) -> None:
+    """Clients sent to a node that was held for lost for a while still come; those of one that has ended do not."""
+    balancer = fleet(1)
+    assert arrivals(balancer, 5, 1.0) == {"n1": 5}
+    if stopping:
+        balancer.report(report("n1", stopping=True), 1.0)
+    assert balancer.tick(5.0).lost == ([] if stopping else ["n1"])
+    balancer.report(report("n1", instance=instance, clients=2, redeemed=["t0", "t1"]), 5.0)
+    assert states(balancer, 5.0)["n1"].pending == pending
+    assert balancer.tick(8.0).lost == ["n1"]
+
+
 def test_no_client_goes_to_a_silent_node_that_nobody_ticked_away() -> None:
     """An assignment looks at the clock itself: a node whose time is over is not chosen."""
     assert arrivals(fleet(2), 1, 3.0) == {None: 1}
@@ -453,10 +468,15 @@ class Model:
         self.turn = 0
         self.balancer = Balancer(BrokerSettings(slow_start=0.0, ticket_life=2.0))
 
-    def forget(self, name: str) -> None:
-        """A node has left: nothing of it counts any more."""
-        for table in (self.reports, self.heard, self.chosen):
+    def leave(self, name: str) -> None:
+        """A node is not heard any more: its tickets and its turn count again if it comes back."""
+        for table in (self.reports, self.heard):
             table.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """A node has stopped: nothing of it counts any more."""
+        self.leave(name)
+        self.chosen.pop(name, None)
         self.tickets = [ticket for ticket in self.tickets if ticket[1] != name]
 
     def wait(self, seconds: float) -> None:
@@ -469,7 +489,7 @@ class Model:
         assert sorted(changes.lost) == sorted(lost)
         assert changes.expired >= before - len(self.tickets)  # Those of nodes that left expire too.
         for name in lost:
-            self.forget(name)
+            self.leave(name)
         deadline = self.balancer.next_deadline(self.now)
         assert deadline is None or deadline > self.now
 

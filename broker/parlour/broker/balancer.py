@@ -90,18 +90,17 @@ class Balancer:
                 node.report, node.heard = report, now
             return None
         if node is None:
-            node = self._nodes[report.node] = Node(report, now)
+            node = self._nodes[report.node] = self._newcomer(report, now)
             self._log = report.log
-            self._past.pop(report.node, None)
             self._storm.back(report)
             self.version += 1
         else:
             self._withdraw(node)
-            node.report, node.heard = report, now
-            node.missed.clear()
-            # A node that speaks for itself needs no order any more; one that does not listen is no use idle.
-            if report.draining or (node.drain_by is not None and now >= node.drain_by + self._settings.drain_lapse):
-                node.drain_by = None
+        node.report, node.heard = report, now
+        node.missed.clear()
+        # A node that speaks for itself needs no order any more; one that does not listen is no use idle.
+        if report.draining or (node.drain_by is not None and now >= node.drain_by + self._settings.drain_lapse):
+            node.drain_by = None
         self._longest_interval = max(self._longest_interval, self._interval(report))
         for ticket in report.redeemed:
             passage = self._tickets.get(ticket)
@@ -115,6 +114,14 @@ class Balancer:
         if silent_at < node.due:
             self._watch.set(node, silent_at)
         return None
+
+    def _newcomer(self, report: Report, now: float) -> Node:
+        """Return a record for the node: that of before, tickets and all, if it was only not heard for a while."""
+        _, state, node = self._past.pop(report.node, (0.0, "", None))
+        if node is None or state != "lost" or node.report.instance != report.instance:
+            return Node(report, now)
+        node.due = float("inf")
+        return node
 
     # --- time ------------------------------------------------------------------------------------------------
 
@@ -374,7 +381,7 @@ class Balancer:
         self._admits += sign * admits
 
     def _leave(self, node: Node, state: str, now: float) -> None:
-        """Take the node out of the fleet; its tickets stay until they expire, and count for nobody."""
+        """Take the node out of the fleet; its tickets stay until they expire, should it be back."""
         self._storm.lost(node.report, node.held, now)
         self._withdraw(node)
         del self._nodes[node.name]

@@ -18,6 +18,9 @@ __all__ = ["Load", "Rates"]
 WAITS = 4096
 """Samples of the waiting time kept per report: one per batch."""
 
+TOLD = 3
+"""Reports that list a redeemed ticket: as many as a node may lose without being held for lost."""
+
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -43,7 +46,7 @@ class Load:
         self._mutex = make_lock(80, "load")
         self._counts = [0, 0, 0, 0]
         self._waits: deque[float] = deque(maxlen=WAITS)
-        self._redeemed: list[str] = []
+        self._redeemed: deque[list[str]] = deque([[]], TOLD)
         self._since = time.monotonic()
         self._cpu = time.process_time()
         self._memory = 0
@@ -60,17 +63,18 @@ class Load:
                 self._waits.append(wait)
 
     def redeem(self, ticket: str) -> None:
-        """A client came with this ticket; the next report tells the broker."""
+        """A client came with this ticket; the next reports tell the broker, as one may be lost."""
         with self._mutex:
-            self._redeemed.append(ticket)
+            self._redeemed[-1].append(ticket)
 
     def take(self) -> Rates:
-        """Return what was counted since the last call, and begin anew."""
+        """Return what was counted since the last call, and the tickets of the last three, and begin anew."""
         now, cpu = time.monotonic(), time.process_time()
         with self._mutex:
             counts, self._counts = self._counts, [0, 0, 0, 0]
             waits, self._waits = self._waits, deque(maxlen=WAITS)
-            redeemed, self._redeemed = self._redeemed, []
+            redeemed = [ticket for tickets in self._redeemed for ticket in tickets]
+            self._redeemed.append([])
             seconds, self._since = max(now - self._since, 0.001), now
             used, self._cpu = cpu - self._cpu, cpu
         return Rates(seconds, counts, list(waits), used, redeemed)

@@ -16,6 +16,9 @@ __all__ = ["Station"]
 _ADMITS = 500.0
 """New clients per second that a node says it can take, as a real one does."""
 
+_TOLD = 3
+"""Reports that list a redeemed ticket, as a real one's do."""
+
 
 class Station:
     """A node that only counts: it takes in everybody at once, whatever its capacity."""
@@ -37,7 +40,7 @@ class Station:
         """Whom it was ordered to move, and has not yet asked to."""
         self.heard = 0.0
         """When the last of its reports arrives that are under way: none overtakes another."""
-        self._redeemed: list[str] = []
+        self._redeemed: deque[list[str]] = deque([[]], _TOLD)
         self._second = 0
         self._came = 0
 
@@ -54,15 +57,16 @@ class Station:
     def enter(self, ticket: str, now: float) -> float:
         """Take in a client; return how many came in this second of the clock, relative to what the node admits."""
         self.clients += 1
-        self._redeemed.append(ticket)
+        self._redeemed[-1].append(ticket)
         if int(now) != self._second:
             self._second, self._came = int(now), 0
         self._came += 1
         return self._came / _ADMITS
 
     def report(self, stopping: bool = False) -> Report:
-        """Return the load report of now; the next one lists other tickets."""
-        redeemed, self._redeemed = self._redeemed, []
+        """Return the load report of now."""
+        redeemed = [ticket for tickets in self._redeemed for ticket in tickets]
+        self._redeemed.append([])
         return Report(
             node=self.name,
             instance=f"{self.name}-{self.life}",

@@ -62,7 +62,7 @@ class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     capacity: int  # clients, at most
     clients: int = 0
     rooms: int = 0
-    redeemed: list[str] = []  # ids of tickets that came since the last report
+    redeemed: list[str] = []  # ids of tickets that came lately, each in three reports: one may be lost
     messages_in: float = 0.0
     messages_out: float = 0.0
     bytes_in: float = 0.0

@@ -106,11 +106,11 @@ def simulate(
             for policy in dict.fromkeys(policies):
                 progress.update(task, description=f"{name}: {policy}")
                 outcomes.append(run(scenario, policy, nodes, clients, seed))
-    if plot is not None:
-        picture.draw(outcomes, plot)
     if as_json:
         for outcome in outcomes:
             click.echo(msgspec.json.encode(summary(outcome)))
     else:
         printer = Console(highlight=False)
         (printer if printer.is_terminal else Console(highlight=False, width=WIDE)).print(table(outcomes))
+    if plot is not None:
+        picture.draw(outcomes, plot)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "draw"]
 
 _COLUMNS = {
-    "imbalance": "imbalance (highest load ÷ mean)",
+    "imbalance": "highest load above the mean",
     "overload": "clients over a node's capacity",
     "refused": "requests refused so far",
     "moves": "clients moved so far",
@@ -37,8 +37,8 @@ _STYLES = {
 }
 """Colour, dashes and width of each policy's line."""
 
-_STEEP = 1.5
-"""Imbalance above which it is drawn on a logarithmic scale."""
+_LEAST = 0.001
+"""What is drawn as the least imbalance beyond 1, as the scale is logarithmic: one client in a thousand."""
 
 
 def check() -> None:
@@ -57,14 +57,14 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     columns = [
         column for column in _COLUMNS if column == "imbalance" or any(getattr(outcome, column) for outcome in outcomes)
     ]
-    figure = Figure(figsize=(1.5 + 4.5 * len(columns), 0.8 + 2.7 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(1.0 + 3.9 * len(columns), 0.6 + 2.5 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         for place, column in zip(axes, columns, strict=True):
             _panel(place, row, column)
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
     try:
-        figure.savefig(path, format="png", dpi=80)
+        figure.savefig(path, format="png", dpi=76, pil_kwargs={"optimize": True})
     except OSError as error:
         raise ParlourError(f"cannot write {path} ({error.strerror}): choose another --plot") from None
 
@@ -75,11 +75,16 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], column: str) -> None:
         colour, dashes, width = _STYLES[outcome.policy]
         times = [sample.at for sample in outcome.samples]
         figures = [getattr(sample, column) for sample in outcome.samples]
+        if column == "imbalance":
+            figures = [max(_LEAST, figure - 1) for figure in figures]
         axes.plot(times, figures, dashes, color=colour, linewidth=width, label=outcome.policy)
     if column == "imbalance":
         axes.set_title(f"{outcomes[0].scenario}: {SCENARIOS[outcomes[0].scenario].text}", fontsize=9, loc="left")
-        if max(outcome.worst for outcome in outcomes) > _STEEP:
-            axes.set_yscale("log")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda part, _: f"{part * 100:g} %")
+    else:
+        # Of nothing, and of little, the line is at the bottom.
+        axes.set_ylim(0, max(1.0, axes.get_ylim()[1]))
     axes.set_ylabel(_COLUMNS[column], fontsize=8)
     axes.set_xlabel("seconds", fontsize=8)
     axes.tick_params(labelsize=8)

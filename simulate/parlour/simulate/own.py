@@ -21,7 +21,7 @@ class Own:
     def __init__(self, auto: bool) -> None:
         settings = BrokerSettings(auto_rebalance=auto)
         self._balancer = Balancer(settings)
-        self._orders = Orders(self._balancer, settings)
+        self._orders = Orders(self._balancer, settings, "simulated")
 
     def report(self, report: Report, now: float) -> None:
         """Take a report that has arrived."""

@@ -1,4 +1,4 @@
-"""The outcomes as a picture: a row for each scenario, a line for each policy, over time.
+"""The outcomes as a picture: some panels for each scenario, a line for each policy, over time.
 
 This module owns what is drawn and how; it runs on the main thread. It must never be needed for the figures: matplotlib
 is an extra, and is imported when a picture is asked for.
@@ -37,6 +37,9 @@ _STYLES = {
 }
 """Colour, dashes and width of each policy's line."""
 
+_ACROSS = 2
+"""Panels side by side at most: more could not be read on a page."""
+
 _LEAST = 0.001
 """What is drawn as the least imbalance beyond 1, as the scale is logarithmic: one client in a thousand."""
 
@@ -57,11 +60,16 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     columns = [
         column for column in _COLUMNS if column == "imbalance" or any(getattr(outcome, column) for outcome in outcomes)
     ]
-    figure = Figure(figsize=(1.0 + 3.9 * len(columns), 0.6 + 2.5 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
-    for axes, row in zip(grid, rows, strict=True):
-        for place, column in zip(axes, columns, strict=True):
+    across = min(_ACROSS, len(columns))
+    down = -(-len(columns) // across)
+    figure = Figure(figsize=(0.5 + 4.4 * across, 0.5 + 2.5 * down * len(rows)), layout="constrained")
+    grid = figure.subplots(down * len(rows), across, squeeze=False)
+    for number, row in enumerate(rows):
+        places = list(grid[number * down : (number + 1) * down].flat)
+        for place, column in zip(places, columns, strict=False):
             _panel(place, row, column)
+        for place in places[len(columns) :]:
+            place.set_axis_off()
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
     try:
         figure.savefig(path, format="png", dpi=76, pil_kwargs={"optimize": True})

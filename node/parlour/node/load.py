@@ -19,7 +19,7 @@ WAITS = 4096
 """Samples of the waiting time kept per report: one per batch."""
 
 TOLD = 3
-"""Reports that list a redeemed ticket: as many as a node may lose without being held for lost."""
+"""Reports that list a redeemed ticket: a node that loses so many in a row is held for lost anyhow."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

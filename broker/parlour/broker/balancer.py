@@ -118,10 +118,9 @@ class Balancer:
     def _newcomer(self, report: Report, now: float) -> Node:
         """Return a record for the node: that of before, tickets and all, if it was only not heard for a while."""
         _, state, node = self._past.pop(report.node, (0.0, "", None))
-        if node is None or state != "lost" or node.report.instance != report.instance:
-            return Node(report, now)
-        node.due = float("inf")
-        return node
+        if node is not None and state == "lost" and node.report.instance == report.instance:
+            return node
+        return Node(report, now)
 
     # --- time ------------------------------------------------------------------------------------------------
 
@@ -129,8 +128,6 @@ class Balancer:
         """Let go of nodes that fell silent, of tickets that expired, and of nodes that left long ago."""
         lost: list[str] = []
         while (node := self._watch.pop(now)) is not None:
-            if self._nodes.get(node.name) is not node:
-                continue
             silent_at = self._silent_at(node)
             if silent_at > now:
                 self._watch.set(node, silent_at)
@@ -384,6 +381,7 @@ class Balancer:
         """Take the node out of the fleet; its tickets stay until they expire, should it be back."""
         self._storm.lost(node.report, node.held, now)
         self._withdraw(node)
+        node.due = float("inf")
         del self._nodes[node.name]
         if not self._nodes:
             self._log = None

@@ -52,6 +52,9 @@ TOGETHER = 125
 ANSWERING = 30.0
 """Seconds that a process of clients has to answer, however busy it is."""
 
+WRITING = 180.0
+"""Seconds that it has to write down what its clients remember: of ten minutes, millions of lines."""
+
 STUCK = 4.0
 """Seconds without a message to anybody after which those who miss some will not see them any more."""
 
@@ -163,7 +166,7 @@ class Crowd:
     def recollection(self) -> Recollection:
         """Return all that the clients remember."""
         files = [self._cluster.folder / f"{part.name}.record" for part in self._parts]
-        self._ask([Write(str(file)) for file in files], Done)
+        self._ask([Write(str(file)) for file in files], Done, WRITING)
         return Recollection([msgspec.msgpack.decode(file.read_bytes(), type=Record) for file in files])
 
     def _look(self) -> list[Sight]:

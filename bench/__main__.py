@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from bench.cell import ALONE, QUICK, SIDE_BY_SIDE
+from bench.cell import ALONE, QUICK, SIDE_BY_SIDE, Cell
 from bench.cluster import MemoryLog, Parlour, RedisLog
 from bench.machine import describe, generator_core
 from bench.packages import install
@@ -45,8 +46,19 @@ def _write(name: str, record: str, page: str) -> None:
     click.echo(page)
 
 
-def _keep(series: Series, name: str) -> None:
+def _measure(
+    name: str, contestants: Mapping[str, type[Server]], cells: list[Cell], seconds: float, quick: bool
+) -> None:
+    """Measure the cells with all contestants, or a few for a moment, and keep what was found under this name."""
+    series = Series(contestants)
+    if quick:
+        series.measure(QUICK, runs=1, warm=0.2, seconds=0.5)
+    else:
+        series.measure(cells, runs=3, warm=0.5, seconds=seconds)
     _write(name, json.dumps(series.record(), indent=1), page(series))
+
+
+quick_option = click.option("--quick", is_flag=True, help="Only see that everything works.")
 
 
 @click.group()
@@ -58,34 +70,23 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--quick", is_flag=True, help="Only see that everything works.")
+@quick_option
 def alone(quick: bool) -> None:
     """Compare parlour's room logs: what durability costs."""
-    contestants: dict[str, type[Server]] = {"memory://": MemoryLog, "sqlite://": Parlour, "redis://": RedisLog}
-    series = Series(contestants)
-    if quick:
-        series.measure(QUICK, runs=1, warm=0.2, seconds=0.5)
-    else:
-        series.measure(ALONE, runs=3, warm=0.5, seconds=1.0)
-    _keep(series, "alone")
+    _measure("alone", {"memory://": MemoryLog, "sqlite://": Parlour, "redis://": RedisLog}, ALONE, 1.0, quick)
 
 
 @bench.command()
-@click.option("--quick", is_flag=True, help="Only see that everything works.")
+@quick_option
 def peers(quick: bool) -> None:
     """Compare parlour with the servers that Debian has, and with the least that fan-out costs."""
     there = install(kind.package for kind in PEERS.values())
     contestants = {name: kind for name, kind in PEERS.items() if kind.package in there}
-    series = Series({"parlour": Parlour, **contestants, "bare C": Floor})
-    if quick:
-        series.measure(QUICK, runs=1, warm=0.2, seconds=0.5)
-    else:
-        series.measure(SIDE_BY_SIDE, runs=3, warm=1.0, seconds=3.0)
-    _keep(series, "peers")
+    _measure("peers", {"parlour": Parlour, **contestants, "bare C": Floor}, SIDE_BY_SIDE, 2.0, quick)
 
 
 @bench.command()
-@click.option("--quick", is_flag=True, help="Only see that everything works.")
+@quick_option
 def scale(quick: bool) -> None:
     """Measure what parlour stands: clients, slow readers, two nodes, assignments."""
     size = Size(clients=200, runs=1, seconds=0.5, assignments=2000, fleet=100) if quick else Size()

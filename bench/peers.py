@@ -6,20 +6,13 @@ never use a server that runs already, nor Debian's own files of settings.
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from bench.server import Server
 
-__all__ = ["Floor", "Inspircd", "Mosquitto", "Nats", "Ngircd", "Redis", "first_line"]
+__all__ = ["Floor", "Inspircd", "Mosquitto", "Nats", "Ngircd", "Redis"]
 
 BUILD = Path(__file__).with_name("build")
-
-
-def first_line(*command: str) -> str:
-    """Return the first line that a program says of its version."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    return next((line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()), "unknown")
 
 
 class Floor(Server):
@@ -43,6 +36,7 @@ class Redis(Server):
 
     protocol = "redis"
     package = "redis-server"
+    asked = ("redis-server", "--version")
 
     def command(self, *options: str) -> list[str]:
         """Return the command line with these options besides its own."""
@@ -55,28 +49,19 @@ class Redis(Server):
         self.launch(*self.command())
         self.await_port(self.port)
 
-    @classmethod
-    def version(cls) -> str:
-        """Return the server's first words."""
-        return first_line("redis-server", "--version")
-
 
 class Nats(Server):
     """NATS; a client may have a GiB waiting for it."""
 
     protocol = "nats"
     package = "nats-server"
+    asked = ("nats-server", "--version")
 
     def start(self) -> None:
         """Start it."""
         settings = f"listen: 127.0.0.1:{self.port}\nmax_pending: 1GB\nwrite_deadline: 60s\nmax_connections: 20000\n"
         self.launch("nats-server", "-c", self.write("nats.conf", settings))
         self.await_port(self.port)
-
-    @classmethod
-    def version(cls) -> str:
-        """Return the server's first words."""
-        return first_line("nats-server", "--version")
 
 
 class Ngircd(Server):
@@ -85,6 +70,7 @@ class Ngircd(Server):
     protocol = "irc"
     entering = 8  # Its queue of connections not yet accepted has ten places.
     package = "ngircd"
+    asked = ("ngircd", "--version")
 
     def start(self) -> None:
         """Start it."""
@@ -109,17 +95,13 @@ PAM = no
         self.launch("ngircd", "--nodaemon", "--config", self.write("ngircd.conf", settings))
         self.await_port(self.port)
 
-    @classmethod
-    def version(cls) -> str:
-        """Return the server's first words."""
-        return first_line("ngircd", "--version")
-
 
 class Inspircd(Server):
     """InspIRCd, without fake lag or limits of clones, and with long queues."""
 
     protocol = "irc"
     package = "inspircd"
+    asked = ("inspircd", "--version")
 
     def start(self) -> None:
         """Start it."""
@@ -139,11 +121,6 @@ class Inspircd(Server):
         self.launch("inspircd", "--nofork", "--runasroot", "--config", path)
         self.await_port(self.port)
 
-    @classmethod
-    def version(cls) -> str:
-        """Return the server's first words."""
-        return first_line("inspircd", "--version")
-
 
 class Mosquitto(Server):
     """Mosquitto, with no bound on what waits for a client."""
@@ -151,6 +128,7 @@ class Mosquitto(Server):
     protocol = "mqtt"
     heaviest = 1_000_000
     package = "mosquitto"
+    asked = ("mosquitto", "-h")
 
     def start(self) -> None:
         """Start it."""
@@ -166,8 +144,3 @@ log_type error
 """
         self.launch("mosquitto", "-c", self.write("mosquitto.conf", settings))
         self.await_port(self.port)
-
-    @classmethod
-    def version(cls) -> str:
-        """Return the server's first words."""
-        return first_line("mosquitto", "-h")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bench.peers import first_line
 from bench.server import Server
 
 __all__ = ["Ejabberd", "Prosody"]
@@ -18,12 +17,16 @@ __all__ = ["Ejabberd", "Prosody"]
 HELLO = b"<stream:stream to='localhost' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
 """A port may be open long before anybody is at home."""
 
+PACKAGED = ("dpkg-query", "-W", "-f", "${Version}")
+"""Asks for a package's version: these programs tell their own only while they run, or with a whole report."""
+
 
 class Ejabberd(Server):
     """ejabberd: anonymous users, no shapers, and rooms that tell nobody of comings and goings."""
 
     protocol = "xmpp"
     package = "ejabberd"
+    asked = (*PACKAGED, "ejabberd")
     heaviest = 200_000
 
     def start(self) -> None:
@@ -68,11 +71,6 @@ modules:
         self.launch(*command, "-s", "ejabberd", environment=environment)
         self.await_port(self.port, HELLO, b"</stream:features>")
 
-    @classmethod
-    def version(cls) -> str:
-        """Return the package's version, as the program tells its own only while it runs."""
-        return first_line("dpkg-query", "-W", "-f", "${Version}", "ejabberd")
-
 
 def _libraries() -> str:
     """Return the folder in which Debian keeps ejabberd for Erlang."""
@@ -84,6 +82,7 @@ class Prosody(Server):
 
     protocol = "xmpp"
     package = "prosody"
+    asked = (*PACKAGED, "prosody")
     heaviest = 200_000
 
     def start(self) -> None:
@@ -109,8 +108,3 @@ Component "rooms.localhost" "muc"
 """
         self.launch("prosody", "--config", self.write("prosody.cfg.lua", settings), "-F")
         self.await_port(self.port, HELLO, b"</stream:features>")
-
-    @classmethod
-    def version(cls) -> str:
-        """Return the package's version, as the program tells its own only with a whole report."""
-        return first_line("dpkg-query", "-W", "-f", "${Version}", "prosody")

@@ -35,7 +35,7 @@ def guardian() -> Iterator[Guardian]:
 
 def python(code: str, guardian: Guardian, stop: threading.Event | None = None) -> Part:
     """Return a part that is a little program."""
-    command = [sys.executable, "-c", f"import os; os.chdir({str(guardian.folder)!r}); {code}"]
+    command = [sys.executable, "-X", "faulthandler", "-c", f"import os; os.chdir({str(guardian.folder)!r}); {code}"]
     return Part("x", command, guardian, stop or threading.Event())
 
 
@@ -89,6 +89,7 @@ def test_a_part_that_does_not_stop_is_killed(guardian: Guardian, monkeypatch: py
     with python(STUBBORN, guardian) as part:
         part.start()
         assert part.terminate() is None
+        assert any("most recent call first" in line for line in part.complaints()), "it tells where it stood"
     with python(GOOD, guardian) as part:
         part.start()
         assert part.terminate() == -signal.SIGTERM

@@ -6,6 +6,7 @@ it, one at a time. It must never leave a process behind once `close` has returne
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -45,8 +46,8 @@ def parlour(*arguments: str) -> list[str]:
 
 
 def module(name: str, *arguments: str) -> list[str]:
-    """Return the command line that runs a module with this very interpreter."""
-    return [sys.executable, "-m", name, *arguments]
+    """Return the command line that runs a module with this very interpreter; SIGABRT makes it say where it stood."""
+    return [sys.executable, "-X", "faulthandler", "-m", name, *arguments]
 
 
 class Part:
@@ -166,15 +167,26 @@ class Part:
             self.process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> int | None:
-        """Ask it to stop and return its exit status; None if it had to be killed as it did not."""
+        """Ask it to stop and return its exit status; None if it had to be killed as it did not.
+
+        Its errors then tell where each of its threads stood.
+        """
         self._expected = True
         self.process.terminate()
         deadline = time.monotonic() + ENDING
         while (status := self.process.poll()) is None and time.monotonic() < deadline:
             if self._stop.wait(LOOK):
                 break
+        if status is None and not self._stop.is_set():
+            self._abort()
         self.kill()
         return status
+
+    def _abort(self) -> None:
+        """End it so that it writes to its errors where each thread stood."""
+        self.process.send_signal(signal.SIGABRT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(ANSWERING)
 
     def died(self) -> str | None:
         """Return what to say if it has ended by itself; any thread may ask."""

@@ -10,7 +10,8 @@ import os
 import signal
 import sys
 import threading
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 from parlour.runtime.threads import FailedThreadError
@@ -18,6 +19,9 @@ from parlour.runtime.threads import FailedThreadError
 __all__ = ["end_on_failure", "wait_for_stop"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+LOOK = 0.5
+"""Seconds after which the main thread looks whether a signal came that did not end its wait."""
 
 _FAILED = -1
 """What stands in for a signal's number when a thread has failed; 0 is left to programs that end by themselves."""
@@ -62,7 +66,11 @@ def wait_for_stop(ready: str | None = None, arrived: SimpleQueue[int] | None = N
         signal.signal(each, handle)
     if ready is not None:
         print(ready, flush=True)
-    number = arrived.get()
+    number = None
+    while number is None:
+        # The system may give the signal to another thread, or just before this one waits, but handlers run on this one.
+        with suppress(Empty):
+            number = arrived.get(timeout=LOOK)
     if number == _FAILED:
         raise SystemExit(1)
     return number

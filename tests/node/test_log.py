@@ -11,19 +11,21 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
-from parlour.node.log import LogError, Post, RoomLog
+from parlour.node.log import LogError, Post, RoomLog, sqlite_file
 from parlour.node.log.opening import default_log, open_log
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import UsageError
 from support.redis_server import RedisServer, missing, redis_cluster, redis_server
+from support.waiting import eventually
 
 ENGINES = ["memory", "sqlite", "sqlite-full", "redis", "redis-cluster", "valkey"]
 
@@ -131,7 +133,7 @@ def test_a_post_sent_again_is_logged_once(opener: Opener) -> None:
 def test_a_post_that_stands_twice_in_a_batch_is_logged_as_it_came_first(opener: Opener) -> None:
     """Who was cut off and came back may find both copies in one batch: what is delivered is what is logged."""
     log = opener()
-    first, again = post(1), post(1)._replace(at=post(1).at + 5000)
+    first, again = post(1), replace(post(1), at=post(1).at + 5000)
     appended = log.append("lobby", [first, post(2), again])
     assert [(place.offset, place.at, place.duplicate) for place in appended] == [
         (1, first.at, False),
@@ -179,7 +181,7 @@ def test_trimming_goes_no_further_than_it_shall(opener: Opener) -> None:
     """What was logged at that time or later stays, and what follows it; so do the last ones, old as they are."""
     log = opener()
     times = [100, 200, 900, 300, 1000]
-    log.append("lobby", [post(number)._replace(at=at) for number, at in enumerate(times, 1)])
+    log.append("lobby", [replace(post(number), at=at) for number, at in enumerate(times, 1)])
     assert not log.trim("lobby", 0, NEVER, 100)
     assert not log.trim("lobby", 5, ALWAYS, 100)
     assert not log.trim("lobby", 9, ALWAYS, 100)
@@ -206,7 +208,7 @@ def test_a_room_of_which_nothing_is_kept_goes_on_counting(opener: Opener) -> Non
     epoch = log.append("lobby", [post(1), post(2)])[0].epoch
     assert not log.trim("lobby", 0, ALWAYS, 100)
     assert (log.extent("lobby"), log.read("lobby", 0, 9)) == ((epoch, 2, 2), [])
-    assert opener().append("lobby", [post(3)])[0][:2] == (epoch, 3)
+    assert astuple(opener().append("lobby", [post(3)])[0])[:2] == (epoch, 3)
     assert log.extent("lobby") == (epoch, 2, 3)
     assert not log.trim("nowhere", 0, ALWAYS, 100)
     assert log.extent("nowhere")[1:] == (0, 0)
@@ -217,7 +219,7 @@ def test_a_kept_post_is_still_known_after_others_were_trimmed(opener: Opener) ->
     log = opener()
     log.append("lobby", [post(number) for number in range(1, 5)])
     log.trim("lobby", 2, ALWAYS, 100)
-    assert log.append("lobby", [post(3)])[0][1:] == (3, post(3).at, True)
+    assert astuple(log.append("lobby", [post(3)])[0])[1:] == (3, post(3).at, True)
 
 
 def test_rooms_are_listed_in_order_and_in_parts(opener: Opener) -> None:
@@ -402,6 +404,30 @@ def test_another_log_in_the_place_of_the_file_is_refused(path: Path) -> None:
     with pytest.raises(LogError, match=r"another room log stands at"):
         log.append("lobby", [post(1)])
     log.close()
+
+
+def test_the_journal_is_carried_over_beside_the_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nobody ever pauses it stays short, and the file has what was said; who reads on holds up nobody."""
+    monkeypatch.setattr(sqlite_file, "LONG", 200)
+    journal = Path(f"{path}-wal")
+    with closing(open_log(url(path))) as log, closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        numbers = itertools.count(1)
+
+        def go_on() -> int:
+            for _ in range(sqlite_file.COMMITS):
+                log.append("lobby", [post(next(numbers))])
+            return path.stat().st_size
+
+        eventually(lambda: go_on() > 100_000, 20, "the file grows")
+        assert journal.stat().st_size < 5_000_000
+        reader.execute("BEGIN")
+        told = reader.execute("SELECT top FROM rooms").fetchone()
+        for _ in range(5):
+            go_on()
+        assert reader.execute("SELECT top FROM rooms").fetchone() == told
+        reader.execute("COMMIT")
+        last = next(numbers) - 1
+        assert [message.offset for message in log.read("lobby", last - 2, 10)] == [last - 1, last]
 
 
 def test_a_full_disk_costs_the_batch_and_nothing_else(path: Path) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from parlour.node.log import Post
 from parlour.node.order import Batch
@@ -235,7 +237,7 @@ class Outlet:
             return 0
 
 
-class Posting(NamedTuple):
+class Posting(Struct, frozen=True, gc=False):
     """A post on its way to the log, and the member who said it; `size` is its frame's, in bytes."""
 
     member: Member

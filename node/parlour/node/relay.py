@@ -60,6 +60,7 @@ class Relay(Service):
         self._sleeping = False
         self._wanted: dict[str, Peer] = {}
         self._connected: dict[str, Peer] = {}
+        self._listened: set[bytes] = set()  # topics, those of rooms and the inboxes of nodes
         self._places: dict[str, Peer] = {}  # by endpoint
         self._away: dict[Peer, float] = {}
         self.port = 0
@@ -72,6 +73,8 @@ class Relay(Service):
 
     def publish(self, topic: bytes, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
         """Send to the nodes that listen to the topic."""
+        if topic not in self._listened:
+            return  # who begins to listen is told where the room stands
         if isinstance(head, wire.Batch) and self._loss and random.random() < self._loss:
             return
         if len(self._queue) < QUEUED:
@@ -133,16 +136,19 @@ class Relay(Service):
             self.ready()
             while not self.stopping:
                 self._sleeping = True
-                if not self._queue:
-                    ready = dict(poller.poll())
-                    if self.wakeup in ready:
-                        self.awake()
+                ready = dict(poller.poll(0 if self._queue else None))
                 self._sleeping = False
-                self._hear_connections(monitor)
-                self._hear_subscribers(out)
+                if self.wakeup in ready:
+                    self.awake()
+                # Only what is ready: to find nothing costs as much as a publication.
+                if monitor in ready:
+                    self._hear_connections(monitor)
+                if out in ready:
+                    self._hear_subscribers(out)
                 # Before the queue, which may disconnect a peer: polling has taken the beginning of a publication out
                 # of the pipe, and ZeroMQ aborts the process if the pipe is gone when the rest of it is read.
-                self._hear_peers(into)
+                if into in ready:
+                    self._hear_peers(into)
                 self._work_queue(out, into)
             while self._queue:
                 self._work_queue(out, into)
@@ -202,7 +208,11 @@ class Relay(Service):
                 event = out.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if event[:2] == b"\x01r":
+            if event[:1] == b"\0":
+                self._listened.discard(event[1:])
+                continue
+            self._listened.add(event[1:])
+            if event[1:2] == b"r":
                 self._announce(event[2:-1].decode(errors="replace"))
 
     def _hear_peers(self, into: zmq.Socket[bytes]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -39,30 +40,37 @@ __all__ = [
 T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
+_LENGTH = struct.Struct(">I")
 
 # Longest part, in characters, of what was wrong with a message that goes into an error's text.
 _MAX_REASON = 200
 
 
-def _one_line(error: Exception) -> str:
+_UNDECODABLE = (msgspec.MsgspecError, UsageError, UnicodeDecodeError, RecursionError)
+
+
+def _no_message(error: Exception) -> ProtocolError:
     # The library's words may quote the peer's: these must not move a terminal's cursor, and an error frame with them
     # in its text must not itself outgrow a frame.
     text = str(error)[:_MAX_REASON]
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return ProtocolError(
+        f"not a message: {''.join(character if character.isprintable() else '?' for character in text)}"
+    )
 
 
 class Decoder(Generic[T]):
     """Decodes one MessagePack map to a typed message, with every error brought to ProtocolError."""
 
     def __init__(self, kind: object) -> None:
-        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self.decode: Callable[[bytes | memoryview], T] = msgspec.msgpack.Decoder(kind).decode
+        """The bare decoding, which raises any of `_UNDECODABLE`."""
 
     def __call__(self, body: bytes | memoryview) -> T:
         """Return the message in `body`; raises ProtocolError, whatever is wrong with it."""
         try:
-            return self._decode(body)  # type: ignore[no-any-return]
-        except (msgspec.MsgspecError, UsageError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"not a message: {_one_line(error)}") from None
+            return self.decode(body)
+        except _UNDECODABLE as error:
+            raise _no_message(error) from None
 
 
 _decode_client: Decoder[ClientMessage] = Decoder(ClientMessage)
@@ -88,7 +96,7 @@ def frame(message: object) -> bytes:
     body = _encoder.encode(message)
     if len(body) > MAX_FRAME:
         raise UsageError(f"a frame has at most {MAX_FRAME} bytes, this {type(message).__name__} has {len(body)}")
-    return len(body).to_bytes(4, "big") + body
+    return _LENGTH.pack(len(body)) + body
 
 
 class FrameDecoder(Generic[T]):
@@ -99,8 +107,8 @@ class FrameDecoder(Generic[T]):
     raised after they were yielded.
     """
 
-    def __init__(self, decode: Decoder[T]) -> None:
-        self._decode = decode
+    def __init__(self, decoder: Decoder[T]) -> None:
+        self._decode = decoder.decode
         self._rest = b""
         self._broken = False
 
@@ -119,7 +127,7 @@ class FrameDecoder(Generic[T]):
         position, end = 0, len(data)
         try:
             while end - position >= 4:
-                size = int.from_bytes(data[position : position + 4], "big")
+                (size,) = _LENGTH.unpack_from(data, position)
                 if size > MAX_FRAME:
                     raise ProtocolError(
                         f"a frame of {size} bytes was announced, {MAX_FRAME} is the limit", "frame_too_large"
@@ -132,6 +140,9 @@ class FrameDecoder(Generic[T]):
         except ProtocolError:
             self._broken = True
             raise
+        except _UNDECODABLE as error:
+            self._broken = True
+            raise _no_message(error) from None
         self._rest = data[position:]
 
 
@@ -149,7 +160,7 @@ def skip_frames(frames: bytes | memoryview, count: int) -> int:
     """Return the index at which the frame after the first `count` begins in joined frames of our own making."""
     position = 0
     for _ in range(count):
-        position += 4 + int.from_bytes(frames[position : position + 4], "big")
+        position += 4 + _LENGTH.unpack_from(frames, position)[0]
     return position
 
 

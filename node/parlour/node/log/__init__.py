@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from msgspec import Struct
+
 from parlour.wire.errors import UnavailableError
 from parlour.wire.messages import Message
 
@@ -23,7 +25,7 @@ class LogError(UnavailableError):
     """
 
 
-class Post(NamedTuple):
+class Post(Struct, frozen=True, array_like=True, gc=False):
     """What a client asks to say. `(session, id)` is logged once in a room; `at` is in ms since the Unix epoch."""
 
     session: str
@@ -33,7 +35,7 @@ class Post(NamedTuple):
     text: str
 
 
-class Appended(NamedTuple):
+class Appended(Struct, frozen=True, gc=False):
     """Where a post stands in the log; for a duplicate, where and when it was first logged."""
 
     epoch: str

@@ -161,7 +161,7 @@ class SqliteLog:
             return
         for job, appended in zip(jobs, results, strict=True):
             job.appended = appended
-        self._file.mark()
+        self._file.committed()
 
     def _in_transaction(self, work: Callable[[], T]) -> T:
         writer = self._file.writer

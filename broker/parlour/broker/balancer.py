@@ -87,7 +87,7 @@ class Balancer:
         if report.stopping:
             if node is not None:
                 self._leave(node, "gone", now)
-                node.report, node.heard = report, now
+                node.hear(report, now)
             return None
         if node is None:
             node = self._nodes[report.node] = self._newcomer(report, now)
@@ -96,7 +96,7 @@ class Balancer:
             self.version += 1
         else:
             self._withdraw(node)
-        node.report, node.heard = report, now
+        node.hear(report, now)
         node.missed.clear()
         # A node that speaks for itself needs no order any more; one that does not listen is no use idle.
         if report.draining or (node.drain_by is not None and now >= node.drain_by + self._settings.drain_lapse):

@@ -34,6 +34,7 @@ def broker(bind: str, auto: bool) -> None:
     It keeps nothing on disk and learns the fleet from the nodes' reports, so it may be stopped and started at any
     time. It ends on SIGTERM or Ctrl-C.
     """
+    import gc
     from queue import SimpleQueue
 
     from parlour.broker.service import Broker
@@ -41,6 +42,7 @@ def broker(bind: str, auto: bool) -> None:
     from parlour.runtime.signals import end_on_failure, wait_for_stop
 
     raise_limit()
+    gc.freeze()  # what was imported stays, and need not be looked at again
     arrived: SimpleQueue[int] = SimpleQueue()
     end_on_failure(arrived)
     service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))

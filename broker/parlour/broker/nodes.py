@@ -19,15 +19,13 @@ class Node:
     """A live node: its last report, and what the balancer knows beyond it."""
 
     __slots__ = (
-        *("counted", "credit", "drain_by", "due", "heard", "joined", "key", "leaving"),
-        *("missed", "name", "pending", "report", "taken", "turn"),
+        *("clients", "counted", "credit", "drain_by", "due", "heard", "joined", "key", "leaving"),
+        *("missed", "name", "pending", "report", "taken", "turn", "weight"),
     )
 
     def __init__(self, report: Report, now: float) -> None:
         self.name = report.node
-        self.report = report
         self.joined = now
-        self.heard = now
         self.pending = 0  # tickets given out, neither redeemed nor expired
         self.leaving = 0  # of its clients, those who hold such a ticket for another node
         self.credit = 0.0  # phantom clients of the slow start
@@ -39,16 +37,15 @@ class Node:
         self.drain_by: float | None = None  # the deadline of an order to drain that its reports do not follow yet
         self.missed: set[str] = set()  # clients, a few, that could not reach it since its last report
         self.taken: deque[float] = deque()  # when it was chosen within the last second
+        self.hear(report, now)
 
-    @property
-    def clients(self) -> int:
-        """Clients there, as its last report counts them."""
-        return max(0, self.report.clients)
-
-    @property
-    def weight(self) -> int:
-        """Its capacity, as the divisor of its load."""
-        return max(1, self.report.capacity)
+    def hear(self, report: Report, now: float) -> None:
+        """Take its report of now."""
+        self.report = report
+        self.heard = now
+        # Kept, as they are asked for many times for each assignment.
+        self.clients = max(0, report.clients)
+        self.weight = max(1, report.capacity)  # the divisor of its load
 
     @property
     def held(self) -> int:
@@ -63,7 +60,7 @@ class Node:
     @property
     def load(self) -> float:
         """What it is compared by: clients there, on their way and credited, by weight."""
-        return (self.held + self.credit) / self.weight
+        return (self.clients + self.pending + self.credit) / self.weight
 
     @property
     def draining(self) -> bool:

@@ -53,6 +53,7 @@ _BATCH = 1000
 """Messages taken from one socket before the others get their turn."""
 
 _ROSTER = b"roster"
+_DECISION = b"decision"
 
 
 class Broker(Service):
@@ -79,6 +80,8 @@ class Broker(Service):
         self._paused = 0.0
         self._roster_due = 0.0
         self._roster_version = -1
+        # Subscriptions under which somebody is told of each decision, as is rarely so.
+        self._watchers: set[bytes] = set()
         # When a refusal of an instance was last published; those older than `refusal_every` are dropped.
         self._refused: dict[str, float] = {}
 
@@ -160,19 +163,23 @@ class Broker(Service):
         now = self._clock()
         while not self.stopping:
             patience = self._patience()
-            poller.poll(patience)
+            ready = dict(poller.poll(patience))
             # While the process was paused it heard nobody. To hold all nodes for lost would be wrong, so the
             # balancer's clock stands still for that time.
             late = self._clock() - now - patience / 1000
             if late > self.settings.pause:
                 self._paused += late
             now = self._clock()
-            self._take_reports(now)
+            # Only from what is ready: to find nothing costs more than to decide.
+            if self._reports in ready:
+                self._take_reports(now)
             self._balancer.tick(now)
             if self._balancer.settled(now - self._started):
                 self._publish_orders(self._orders.unasked(now))
-            self._take_requests(now)
-            self._take_subscriptions(now)
+            if self._feed in ready:
+                self._take_subscriptions(now)  # before the requests: who has subscribed is told of the next decision
+            if self._router in ready:
+                self._take_requests(now)
             if now >= self._roster_due or self._balancer.version != self._roster_version:
                 self._publish_roster(now)
 
@@ -222,9 +229,11 @@ class Broker(Service):
 
     def _take_subscriptions(self, now: float) -> None:
         for frames in _waiting(self._feed):
-            wanted = frames[0]
-            if wanted[:1] == b"\1" and (_ROSTER.startswith(wanted[1:]) or wanted[1:].startswith(_ROSTER)):
+            begins, topic = frames[0][:1] == b"\1", frames[0][1:]
+            if begins and (_ROSTER.startswith(topic) or topic.startswith(_ROSTER)):
                 self._roster_due = now
+            if _DECISION.startswith(topic):
+                (self._watchers.add if begins else self._watchers.discard)(topic)
 
     def _publish(self, topic: bytes, message: object) -> None:
         # An XPUB drops what a slow subscriber cannot take, so this never waits.
@@ -285,7 +294,8 @@ class Broker(Service):
             return Refused(code="bad_version", text=str(error))
         ticket_id, clock = secrets.token_hex(8), time.time()
         decision = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
-        self._publish(b"decision", decision)
+        if self._watchers:
+            self._publish(_DECISION, decision)
         if decision.node is None:
             wait = self._balancer.retry_after(decision, now)
             return Refused(code=decision.code, text=decision.reason, retry_after=wait)

@@ -112,7 +112,7 @@ class Refusal(_Control, frozen=True, tag="refusal"):
     code: str = ""  # the word that `refused` would carry: "name_taken", "other_log", "bad_version"
 
 
-class Candidate(Struct, frozen=True, omit_defaults=True):
+class Candidate(Struct, frozen=True, omit_defaults=True, gc=False):
     """A node as the balancer saw it when it decided: load is (clients + pending + credit) ÷ weight."""
 
     node: str

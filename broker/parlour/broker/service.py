@@ -11,6 +11,8 @@ import math
 import secrets
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 
 import zmq
@@ -313,12 +315,8 @@ class Broker(Service):
         return Refused(code=refusal.code, text=refusal.text, retry_after=wait)
 
 
-def _waiting(source: zmq.Socket[bytes]) -> list[list[bytes]]:
-    """Return the messages that wait in the socket, at most `_BATCH`."""
-    found: list[list[bytes]] = []
-    try:
-        while len(found) < _BATCH:
-            found.append(source.recv_multipart(zmq.NOBLOCK))
-    except zmq.Again:
-        pass
-    return found
+def _waiting(source: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+    """Yield the messages that wait in the socket, those included that come meanwhile, at most `_BATCH`."""
+    with suppress(zmq.Again):
+        for _ in range(_BATCH):
+            yield source.recv_multipart(zmq.NOBLOCK)

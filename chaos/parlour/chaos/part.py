@@ -33,7 +33,7 @@ LOOK = 0.05
 AGAIN = 0.3
 """Seconds between two attempts to start."""
 
-ANSWERING = 5.0
+ANSWERING = 20.0
 """Seconds that a part has to print the line that is waited for."""
 
 ENDING = 15.0

@@ -10,6 +10,7 @@ import threading
 import time
 
 from parlour.node.heartbeat import Heartbeat
+from parlour.node.inbox import Inbox
 from parlour.node.log import Appended, LogError
 from parlour.node.order import HELD, Arrival, Batch, joined
 from parlour.node.outlet import Member, Posting
@@ -29,9 +30,6 @@ __all__ = ["Room"]
 PASSES = 8
 """Batches that a client's own thread carries before it hands the combiner's role to a worker."""
 
-BATCH = 256 * 1024
-"""Bytes of posts after which a batch takes no more: what is kept of it for a slow client must stay small."""
-
 
 class Room:
     """A room and its members on this node."""
@@ -41,9 +39,9 @@ class Room:
         self._s = surroundings
         # Guards all fields below (members is replaced, never changed). Rank 30.
         self._mutex = make_lock(30, f"room {name}")
-        self._space = threading.Condition(self._mutex)
+        self._heard_all = threading.Condition(self._mutex)
         self._combining = False
-        self._postings: list[Posting] = []
+        self._inbox = Inbox(surroundings.settings.inbox_posts)
         self._arrivals: list[Arrival] = []
         self._roster_wanted: dict[Member, bool] = {}
         self._members: tuple[Member, ...] = ()
@@ -78,7 +76,7 @@ class Room:
         with self._mutex:
             self._standing.begin(extent)
             self._unheard = peers - self._roster.nodes
-            self._space.wait_for(lambda: not self._unheard, self._s.settings.roster_wait)
+            self._heard_all.wait_for(lambda: not self._unheard, self._s.settings.roster_wait)
             self._unheard.clear()
         self.combine()
 
@@ -126,7 +124,7 @@ class Room:
     def empty(self) -> bool:
         """Whether nobody is in the room on this node and nothing is under way in it."""
         with self._mutex:
-            return not (self._members or self._roster.missing or self._combining or self._postings)
+            return not (self._members or self._roster.missing or self._combining or self._inbox)
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
@@ -135,18 +133,17 @@ class Room:
 
         In a room that is flooded the caller waits here for place; if none comes free its posts are refused.
         """
-        settings = self._s.settings
         with self._mutex:
-            free = self._space.wait_for(lambda: len(self._postings) < settings.inbox_posts, settings.inbox_wait)
-            if free:
-                self._postings += postings
-                if self._combining:
-                    return
-                self._combining = True
-        if free:
+            turn = self._inbox.put(postings)
+            mine = turn is None and not self._combining
+            self._combining = self._combining or mine
+        if mine:
             self._combine()
-        else:
-            self._refuse(postings, "busy", "the room is flooded: say it again in a moment")
+        elif turn is not None and not turn.come.wait(self._s.settings.inbox_wait):
+            with self._mutex:
+                late = self._inbox.give_up(turn)
+            if late:
+                self._refuse(postings, "busy", "the room is flooded: say it again in a moment")
 
     def arrive(self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0) -> None:
         """Another node, or the log, tells how far the room is, perhaps with the batch that brought it there."""
@@ -184,7 +181,7 @@ class Room:
         """`open` need not wait for this node any longer. The caller holds the mutex."""
         if node in self._unheard:
             self._unheard.remove(node)
-            self._space.notify_all()
+            self._heard_all.notify_all()
 
     # --- what others ask --------------------------------------------------------------------------------------
 
@@ -243,13 +240,11 @@ class Room:
         for _ in range(PASSES):
             self._gather()
             with self._mutex:
-                postings = self._take()
+                postings = self._inbox.take(self._s.settings.batch_posts)
                 arrivals, self._arrivals = self._arrivals, []
                 if not (postings or arrivals or self._pending()):
                     self._combining = False
                     return
-                if len(self._postings) + len(postings) >= self._s.settings.inbox_posts:
-                    self._space.notify_all()
             try:
                 self._pass(postings, arrivals)
             except BaseException:
@@ -263,22 +258,11 @@ class Room:
     def _gather(self) -> None:
         """Where posts came thick a moment ago, let those that must be on their way come into the same batch."""
         with self._mutex:
-            before, waiting, expected = 0, len(self._postings), self._tempo.expected()
+            before, waiting, expected = 0, len(self._inbox), self._tempo.expected()
         while before < waiting < expected:
             time.sleep(MOMENT)
             with self._mutex:
-                before, waiting = waiting, len(self._postings)
-
-    def _take(self) -> list[Posting]:
-        """Take the next batch of posts. The caller holds the mutex."""
-        count = size = 0
-        for posting in self._postings[: self._s.settings.batch_posts]:
-            count += 1
-            size += posting.size
-            if size >= BATCH:
-                break
-        taken, self._postings = self._postings[:count], self._postings[count:]
-        return taken
+                before, waiting = waiting, len(self._inbox)
 
     def _pending(self) -> bool:
         """Whether something besides messages wants a pass. The caller holds the mutex."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections import Counter
@@ -27,6 +28,9 @@ _HOME = tempfile.mkdtemp(prefix="parlour-tests-")
 for _variable in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"):
     os.environ[_variable] = os.path.join(_HOME, _variable.lower())
     os.mkdir(os.environ[_variable], 0o700)
+
+# In the background of a script Ctrl-C is ignored, and would be by every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example may take long when the machine is busy with something else; what must be quick has a test that says so.
 settings.register_profile("parlour", deadline=None)

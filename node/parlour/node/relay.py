@@ -60,7 +60,7 @@ class Relay(Service):
         self._sleeping = False
         self._wanted: dict[str, Peer] = {}
         self._connected: dict[str, Peer] = {}
-        self._listened: set[bytes] = set()  # topics, those of rooms and the inboxes of nodes
+        self._listened: set[bytes] = set()  # topics that others listen to; changed by the relay thread alone
         self._places: dict[str, Peer] = {}  # by endpoint
         self._away: dict[Peer, float] = {}
         self.port = 0

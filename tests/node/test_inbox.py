@@ -8,21 +8,21 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.node.inbox import BATCH, Inbox, Turn
+from parlour.node.inbox import BATCH, Inbox, Submission, Turn
 from parlour.node.log import Post
-from parlour.node.outlet import Member, Posting
+from parlour.node.outlet import Member
 
 MOST = 5
 
 
-def posts(*numbers: int, size: int = 1) -> list[Posting]:
-    """Return posts with these ids, of so many bytes each; who said them does not matter here."""
-    return [Posting(cast(Member, None), Post("s", number, "ada", 0, ""), size, 0.0) for number in numbers]
+def posts(*numbers: int, size: int = 1) -> Submission:
+    """Return posts with these ids, of so many bytes in all; who said them does not matter here."""
+    return Submission(cast(Member, None), [Post("s", number, "ada", 0, "") for number in numbers], size, 0.0)
 
 
-def ids(postings: list[Posting]) -> list[int]:
+def ids(submissions: list[Submission]) -> list[int]:
     """Return the posts' ids."""
-    return [posting.post.id for posting in postings]
+    return [post.id for submission in submissions for post in submission.posts]
 
 
 def test_who_came_first_gets_place_first() -> None:
@@ -33,22 +33,26 @@ def test_who_came_first_gets_place_first() -> None:
     turns = [inbox.put(posts(number)) for number in (6, 7, 8)]
     first, second, third = (turn for turn in turns if turn is not None)
     assert inbox.give_up(second)
-    assert ids(inbox.take(1)) == [1]
+    assert ids(inbox.take(1)) == [1, 2, 3]
     assert first.come.is_set()
-    assert not third.come.is_set()
     assert not inbox.give_up(first), "its place has come: the posts will be logged"
-    assert inbox.put(posts(9)) is not None
-    assert ids(inbox.take(100)) == [2, 3, 4, 5, 6]
-    assert ids(inbox.take(100)) == [8, 9]
+    assert third.come.is_set()
+    assert inbox.put(posts(9)) is None
+    assert inbox.put(posts(10)) is not None
+    assert ids(inbox.take(100)) == [4, 5, 6, 8, 9]
+    assert ids(inbox.take(100)) == [10]
     assert not inbox
 
 
-def test_a_batch_ends_with_the_post_that_makes_it_long() -> None:
-    """Neither more posts than asked for, nor many more bytes than a batch shall have."""
+def test_a_batch_ends_with_the_submission_that_makes_it_long() -> None:
+    """Neither many more posts than asked for, nor many more bytes than a batch shall have; none is torn apart."""
     inbox = Inbox(100)
-    inbox.put(posts(*range(1, 10), size=BATCH // 4 + 1))
-    assert ids(inbox.take(100)) == [1, 2, 3, 4]
-    assert ids(inbox.take(2)) == [5, 6]
+    for number in range(1, 10):
+        inbox.put(posts(number, number + 10, size=BATCH // 4 + 1))
+    assert len(inbox) == 18
+    assert ids(inbox.take(100)) == [1, 11, 2, 12, 3, 13, 4, 14]
+    assert ids(inbox.take(3)) == [5, 15, 6, 16]
+    assert len(inbox) == 6
 
 
 @given(st.lists(st.one_of(st.integers(1, 4), st.just(0)), max_size=60), st.integers(1, 7))

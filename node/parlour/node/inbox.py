@@ -9,40 +9,53 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from parlour.node.outlet import Posting
+from msgspec import Struct
 
-__all__ = ["Inbox", "Turn"]
+from parlour.node.log import Post
+from parlour.node.outlet import Member
+
+__all__ = ["Inbox", "Submission", "Turn"]
 
 BATCH = 256 * 1024
 """Bytes of posts after which a batch takes no more: what is kept of it for a slow client must stay small."""
 
 
-class Turn:
-    """Posts that wait for place; `come` is set when they got it."""
+class Submission(Struct, frozen=True, gc=False):
+    """Posts of one member on their way to the log, which came together; `size` is that of their frames, in bytes."""
 
-    def __init__(self, postings: list[Posting]) -> None:
-        self.postings = postings
+    member: Member
+    posts: list[Post]
+    size: int
+    arrived: float
+
+
+class Turn:
+    """A submission that waits for place; `come` is set when it got it."""
+
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
         self.come = threading.Event()
 
 
 class Inbox:
-    """The posts of one room, at most `most` and those of one submission more."""
+    """The posts of one room, at most `most` and those of one submission more; its length is their number."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._postings: list[Posting] = []
+        self._submissions: deque[Submission] = deque()
+        self._posts = 0
         # Where all waiters raced for each place that came free, one in a thousand had none for ten seconds.
         self._waiting: deque[Turn] = deque()
 
     def __len__(self) -> int:
-        return len(self._postings)
+        return self._posts
 
-    def put(self, postings: list[Posting]) -> Turn | None:
+    def put(self, submission: Submission) -> Turn | None:
         """Take the posts in; where there is no place, return what their thread is to wait for."""
-        if len(self._postings) < self._most:
-            self._postings += postings
+        if self._posts < self._most:
+            self._add(submission)
             return None
-        turn = Turn(postings)
+        turn = Turn(submission)
         self._waiting.append(turn)
         return turn
 
@@ -53,17 +66,22 @@ class Inbox:
         self._waiting.remove(turn)
         return True
 
-    def take(self, most: int) -> list[Posting]:
-        """Take out the next batch, at most so many posts, and let in who waits, in their order."""
+    def take(self, most: int) -> list[Submission]:
+        """Take out the next batch, which ends when it has `most` posts or is long, and let in who waits, in turn."""
+        taken: list[Submission] = []
         count = size = 0
-        for posting in self._postings[:most]:
-            count += 1
-            size += posting.size
-            if size >= BATCH:
-                break
-        taken, self._postings = self._postings[:count], self._postings[count:]
-        while self._waiting and len(self._postings) < self._most:
+        while self._submissions and count < most and size < BATCH:
+            submission = self._submissions.popleft()
+            taken.append(submission)
+            count += len(submission.posts)
+            size += submission.size
+        self._posts -= count
+        while self._waiting and self._posts < self._most:
             turn = self._waiting.popleft()
-            self._postings += turn.postings
+            self._add(turn.submission)
             turn.come.set()
         return taken
+
+    def _add(self, submission: Submission) -> None:
+        self._submissions.append(submission)
+        self._posts += len(submission.posts)

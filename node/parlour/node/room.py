@@ -10,10 +10,10 @@ import threading
 import time
 
 from parlour.node.heartbeat import Heartbeat
-from parlour.node.inbox import Inbox
-from parlour.node.log import Appended, LogError
+from parlour.node.inbox import Inbox, Submission
+from parlour.node.log import Appended, LogError, Post
 from parlour.node.order import HELD, Arrival, Batch, joined
-from parlour.node.outlet import Member, Posting
+from parlour.node.outlet import Member
 from parlour.node.pace import Pace
 from parlour.node.repair import Repair
 from parlour.node.roster import Roster
@@ -22,7 +22,7 @@ from parlour.node.surroundings import Surroundings
 from parlour.node.tempo import MOMENT, Tempo
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
-from parlour.wire.codec import frame
+from parlour.wire.codec import frame, frames
 from parlour.wire.messages import Accepted, Error, Join, Joined, Message
 
 __all__ = ["Room"]
@@ -128,13 +128,13 @@ class Room:
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
-    def submit(self, postings: list[Posting]) -> None:
+    def submit(self, submission: Submission) -> None:
         """Have the posts logged and delivered: by the combiner there is, else by this thread.
 
         In a room that is flooded the caller waits here for place; if none comes free its posts are refused.
         """
         with self._mutex:
-            turn = self._inbox.put(postings)
+            turn = self._inbox.put(submission)
             mine = turn is None and not self._combining
             self._combining = self._combining or mine
         if mine:
@@ -143,7 +143,7 @@ class Room:
             with self._mutex:
                 late = self._inbox.give_up(turn)
             if late:
-                self._refuse(postings, "busy", "the room is flooded: say it again in a moment")
+                self._refuse([submission], "busy", "the room is flooded: say it again in a moment")
 
     def arrive(self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0) -> None:
         """Another node, or the log, tells how far the room is, perhaps with the batch that brought it there."""
@@ -240,15 +240,15 @@ class Room:
         for _ in range(PASSES):
             self._gather()
             with self._mutex:
-                postings = self._inbox.take(self._s.settings.batch_posts)
+                submissions = self._inbox.take(self._s.settings.batch_posts)
                 arrivals, self._arrivals = self._arrivals, []
-                if not (postings or arrivals or self._pending()):
+                if not (submissions or arrivals or self._pending()):
                     self._combining = False
                     return
             try:
-                self._pass(postings, arrivals)
+                self._pass(submissions, arrivals)
             except BaseException:
-                self._refuse(postings, "internal", "the node failed on this: a bug in parlour")
+                self._refuse(submissions, "internal", "the node failed on this: a bug in parlour")
                 # Some of it may be logged; and what else waits is not to wait for the next who comes by.
                 self._repair.look()
                 self._s.alarms.after(0.2, self._combine)
@@ -273,8 +273,9 @@ class Room:
             or (self._standing.hole() and not self._repair.busy)
         )
 
-    def _pass(self, postings: list[Posting], arrivals: list[Arrival]) -> None:
-        places = self._log(postings, arrivals) if postings else []
+    def _pass(self, submissions: list[Submission], arrivals: list[Arrival]) -> None:
+        posts = [post for submission in submissions for post in submission.posts]
+        places = self._log(submissions, posts, arrivals) if posts else []
         if not all(self._standing.fits(arrival.epoch, arrival.trimmed) for arrival in arrivals):
             self._begin_anew()
         now = time.monotonic()
@@ -287,7 +288,7 @@ class Room:
             presence = self._roster.presence_frame() if self._roster.changed and self._presence.take(now) else None
             wanted, self._roster_wanted = self._roster_wanted, {}
             lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
-            if postings or unpublished:
+            if posts or unpublished:
                 self._heartbeat.changed()
         if unpublished is not None:
             first, version, changes = unpublished
@@ -298,53 +299,60 @@ class Room:
             size = len(batch.frames)
             for member in members:
                 delivered += member.outlet.deliver(member, batch)
-        for place, posting in zip(places, postings, strict=False):
-            # Who did not get the message itself as the acknowledgement of its post gets another.
-            if place.duplicate or posting.member.left:
-                accepted = Accepted(self.name, posting.post.id, place.offset, place.at)
-                posting.member.outlet.answer(frame(accepted))
+        if places:
+            self._acknowledge(submissions, places)
         if presence is not None:
             for member in members:
                 member.outlet.tell(member, presence)
         for member, whole in wanted.items():
             member.outlet.answer(*lists[whole])
-        if postings:
+        if posts:
             with self._mutex:
-                self._tempo.carried(len(postings))
-        if ripe or postings:
+                self._tempo.carried(len(posts))
+        if ripe or posts:
             self._s.load.count(
-                len(postings),
+                len(posts),
                 delivered * (ripe[-1].last - ripe[0].first + 1) if ripe else 0,
-                sum(posting.size for posting in postings),
+                sum(submission.size for submission in submissions),
                 delivered * size,
-                time.monotonic() - postings[0].arrived if postings else None,
+                time.monotonic() - submissions[0].arrived if posts else None,
             )
 
-    def _log(self, postings: list[Posting], arrivals: list[Arrival]) -> list[Appended]:
+    def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:
         """Log the posts and publish what is new, which arrives here too; return where they stand, if they do."""
         try:
-            places = self._s.log.append(self.name, [posting.post for posting in postings])
+            places = self._s.log.append(self.name, posts)
         except LogError as error:
-            self._refuse(postings, "unavailable", str(error))
+            self._refuse(submissions, "unavailable", str(error))
             self._repair.look()  # it may have failed after it had logged them
             return []
         epoch = places[-1].epoch
-        new = [(place, posting.post) for place, posting in zip(places, postings, strict=True) if not place.duplicate]
-        if new:
-            frames = [
-                frame(Message(self.name, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text))
-                for place, post in new
-            ]
-            batch = Batch(new[0][0].offset, new[-1][0].offset, b"".join(frames))
+        messages = [
+            Message(self.name, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
+            for place, post in zip(places, posts, strict=True)
+            if not place.duplicate
+        ]
+        if messages:
+            batch = Batch(messages[0].offset, messages[-1].offset, frames(messages))
             self._publish(wire.Batch(epoch, batch.first, batch.last), batch.frames)
             arrivals.insert(0, Arrival(epoch, batch.last, batch))
         # What was logged before may never have been delivered, if its node died in between: the log has it.
-        arrivals.insert(0, Arrival(epoch, max(place.offset for place in places), None))
+        arrivals.insert(0, Arrival(epoch, max([place.offset for place in places]), None))
         return places
 
-    def _refuse(self, postings: list[Posting], code: str, text: str) -> None:
-        for posting in postings:
-            posting.member.outlet.answer(frame(Error(code, text, self.name, posting.post.id, retry_after=1.0)))
+    def _acknowledge(self, submissions: list[Submission], places: list[Appended]) -> None:
+        """Who did not get the message itself as the acknowledgement of its post gets another."""
+        rest = iter(places)
+        for submission in submissions:
+            member = submission.member
+            for post, place in zip(submission.posts, rest, strict=False):
+                if place.duplicate or member.left:
+                    member.outlet.answer(frame(Accepted(self.name, post.id, place.offset, place.at)))
+
+    def _refuse(self, submissions: list[Submission], code: str, text: str) -> None:
+        for submission in submissions:
+            for post in submission.posts:
+                submission.member.outlet.answer(frame(Error(code, text, self.name, post.id, retry_after=1.0)))
 
     def _publish(self, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
         self._s.relay.publish(wire.room_topic(self.name), head, frames)

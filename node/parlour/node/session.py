@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from parlour.node.catchup import TURN, catch_up
 from parlour.node.history import read_page
+from parlour.node.inbox import Submission
 from parlour.node.log import LogError, Post
-from parlour.node.outlet import Member, Outlet, Posting
+from parlour.node.outlet import Member, Outlet
 from parlour.wire.codec import ClientDecoder, decode_ticket, frame
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import check_protocol
@@ -172,8 +173,7 @@ class Session:
             self._heard_at = time.monotonic()
             said = []
             try:
-                for message in self._decoder.feed(data):
-                    said.append(message)
+                said += self._decoder.feed(data)
             finally:
                 # Also when the last frame is broken: those before it were not.
                 self._handle(said, len(data))
@@ -211,16 +211,15 @@ class Session:
             self._handlers[type(message)](message)
         self._post(posts, share)
 
-    def _post(self, posts: dict[str, list[Say]], size: int) -> None:
+    def _post(self, said: dict[str, list[Say]], size: int) -> None:
         now, at = time.monotonic(), time.time_ns() // 1_000_000
-        for name, says in posts.items():
+        for name, says in said.items():
             member = self._members.get(name)
             if member is None:
                 self._not_joined(name, [say.id for say in says])
                 continue
-            member.room.submit(
-                [Posting(member, Post(self.id, say.id, self.name, at, say.text), size, now) for say in says]
-            )
+            posts = [Post(self.id, say.id, self.name, at, say.text) for say in says]
+            member.room.submit(Submission(member, posts, size * len(posts), now))
 
     def _not_joined(self, room: str, ids: list[int | None]) -> None:
         for number in ids:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -34,13 +34,15 @@ __all__ = [
     "encode",
     "encode_ticket",
     "frame",
+    "frames",
     "skip_frames",
 ]
 
 T = TypeVar("T")
 
-_encoder = msgspec.msgpack.Encoder()
+_encode = msgspec.msgpack.Encoder().encode
 _LENGTH = struct.Struct(">I")
+_pack_length = _LENGTH.pack
 
 # Longest part, in characters, of what was wrong with a message that goes into an error's text.
 _MAX_REASON = 200
@@ -88,15 +90,24 @@ _decode_ticket: Decoder[Ticket] = Decoder(Ticket)
 
 def encode(message: object) -> bytes:
     """Return the message as one MessagePack map, without a frame's length."""
-    return _encoder.encode(message)
+    return _encode(message)
 
 
 def frame(message: object) -> bytes:
     """Return the message as a frame ready to send; raises UsageError if its body is over 64 KiB."""
-    body = _encoder.encode(message)
-    if len(body) > MAX_FRAME:
-        raise UsageError(f"a frame has at most {MAX_FRAME} bytes, this {type(message).__name__} has {len(body)}")
-    return _LENGTH.pack(len(body)) + body
+    return frames((message,))
+
+
+def frames(messages: Iterable[object]) -> bytes:
+    """Return the messages as frames that follow each other, ready to send; raises UsageError if one is over 64 KiB."""
+    parts: list[bytes] = []
+    for message in messages:
+        body = _encode(message)
+        if len(body) > MAX_FRAME:
+            raise UsageError(f"a frame has at most {MAX_FRAME} bytes, this {type(message).__name__} has {len(body)}")
+        parts.append(_pack_length(len(body)))
+        parts.append(body)
+    return b"".join(parts)
 
 
 class FrameDecoder(Generic[T]):

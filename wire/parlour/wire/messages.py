@@ -189,9 +189,11 @@ class Left(_InRoom, frozen=True, tag="left"):
     """The answer to `leave`; nothing of the room follows."""
 
 
-class Message(_InRoom, frozen=True, tag="message"):
+class Message(_Wire, frozen=True, tag="message"):
     """One message of the room log. `id` is `SESSION-N` of its sender, `at` milliseconds since the Unix epoch."""
 
+    # Not checked: it was when it was said, and to do so again would take longer than to encode it.
+    room: str
     offset: int
     id: str
     by: str

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["cpu", "describe", "generator_core", "on_core", "resident", "server_core", "zeromq_share"]
+__all__ = ["cpu", "describe", "generator_core", "on_core", "relay_share", "resident", "server_core"]
 
 # Before the bench keeps itself to one of them.
 _CORES = sorted(os.sched_getaffinity(0))
@@ -49,11 +50,11 @@ def cpu(pids: list[int]) -> float:
     return sum(_used(Path(f"/proc/{pid}/stat")) for pid in pids)
 
 
-def zeromq_share(pids: list[int]) -> float:
-    """Return what part of the processes' time was used by ZeroMQ's own threads, which it gives names."""
+def relay_share(pids: list[int]) -> float:
+    """Return what part of the nodes' time was used by their relay threads, and by those of ZeroMQ that serve them."""
     tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
-    theirs = sum(_used(task / "stat") for task in tasks if (task / "comm").read_text().startswith("ZMQ"))
-    return theirs / max(0.01, cpu(pids))
+    theirs = [task for task in tasks if re.match("ZMQ|.*-relay$", (task / "comm").read_text())]
+    return sum(_used(task / "stat") for task in theirs) / max(0.01, cpu(pids))
 
 
 def _line(path: str, key: str) -> str:

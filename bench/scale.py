@@ -17,7 +17,7 @@ from bench.brokerage import Echo, balancer_cost, pace
 from bench.cell import Cell
 from bench.cluster import Parlour, TwoNodes
 from bench.generator import Outcome, run
-from bench.machine import resident, zeromq_share
+from bench.machine import relay_share, resident
 from bench.series import say
 from bench.server import Server
 
@@ -104,14 +104,14 @@ def _two_nodes(size: Size) -> Iterator[Finding]:
             outcome = run(server, Cell(100, 10, 16), warm=size.seconds / 3, measure=size.seconds)
             outcome.check()
             if kind is TwoNodes:
-                shares.append(zeromq_share(server.pids[1:]))
+                shares.append(relay_share(server.pids[1:]))
         return outcome.posts / max(0.01, outcome.server_user + outcome.server_system)
 
     one, two = "100 members on one node, posts per CPU second", "100 members over two nodes, posts per CPU second"
     found = _medians(size, {one: lambda: posts(Parlour), two: lambda: posts(TwoNodes)})
     yield Finding(one, f"{found[one]:,.0f}")
     yield Finding(two, f"{found[two]:,.0f} ({found[two] / found[one]:.0%})", "100 %, less the relay's share")
-    yield Finding("of it ZeroMQ's own threads, a part of the relay's share", f"{statistics.median(shares):.0%}")
+    yield Finding("of it the relay's share: its threads and ZeroMQ's own", f"{statistics.median(shares):.0%}")
 
 
 def _broker(size: Size) -> Iterator[Finding]:

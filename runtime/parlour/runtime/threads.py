@@ -12,11 +12,16 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from pathlib import Path
 
 from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
 __all__ = ["FailedThreadError", "Service", "StuckThreadError", "join_all", "spawn"]
+
+_COMM = 15
+"""Bytes of a thread's name that Linux keeps."""
 
 
 class StuckThreadError(ParlourError):
@@ -30,8 +35,8 @@ class FailedThreadError(ParlourError):
 def spawn(name: str, target: Callable[..., object], *args: object, vital: bool = False) -> threading.Thread:
     """Start a thread of this name that runs `target(*args)`; raises RuntimeError if the system has none left.
 
-    What a `vital` thread raises reaches `threading.excepthook` as FailedThreadError. Threads are daemonic so that one
-    that is stuck cannot hold the process; all are joined with a deadline.
+    What a `vital` thread raises reaches `threading.excepthook` as FailedThreadError, and the system knows it by the end
+    of its name. Threads are daemonic so that one that is stuck cannot hold the process; all are joined with a deadline.
     """
     if vital:
         target, args = _live, (target, *args)
@@ -41,6 +46,9 @@ def spawn(name: str, target: Callable[..., object], *args: object, vital: bool =
 
 
 def _live(target: Callable[..., object], *args: object) -> None:
+    with suppress(OSError):  # `top -H` and `ps -L` only tell less then
+        comm = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
+        comm.write_bytes(threading.current_thread().name.encode()[-_COMM:])
     try:
         target(*args)
     except BaseException as error:

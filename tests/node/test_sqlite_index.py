@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parlour.node.log import Appended, Post, RoomLog, sqlite_index
+from parlour.node.log import Appended, LogError, Post, RoomLog, sqlite_index
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.opening import open_log
 
@@ -108,6 +108,19 @@ def test_what_is_trimmed_leaves_no_rows(logs: tuple[RoomLog, RoomLog], path: Pat
         assert say(log, number, session="t") == [(101 + number, False)]
     log.trim("lobby", 0, ALWAYS, 1000)
     assert rows(path, "SELECT count(*) FROM runs") == [(0,)]
+
+
+def test_what_a_failed_commit_did_is_forgotten(logs: tuple[RoomLog, RoomLog], path: Path) -> None:
+    """The room it made is not there, and its number is that of another room now."""
+    log, other = logs
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("CREATE TRIGGER full BEFORE INSERT ON batches BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        with pytest.raises(LogError, match="make room"):
+            say(log, 1)
+        file.execute("DROP TRIGGER full")
+    other.append("attic", [Post("s", 1, "ada", 1, "hello")])
+    assert say(log, 1, 2) == [(1, False), (2, False)]
+    assert [message.id for message in other.read("attic", 0, 9)] == ["s-1"]
 
 
 def test_a_small_commit_writes_hardly_more_than_its_posts(path: Path) -> None:

@@ -83,8 +83,8 @@ class SqliteLog:
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""
         query = (
-            f"SELECT first, posts FROM rooms r JOIN batches b ON b.id > r.id * {ROOM} + ? AND b.id < (r.id + 1) * {ROOM}"
-            " WHERE name = ? ORDER BY b.id LIMIT ?"
+            "SELECT first, posts FROM rooms r JOIN batches b"
+            f" ON b.id > r.id * {ROOM} + ? AND b.id < (r.id + 1) * {ROOM} WHERE name = ? ORDER BY b.id LIMIT ?"
         )
         found: list[Message] = []
         with self._reading:

@@ -60,7 +60,7 @@ CREATE TABLE rooms (
 CREATE TABLE batches (id INTEGER PRIMARY KEY, first INTEGER NOT NULL, posts BLOB NOT NULL);
 CREATE TABLE runs (
     room INTEGER NOT NULL, session TEXT NOT NULL, last INTEGER NOT NULL, first INTEGER,
-    after INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (room, session, last)
+    after INTEGER NOT NULL, places BLOB NOT NULL, PRIMARY KEY (room, session, last)
 ) WITHOUT ROWID;
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_FORMAT};

@@ -6,14 +6,15 @@ must never take a post for new that is kept, whichever node logged it.
 A row for what each session said in a batch is on another page for each session, and cost more than all else of a small
 commit. So the last batches of a room, its *tail*, are in no index. A node remembers the last id of each session, reads
 what other nodes have logged since, and sees from that alone that a higher id is new. A long tail is *settled*: what a
-session said in it becomes one run, with the first and last of its ids and the stretch of the log where they are. The
-ids of a session count up in a tail, and go on from those of its runs. Where a post may be known, which is rare, it is
-looked for in the tail, and in the stretch of the run that its id falls into. If it is in neither, though its session
-has said higher ones, all is settled at once, and the post gets a run of its own, without `first`.
+session said in it becomes one run, with the first and last of its ids and the place of each. The ids of a session count
+up in a tail, and go on from those of its runs. Where a post may be known, which is rare, it is looked for in the run
+that its id falls into, and in the tail. If it is in neither, though its session has said higher ones, all is settled at
+once, and the post gets a run of its own, without `first`.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TypeVar
@@ -22,7 +23,7 @@ from msgspec import Struct
 
 from parlour.node.log import Appended, Post
 from parlour.node.log.sqlite_file import ROOM, SqliteFile
-from parlour.wire.codec import Decoder
+from parlour.wire.codec import Decoder, encode
 
 __all__ = ["POSTS", "Known", "PostIndex", "Tail"]
 
@@ -49,6 +50,12 @@ POSTS: Decoder[list[Post]] = Decoder(list[Post])
 """A batch."""
 
 _SAID: Decoder[list[_Said]] = Decoder(list[_Said])
+
+_PLACES: Decoder[dict[int, int]] = Decoder(dict[int, int])
+"""Where the posts of a run stand: by id, the offset less the run's `after`."""
+
+_Run = tuple[int, str, int, int | None, int, bytes]
+"""A row of `runs`."""
 
 
 class Tail:
@@ -121,17 +128,23 @@ class PostIndex:
 
     def find(self, tail: Tail, posts: Sequence[Post]) -> Known:
         """Return where those of the posts stand that were logged."""
-        stretches = {(tail.indexed, tail.top): self._places(tail, tail.indexed, tail.top)}
-        found: Known = {}
+        offsets: dict[tuple[str, int], int] = {}
+        rest: set[tuple[str, int]] = set()
         for post in posts:
-            key = (post.session, post.id)
-            stretch = (tail.indexed, tail.top)
-            if key not in stretches[stretch]:
-                stretch = self._stretch(tail, post) or stretch
-                if stretch not in stretches:
-                    stretches[stretch] = self._places(tail, *stretch)
-            if key in stretches[stretch]:
-                found[key] = stretches[stretch][key]
+            offset = self._find_in_runs(tail, post)
+            if offset is not None:
+                offsets[post.session, post.id] = offset
+            elif post.id <= tail.last.get(post.session, -1):
+                rest.add((post.session, post.id))
+        if rest:
+            offsets |= self._find_in_tail(tail, rest)
+        found: Known = {}
+        first, batch = 0, list[Post]()
+        for key, offset in offsets.items():
+            if not first <= offset < first + len(batch):
+                first, batch = self._batch(tail, offset)
+            if first <= offset:  # else it was trimmed
+                found[key] = Appended(self._file.epoch, offset, batch[offset - first].at, True)
         return found
 
     def add(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None, size: int) -> None:
@@ -145,7 +158,13 @@ class PostIndex:
             return
         self._settle(tail)
         after, tail.top = tail.top, tail.top + len(posts)
-        self._insert(tail, [(tail.room, post.session, post.id, None, after, tail.top) for post in posts])
+        self._insert(
+            tail,
+            [
+                (tail.room, post.session, post.id, None, after, encode({post.id: place}))
+                for place, post in enumerate(posts, 1)
+            ],
+        )
         for session in {post.session for post in posts} & tail.last.keys():
             del tail.last[session]
             self._remembered -= 1
@@ -160,28 +179,29 @@ class PostIndex:
             # It is new here, or the tail of before was settled by another node; or a copy was put back.
             last.clear()
             tail.top, tail.size = tail.indexed, 0
-        for _, said, size in self._batches(tail, tail.top, top, _SAID):
+        after, tail.top = tail.top, top
+        for _, said, size in self._batches(tail, after, _SAID):
             tail.size += size
             for post in said:
                 if post.id > last.get(post.session, -1):
                     last[post.session] = post.id
-        tail.top = top
         self._remembered += len(last)
 
     def _settle(self, tail: Tail) -> None:
         """Write the runs of the tail. It is read again: parts of it may have been trimmed."""
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
-        for _, said, _ in self._batches(tail, tail.indexed, tail.top, _SAID):
-            for post in said:
-                last[post.session] = post.id
-                if post.session not in first:
-                    first[post.session] = post.id
+        runs: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        for first, said, _ in self._batches(tail, tail.indexed, _SAID):
+            for place, post in enumerate(said, first - tail.indexed):
+                runs[post.session][post.id] = place  # in the order of the ids
         self._insert(
-            tail, [(tail.room, session, last[session], first[session], tail.indexed, tail.top) for session in first]
+            tail,
+            [
+                (tail.room, session, next(reversed(places)), next(iter(places)), tail.indexed, encode(places))
+                for session, places in runs.items()
+            ],
         )
 
-    def _insert(self, tail: Tail, runs: list[tuple[int, str, int, int | None, int, int]]) -> None:
+    def _insert(self, tail: Tail, runs: list[_Run]) -> None:
         """Write runs up to the top, where a new tail begins."""
         # In the order of the table, a thousand take a third less time.
         self._file.writer.executemany("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)", sorted(runs))
@@ -197,31 +217,43 @@ class PostIndex:
         self._remembered += 1
         return highest
 
-    def _stretch(self, tail: Tail, wanted: Post) -> tuple[int, int] | None:
-        """Return the offsets after which and up to which a post stands if it has runs; or may stand."""
-        query = "SELECT last, first, after, until FROM runs WHERE room = ? AND session = ? AND last >= ? ORDER BY last"
+    def _find_in_runs(self, tail: Tail, wanted: Post) -> int | None:
+        """Return the offset of a post, which may have been trimmed, if it has a run."""
+        query = "SELECT last, first, after, places FROM runs WHERE room = ? AND session = ? AND last >= ? ORDER BY last"
         with closing(self._file.writer.execute(query, (tail.room, wanted.session, wanted.id))) as rows:
-            for last, first, after, until in rows:
-                if last == wanted.id or (first is not None and first <= wanted.id):
-                    return after, until
-                if first is not None:
-                    break
+            for last, first, after, places in rows:
+                if last == wanted.id or first is not None:
+                    place = self._file.decode(places, _PLACES).get(wanted.id)
+                    return None if place is None else after + place
         return None
 
-    def _places(self, tail: Tail, after: int, until: int) -> Known:
-        """Return where the posts of a stretch stand."""
-        return {
-            (post.session, post.id): Appended(self._file.epoch, offset, post.at, True)
-            for first, posts, _ in self._batches(tail, after, until, POSTS)
-            for offset, post in enumerate(posts, first)
-        }
+    def _find_in_tail(self, tail: Tail, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the offsets of those posts that are in the tail."""
+        found: dict[tuple[str, int], int] = {}
+        # What is sent again was mostly said just now.
+        for first, said, _ in self._batches(tail, tail.indexed, _SAID, "DESC"):
+            for offset, post in enumerate(said, first):
+                if (post.session, post.id) in wanted:
+                    found[post.session, post.id] = offset
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _batch(self, tail: Tail, offset: int) -> tuple[int, list[Post]]:
+        """Return the batch that has an offset, or the next one if that was trimmed: its first offset and its posts."""
+        base = tail.room * ROOM
+        ((first, blob),) = self._file.writer.execute(
+            "SELECT first, posts FROM batches WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1",
+            (base + offset, base + tail.top),
+        ).fetchall()
+        return first, self._file.decode(blob, POSTS)
 
     def _batches(
-        self, tail: Tail, after: int, until: int, decoder: Decoder[list[T]]
+        self, tail: Tail, after: int, decoder: Decoder[list[T]], order: str = ""
     ) -> Iterator[tuple[int, list[T], int]]:
-        """Yield the batches of a stretch: the first offset, what the decoder gives, and the size in bytes."""
+        """Yield the batches after an offset: the first offset, what the decoder gives, and the size in bytes."""
         base = tail.room * ROOM
-        query = "SELECT first, posts FROM batches WHERE id > ? AND id <= ?"
-        with closing(self._file.writer.execute(query, (base + after, base + until))) as rows:
+        query = f"SELECT first, posts FROM batches WHERE id > ? AND id <= ? ORDER BY id {order}"
+        with closing(self._file.writer.execute(query, (base + after, base + tail.top))) as rows:
             for first, blob in rows:
                 yield first, self._file.decode(blob, decoder), len(blob)

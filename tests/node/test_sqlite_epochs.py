@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_a_copy_put_back_in_place_is_a_new_epoch(tmp_path: Path) -> None:
     restored = say(path, 4, 4)
     assert restored != epoch
     assert say(path, 5, 5) == restored
+
+
+def test_a_backup_of_a_log_in_use_put_back_is_a_new_epoch(tmp_path: Path) -> None:
+    """It is of the time since the last opening, and lacks what was said after it."""
+    path, backup = tmp_path / "log.sqlite", tmp_path / "backup"
+    with closing(open_log(f"sqlite://{path}")) as log:
+        epoch = log.append("lobby", [Post("s", 1, "ada", 1, "hello")])[0].epoch
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+            source.backup(target)
+        log.append("lobby", [Post("s", 2, "ada", 1, "hello")])
+    path.write_bytes(backup.read_bytes())
+    assert say(path, 2, 2) != epoch
 
 
 def test_a_new_file_in_the_place_of_the_old_is_a_new_epoch(tmp_path: Path) -> None:

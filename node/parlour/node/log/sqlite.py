@@ -4,32 +4,30 @@ This module owns what is read and written; any thread may call it. Appends of se
 become one transaction. It must never leave a transaction open.
 
 A row for each message, and another in an index of posts, would take most of a node's time. So a batch of posts is one
-row, and what each session said in it is one row of `runs`: the first and last of its ids there. As ids count up, those
-of a later run are higher, and that nothing of a new run was logged before is seen by looking at the last one. Only
-where it may have been, which is rare, each post is looked up; each that is new gets a run of its own, without `first`.
+row, and small commits write nothing else: `sqlite_index.py` tells how it is known what was logged before.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
 from parlour.node.log import Appended, Extent, LogError, Post
-from parlour.node.log.sqlite_file import SqliteFile
+from parlour.node.log.sqlite_file import ROOM, SqliteFile
+from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
 from parlour.runtime.locks import make_lock
-from parlour.wire.codec import Decoder, encode
-from parlour.wire.errors import ProtocolError
+from parlour.wire.codec import encode
 from parlour.wire.messages import Message
 
 __all__ = ["SqliteLog"]
 
 T = TypeVar("T")
 
-_decode: Decoder[list[Post]] = Decoder(list[Post])
+_OF_ROOM = f"b.id > r.id * {ROOM} AND b.id < (r.id + 1) * {ROOM}"
 
 
 class _Job:
@@ -44,10 +42,6 @@ class _Job:
         self.error: LogError | None = None
 
 
-class _KnownError(Exception):
-    """Some of the posts may have been logged before."""
-
-
 class SqliteLog:
     """The engine behind `sqlite:///PATH`."""
 
@@ -55,15 +49,15 @@ class SqliteLog:
         """Open the file, making it if there is none; raises LogError if that cannot be."""
         # Guards _waiting. Rank 72.
         self._mutex = make_lock(72, "sqlite log's queue")
-        # Guards the file's writer, _rooms and _closed. Rank 60.
+        # Guards the file's writer, _index and _closed. Rank 60.
         self._writing = make_lock(60, "sqlite log's writer")
         # Guards the file's reader. Rank 64.
         self._reading = make_lock(64, "sqlite log's reader")
         self._waiting: list[_Job] = []
-        self._rooms: dict[str, int] = {}
         self._closed = False
         self._path = path
         self._file = SqliteFile(path, sync_full)
+        self._index = PostIndex(self._file)
 
     # --- the contract -----------------------------------------------------------------------------------------
 
@@ -89,18 +83,19 @@ class SqliteLog:
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""
         query = (
-            "SELECT first, posts FROM batches WHERE room = (SELECT id FROM rooms WHERE name = ?) AND last > ?"
-            " ORDER BY last LIMIT ?"
+            "SELECT first, posts FROM rooms r JOIN batches b"
+            f" ON b.id > r.id * {ROOM} + ? AND b.id < (r.id + 1) * {ROOM} WHERE name = ? ORDER BY b.id LIMIT ?"
         )
         found: list[Message] = []
         with self._reading:
             try:
                 # Row by row: how many messages are in one is seen when it is there.
-                with closing(self._file.reader.execute(query, (room, after, limit))) as rows:
+                with closing(self._file.reader.execute(query, (after, room, limit))) as rows:
                     for first, blob in rows:
+                        posts = self._file.decode(blob, POSTS)
                         found += [
                             Message(room, offset, f"{post.session}-{post.id}", post.by, post.at, post.text)
-                            for offset, post in enumerate(self._posts(blob), first)
+                            for offset, post in enumerate(posts, first)
                             if offset > after
                         ]
                         if len(found) >= limit:
@@ -114,14 +109,17 @@ class SqliteLog:
         with self._writing:
             self._check_file()
         rows = self._select(
-            "SELECT value, top, (SELECT first FROM batches WHERE room = r.id ORDER BY last LIMIT 1)"
+            f"SELECT value, indexed, (SELECT first FROM batches b WHERE {_OF_ROOM} ORDER BY b.id LIMIT 1),"
+            f" (SELECT max(b.id) FROM batches b WHERE {_OF_ROOM})"
             " FROM meta LEFT JOIN rooms r ON name = ? WHERE key = 'epoch'",
             (room,),
         )
         if not rows:
             raise LogError(f"the room log {self._path} is damaged: it has no epoch")
-        epoch, top, first = rows[0]
-        return Extent(epoch, (top or 0) if first is None else first - 1, top or 0)
+        epoch, indexed, first, newest = rows[0]
+        if newest is None:
+            return Extent(epoch, indexed or 0, indexed or 0)
+        return Extent(epoch, first - 1, newest % ROOM)
 
     def rooms(self, after: str, limit: int) -> list[str]:
         """Return names of rooms; see `RoomLog.rooms`."""
@@ -149,11 +147,7 @@ class SqliteLog:
         """Log all jobs in one transaction, or fail all with one error."""
         try:
             self._check_file()
-            results = None
-            with suppress(_KnownError):
-                results = self._in_transaction(lambda: [self._log(job) for job in jobs])
-            if results is None:
-                results = self._in_transaction(lambda: [self._log_unknown(job) for job in jobs])
+            results = self._in_transaction(lambda: [self._log(job) for job in jobs])
         except (sqlite3.Error, OSError, LogError) as error:
             failure = error if isinstance(error, LogError) else self._file.explain(error)
             for job in jobs:
@@ -170,122 +164,64 @@ class SqliteLog:
             result = work()
             writer.execute("COMMIT")
         except BaseException:
-            self._rooms.clear()  # a room made in this transaction is gone with it
+            self._index.forget()  # what this transaction did is undone
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
             raise
         return result
 
     def _log(self, job: _Job) -> list[Appended]:
-        """Log posts that were never logged before; raises _KnownError where that is not plain."""
-        runs: dict[str, list[int]] = {}
-        for post in job.posts:
-            run = runs.get(post.session)
-            if run is None:
-                runs[post.session] = [post.id, post.id]
-            elif post.id > run[1]:
-                run[1] = post.id
-            else:
-                raise _KnownError
-        room = self._room(job.room)
-        first = self._insert(room, job.posts)
-        last = first + len(job.posts) - 1
-        inserted = self._file.writer.executemany(
-            "INSERT INTO runs SELECT ?, ?, ?, ?, ?"
-            " WHERE NOT EXISTS (SELECT 1 FROM runs WHERE room = ? AND session = ? AND last >= ?)",
-            [(room, session, high, low, last, room, session, low) for session, (low, high) in runs.items()],
-        )
-        if inserted.rowcount < len(runs):
-            raise _KnownError
-        epoch = self._file.epoch
-        return [Appended(epoch, offset, post.at, False) for offset, post in enumerate(job.posts, first)]
-
-    def _log_unknown(self, job: _Job) -> list[Appended]:
         """Log those of the posts that were not logged before."""
-        room = self._room(job.room)
-        batches: dict[int, dict[tuple[str, int], Appended]] = {}
-        known: dict[tuple[str, int], Appended] = {}
+        posts, epoch = job.posts, self._file.epoch
+        tail = self._index.tail(job.room)
+        offset = tail.top + 1
+        highest = self._index.highest(tail, posts)
+        if highest is not None:
+            self._insert(tail, posts, highest)
+            return [Appended(epoch, offset, post.at, False) for offset, post in enumerate(posts, offset)]
+        known = self._index.find(tail, posts)
         fresh: dict[tuple[str, int], Post] = {}
-        for post in job.posts:
-            place = self._find(room, post, batches)
-            if place is not None:
-                known[post.session, post.id] = place
-            else:
+        for post in posts:
+            if (post.session, post.id) not in known:
                 # Of two copies the first is logged: it is the one that will be delivered.
                 fresh.setdefault((post.session, post.id), post)
-        offset = 0
         if fresh:
-            offset = self._insert(room, list(fresh.values()))
-            last = offset + len(fresh) - 1
-            self._file.writer.executemany(
-                "INSERT INTO runs VALUES (?, ?, ?, NULL, ?)",
-                [(room, session, number, last) for session, number in fresh],
-            )
+            new = list(fresh.values())
+            self._insert(tail, new, self._index.highest(tail, new))
         appended: list[Appended] = []
-        for post in job.posts:
+        for post in posts:
             key = (post.session, post.id)
             if key in known:
                 appended.append(known[key])
             else:
-                appended.append(Appended(self._file.epoch, offset, post.at, False))
-                known[key] = Appended(self._file.epoch, offset, post.at, True)
+                appended.append(Appended(epoch, offset, post.at, False))
+                known[key] = Appended(epoch, offset, post.at, True)
                 offset += 1
         return appended
 
-    def _find(self, room: int, wanted: Post, batches: dict[int, dict[tuple[str, int], Appended]]) -> Appended | None:
-        """Return where a post was logged, if it was; `batches` keeps those that were read for the ones after it."""
-        query = "SELECT last, first, batch FROM runs WHERE room = ? AND session = ? AND last >= ? ORDER BY last"
-        with closing(self._file.writer.execute(query, (room, wanted.session, wanted.id))) as rows:
-            for last, first, batch in rows:
-                if first is not None and first > wanted.id:
-                    break
-                if first is not None or last == wanted.id:
-                    if batch not in batches:
-                        batches[batch] = self._places(room, batch)
-                    return batches[batch].get((wanted.session, wanted.id))
-        return None
-
-    def _places(self, room: int, batch: int) -> dict[tuple[str, int], Appended]:
-        """Return where the posts of a batch stand, as duplicates are answered."""
-        first, blob = self._file.writer.execute(
-            "SELECT first, posts FROM batches WHERE room = ? AND last = ?", (room, batch)
-        ).fetchone()
-        return {
-            (post.session, post.id): Appended(self._file.epoch, offset, post.at, True)
-            for offset, post in enumerate(self._posts(blob), first)
-        }
-
-    def _insert(self, room: int, posts: Sequence[Post]) -> int:
-        """Write a batch; return the offset of its first message."""
-        ((top,),) = self._file.writer.execute(
-            "UPDATE rooms SET top = top + ? WHERE id = ? RETURNING top", (len(posts), room)
-        ).fetchall()
-        first: int = top - len(posts) + 1
-        self._file.writer.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (room, top, first, encode(posts)))
-        return first
-
-    def _room(self, name: str) -> int:
-        room = self._rooms.get(name)
-        if room is None:
-            self._file.writer.execute("INSERT OR IGNORE INTO rooms (name, top) VALUES (?, 0)", (name,))
-            ((room,),) = self._file.writer.execute("SELECT id FROM rooms WHERE name = ?", (name,)).fetchall()
-            self._rooms[name] = room
-        return room
+    def _insert(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None) -> None:
+        """Write a batch of posts that are all new."""
+        blob = encode(posts)
+        self._file.writer.execute(
+            "INSERT INTO batches VALUES (?, ?, ?)", (tail.room * ROOM + tail.top + len(posts), tail.top + 1, blob)
+        )
+        self._file.journal += len(blob)
+        self._index.add(tail, posts, highest, len(blob))
 
     def _trim(self, name: str, keep: int, before: int, limit: int) -> int:
         """Forget at most `limit` messages; return how many there were to be forgotten."""
         writer, count = self._file.writer, 0
         while count < limit:
             row = writer.execute(
-                "SELECT room, last, first, posts, top FROM batches JOIN rooms ON id = room"
-                " WHERE name = ? ORDER BY last LIMIT 1",
+                f"SELECT r.id, (SELECT max(b.id) FROM batches b WHERE {_OF_ROOM}), b.id, first, posts"
+                f" FROM rooms r JOIN batches b ON {_OF_ROOM} WHERE name = ? ORDER BY b.id LIMIT 1",
                 (name,),
             ).fetchone()
             if row is None:
                 break
-            room, last, first, blob, top = row
-            posts = self._posts(blob)
-            most = max(0, min(limit - count, top - keep - first + 1))
+            room, newest, batch, first, blob = row
+            posts = self._file.decode(blob, POSTS)
+            most = max(0, min(limit - count, newest % ROOM - keep - first + 1))
             old = list(takewhile(lambda post: post.at < before, posts[:most]))
             count += len(old)
             writer.executemany(
@@ -296,20 +232,16 @@ class SqliteLog:
             if len(old) < len(posts):
                 if old:
                     writer.execute(
-                        "UPDATE batches SET first = ?, posts = ? WHERE room = ? AND last = ?",
-                        (first + len(old), encode(posts[len(old) :]), room, last),
+                        "UPDATE batches SET first = ?, posts = ? WHERE id = ?",
+                        (first + len(old), encode(posts[len(old) :]), batch),
                     )
                 break
-            writer.execute("DELETE FROM batches WHERE room = ? AND last = ?", (room, last))
+            writer.execute("DELETE FROM batches WHERE id = ?", (batch,))
+            # If it was the last, this is where the room goes on counting.
+            writer.execute("UPDATE rooms SET indexed = max(indexed, ?) WHERE id = ?", (batch % ROOM, room))
         return count
 
     # --- the file ---------------------------------------------------------------------------------------------
-
-    def _posts(self, blob: bytes) -> list[Post]:
-        try:
-            return _decode(blob)
-        except ProtocolError as error:
-            raise LogError(f"the room log {self._path} is damaged ({error}): restore a backup of it") from None
 
     def _select(self, query: str, arguments: tuple[object, ...]) -> list[tuple[Any, ...]]:
         with self._reading:
@@ -324,5 +256,5 @@ class SqliteLog:
             raise LogError("the room log is closed: the node is stopping")
         if self._file.replaced():
             with self._reading:
-                self._rooms.clear()
+                self._index.forget()
                 self._file.reopen()

@@ -14,17 +14,25 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 from parlour.node.log import LogError
 from parlour.runtime.threads import join_all, spawn
+from parlour.wire.codec import Decoder
+from parlour.wire.errors import ProtocolError
 
-__all__ = ["SqliteFile"]
+__all__ = ["ROOM", "SqliteFile"]
+
+T = TypeVar("T")
 
 BUSY = 5.0
 """How long to wait for another node's commit, in seconds."""
 
-COMMITS = 64
-"""Commits after which the journal is carried over: up to some 1000 pages of 4 KiB."""
+JOURNAL = 4 * 1024 * 1024
+"""Bytes in the journal after which it is carried over, about."""
+
+COMMIT = 2 * 4096
+"""Bytes of the journal that a commit takes besides its posts, about."""
 
 LONG = 4000
 """Pages of 4 KiB in the journal at which it has to be begun anew."""
@@ -35,22 +43,24 @@ PATIENCE = 0.1
 MARK = 1.0
 """Seconds between two writings of the mark, while messages come."""
 
+ROOM = 2**38
+"""A batch's id is its room's times this plus its last offset: a room's batches are together, and in order."""
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 """A word that is new each time the machine starts."""
 
 _APPLICATION = 0x70726C72  # "prlr", in the file's header: a file of another program is not touched
-_FORMAT = 2
+_FORMAT = 3
 
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, top INTEGER NOT NULL);
-CREATE TABLE batches (
-    room INTEGER NOT NULL, last INTEGER NOT NULL, first INTEGER NOT NULL, posts BLOB NOT NULL,
-    PRIMARY KEY (room, last)
-) WITHOUT ROWID;
+CREATE TABLE rooms (
+    id INTEGER PRIMARY KEY CHECK (id < {2**63 // ROOM}), name TEXT NOT NULL UNIQUE, indexed INTEGER NOT NULL
+);
+CREATE TABLE batches (id INTEGER PRIMARY KEY, first INTEGER NOT NULL, posts BLOB NOT NULL);
 CREATE TABLE runs (
-    room INTEGER NOT NULL, session TEXT NOT NULL, last INTEGER NOT NULL, first INTEGER, batch INTEGER NOT NULL,
-    PRIMARY KEY (room, session, last)
+    room INTEGER NOT NULL, session TEXT NOT NULL, last INTEGER NOT NULL, first INTEGER,
+    after INTEGER NOT NULL, places BLOB NOT NULL, PRIMARY KEY (room, session, last)
 ) WITHOUT ROWID;
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_FORMAT};
@@ -69,7 +79,8 @@ class SqliteFile:
         self._mark_due = 0.0
         self._sync = "FULL" if sync_full else "NORMAL"
         self._id = ""
-        self._commits = 0
+        self.journal = 0
+        """Bytes that commits have put into the journal since it was last carried over, about."""
         self._carrier: Thread | None = None
         if not path.parent.is_dir():
             raise LogError(f"cannot open the room log {path}: the folder {path.parent} does not exist")
@@ -92,9 +103,16 @@ class SqliteFile:
         if self._carrier is not None:
             join_all([self._carrier], BUSY)
         with suppress(sqlite3.Error, OSError):  # else the next start takes this for an unclean end, which it was
-            self._write_mark()
+            self._count_mark()
             self.writer.execute("UPDATE meta SET value = CAST(value AS INTEGER) - 1 WHERE key = 'open'")
         self._disconnect()
+
+    def decode(self, blob: bytes, decoder: Decoder[T]) -> T:
+        """Return what a batch holds; raises LogError if it is damaged."""
+        try:
+            return decoder(blob)
+        except ProtocolError as error:
+            raise LogError(f"the room log {self._path} is damaged ({error}): restore a backup of it") from None
 
     def explain(self, error: sqlite3.Error | OSError) -> LogError:
         """Return the error that a person can act upon, for what SQLite or the system said."""
@@ -173,18 +191,19 @@ class SqliteFile:
             boot = _BOOT.read_text().strip()
             rebooted = meta.get("boot") != boot
             unclean = rebooted and meta.get("open", "0") != "0" and self._sync != "FULL"
-            if meta.get("file") != self._id or unclean or self._total() < self._read_mark():
+            if meta.get("file") != self._id or unclean or int(meta.get("mark", "0")) < self._read_mark():
                 # The file is new, was copied or restored, or the machine stopped without writing all that was
                 # committed: offsets that were given out could be given out again, so that positions of before must
                 # not be taken for positions in this one.
                 meta["identity"] = meta.get("identity") or secrets.token_hex(8)
                 meta["epoch"] = secrets.token_hex(4)
                 meta["file"] = self._id
+            meta["mark"] = str(int(meta.get("mark", "0")) + 1)
             meta["boot"] = boot
             meta["open"] = str(1 if rebooted else int(meta["open"]) + 1)
             self.writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
             self.writer.execute("COMMIT")
-            self._write_mark()
+            self._write_mark(meta["mark"])
         except BaseException:
             if self.writer.in_transaction:
                 self.writer.execute("ROLLBACK")
@@ -210,11 +229,11 @@ class SqliteFile:
         """Messages were logged: write the mark, and have the journal carried over, if it is time."""
         if time.monotonic() >= self._mark_due:
             with suppress(sqlite3.Error, OSError):  # tried again after the next commit
-                self._write_mark()
-        self._commits += 1
-        if self._commits >= COMMITS and not (self._carrier and self._carrier.is_alive()):
-            self._commits = 0
-            with suppress(RuntimeError):  # no thread is to be had: tried again after as many commits
+                self._count_mark()
+        self.journal += COMMIT
+        if self.journal >= JOURNAL and not (self._carrier and self._carrier.is_alive()):
+            self.journal = 0
+            with suppress(RuntimeError):  # no thread is to be had: tried again when as much was written
                 self._carrier = spawn("sqlite-checkpoint", self._carry_over)
 
     def _carry_over(self) -> None:
@@ -231,11 +250,7 @@ class SqliteFile:
                 # Where commits never pause, SQLite does not begin anew by itself. Hardly anything is left to be done.
                 connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
-    # --- the mark: how many messages the file held, written beside it, where a copy put back cannot undo it ----------
-
-    def _total(self) -> int:
-        (total,) = self.writer.execute("SELECT coalesce(sum(top), 0) FROM rooms").fetchone()
-        return int(total)
+    # --- the mark: a count of its own writings, also written beside the file, where a copy put back cannot undo it ----
 
     def _read_mark(self) -> int:
         try:
@@ -243,6 +258,12 @@ class SqliteFile:
         except (FileNotFoundError, ValueError):
             return 0
 
-    def _write_mark(self) -> None:
-        self._mark.write_text(str(self._total()))
+    def _count_mark(self) -> None:
+        ((mark,),) = self.writer.execute(
+            "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'mark' RETURNING value"
+        ).fetchall()
+        self._write_mark(mark)
+
+    def _write_mark(self, mark: str) -> None:
+        self._mark.write_text(mark)
         self._mark_due = time.monotonic() + MARK

@@ -297,7 +297,7 @@ class Broker(Service):
         ticket_id, clock = secrets.token_hex(8), time.time()
         decision = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
         if self._watchers:
-            self._publish(_DECISION, decision)
+            self._publish(_DECISION, decision.told())
         if decision.node is None:
             wait = self._balancer.retry_after(decision, now)
             return Refused(code=decision.code, text=decision.reason, retry_after=wait)

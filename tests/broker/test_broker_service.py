@@ -359,6 +359,35 @@ def test_a_burst_of_300(broker: Broker, context: Opener) -> None:
     assert max(counts.values()) <= 101
 
 
+def test_every_ticket_has_an_id_of_its_own(broker: Broker, context: Opener) -> None:
+    """However many tickets are given out, no two have the same id, and each has 64 bits that nobody can guess."""
+    reply(broker, Enroll(report("n1", capacity=2000)))
+    dealer = context.socket(zmq.DEALER)
+    dealer.connect(f"tcp://{broker.address}")
+    ids = set()
+    for _ in range(1200):
+        dealer.send(encode(Assign(name="ada")))
+    for _ in range(1200):
+        assert dealer.poll(int(5000 * MS * 1000))
+        answer = decode_reply(dealer.recv())
+        assert isinstance(answer, Assigned)
+        ids.add(decode_ticket(answer.ticket).id)
+    assert len(ids) == 1200
+    assert {len(bytes.fromhex(each)) for each in ids} == {8}
+
+
+def test_the_whole_way_back_is_kept(broker: Broker, context: Opener) -> None:
+    """A request that came over others' sockets goes back with all the frames that it came with."""
+    dealer = context.socket(zmq.DEALER)
+    dealer.connect(f"tcp://{broker.address}")
+    for way in ([], [b""], [b"one", b"two", b""]):
+        dealer.send_multipart([*way, encode(Describe())])
+        assert dealer.poll(int(5000 * MS * 1000))
+        *back, answer = dealer.recv_multipart()
+        assert back == way
+        assert isinstance(decode_reply(answer), Described)
+
+
 def test_drain(broker: Broker, context: Opener) -> None:
     """A node is told to drain and gets nobody from then on; it is told again until its reports say that it drains."""
     pub = publisher(context, broker)

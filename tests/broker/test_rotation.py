@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import weakref
 from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.broker.rotation import Key, Rotation
+from parlour.broker.rotation import Rotation
+
+Key = tuple[float, int, str]
 
 keys = st.tuples(st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 3), st.sampled_from(["n1", "n2", "n3"]))
 
@@ -14,7 +17,7 @@ keys = st.tuples(st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 3), st.sampled
 @given(st.lists(keys, unique=True), st.data())
 def test_order_is_kept(added: list[Key], data: st.DataObject) -> None:
     """Whatever is added and removed, the rest comes in ascending order."""
-    rotation = Rotation()
+    rotation: Rotation[Key] = Rotation()
     for key in added:
         rotation.add(key)
     removed = data.draw(st.lists(st.sampled_from(added), unique=True)) if added else []
@@ -24,9 +27,29 @@ def test_order_is_kept(added: list[Key], data: st.DataObject) -> None:
     assert len(rotation) == len(added) - len(removed)
 
 
+def test_the_first_is_taken_over_and_over() -> None:
+    """However often the first goes to another place, also one before it, the order is kept."""
+    rotation: Rotation[Key] = Rotation()
+    kept: list[Key] = []
+    for number in range(30):
+        kept.append((float(number), 0, f"n{number}"))
+        rotation.add(kept[-1])
+    for turn in range(1, 1000):
+        first = kept.pop(0)
+        assert rotation.first(1) == [first]
+        rotation.remove(first)
+        kept.append((first[0] + turn % 37 - 2, turn, first[2]))
+        rotation.add(kept[-1])
+        kept.sort()
+        assert rotation.first(5) == kept[:5]
+        assert (list(rotation), len(rotation)) == (kept, len(kept))
+        with pytest.raises(KeyError):
+            rotation.remove(first)
+
+
 def test_removing_what_is_not_there() -> None:
     """A key that is not in the rotation is an error, not its neighbour's end."""
-    rotation = Rotation()
+    rotation: Rotation[Key] = Rotation()
     rotation.add((0.1, 1, "n1"))
     for key in ((0.1, 1, "n0"), (0.1, 1, "n2")):
         with pytest.raises(KeyError):
@@ -51,7 +74,7 @@ class Counted(float):
 
 def test_comparisons_are_few() -> None:
     """To move one of 10,000 nodes to its new place takes no more than two binary searches' comparisons."""
-    rotation = Rotation()
+    rotation: Rotation[Key] = Rotation()
     loads = [Counted(number) for number in range(10_000)]
     for load in loads:
         rotation.add((load, 0, "n"))
@@ -59,3 +82,17 @@ def test_comparisons_are_few() -> None:
     rotation.remove((loads[0], 0, "n"))
     rotation.add((Counted(5_000.5), 0, "n"))
     assert Counted.comparisons <= 2 * 14 + 2
+
+
+def test_what_was_removed_is_let_go() -> None:
+    """Of keys removed at the front no more than a few are held on to."""
+    rotation: Rotation[Counted] = Rotation()
+    seen = []
+    for number in range(1000):
+        key = Counted(number)
+        seen.append(weakref.ref(key))
+        rotation.add(key)
+    for _ in range(1000):
+        rotation.remove(*rotation.first(1))
+    assert len(rotation) == 0
+    assert sum(each() is not None for each in seen) <= 101

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parlour.wire import ParlourError, ProtocolError, UnavailableError, UsageError
+from parlour.wire.control import Assign
 from parlour.wire.limits import (
     MAX_TEXT,
     PROTOCOL,
@@ -23,7 +24,13 @@ from parlour.wire.messages import MAX_OFFSET, Hello, Join, Say
 from support.strategies import texts, words
 from support.waiting import MS
 
-checks = pytest.mark.parametrize("check", [check_name, check_room], ids=["name", "room"])
+
+def check_asker(name: str) -> str:
+    """Return the name as a request for a node has it."""
+    return Assign(name).name
+
+
+checks = pytest.mark.parametrize("check", [check_name, check_room, check_asker], ids=["name", "room", "asker"])
 
 
 @checks

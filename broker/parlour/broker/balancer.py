@@ -8,24 +8,24 @@ node to choose one.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 
+from msgspec import Struct
+
+from parlour.broker.choice import Choice
 from parlour.broker.history import History
-from parlour.broker.nodes import Node, Passage
-from parlour.broker.reasons import lament, objection, praise, stranger
+from parlour.broker.nodes import Node, Passage, Sight
+from parlour.broker.reasons import lament, note, objection, praise, stranger
 from parlour.broker.rotation import Rotation
 from parlour.broker.settings import BrokerSettings
 from parlour.broker.storm import Storm
 from parlour.broker.watch import Watch
-from parlour.wire.control import Assign, Candidate, Decision, NodeState, Peer, Refusal, Report
+from parlour.wire.control import Assign, Decision, NodeState, Peer, Refusal, Report
 
 __all__ = ["Balancer", "Changes"]
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """What the passing of time has changed: nodes held for lost now, and how many tickets expired unredeemed."""
 
     lost: list[str]
@@ -47,7 +47,7 @@ class Balancer:
         # The room log that all live nodes share; None while there is none.
         self._log: str | None = None
         # Every live node is in exactly one of these three.
-        self._open = Rotation()
+        self._open: Rotation[Sight] = Rotation()
         self._full: dict[str, Node] = {}
         self._draining: dict[str, Node] = {}
         # Clients and weight of all nodes that are not draining: the mean load without a walk over the fleet.
@@ -156,30 +156,32 @@ class Balancer:
 
     # --- decisions -------------------------------------------------------------------------------------------
 
-    def assign(self, request: Assign, now: float, ticket_id: str, at: int = 0) -> Decision:
+    def assign(self, request: Assign, now: float, ticket_id: str, at: int = 0) -> Choice:
         """Choose a node for the client and count the client there until the ticket is redeemed or expires.
 
         `at` is the time of day, in milliseconds since the Unix epoch, that the decision is to carry.
         """
         self.tick(now)
         failed = {name for name in request.failed if name in self._nodes}
-        if request.node is None:
+        if failed and request.node is None:
             # A node that drains names itself for those whom it sends away.
             self._miss(request.name, failed, now)
         best = self._lowest(failed)
-        chosen, code, reason = self._choose(request, best, failed)
+        chosen, code, words = self._choose(request, best, failed)
         if chosen is not None and self._storm.rages(now, self._admits):
-            chosen, code, reason = self._in_turn(request, chosen, reason, failed, now)
-        candidates = self._candidates(best, request.node, failed, now)
-        decision = Decision(
+            chosen, code, words = self._in_turn(request, chosen, words, failed, now)
+        choice = Choice(
             at=at,
+            now=now,
             name=request.name,
             room=request.room,
             node=None if chosen is None else chosen.name,
-            reason=reason,
-            candidates=candidates,
-            others=len(self._nodes) - len(candidates),
             code=code,
+            words=words,
+            best=best,
+            rest=self._rest(best, request.node, failed),
+            failed=failed,
+            nodes=len(self._nodes),
         )
         if chosen is None:
             self.refused += 1
@@ -195,22 +197,22 @@ class Balancer:
             passage = self._tickets[ticket_id] = Passage(now + self._settings.ticket_life, chosen, source)
             passage.begin()
             self._place(chosen)
-        self._history.add(decision)
-        return decision
+        self._history.add(choice)
+        return choice
 
-    def _takers(self, failed: set[str]) -> Iterator[Node]:
-        """Yield those that can take a client, the lowest load first."""
-        return (self._nodes[name] for _, _, name in self._open if name not in failed)
-
-    def _lowest(self, failed: set[str]) -> list[Node]:
+    def _lowest(self, failed: set[str]) -> list[Sight]:
         """Return the first few that can take a client; looks at no more nodes than these and those that failed."""
-        return list(islice(self._takers(failed), self._settings.candidates))
+        limit = self._settings.candidates
+        if not failed:
+            return self._open.first(limit)
+        return [seen for seen in self._open.first(limit + len(failed)) if seen.node not in failed][:limit]
 
-    def _choose(self, request: Assign, best: list[Node], failed: set[str]) -> tuple[Node | None, str, str]:
+    def _choose(self, request: Assign, best: list[Sight], failed: set[str]) -> tuple[Node | None, str, str]:
+        """Return the node, or none and a code; and the reason, but for that of the usual choice."""
         if request.node is not None:
             return self._named(request.node, failed)
         if best:
-            return best[0], "", praise(best, failed)
+            return self._nodes[best[0].node], "", ""
         full = len(self._full) - sum(name in self._full for name in failed)
         draining = len(self._draining) - sum(name in self._draining for name in failed)
         return None, *lament(len(self._nodes), full, draining, len(failed))
@@ -219,10 +221,23 @@ class Balancer:
         node = self._nodes.get(name)
         if node is None:
             return None, "no_node", f"{stranger(name)}: `parlour status` lists them"
-        note = self._note(node, failed)
-        if note:
-            return None, "full" if name in self._full else "no_node", f"node {name} was asked for, but {note}"
+        hindrance = note(node.seen, failed)
+        if hindrance:
+            code = "full" if node.seen.state == "full" else "no_node"
+            return None, code, f"node {name} was asked for, but {hindrance}"
         return node, "", f"node {name} was asked for"
+
+    def _rest(self, best: list[Sight], asked: str | None, failed: set[str]) -> list[Sight]:
+        """Return whom a choice lists beside the best: the one asked for, those that failed, some that are closed."""
+        limit = self._settings.candidates
+        if asked is None and not failed and len(best) == min(limit, len(self._nodes)):
+            return []
+        # Full and draining nodes only fill what room the others leave.
+        closed = chain(islice(self._full, limit), islice(self._draining, limit))
+        shown = islice((name for name in closed if name not in failed), limit - len(best))
+        names = dict.fromkeys(chain([asked] if asked in self._nodes else [], sorted(failed)[:limit], shown))
+        there = {seen.node for seen in best}
+        return [self._nodes[name].seen for name in names if name is not None and name not in there]
 
     def drain(self, node: Node, deadline: float) -> None:
         """Give this live node no clients any more: it was told to drain until then, and will soon say so itself."""
@@ -233,7 +248,7 @@ class Balancer:
     # --- storms ----------------------------------------------------------------------------------------------
 
     def _in_turn(
-        self, request: Assign, chosen: Node, reason: str, failed: set[str], now: float
+        self, request: Assign, chosen: Node, words: str, failed: set[str], now: float
     ) -> tuple[Node | None, str, str]:
         """Return the choice if it is the client's turn, perhaps of another node; else none, and why."""
         # All nodes may be held for beyond reach, which take nothing by that count, though one of them is chosen.
@@ -241,14 +256,15 @@ class Balancer:
         idle: Node | None = chosen
         if self._busy(chosen, now):
             # Few are looked at: a node is busy only if it was chosen hundreds of times within the last second.
-            others = () if request.node is not None else self._takers(failed)
+            names = () if request.node is not None else (seen.node for seen in self._open if seen.node not in failed)
+            others = (self._nodes[name] for name in names)
             idle = next((node for node in others if not self._busy(node, now)), None)
         if idle is None:
             wait = self._storm.postpone(request.name, now, rate)
         else:
             wait = self._storm.turn(request.name, now, rate)
         if idle is not None and not wait:
-            return idle, "", reason if idle is chosen else praise([idle], failed, hurried=True)
+            return idle, "", words if idle is chosen else praise([idle.seen], failed, hurried=True)
         asked = "" if request.node is None else f"node {request.node} was asked for, but "
         return None, "storm", asked + self._storm.words(wait, rate)
 
@@ -266,32 +282,9 @@ class Balancer:
                 self._withdraw(node)
                 self._place(node)
 
-    def retry_after(self, decision: Decision, now: float) -> float:
+    def retry_after(self, choice: Choice, now: float) -> float:
         """Return in how many seconds a client that was given no node should ask again."""
-        return self._storm.wait(decision.name, now) if decision.code == "storm" else self._settings.retry_after
-
-    # --- why -------------------------------------------------------------------------------------------------
-
-    def _note(self, node: Node, failed: Iterable[str]) -> str:
-        """Return why the node cannot be taken, or nothing if it can."""
-        if node.name in failed:
-            return "the client could not reach it"
-        if node.name in self._draining:
-            return "it is draining"
-        if node.name in self._full:
-            return f"it is full ({node.held} of {node.report.capacity})"
-        return ""
-
-    def _candidates(self, best: list[Node], asked: str | None, failed: set[str], now: float) -> list[Candidate]:
-        """Return what the decision lists: those that could have been taken, then some that could not, with a note."""
-        limit = self._settings.candidates
-        skipped = sorted(failed)[:limit]
-        # Full and draining nodes only fill what room the others leave.
-        closed = chain(islice(self._full, limit), islice(self._draining, limit))
-        rest = islice((name for name in closed if name not in failed), limit - len(best))
-        names = chain((node.name for node in best), [asked] if asked in self._nodes else [], skipped, rest)
-        listed = {name: self._nodes[name] for name in names if name is not None}
-        return [node.seen(now, self._note(node, failed)) for node in listed.values()]
+        return self._storm.wait(choice.name, now) if choice.code == "storm" else self._settings.retry_after
 
     # --- what others may know --------------------------------------------------------------------------------
 
@@ -341,41 +334,39 @@ class Balancer:
     def _state(self, node: Node, now: float) -> str:
         if now - node.heard > 2 * self._interval(node.report):
             return "late"
-        if node.name in self._draining:
-            return "draining"
-        return "full" if node.name in self._full else "ok"
+        return node.seen.state
 
     # --- bookkeeping -----------------------------------------------------------------------------------------
 
     def _place(self, node: Node) -> None:
         """Put the node where its state says; it must have been withdrawn before anything of it was changed."""
-        if node.draining:
+        seen = node.look()
+        if seen.state == "draining":
             self._draining[node.name] = node
             return
-        beyond_reach = len(node.missed) >= self._settings.cut_off
-        node.counted = (node.held, node.weight, 0.0 if node.full or beyond_reach else node.admits)
-        self._count(node, +1)
-        if node.full:
+        if seen.state == "full":
             self._full[node.name] = node
         else:
-            node.key = (node.load, node.turn, node.name)
-            self._open.add(node.key)
+            self._open.add(seen)
+        beyond_reach = len(node.missed) >= self._settings.cut_off
+        admits = 0.0 if seen.state == "full" or beyond_reach else node.admits
+        self._count(node, seen.clients + seen.pending, node.weight, admits)
 
     def _withdraw(self, node: Node) -> None:
-        if node.key is not None:
-            self._open.remove(node.key)
-            node.key = None
+        state = node.seen.state
+        if state == "ok":
+            self._open.remove(node.seen)
         else:
-            self._full.pop(node.name, None)
-            self._draining.pop(node.name, None)
-        self._count(node, -1)
-        node.counted = (0, 0, 0.0)
+            del (self._full if state == "full" else self._draining)[node.name]
+        self._count(node, 0, 0, 0.0)
 
-    def _count(self, node: Node, sign: int) -> None:
-        held, weight, admits = node.counted
-        self._carried += sign * held
-        self._weight += sign * weight
-        self._admits += sign * admits
+    def _count(self, node: Node, held: int, weight: int, admits: float) -> None:
+        """Have the node add this to the fleet's sums, in place of what it added so far."""
+        before_held, before_weight, before_admits = node.counted
+        self._carried += held - before_held
+        self._weight += weight - before_weight
+        self._admits += admits - before_admits
+        node.counted = (held, weight, admits)
 
     def _leave(self, node: Node, state: str, now: float) -> None:
         """Take the node out of the fleet; its tickets stay until they expire, should it be back."""

@@ -7,13 +7,14 @@ never hold more than its bounds, however many names and rooms pass through.
 from __future__ import annotations
 
 import unicodedata
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
+from parlour.broker.choice import Choice
 from parlour.wire.control import Decision
 
 __all__ = ["History"]
 
-_Shelf = OrderedDict[str, deque[tuple[int, Decision]]]
+_Shelf = OrderedDict[str, tuple[tuple[int, Choice], ...]]
 
 
 class History:
@@ -26,28 +27,24 @@ class History:
         self._names: _Shelf = OrderedDict()
         self._rooms: _Shelf = OrderedDict()
 
-    def add(self, decision: Decision) -> None:
+    def add(self, choice: Choice) -> None:
         """Remember the decision, and forget what has become too old for the bounds."""
         self._count += 1
-        self._put(self._names, decision.name, decision)
-        if decision.room is not None:
-            self._put(self._rooms, decision.room, decision)
+        self._put(self._names, choice.name, choice)
+        if choice.room is not None:
+            self._put(self._rooms, choice.room, choice)
 
     def find(self, subject: str) -> list[Decision]:
         """Return what is remembered of a client or a room of this name, newest first."""
         subject = unicodedata.normalize("NFC", subject)
         found = {**dict(self._names.get(subject, ())), **dict(self._rooms.get(subject, ()))}
-        return [found[count] for count in sorted(found, reverse=True)]
+        return [found[count].told() for count in sorted(found, reverse=True)]
 
     def __len__(self) -> int:
         return len(self._names) + len(self._rooms)
 
-    def _put(self, shelf: _Shelf, subject: str, decision: Decision) -> None:
-        kept = shelf.get(subject)
-        if kept is None:
-            kept = shelf[subject] = deque(maxlen=self._each)
-            if len(shelf) > self._subjects:
-                shelf.popitem(last=False)
-        else:
-            shelf.move_to_end(subject)
-        kept.append((self._count, decision))
+    def _put(self, shelf: _Shelf, subject: str, choice: Choice) -> None:
+        kept = shelf.pop(subject, ())
+        shelf[subject] = (*kept, (self._count, choice))[-self._each :]
+        if len(shelf) > self._subjects:
+            shelf.popitem(last=False)

@@ -1,4 +1,4 @@
-"""One live node, as the balancer keeps it, and a client on its way there.
+"""One live node, as the balancer keeps it, as it was seen at one time, and a client on its way there.
 
 This module owns the node's record and the figures that follow from it. It is pure and belongs to the one thread that
 runs the balancer. It must never outlive an instance: a node that starts again gets a new record.
@@ -7,20 +7,33 @@ runs the balancer. It must never outlive an instance: a node that starts again g
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
-from parlour.broker.rotation import Key
-from parlour.wire.control import Candidate, Report
+from msgspec import Struct
 
-__all__ = ["Node", "Passage"]
+from parlour.wire.control import Report
+
+__all__ = ["Node", "Passage", "Sight"]
+
+
+class Sight(Struct, frozen=True, order=True, gc=False):
+    """A node as it was when it was put in its place; those that can take a client are chosen in this order."""
+
+    load: float  # clients there, on their way and credited, by weight
+    turn: int  # the number of the choice that fell on it last
+    node: str
+    clients: int
+    pending: int
+    capacity: int
+    heard: float
+    state: str  # "ok" if it can take a client; else "full" or "draining"
 
 
 class Node:
     """A live node: its last report, and what the balancer knows beyond it."""
 
     __slots__ = (
-        *("clients", "counted", "credit", "drain_by", "due", "heard", "joined", "key", "leaving"),
-        *("missed", "name", "pending", "report", "taken", "turn", "weight"),
+        *("admits", "clients", "counted", "credit", "drain_by", "due", "heard", "joined", "leaving"),
+        *("missed", "name", "pending", "report", "seen", "taken", "turn", "weight"),
     )
 
     def __init__(self, report: Report, now: float) -> None:
@@ -31,13 +44,13 @@ class Node:
         self.credit = 0.0  # phantom clients of the slow start
         self.turn = 0  # the number of the decision that chose it last
         self.due = float("inf")  # when the balancer looks next whether it has fallen silent
-        self.key: Key | None = None  # its place in the rotation, if it is there
         # Clients, weight and admitted clients per second that it adds to the fleet's sums.
         self.counted: tuple[int, int, float] = (0, 0, 0.0)
         self.drain_by: float | None = None  # the deadline of an order to drain that its reports do not follow yet
         self.missed: set[str] = set()  # clients, a few, that could not reach it since its last report
         self.taken: deque[float] = deque()  # when it was chosen within the last second
         self.hear(report, now)
+        self.look()
 
     def hear(self, report: Report, now: float) -> None:
         """Take its report of now."""
@@ -46,6 +59,25 @@ class Node:
         # Kept, as they are asked for many times for each assignment.
         self.clients = max(0, report.clients)
         self.weight = max(1, report.capacity)  # the divisor of its load
+        # New clients per second that it can take; in this order a NaN becomes the least.
+        self.admits = min(1e6, max(1.0, report.admits))
+
+    def look(self) -> Sight:
+        """Return it as it is now, which is what it was seen as until the next look."""
+        held = self.clients + self.pending
+        capacity = self.report.capacity
+        state = "draining" if self.draining else "full" if held >= capacity else "ok"
+        self.seen = Sight(
+            (held + self.credit) / self.weight,
+            self.turn,
+            self.name,
+            self.clients,
+            self.pending,
+            capacity,
+            self.heard,
+            state,
+        )
+        return self.seen
 
     @property
     def held(self) -> int:
@@ -53,37 +85,9 @@ class Node:
         return self.clients + self.pending
 
     @property
-    def full(self) -> bool:
-        """Whether it has no place for one more client."""
-        return self.held >= self.report.capacity
-
-    @property
-    def load(self) -> float:
-        """What it is compared by: clients there, on their way and credited, by weight."""
-        return (self.clients + self.pending + self.credit) / self.weight
-
-    @property
     def draining(self) -> bool:
         """Whether it takes no new clients, by its own word or because it was told so."""
         return self.report.draining or self.drain_by is not None
-
-    @property
-    def admits(self) -> float:
-        """New clients per second that it can take."""
-        # In this order a NaN becomes the least.
-        return min(1e6, max(1.0, self.report.admits))
-
-    def seen(self, now: float, note: str) -> Candidate:
-        """Return it as a decision lists it, with a note of why it could not be taken."""
-        return Candidate(
-            node=self.name,
-            load=self.load,
-            clients=self.clients,
-            pending=self.pending,
-            capacity=self.report.capacity,
-            age=max(0.0, now - self.heard),
-            note=note,
-        )
 
     def admitted(self, now: float) -> int:
         """Return how many clients were sent to it within the last second."""
@@ -105,7 +109,7 @@ class Node:
         self.credit = max(0.0, behind) * max(0.0, 1 - age) * self.weight
 
 
-class Passage(NamedTuple):
+class Passage(Struct, frozen=True, gc=False):
     """A client on its way, until it arrives or its ticket expires."""
 
     expires: float

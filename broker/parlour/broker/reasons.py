@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from parlour.broker.nodes import Node
+from parlour.broker.nodes import Node, Sight
 from parlour.wire.control import Refusal, Report
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_NAME, check_protocol
 
-__all__ = ["lament", "listed", "objection", "praise", "stranger"]
+__all__ = ["lament", "listed", "note", "objection", "praise", "stranger"]
 
 _NOBODY = "no chat node is alive: start one with `parlour node`"
 
@@ -48,7 +48,7 @@ def objection(report: Report, node: Node | None, log: str | None) -> Refusal | N
     return None
 
 
-def praise(best: Sequence[Node], failed: Collection[str], hurried: bool = False) -> str:
+def praise(best: Sequence[Sight], failed: Collection[str], hurried: bool = False) -> str:
     """Return why the first was chosen before the others; `hurried` if nodes of lower load could take no more now."""
     chosen = best[0]
     if hurried:
@@ -60,6 +60,17 @@ def praise(best: Sequence[Node], failed: Collection[str], hurried: bool = False)
     else:
         reason = f"the lowest load, {chosen.load:.4g}"
     return f"{reason}, but for {listed(sorted(failed))}, which the client could not reach" if failed else reason
+
+
+def note(seen: Sight, failed: Collection[str]) -> str:
+    """Return why this node cannot be taken by a client that could not reach some, or nothing if it can."""
+    if seen.node in failed:
+        return "the client could not reach it"
+    if seen.state == "draining":
+        return "it is draining"
+    if seen.state == "full":
+        return f"it is full ({seen.clients + seen.pending} of {seen.capacity})"
+    return ""
 
 
 def lament(nodes: int, full: int, draining: int, failed: int) -> tuple[str, str]:

@@ -47,12 +47,19 @@ from parlour.wire.control import (
     Why,
 )
 from parlour.wire.errors import ParlourError, ProtocolError, UsageError
-from parlour.wire.limits import check_protocol, parse_address
+from parlour.wire.limits import PROTOCOL, check_protocol, parse_address
 
 __all__ = ["Broker"]
 
 _BATCH = 1000
 """Messages taken from one socket before the others get their turn."""
+
+_DRAWN = 512
+"""Ticket ids for which chance is drawn at once."""
+
+# As plain numbers: an operation on pyzmq's flags takes as long as a message.
+_NOW = int(zmq.NOBLOCK)
+_NOW_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 _ROSTER = b"roster"
 _DECISION = b"decision"
@@ -70,7 +77,8 @@ class Broker(Service):
         self.settings = settings or BrokerSettings()
         self.address = ""
         """HOST:PORT of the requests, once started."""
-        self._id = secrets.token_hex(8)
+        self._ids = _unguessable()
+        self._id = next(self._ids)
         self._balancer = Balancer(self.settings)
         self._orders = Orders(self._balancer, self.settings, self._id)
         self._waker: socket.socket | None = None
@@ -220,14 +228,17 @@ class Broker(Service):
         return refusal
 
     def _take_requests(self, now: float) -> None:
-        for frames in _waiting(self._router):
+        send = self._router.send
+        for way, body in _asked(self._router):
             try:
-                reply = self._answer(decode_request(frames[-1]), now)
+                reply = self._answer(decode_request(body), now)
             except ProtocolError as error:
                 reply = Refused(code="bad_request", text=str(error))
-            # All but the last frame is the way back, with or without the empty frame of a REQ. A ROUTER drops what a
-            # peer that has gone or does not read cannot take, so this never waits.
-            self._router.send_multipart([*frames[:-1], encode(reply)], zmq.NOBLOCK)
+            # A ROUTER drops what a peer that has gone or does not read cannot take, so this never waits. Frame by
+            # frame, as pyzmq's `send_multipart` looks at each of them twice: 1 instead of 3 µs.
+            for frame in way:
+                send(frame, _NOW_MORE)
+            send(encode(reply), _NOW)
 
     def _take_subscriptions(self, now: float) -> None:
         for frames in _waiting(self._feed):
@@ -256,10 +267,10 @@ class Broker(Service):
 
     def _answer(self, request: Request, now: float) -> Reply:
         match request:
-            case Describe():
-                return self._described
             case Assign():
                 return self._assign(request, now)
+            case Describe():
+                return self._described
             case Enroll():
                 return self._enroll(request.report, now)
             case Status():
@@ -290,21 +301,21 @@ class Broker(Service):
     def _assign(self, request: Assign, now: float) -> Reply:
         try:
             # A client that does not tell its version is taken at its word that it understands ours.
-            if request.protocol:
+            if request.protocol not in ("", PROTOCOL):
                 check_protocol(request.protocol)
         except UsageError as error:
             return Refused(code="bad_version", text=str(error))
-        ticket_id, clock = secrets.token_hex(8), time.time()
-        decision = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
+        ticket_id, clock = next(self._ids), time.time()
+        choice = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
         if self._watchers:
-            self._publish(_DECISION, decision)
-        if decision.node is None:
-            wait = self._balancer.retry_after(decision, now)
-            return Refused(code=decision.code, text=decision.reason, retry_after=wait)
+            self._publish(_DECISION, choice.told())
+        if choice.node is None:
+            wait = self._balancer.retry_after(choice, now)
+            return Refused(code=choice.code, text=choice.reason, retry_after=wait)
         life = self.settings.ticket_life
-        ticket = Ticket(node=decision.node, name=request.name, expires=clock + life, id=ticket_id)
-        address = self._balancer.address(decision.node)
-        return Assigned(node=decision.node, address=address, ticket=encode_ticket(ticket), expires_in=life)
+        ticket = Ticket(node=choice.node, name=request.name, expires=clock + life, id=ticket_id)
+        address = self._balancer.address(choice.node)
+        return Assigned(node=choice.node, address=address, ticket=encode_ticket(ticket), expires_in=life)
 
     def _enroll(self, report: Report, now: float) -> Reply:
         refusal = self._take_report(report, now)
@@ -320,3 +331,26 @@ def _waiting(source: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
     with suppress(zmq.Again):
         for _ in range(_BATCH):
             yield source.recv_multipart(zmq.NOBLOCK)
+
+
+def _asked(router: zmq.Socket[bytes]) -> Iterator[tuple[list[bytes], bytes]]:
+    """Yield the requests that wait, as many as `_waiting` would: the frames of the way back, and the request.
+
+    A ROUTER puts the peer's name before at least one frame, and a Frame knows whether another follows. To ask the
+    socket, as `recv_multipart` does after each, would take 2.7 instead of 1 µs.
+    """
+    receive = router.recv
+    with suppress(zmq.Again):
+        for _ in range(_BATCH):
+            way = [receive(_NOW)]
+            while (frame := receive(_NOW, copy=False)).more:
+                way.append(frame.bytes)
+            yield way, frame.bytes
+
+
+def _unguessable() -> Iterator[str]:
+    """Yield words of 64 random bits for ever; to ask the system for each would take four times as long."""
+    while True:
+        drawn = secrets.token_hex(8 * _DRAWN)
+        for start in range(0, len(drawn), 16):
+            yield drawn[start : start + 16]

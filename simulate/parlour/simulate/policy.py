@@ -11,13 +11,16 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
-from parlour.broker.rotation import Key, Rotation
+from parlour.broker.rotation import Rotation
 from parlour.wire.control import Assign, Order, Report
 
 __all__ = ["Answer", "LeastLoaded", "Policy", "RoundRobin", "TwoChoices"]
 
 _MISSED = 3
 """Reports that a node may miss before it counts as gone, as in the broker's settings."""
+
+_Key = tuple[float, int, str]
+"""What nodes are ordered by, a number to break ties, and the node's name."""
 
 _AGAIN = 1.0
 """Seconds after which a client that found no node is told to ask again."""
@@ -95,10 +98,10 @@ class _Sorted(_Watching):
 
     def __init__(self) -> None:
         super().__init__()
-        self._order = Rotation()
-        self._keys: dict[str, Key] = {}
+        self._order: Rotation[_Key] = Rotation()
+        self._keys: dict[str, _Key] = {}
 
-    def _put(self, key: Key) -> None:
+    def _put(self, key: _Key) -> None:
         self._keys[key[2]] = key
         self._order.add(key)
 

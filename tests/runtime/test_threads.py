@@ -168,13 +168,12 @@ def test_a_later_fault_is_not_swallowed() -> None:
     assert isinstance(failure.__cause__, ValueError)
 
 
-def test_the_system_knows_vital_threads_by_the_end_of_their_names() -> None:
+def test_the_system_knows_threads_by_the_end_of_their_names() -> None:
     """`top -H` tells an operator which thread is busy, however long the node's name is."""
     known = Future[str]()
     thread = spawn(
         "a-node-with-a-long-name-relay",
         lambda: known.set_result(Path(f"/proc/self/task/{threading.get_native_id()}/comm").read_text()),
-        vital=True,
     )
     join_all([thread], 5.0)
     assert known.result(0) == "long-name-relay\n"

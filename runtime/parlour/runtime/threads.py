@@ -6,14 +6,13 @@ nor wait for one without a deadline.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
-from pathlib import Path
 
 from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
@@ -22,6 +21,9 @@ __all__ = ["FailedThreadError", "Service", "StuckThreadError", "join_all", "spaw
 
 _COMM = 15
 """Bytes of a thread's name that Linux keeps."""
+
+_set_name = ctypes.PyDLL(None).pthread_setname_np
+_set_name.argtypes = [ctypes.c_ulong, ctypes.c_char_p]
 
 
 class StuckThreadError(ParlourError):
@@ -35,20 +37,23 @@ class FailedThreadError(ParlourError):
 def spawn(name: str, target: Callable[..., object], *args: object, vital: bool = False) -> threading.Thread:
     """Start a thread of this name that runs `target(*args)`; raises RuntimeError if the system has none left.
 
-    What a `vital` thread raises reaches `threading.excepthook` as FailedThreadError, and the system knows it by the end
-    of its name. Threads are daemonic so that one that is stuck cannot hold the process; all are joined with a deadline.
+    What a `vital` thread raises reaches `threading.excepthook` as FailedThreadError. Threads are daemonic so that one
+    that is stuck cannot hold the process; all are joined with a deadline. The system knows them by the end of the name.
     """
     if vital:
         target, args = _live, (target, *args)
-    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread = threading.Thread(target=_named, args=(target, *args), name=name, daemon=True)
     thread.start()
     return thread
 
 
+def _named(target: Callable[..., object], *args: object) -> None:
+    # For `top -H` and `ps -L`. To write it to /proc would give up the interpreter: 80 µs more for each client.
+    _set_name(threading.get_ident(), threading.current_thread().name.encode()[-_COMM:])
+    target(*args)
+
+
 def _live(target: Callable[..., object], *args: object) -> None:
-    with suppress(OSError):  # `top -H` and `ps -L` only tell less then
-        comm = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
-        comm.write_bytes(threading.current_thread().name.encode()[-_COMM:])
     try:
         target(*args)
     except BaseException as error:

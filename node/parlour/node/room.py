@@ -335,8 +335,9 @@ class Room:
             batch = Batch(messages[0].offset, messages[-1].offset, frames(messages))
             self._publish(wire.Batch(epoch, batch.first, batch.last), batch.frames)
             arrivals.insert(0, Arrival(epoch, batch.last, batch))
-        # What was logged before may never have been delivered, if its node died in between: the log has it.
-        arrivals.insert(0, Arrival(epoch, max([place.offset for place in places]), None))
+        if len(messages) < len(posts):
+            # What was logged before may never have been delivered, if its node died in between: the log has it.
+            arrivals.insert(0, Arrival(epoch, max(place.offset for place in places), None))
         return places
 
     def _acknowledge(self, submissions: list[Submission], places: list[Appended]) -> None:

@@ -350,7 +350,7 @@ class Balancer:
             self._open.add(seen)
         beyond_reach = len(node.missed) >= self._settings.cut_off
         admits = 0.0 if seen.state == "full" or beyond_reach else node.admits
-        self._count(node, seen.clients + seen.pending, node.weight, admits)
+        self._count(node, node.held, node.weight, admits)
 
     def _withdraw(self, node: Node) -> None:
         state = node.seen.state

@@ -64,8 +64,7 @@ class Node:
 
     def look(self) -> Sight:
         """Return it as it is now, which is what it was seen as until the next look."""
-        held = self.clients + self.pending
-        capacity = self.report.capacity
+        held, capacity = self.held, self.report.capacity
         state = "draining" if self.draining else "full" if held >= capacity else "ok"
         self.seen = Sight(
             (held + self.credit) / self.weight,

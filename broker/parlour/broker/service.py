@@ -47,7 +47,7 @@ from parlour.wire.control import (
     Why,
 )
 from parlour.wire.errors import ParlourError, ProtocolError, UsageError
-from parlour.wire.limits import PROTOCOL, check_protocol, parse_address
+from parlour.wire.limits import check_protocol, parse_address
 
 __all__ = ["Broker"]
 
@@ -229,13 +229,14 @@ class Broker(Service):
 
     def _take_requests(self, now: float) -> None:
         send = self._router.send
-        for way, body in _asked(self._router):
+        for *way, body in _waiting(self._router):
             try:
                 reply = self._answer(decode_request(body), now)
             except ProtocolError as error:
                 reply = Refused(code="bad_request", text=str(error))
-            # A ROUTER drops what a peer that has gone or does not read cannot take, so this never waits. Frame by
-            # frame, as pyzmq's `send_multipart` looks at each of them twice: 1 instead of 3 µs.
+            # All but the last frame is the way back, with or without the empty frame of a REQ. A ROUTER drops what a
+            # peer that has gone or does not read cannot take, so this never waits. Frame by frame, as pyzmq's
+            # `send_multipart` looks at each of them twice: 1 instead of 3 µs.
             for frame in way:
                 send(frame, _NOW_MORE)
             send(encode(reply), _NOW)
@@ -301,7 +302,7 @@ class Broker(Service):
     def _assign(self, request: Assign, now: float) -> Reply:
         try:
             # A client that does not tell its version is taken at its word that it understands ours.
-            if request.protocol not in ("", PROTOCOL):
+            if request.protocol:
                 check_protocol(request.protocol)
         except UsageError as error:
             return Refused(code="bad_version", text=str(error))
@@ -328,24 +329,15 @@ class Broker(Service):
 
 def _waiting(source: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
     """Yield the messages that wait in the socket, those included that come meanwhile, at most `_BATCH`."""
+    receive = source.recv
     with suppress(zmq.Again):
         for _ in range(_BATCH):
-            yield source.recv_multipart(zmq.NOBLOCK)
-
-
-def _asked(router: zmq.Socket[bytes]) -> Iterator[tuple[list[bytes], bytes]]:
-    """Yield the requests that wait, as many as `_waiting` would: the frames of the way back, and the request.
-
-    A ROUTER puts the peer's name before at least one frame, and a Frame knows whether another follows. To ask the
-    socket, as `recv_multipart` does after each, would take 2.7 instead of 1 µs.
-    """
-    receive = router.recv
-    with suppress(zmq.Again):
-        for _ in range(_BATCH):
-            way = [receive(_NOW)]
-            while (frame := receive(_NOW, copy=False)).more:
-                way.append(frame.bytes)
-            yield way, frame.bytes
+            # A Frame knows whether another follows. To ask the socket for it, as `recv_multipart` does, takes three
+            # times as long.
+            frames = [frame := receive(_NOW, copy=False)]
+            while frame.more:
+                frames.append(frame := receive(_NOW, copy=False))
+            yield [frame.bytes for frame in frames]
 
 
 def _unguessable() -> Iterator[str]:

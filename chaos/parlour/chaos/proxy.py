@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from parlour.chaos.ports import HOST
 from parlour.runtime.descriptors import raise_limit
-from parlour.wire.codec import ClientDecoder, frame
+from parlour.wire.codec import ClientDecoder, frames
 from parlour.wire.errors import ProtocolError
 from parlour.wire.messages import ClientMessage, Hello, Join
 
@@ -182,7 +182,7 @@ class Proxy:
             self._named[way.name] = way
         if not self._forgetful:
             return data
-        return b"".join(frame(replace(m, after=None, epoch=None) if isinstance(m, Join) else m) for m in messages)
+        return frames(replace(m, after=None, epoch=None) if isinstance(m, Join) else m for m in messages)
 
     def _reset(self, way: _Way) -> None:
         for end in (way.client, way.node):

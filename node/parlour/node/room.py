@@ -298,8 +298,7 @@ class Room:
             batch = joined(ripe)
             size = len(batch.frames)
             delivered = Outlet.deliver(members, batch)
-        if places:
-            self._acknowledge(submissions, places)
+        self._acknowledge(submissions, places)
         if presence is not None:
             for member in members:
                 member.outlet.tell(member, presence)

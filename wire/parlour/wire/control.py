@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from parlour.wire.limits import MAX_NAME, PROTOCOL, check_name, check_room
+from parlour.wire.limits import PROTOCOL, check_name, check_room
 
 __all__ = [
     "Assign",
@@ -183,11 +183,7 @@ class Assign(_Control, frozen=True, tag="assign"):
     protocol: str = ""
 
     def __post_init__(self) -> None:
-        # Requests come in masses, each with another name, which `check_name` would remember in vain: what is plainly
-        # right is seen here, in a tenth of the time.
-        name = self.name
-        if not (name.isascii() and name.isprintable() and 0 < len(name) <= MAX_NAME and name == name.strip()):
-            force_setattr(self, "name", check_name(name))
+        force_setattr(self, "name", check_name(self.name))
         if self.room is not None:
             force_setattr(self, "room", check_room(self.room))
 

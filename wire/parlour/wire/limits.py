@@ -7,7 +7,7 @@ thread. It must never accept more than docs/protocol.md promises to accept.
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from parlour.wire.errors import UsageError
 
@@ -61,10 +61,15 @@ def _check_word(what: str, word: str) -> str:
     return word
 
 
-@_remembered
+_remembered_name = _remembered(partial(_check_word, "name"))
+
+
 def check_name(name: str) -> str:
     """Return the name of a person or node in NFC; raises UsageError outside the limits."""
-    return _check_word("name", name)
+    # Each who asks a broker has another, which would be remembered in vain: what is plainly right is seen at once.
+    if name.isascii() and name.isprintable() and 0 < len(name) <= MAX_NAME and name == name.strip():
+        return name
+    return _remembered_name(name)
 
 
 @_remembered
@@ -91,6 +96,8 @@ def check_text(text: str) -> str:
 
 def check_protocol(protocol: str) -> str:
     """Return the peer's protocol version if it is of our major version; raises UsageError otherwise."""
+    if protocol == PROTOCOL:
+        return protocol
     major, _, minor = protocol.partition(".")
     if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         raise UsageError(f"a protocol version is MAJOR.MINOR, not {protocol[:20]!r}")

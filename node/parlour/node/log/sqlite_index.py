@@ -25,7 +25,7 @@ from parlour.node.log import Appended, Post
 from parlour.node.log.sqlite_file import ROOM, SqliteFile
 from parlour.wire.codec import Decoder, encode
 
-__all__ = ["POSTS", "Known", "PostIndex", "Tail"]
+__all__ = ["POSTS", "PostIndex", "Tail"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ TAIL = 128 * 1024
 REMEMBERED = 100_000
 """Sessions and rooms after which all are forgotten, to be read again, in some 200 bytes each."""
 
-Known = dict[tuple[str, int], Appended]
+_Known = dict[tuple[str, int], Appended]
 """Where posts stand, by session and id, as duplicates are answered."""
 
 
@@ -94,6 +94,7 @@ class PostIndex:
         if tail is None:
             if self._remembered >= REMEMBERED:
                 self.forget()
+            # Not OR IGNORE, which would be silent about one room too many.
             writer.execute(
                 "INSERT INTO rooms (name, indexed) SELECT ?, 0 WHERE NOT EXISTS (SELECT 1 FROM rooms WHERE name = ?)",
                 (name, name),
@@ -126,7 +127,7 @@ class PostIndex:
             highest[session] = post.id
         return highest
 
-    def find(self, tail: Tail, posts: Sequence[Post]) -> Known:
+    def find(self, tail: Tail, posts: Sequence[Post]) -> _Known:
         """Return where those of the posts stand that were logged."""
         offsets: dict[tuple[str, int], int] = {}
         rest: set[tuple[str, int]] = set()
@@ -138,7 +139,7 @@ class PostIndex:
                 rest.add((post.session, post.id))
         if rest:
             offsets |= self._find_in_tail(tail, rest)
-        found: Known = {}
+        found: _Known = {}
         first, batch = 0, list[Post]()
         for key, offset in offsets.items():
             if not first <= offset < first + len(batch):

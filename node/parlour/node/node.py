@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from functools import partial
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from queue import SimpleQueue
 
 from parlour.node.alarms import Alarms, Workers
+from parlour.node.broadcast import Broadcast
 from parlour.node.catchup import CatchUp
 from parlour.node.fleet import Fleet
 from parlour.node.listener import ClientPool, Listener
@@ -102,8 +104,23 @@ class Node:
         self._relay = Relay(f"{self.name}-relay", self.name, self.instance, listener.host, settings.relay_loss)
         workers = Workers(f"{self.name}-worker")
         self._alarms = Alarms(f"{self.name}-alarms", workers)
+        broadcast = Broadcast()
+        opened.callback(broadcast.close)
+        if broadcast.hindrance:
+            text = f"io_uring: {broadcast.hindrance}: every delivery is a system call of its own, which is slower"
+            print(f"parlour: {self.name}: {text}", file=sys.stderr, flush=True)
         self.rooms = RoomTable(
-            Surroundings(self.name, self.instance, settings, self.log, self._relay, workers, self._alarms, self.load)
+            Surroundings(
+                node=self.name,
+                instance=self.instance,
+                settings=settings,
+                log=self.log,
+                relay=self._relay,
+                workers=workers,
+                alarms=self._alarms,
+                load=self.load,
+                broadcast=broadcast,
+            )
         )
         self._relay.serve(self.rooms)
         self.catchup = CatchUp(f"{self.name}-catchup")

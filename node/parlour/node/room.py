@@ -297,7 +297,7 @@ class Room:
         if ripe:
             batch = joined(ripe)
             size = len(batch.frames)
-            delivered = Outlet.deliver(members, batch)
+            delivered = Outlet.deliver(members, batch, self._s.broadcast)
         self._acknowledge(submissions, places)
         if presence is not None:
             for member in members:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parlour.node.alarms import Alarms, Workers
+from parlour.node.broadcast import Broadcast
 from parlour.node.load import Load
 from parlour.node.log import RoomLog
 from parlour.node.relay import Relay
@@ -28,3 +29,4 @@ class Surroundings:
     workers: Workers
     alarms: Alarms
     load: Load
+    broadcast: Broadcast

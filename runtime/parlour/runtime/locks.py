@@ -46,8 +46,7 @@ class RankedLock:
         """Take the lock as `threading.Lock.acquire` does; a try that may not block is not checked."""
         stack = _stack()
         # The last one taken need not be the highest: a try that may not block can take a lower one after it.
-        highest = max(stack, key=lambda lock: lock.rank, default=None)
-        if blocking and highest is not None and highest.rank >= self.rank:
+        if blocking and stack and (highest := max(stack, key=lambda lock: lock.rank)).rank >= self.rank:
             raise LockOrderError(
                 f"{self.name} (rank {self.rank}) taken while {highest.name} (rank {highest.rank}) is held"
             )

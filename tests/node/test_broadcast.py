@@ -1,0 +1,199 @@
+"""The same bytes to many sockets: by rings as one by one, each result is its socket's, and nothing is left open."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parlour.node.broadcast import FEW, RINGS, TOGETHER, Broadcast
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.messages import Message
+from support.cluster import RawClient, cluster
+from support.ports import free_ports
+from support.processes import processes
+
+NEAR_FULL = 1 << 20
+
+Pairs = list[tuple[socket.socket, socket.socket]]
+
+
+@pytest.fixture(params=[RINGS, 0], ids=["rings", "one by one"])
+def broadcast(request: pytest.FixtureRequest) -> Iterator[Broadcast]:
+    """Both ways of sending; the first is this kernel's, or the test would show nothing."""
+    made = Broadcast(request.param)
+    assert made.hindrance == ""
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def connected(count: int) -> Iterator[Pairs]:
+    """Open pairs of TCP connections: the node's side and the client's."""
+    with contextlib.ExitStack() as closing, socket.create_server(("127.0.0.1", 0), backlog=count) as listening:
+        pairs: Pairs = []
+        for _ in range(count):
+            far = closing.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
+            pairs.append((closing.enter_context(listening.accept()[0]), far))
+        yield pairs
+
+
+def read(far: socket.socket, size: int) -> bytes:
+    """Read so many bytes, or fewer at the end."""
+    data = b""
+    while len(data) < size and (more := far.recv(size - len(data))):
+        data += more
+    return data
+
+
+def fill(near: socket.socket) -> int:
+    """Send until the socket takes no more; return how much that was."""
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += near.send(bytes(NEAR_FULL), socket.MSG_DONTWAIT)
+    return sent
+
+
+@pytest.mark.parametrize("count", [1, FEW - 1, FEW, TOGETHER - 1, TOGETHER, TOGETHER + 1, 3 * TOGETHER + 7])
+def test_everybody_gets_everything_in_order(broadcast: Broadcast, count: int) -> None:
+    """Also where the requests go around the end of the ring, which each number of sockets does elsewhere."""
+    lines = [f"line {number} ".encode() * number for number in range(1, 12)]
+    with connected(count) as pairs:
+        for line in lines:
+            assert broadcast.send([near for near, _ in pairs], line) == [len(line)] * count
+        whole = b"".join(lines)
+        assert {read(far, len(whole)) for _, far in pairs} == {whole}
+
+
+def test_each_result_is_its_sockets(broadcast: Broadcast) -> None:
+    """One reads, one's buffers are full, one has gone, one takes a part: each time elsewhere among the others."""
+    data = bytes(4 * NEAR_FULL)
+    for turn in range(4):
+        with connected(16) as pairs:
+            nears = [near for near, _ in pairs]
+            full, gone, ended = ((turn + step) % 16 for step in (3, 7, 11))
+            fill(nears[full])
+            nears[gone].shutdown(socket.SHUT_RDWR)
+            fill(nears[ended])
+            nears[ended].shutdown(socket.SHUT_WR)
+            results = broadcast.send(nears, data)
+            assert results[full] == -errno.EAGAIN
+            assert results[gone] == results[ended] == -errno.EPIPE
+            others = [index for index in range(16) if index not in (full, gone, ended)]
+            assert all(0 < results[index] < len(data) for index in others)
+            assert {read(pairs[index][1], results[index]) for index in others} == {
+                data[: results[index]] for index in others
+            }
+
+
+def test_many_threads_send_at_once(broadcast: Broadcast) -> None:
+    """More of them than there are rings: what one sends never reaches another's sockets."""
+    threads, times = RINGS + 6, 40
+
+    def send(number: int, pairs: Pairs) -> None:
+        for _ in range(times):
+            assert broadcast.send([near for near, _ in pairs], bytes([number]) * 100) == [100] * FEW
+
+    with connected(threads * FEW) as pairs:
+        parts = [pairs[number * FEW :][:FEW] for number in range(threads)]
+        join_all([spawn(f"sender-{number}", send, number, part) for number, part in enumerate(parts)], 30)
+        for number, part in enumerate(parts):
+            for _, far in part:
+                assert read(far, 100 * times) == bytes([number]) * 100 * times
+
+
+def test_it_goes_on_after_the_last_ring_was_closed() -> None:
+    """A thread that is late when a node stops sends what it has to send."""
+    broadcast = Broadcast()
+    with connected(FEW) as pairs:
+        nears = [near for near, _ in pairs]
+        broadcast.close()
+        assert broadcast.send(nears, b"by hand") == [7] * FEW
+        assert {read(far, 7) for _, far in pairs} == {b"by hand"}
+
+
+def test_a_large_room_with_every_kind_of_member() -> None:
+    """Among those who read is one that sleeps and one that breaks off: nobody misses anything, and order holds."""
+    count, text = 2000, "x" * 2000
+    names = [f"m{number}" for number in range(2 * FEW)]
+    with cluster(1) as running, running.clients(*names, room="lobby") as (first, sleeper, broken, *others):
+        heard: dict[str, list[int]] = {client.name: [] for client in (first, *others)}
+
+        def listen(client: RawClient) -> None:
+            heard[client.name] += [client.get(Message).offset for _ in range(count)]
+
+        readers = [spawn(f"reader-{client.name}", listen, client) for client in (first, *others)]
+        for part in range(20):
+            first.say("lobby", *[text] * (count // 20))
+            if part == 5:
+                broken.close()
+        join_all(readers, 60)
+        assert all(offsets == list(range(1, count + 1)) for offsets in heard.values())
+        assert [sleeper.get(Message).offset for _ in range(count)] == list(range(1, count + 1))
+
+
+def test_rooms_with_the_same_members_do_not_hold_each_other_up() -> None:
+    """Their combiners find each other's members busy all the time."""
+    rooms, names, count = ["red", "blue", "green"], [f"m{number}" for number in range(2 * FEW)], 100
+    with cluster(1) as running, running.clients(*names) as clients:
+        heard: dict[tuple[str, str], list[int]] = {}
+
+        def talk(client: RawClient) -> None:
+            for _ in range(count):
+                for room in rooms:
+                    client.say(room, "hello")
+            for _ in range(count * len(rooms) * len(clients)):
+                message = client.get(Message)
+                heard.setdefault((client.name, message.room), []).append(message.offset)
+
+        for client in clients:
+            for room in rooms:
+                client.join(room)
+        join_all([spawn(f"talker-{client.name}", talk, client) for client in clients], 60)
+        assert len(heard) == len(rooms) * len(clients)
+        assert all(offsets == list(range(1, count * len(clients) + 1)) for offsets in heard.values())
+
+
+FORBID = """
+import ctypes, errno, os, struct, sys
+# A filter as containers have it: io_uring_setup (425) is answered with EPERM, all else is let through.
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (0x06, 0, 0, 0x00050000 | errno.EPERM), (0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+assert prctl(38, 1, 0, 0, 0) == 0
+program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))
+assert prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the filter is written for 64 bits")
+def test_where_rings_are_forbidden_the_node_says_so_and_serves(tmp_path: Path) -> None:
+    """As in a container: one line tells why it is slower, and everything works."""
+    port = free_ports(1)
+    with processes() as started:
+        started.broker(port)
+        log = f"sqlite://{tmp_path}/log.sqlite"
+        arguments = ("node", "--name", "n1", "--broker", f"127.0.0.1:{port}", "--log", log)
+        node = started.start(*arguments, on=(sys.executable, "-c", FORBID))
+        with contextlib.ExitStack() as closing:
+            names = [f"m{number}" for number in range(2 * FEW)]
+            clients = [closing.enter_context(RawClient(f"127.0.0.1:{port}", name)) for name in names]
+            for client in clients:
+                client.join("lobby")
+            clients[0].say("lobby", "hello")
+            assert [client.texts(1) for client in clients] == [["hello"]] * len(clients)
+        status, errors = started.stop(node)
+        assert status == 0
+        reason = os.strerror(errno.EPERM)
+        assert errors.splitlines() == [
+            f"parlour: n1: io_uring: {reason}: every delivery is a system call of its own, which is slower"
+        ]

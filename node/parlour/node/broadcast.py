@@ -105,10 +105,10 @@ class _Ring:
             first = self._at % TOGETHER
             some = sockets[len(results) : len(results) + TOGETHER - first]
             # Where the kernel has no memory for it, it takes on fewer, or none.
-            results += self._submit(first, some, data) or _one_by_one(some, data)
+            results += self.submit(first, some, data) or _one_by_one(some, data)
         return results
 
-    def _submit(self, first: int, sockets: Sequence[socket.socket], data: bytes) -> list[int]:
+    def submit(self, first: int, sockets: Sequence[socket.socket], data: bytes) -> list[int]:
         """Send to as many of the first sockets as the kernel takes on now, with the entries from `first` on."""
         count = len(sockets)
         end = first + count
@@ -139,10 +139,10 @@ def _proven() -> _Ring:
     ring = _Ring()
     near, far = socket.socketpair()
     with near, far:
-        if ring.send([near], b".") == [1]:
+        if ring.submit(0, [near], b".") == [1]:
             return ring
     ring.close()
-    raise OSError(errno.ENOTSUP, "a kernel of Linux 5.6 or later is needed")
+    raise OSError(errno.ENOTSUP, "Linux 5.6 or later is needed, and leave to use it")
 
 
 class Broadcast:

@@ -74,20 +74,24 @@ class Outlet:
         """Send each of a room's members what it has not had of the batch; return how many were not passed by."""
         before, last, size, delivered = batch.first - 1, batch.last, len(batch.frames), 0
         data = bytes(batch.frames)
-        late: list[Member] = []
-        for begin in range(0, len(members), TOGETHER):
+        waiting = members
+        while waiting:
             ready: list[Member] = []
-            for member in members[begin : begin + TOGETHER]:
-                outlet = member.outlet
-                # To wait for a mutex while others are held could be for ever: who is busy comes last.
-                if outlet._mutex.acquire(blocking=False):
-                    if member.offset == before and not outlet.lagging and not outlet.closed:
+            late: list[Member] = []
+            try:
+                for member in waiting[:TOGETHER]:
+                    outlet = member.outlet
+                    # To wait for a mutex while others are held could be for ever: who is busy comes later.
+                    if not outlet._mutex.acquire(not ready):
+                        late.append(member)
+                    elif member.offset == before and not outlet.lagging and not outlet.closed:
                         member.offset = last
                         ready.append(member)
-                        continue
-                    outlet._mutex.release()
-                late.append(member)
-            try:
+                    else:
+                        try:
+                            delivered += outlet._deliver_rest(member, batch)
+                        finally:
+                            outlet._mutex.release()
                 results = broadcast.send([member.outlet.socket for member in ready], data)
                 if results.count(size) < len(ready):
                     for member, result in zip(ready, results, strict=True):
@@ -96,13 +100,11 @@ class Outlet:
                 for member in ready:
                     member.outlet._mutex.release()
             delivered += len(ready)
-        for member in late:
-            with member.outlet._mutex:
-                delivered += member.outlet._deliver_rest(member, batch)
+            waiting = (*late, *waiting[TOGETHER:])
         return delivered
 
     def _deliver_rest(self, member: Member, batch: Batch) -> bool:
-        """Deliver to a member that may be anywhere. The caller holds the mutex."""
+        """Deliver to a member that is not just where the batch begins, or passed by. The caller holds the mutex."""
         if self.lagging or self.closed:
             return False
         if member.offset < batch.first - 1:

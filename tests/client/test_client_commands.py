@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from parlour.client import Message
+from parlour.node import NodeSettings
 from support.cluster import Cluster
+from support.cluster import cluster as cluster_of
 from support.waiting import eventually
 
 SECONDS = 20
@@ -184,6 +189,36 @@ def test_send_goes_on_at_another_node(cluster: Cluster) -> None:
         out, err = send.communicate(b"".join(b"%d\n" % number for number in range(100, 200)), SECONDS)
         assert (send.returncode, out, err) == (0, b"", b"")
     assert logged(cluster) == [str(number) for number in range(200)]
+
+
+def test_what_was_said_is_shown_before_one_leaves_the_room(tmp_path: Path) -> None:
+    """Also when another's message is being logged, so that one's own has to wait."""
+    path = tmp_path / "log.sqlite"
+    with cluster_of(1, NodeSettings(log=f"sqlite://{path}")) as one:
+        ada = one.chat("ada").join("den")
+        ada.say("before you came")
+        arguments = ("chat", "--name", "bob", "--room", "den")
+        with running(one, *arguments) as process, closing(sqlite3.connect(path, isolation_level=None)) as holder:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(b"hello\n")
+            process.stdin.flush()
+            shown = b""
+            while b"bob: hello" not in shown:
+                shown += os.read(process.stdout.fileno(), 4096)
+            holder.execute("BEGIN IMMEDIATE")
+            post = ada.post("held up")
+            log = one.nodes[0].log
+            eventually(lambda: log._writing.locked(), what="ada's post is being logged")  # type: ignore[attr-defined]
+            process.stdin.write(b"in here\n/leave\n/quit\n")
+            process.stdin.flush()
+            assert select.select([process.stdout], [], [], 0.3)[0] == []
+            holder.execute("ROLLBACK")
+            out, err = process.communicate(timeout=SECONDS)
+            assert (process.returncode, err) == (0, b"")
+            assert post.result(SECONDS).text == "held up"
+            lines = sorted(line.split(b" ", 1)[1] for line in out.splitlines())
+            assert lines == [b"ada: held up", b"bob: in here", b"you left den"]
 
 
 def test_chat_can_be_left_while_there_is_no_connection(cluster: Cluster) -> None:

@@ -62,9 +62,7 @@ class Conversation:
         try:
             self._enter(room)
             self._converse()
-            # Who leaves while there is no connection does not want to wait for one.
-            if self._chat.connected:
-                wait_for(list(self._posts), _ENDING)
+            self._await_posts()
         except KeyboardInterrupt:
             pass
         finally:
@@ -140,11 +138,18 @@ class Conversation:
         if left is None or left not in {room.name for room in self._chat.rooms}:
             self._show(self._lines.fault(f"you are not in {left}" if left else "you are in no room"))
             return
+        self._await_posts()
         self._chat.leave(left)
         if self._current is not None and self._current.name == left:
             rooms = self._chat.rooms
             self._current = rooms[-1] if rooms else None
         self._show(self._lines.note(f"you left {left}"))
+
+    def _await_posts(self) -> None:
+        """Let what was said be seen before one goes."""
+        # Who leaves while there is no connection does not want to wait for one.
+        if self._chat.connected:
+            wait_for(list(self._posts), _ENDING)
 
     def _posted(self, post: Future[Message]) -> None:
         """A post has come to its end; called by the reader thread, or by this one if it had already."""

@@ -37,7 +37,7 @@ HISTORY = 50
 """Messages shown from before one came."""
 
 _ENDING = 10.0
-"""Seconds that posts under way have to be acknowledged, once there is nothing more to read."""
+"""Seconds that posts under way have to be acknowledged before one goes, and rooms to be shown to their end."""
 
 SAYING = 600.0
 """Seconds for which a line that was typed is kept while there is no connection, before it is given back."""

@@ -35,8 +35,8 @@ _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 # The kernel's numbers, the same for every architecture that Python 3.11 runs on.
 _SETUP, _ENTER = 425, 426
 _OP_SEND = 26
-_AND_WAIT = 1
-_ENTRIES_AT = 0x10000000
+_GETEVENTS = 1
+_OFF_SQES = 0x10000000
 _WRAP = 2**32 - 1
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -57,7 +57,8 @@ def _one_by_one(sockets: Sequence[socket.socket], data: bytes) -> list[int]:
 class _Ring:
     """One ring, used by one thread at a time: each call puts requests in, and takes all results out.
 
-    So both of its queues always stand at the same place, `_at`, which counts on for ever and wraps at 32 bits.
+    So its two queues, of requests (sq) and of results (cq), always stand at the same place, which counts on for ever
+    and wraps at 32 bits.
     """
 
     def __init__(self) -> None:
@@ -74,22 +75,20 @@ class _Ring:
             self.close()
             raise
 
-    def _lay_out(self, places: int, requests: array[int], results: array[int]) -> None:
-        """Find what is shared with the kernel, which told where each thing of the two queues stands."""
-        shared = self._map(max(requests[6] + 4 * TOGETHER, results[5] + 16 * places), 0)
-        entries = self._map(64 * TOGETHER, _ENTRIES_AT)
-        self._asked = self._view(shared[requests[1] :][:4], "I")
-        self._taken = self._view(shared[results[0] :][:4], "I")
-        self._done = self._view(shared[results[1] :][:4], "I")
-        self._results = self._view(shared[results[5] :][: 16 * places], "i")
-        self._words, self._longs = self._view(entries, "I"), self._view(entries, "Q")
-        self._places = places
-        self._at = 0
-        self._view(shared[requests[6] :][: 4 * TOGETHER], "I")[:] = array("I", range(TOGETHER))
+    def _lay_out(self, results: int, sq: array[int], cq: array[int]) -> None:
+        """Find what is shared with the kernel, which told how many results have place, and where things stand."""
+        shared = self._map(max(sq[6] + 4 * TOGETHER, cq[5] + 16 * results), 0)
+        entries = self._map(64 * TOGETHER, _OFF_SQES)
+        self._sq_tail = self._view(shared[sq[1] :][:4], "I")
+        self._cq_head = self._view(shared[cq[0] :][:4], "I")
+        self._cq_tail = self._view(shared[cq[1] :][:4], "I")
+        self._cqes = self._view(shared[cq[5] :][: 16 * results], "i")
+        self._sqe_words, self._sqe_longs = self._view(entries, "I"), self._view(entries, "Q")
+        self._view(shared[sq[6] :][: 4 * TOGETHER], "I")[:] = array("I", range(TOGETHER))
         # What never changes in an entry: send, without waiting; and the result is to have the entry's number.
-        self._words[0::16] = array("I", [_OP_SEND]) * TOGETHER
-        self._words[7::16] = array("I", [_FLAGS]) * TOGETHER
-        self._longs[4::8] = array("Q", range(TOGETHER))
+        self._sqe_words[0::16] = array("I", [_OP_SEND]) * TOGETHER
+        self._sqe_words[7::16] = array("I", [_FLAGS]) * TOGETHER
+        self._sqe_longs[4::8] = array("Q", range(TOGETHER))
 
     def _map(self, size: int, offset: int) -> memoryview:
         shared = self._opened.enter_context(mmap.mmap(self._fd, size, offset=offset))
@@ -102,32 +101,33 @@ class _Ring:
         """Send to each socket, and return what `send` returns for it."""
         results: list[int] = []
         while len(results) < len(sockets):
-            first = self._at % TOGETHER
-            some = sockets[len(results) : len(results) + TOGETHER - first]
-            # Where the kernel has no memory for it, it takes on fewer, or none.
-            results += self.submit(first, some, data) or _one_by_one(some, data)
+            rest = sockets[len(results) :]
+            results += self.submit(rest, data) or _one_by_one(rest, data)
         return results
 
-    def submit(self, first: int, sockets: Sequence[socket.socket], data: bytes) -> list[int]:
-        """Send to as many of the first sockets as the kernel takes on now, with the entries from `first` on."""
+    def submit(self, sockets: Sequence[socket.socket], data: bytes) -> list[int]:
+        """Send to the first of the sockets: up to the end of the ring, and to none if the kernel lacks the memory."""
+        at = self._sq_tail[0]
+        first = at % TOGETHER
+        sockets = sockets[: TOGETHER - first]
         count = len(sockets)
         end = first + count
-        self._words[16 * first + 1 : 16 * end : 16] = array("I", map(socket.socket.fileno, sockets))
-        self._words[16 * first + 6 : 16 * end : 16] = array("I", [len(data)]) * count
+        self._sqe_words[16 * first + 1 : 16 * end : 16] = array("I", map(socket.socket.fileno, sockets))
+        self._sqe_words[16 * first + 6 : 16 * end : 16] = array("I", [len(data)]) * count
         address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
-        self._longs[8 * first + 2 : 8 * end : 8] = array("Q", [address]) * count
-        self._asked[0] = self._at + count & _WRAP
+        self._sqe_longs[8 * first + 2 : 8 * end : 8] = array("Q", [address]) * count
+        self._sq_tail[0] = at + count & _WRAP
         count = max(0, _syscall(_ENTER, self._fd, count, 0, 0, None, None))
-        while (done := self._done[0] - self._at & _WRAP) < count:
-            _syscall(_ENTER, self._fd, 0, count - done, _AND_WAIT, None, None)
-        begin = 4 * (self._at % self._places)
-        answers: list[int] = self._results[begin + 2 : begin + 4 * count : 4].tolist()
-        if answers.count(len(data)) < count:
+        while (done := self._cq_tail[0] - at & _WRAP) < count:
+            _syscall(_ENTER, self._fd, 0, count - done, _GETEVENTS, None, None)
+        begin = 4 * at % len(self._cqes)
+        results: list[int] = self._cqes[begin + 2 : begin + 4 * count : 4].tolist()
+        if results.count(len(data)) < count:
             # Only now it matters which is whose: they need not come in order.
-            whose = self._results[begin : begin + 4 * count : 4].tolist()
-            answers = [answer for _, answer in sorted(zip(whose, answers, strict=True))]
-        self._at = self._asked[0] = self._taken[0] = self._at + count & _WRAP
-        return answers
+            whose = self._cqes[begin : begin + 4 * count : 4].tolist()
+            results = [result for _, result in sorted(zip(whose, results, strict=True))]
+        self._sq_tail[0] = self._cq_head[0] = at + count & _WRAP
+        return results
 
     def close(self) -> None:
         """Give it back to the kernel."""
@@ -139,7 +139,7 @@ def _proven() -> _Ring:
     ring = _Ring()
     near, far = socket.socketpair()
     with near, far:
-        if ring.submit(0, [near], b".") == [1]:
+        if ring.submit([near], b".") == [1]:
             return ring
     ring.close()
     raise OSError(errno.ENOTSUP, "Linux 5.6 or later is needed, and leave to use it")
@@ -166,19 +166,25 @@ class Broadcast:
 
     def send(self, sockets: Sequence[socket.socket], data: bytes) -> list[int]:
         """Send the data to each socket, and return what `send` returns for it. None may be closed meanwhile."""
-        if len(sockets) < FEW:
+        ring = self._take() if len(sockets) >= FEW else None
+        if ring is None:
             return _one_by_one(sockets, data)
+        try:
+            return ring.send(sockets, data)
+        finally:
+            self._free.append(ring)
+
+    def _take(self) -> _Ring | None:
+        """Take a ring out, opened if need be; None if all are in use or no more are to be had now."""
         try:
             ring = self._free.pop()
         except IndexError:
-            return _one_by_one(sockets, data)
+            return None
         try:
-            ring = ring or _Ring()
-            return ring.send(sockets, data)
-        except OSError:  # only opening raises it: no more are to be had now
-            return _one_by_one(sockets, data)
-        finally:
-            self._free.append(ring)
+            return ring or _Ring()
+        except OSError:
+            self._free.append(None)
+            return None
 
     def close(self) -> None:
         """Close the rings; sends that come later are made one by one."""

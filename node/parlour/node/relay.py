@@ -73,12 +73,16 @@ class Relay(Service):
 
     def publish(self, topic: bytes, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
         """Send to the nodes that listen to the topic."""
-        if topic not in self._listened:
+        if not self.heard(topic):
             return  # who begins to listen is told where the room stands
         if isinstance(head, wire.Batch) and self._loss and random.random() < self._loss:
             return
         if len(self._queue) < QUEUED:
             self._put("publish", topic, encode(head), frames)
+
+    def heard(self, topic: bytes) -> bool:
+        """Whether another node listens to the topic."""
+        return topic in self._listened
 
     def subscribe(self, topic: bytes) -> None:
         """Listen to a topic."""

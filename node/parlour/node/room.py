@@ -210,8 +210,9 @@ class Room:
             return hole[1] if hole is not None else None
 
     def announcement(self) -> tuple[wire.Here, wire.Top]:
-        """Return what a node that begins to listen has to know."""
+        """Return what a node that begins to listen has to know, which it is then told again."""
         with self._mutex:
+            self._heartbeat.changed()
             here = wire.Here(self._s.node, self._s.instance, self._roster.version, self._roster.own())
             return here, wire.Top(self.epoch, self.offset)
 
@@ -288,7 +289,7 @@ class Room:
             presence = self._roster.presence_frame() if self._roster.changed and self._presence.take(now) else None
             wanted, self._roster_wanted = self._roster_wanted, {}
             lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
-            if posts or unpublished:
+            if (posts or unpublished) and self._s.relay.heard(wire.room_topic(self.name)):
                 self._heartbeat.changed()
         if unpublished is not None:
             first, version, changes = unpublished

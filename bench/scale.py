@@ -97,17 +97,23 @@ def _slow_reader(size: Size) -> Iterator[Finding]:
 
 
 def _two_nodes(size: Size) -> Iterator[Finding]:
+    # What a post costs by itself rules where members are few, what a batch costs for each member where they are many.
+    for members in (100, 1000):
+        yield from _over_two_nodes(size, members)
+
+
+def _over_two_nodes(size: Size, members: int) -> Iterator[Finding]:
     shares: list[float] = []
 
     def posts(kind: type[Parlour]) -> float:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, kind(Path(folder)) as server:
-            outcome = run(server, Cell(100, 10, 16), warm=size.seconds / 3, measure=size.seconds)
+            outcome = run(server, Cell(members, 10, 16), warm=size.seconds / 3, measure=size.seconds)
             outcome.check()
             if kind is TwoNodes:
                 shares.append(relay_share(server.pids[1:]))
         return outcome.posts / max(0.01, outcome.server_user + outcome.server_system)
 
-    one, two = "100 members on one node, posts per CPU second", "100 members over two nodes, posts per CPU second"
+    one, two = (f"{members} members {where}, posts per CPU second" for where in ("on one node", "over two nodes"))
     found = _medians(size, {one: lambda: posts(Parlour), two: lambda: posts(TwoNodes)})
     yield Finding(one, f"{found[one]:,.0f}")
     yield Finding(two, f"{found[two]:,.0f} ({found[two] / found[one]:.0%})", "100 %, less the relay's share")

@@ -36,7 +36,7 @@ class Size(NamedTuple):
     """How much of everything: less of it shows only that everything works."""
 
     clients: int = 10_000
-    runs: int = 3
+    runs: int = 7
     seconds: float = 3.0
     assignments: int = 40_000
     fleet: int = 10_000

@@ -6,10 +6,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+import zmq
 
 from parlour.broker import BrokerSettings
 from parlour.node import Node, NodeSettings, rooms
 from parlour.runtime.threads import join_all, spawn
+from parlour.wire.codec import decode_relay
 from parlour.wire.messages import (
     Accepted,
     Bye,
@@ -26,7 +28,8 @@ from parlour.wire.messages import (
     Say,
     Who,
 )
-from support.cluster import Cluster, RawClient, cluster
+from parlour.wire.relay import Top, room_topic
+from support.cluster import Cluster, RawClient, cluster, fleet
 from support.waiting import MS, eventually, poll
 
 
@@ -78,6 +81,24 @@ def test_a_lost_last_message_is_noticed() -> None:
     with cluster(2, NodeSettings(relay_loss=1.0)) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
         ada.say("lobby", "the last word")
         assert bob.get(Message).text == "the last word"
+
+
+def test_a_node_that_begins_to_listen_is_told_again_where_the_room_stands() -> None:
+    """The relay may lose what it is told at once, and nothing was told while nobody listened."""
+    with cluster(1) as running, running.clients("ada", room="lobby") as (ada,), zmq.Context() as context:
+        ada.say("lobby", "to nobody else")
+        ada.get(Message)
+        with context.socket(zmq.SUB) as listener:
+            listener.linger = 0
+            listener.connect(f"tcp://{fleet(running.address).nodes[0].report.relay}")
+            listener.subscribe(room_topic("lobby"))
+            tops: list[int] = []
+            while len(tops) < 2:
+                assert listener.poll(int(5000 * MS * 1000)), "the room is silent"
+                head = decode_relay(listener.recv_multipart()[1])
+                if isinstance(head, Top):
+                    tops.append(head.offset)
+        assert tops == [1, 1]
 
 
 def test_members_of_all_nodes_are_listed_and_their_coming_and_going_told() -> None:

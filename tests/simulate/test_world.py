@@ -53,6 +53,15 @@ def test_nobody_is_lost(scenario: Scenario, policy: str, nodes: int, clients: in
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+def test_a_node_that_dies_while_it_drains_loses_nobody(policy: str) -> None:
+    """Who was on the way from it to another is not one client less than none at the dead node."""
+    drain, death = Outage(1.0, 0.0, 0.5, 6.0, drained=True), Outage(1.15, 0.0, 1.0, 6.0)
+    outcome = run(Scenario("drawn", "a drain that is cut short", 8.0, outages=(drain, death)), policy, 2, 300, SEED)
+    assert outcome.came == outcome.departed + outcome.here + outcome.away
+    assert min(outcome.here, outcome.away) >= 0
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_everybody_finds_a_place_after_a_failure(policy: str) -> None:
     """Long after a quarter of the nodes died nobody is without a node but those who have just come."""
     outcome = played("failures", policy)

@@ -278,7 +278,7 @@ class World:
     def _stop(self, station: Station) -> None:
         """A node has ended, and will start again."""
         station.alive = station.draining = False
-        station.clients = 0
+        station.clients = station.moving = 0  # who was on the way looks after himself
         again = Station(station.name, station.life + 1, station.capacity, station.chance)
         self._at(self._now + station.away, self._join, again)
 

@@ -1,4 +1,4 @@
-"""When to tell the other nodes again where a room stands: a few times after a change, then not at all.
+"""When to tell the other nodes again where a room stands: a few times when there is reason to, then not at all.
 
 This module is pure but for the alarms; the room's mutex guards its instances. It must never beat in a room where
 nothing happens.
@@ -13,11 +13,11 @@ from parlour.node.alarms import Alarms
 __all__ = ["Heartbeat"]
 
 BEATS = (0.25, 1.0, 2.0)
-"""Seconds after a change. The first shows a lost last batch soon; the others, should that beat be lost as well."""
+"""Seconds after the reason to. The first shows a lost last batch soon; the others, should that beat be lost as well."""
 
 
 class Heartbeat:
-    """Has `beat` called by a worker after changes; `beat` calls `beaten`."""
+    """Has `beat` called by a worker, a few times after each `begin`; `beat` calls `beaten`."""
 
     def __init__(self, alarms: Alarms, beat: Callable[[], object]) -> None:
         self._alarms = alarms
@@ -25,8 +25,8 @@ class Heartbeat:
         self._next = 0
         self._set = False
 
-    def changed(self) -> None:
-        """Something changed: begin the series anew."""
+    def begin(self) -> None:
+        """Something changed, or somebody begins to listen: begin the series anew."""
         self._next = 0
         if not self._set:
             self._set = True

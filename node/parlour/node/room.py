@@ -37,6 +37,7 @@ class Room:
     def __init__(self, name: str, surroundings: Surroundings) -> None:
         self.name = name
         self._s = surroundings
+        self._topic = wire.room_topic(name)
         # Guards all fields below (members is replaced, never changed). Rank 30.
         self._mutex = make_lock(30, f"room {name}")
         self._heard_all = threading.Condition(self._mutex)
@@ -212,7 +213,7 @@ class Room:
     def announcement(self) -> tuple[wire.Here, wire.Top]:
         """Return what a node that begins to listen has to know, which it is then told again."""
         with self._mutex:
-            self._heartbeat.changed()
+            self._heartbeat.begin()
             here = wire.Here(self._s.node, self._s.instance, self._roster.version, self._roster.own())
             return here, wire.Top(self.epoch, self.offset)
 
@@ -289,8 +290,8 @@ class Room:
             presence = self._roster.presence_frame() if self._roster.changed and self._presence.take(now) else None
             wanted, self._roster_wanted = self._roster_wanted, {}
             lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
-            if (posts or unpublished) and self._s.relay.heard(wire.room_topic(self.name)):
-                self._heartbeat.changed()
+            if (posts or unpublished) and self._s.relay.heard(self._topic):
+                self._heartbeat.begin()
         if unpublished is not None:
             first, version, changes = unpublished
             self._publish(wire.Whereabouts(self._s.node, self._s.instance, first, version, changes))
@@ -355,7 +356,7 @@ class Room:
                 submission.member.outlet.answer(frame(Error(code, text, self.name, post.id, retry_after=1.0)))
 
     def _publish(self, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
-        self._s.relay.publish(wire.room_topic(self.name), head, frames)
+        self._s.relay.publish(self._topic, head, frames)
 
     # --- presence ---------------------------------------------------------------------------------------------
 

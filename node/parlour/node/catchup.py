@@ -13,7 +13,6 @@ from collections import deque
 from parlour.node.log import LogError
 from parlour.node.outlet import Outlet
 from parlour.runtime.threads import Service
-from parlour.wire.messages import Joined
 
 __all__ = ["TURN", "CatchUp", "catch_up"]
 
@@ -30,7 +29,7 @@ def catch_up(outlet: Outlet, turns: int) -> bool:
     Raises LogError if the log cannot be read now.
     """
     for _ in range(turns):
-        behind = [member for member in outlet.members if member.offset < member.room.offset]
+        behind = [member for member in outlet.members if member.behind]
         if not behind and outlet.flush() and outlet.go_live():
             return True
         failure: LogError | None = None
@@ -39,15 +38,14 @@ def catch_up(outlet: Outlet, turns: int) -> bool:
         for member in behind:
             if not outlet.flush():
                 return False
+            epoch, offset = member.epoch, member.offset
             try:
-                following = member.room.follow(member.offset)
+                following = member.room.follow(epoch, offset)
             except LogError as error:
                 failure = error
                 continue
-            if isinstance(following, Joined):
-                outlet.restart(member, following)
-            elif following is not None:
-                outlet.push(member, following)
+            if following is not None:
+                outlet.push(member, epoch, offset, following)
         if failure is not None:
             raise failure
     return False

@@ -30,21 +30,27 @@ NOWHERE = 2**63
 
 
 class Member:
-    """A client in one room: how far the room's messages were handed to its outlet.
+    """A client in one room: how far the room's messages, of which epoch, were handed to its outlet.
 
-    `offset`, `missed_presence` and `left` are guarded by the outlet's mutex.
+    `epoch`, `offset`, `missed_presence` and `left` are guarded by the outlet's mutex.
     """
 
-    __slots__ = ("left", "missed_presence", "name", "offset", "outlet", "room", "session")
+    __slots__ = ("epoch", "left", "missed_presence", "name", "offset", "outlet", "room", "session")
 
     def __init__(self, outlet: Outlet, room: Room, session: str, name: str) -> None:
         self.outlet = outlet
         self.room = room
         self.session = session
         self.name = name
+        self.epoch = ""
         self.offset = NOWHERE
         self.missed_presence = False
         self.left = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether the room has gone on without the member, or begun a new epoch that it was not told of."""
+        return self.offset < self.room.offset or (self.epoch != self.room.epoch and self.offset != NOWHERE)
 
 
 class Outlet:
@@ -143,17 +149,21 @@ class Outlet:
                     return False
             return not self.closed
 
-    def push(self, member: Member, batch: Batch) -> None:
-        """Send the next batch to a member that is behind, unless its position or what is pending changed meanwhile."""
+    def push(self, member: Member, epoch: str, offset: int, following: Batch | Joined) -> None:
+        """Send a member what follows its position, unless that, or what is pending, changed meanwhile."""
         with self._mutex:
-            if member.offset == batch.first - 1 and not self._pending and not self.closed:
-                member.offset = batch.last
-                self._keep(batch.frames, self._try(batch.frames))
+            if (member.epoch, member.offset) != (epoch, offset) or self._pending or self.closed:
+                return
+            if isinstance(following, Joined):
+                self._restart(member, following)
+            else:
+                member.offset = following.last
+                self._keep(following.frames, self._try(following.frames))
 
     def go_live(self) -> bool:
         """Return to live delivery if no member is behind and nothing is pending; return whether that was so."""
         with self._mutex:
-            if self._pending or any(member.offset < member.room.offset for member in self.members):
+            if self._pending or any(member.behind for member in self.members):
                 return False
             self.lagging = False
             missed = [member for member in self.members if member.missed_presence]
@@ -169,11 +179,14 @@ class Outlet:
         with self._mutex:
             # Who is being placed right now is told by whoever places it.
             if not self.closed and member.offset != NOWHERE:
-                member.offset = joined.after
-                self._send(frame(joined))
-                if not self.lagging:
-                    self.lagging = True
-                    self._on_lag(self)
+                self._restart(member, joined)
+
+    def _restart(self, member: Member, joined: Joined) -> None:
+        member.epoch, member.offset = joined.epoch, joined.after
+        self._send(frame(joined))
+        if not self.lagging:
+            self.lagging = True
+            self._on_lag(self)
 
     # --- membership -------------------------------------------------------------------------------------------
 
@@ -189,17 +202,17 @@ class Outlet:
             member.offset = NOWHERE
             member.left = True
 
-    def hold(self, member: Member) -> int:
-        """Send nothing more of the room until `place`; return where the member was."""
+    def hold(self, member: Member) -> tuple[str, int]:
+        """Send nothing more of the room until `place`; return the member's epoch and offset."""
         with self._mutex:
             offset, member.offset = member.offset, NOWHERE
-            return offset
+            return member.epoch, offset
 
-    def place(self, member: Member, offset: int, notice: bytes) -> bool:
+    def place(self, member: Member, epoch: str, offset: int, notice: bytes) -> bool:
         """Tell the client, and begin after this offset; return whether the caller has to bring it up to date."""
         with self._mutex:
             self._answer(notice)
-            member.offset = offset
+            member.epoch, member.offset = epoch, offset
             mine = not self.lagging
             self.lagging = True
             return mine

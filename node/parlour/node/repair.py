@@ -1,7 +1,8 @@
 """Reading from the log what a room has missed: what the relay lost, and what was logged though the log seemed to fail.
 
-This module owns when the log is read for a room, on worker threads; what it finds enters the room like anything that
-comes over the relay. It must never read for a hole that the relay may fill in a moment, nor spin on one that stays.
+This module owns what is read from the log for a room: for a member who is behind, on whichever thread serves that one;
+for the room itself on worker threads, and what is found enters the room like anything that comes over the relay. It
+must never read for a hole that the relay may fill in a moment, nor spin on one that stays.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from parlour.node.order import Batch
 from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
+from parlour.wire.messages import Joined
 
 if TYPE_CHECKING:
     from parlour.node.room import Room
@@ -44,7 +46,20 @@ class Repair:
         with self._mutex:
             return self._mending or self._looking
 
-    def read(self, after: int, limit: int) -> Batch | None:
+    def follow(self, epoch: str, offset: int, current: str, top: int) -> Batch | Joined:
+        """Return what the log has after a position, up to where the room stands, as `Room.follow` does."""
+        batch = self._read(offset, top - offset) if epoch == current else None
+        # An epoch that is over does not come again: if it is not over now, what was read is of it.
+        extent = self._s.log.extent(self._room.name)
+        if extent.epoch == current:
+            if batch is not None and batch.first == offset + 1:
+                return batch
+            if epoch != current or offset < extent.trimmed:
+                return Joined(self._room.name, current, top, min(extent.trimmed, top), recovered=False)
+        self.look()
+        raise LogError(f"the room log lacks messages of {self._room.name} after {offset}")
+
+    def _read(self, after: int, limit: int) -> Batch | None:
         """Return what follows an offset, at most `limit` messages and about as much as the ring holds.
 
         Raises LogError if the log fails.
@@ -79,19 +94,22 @@ class Repair:
         self._s.alarms.after(RETRY, self._look)
 
     def _mend(self, offset: int) -> None:
+        epoch = self._room.epoch
         last = self._room.missing(offset)
         batch = None
         if last is not None:
             try:
-                batch = self.read(offset, last - offset)
+                batch = self._read(offset, last - offset)
+                if self._s.log.extent(self._room.name).epoch != epoch:
+                    batch = None  # what was read may be of another
             except LogError:
-                pass  # then it is looked at later, as when it lacks what others have seen
+                batch = None  # then it is looked at later, as when it lacks what others have seen
             if batch is None or batch.first != offset + 1:
                 self.look()
         with self._mutex:
             self._mending = False
         if batch is not None:
-            self._room.arrive(self._room.epoch, batch.last, batch)
+            self._room.arrive(epoch, batch.last, batch)
         else:
             self._room.combine_elsewhere()
 

@@ -90,7 +90,10 @@ class Room:
         """
         with self._mutex:
             kept = self._standing.reach(join)
-        kept = kept or self._s.log.extent(self.name)
+        if kept is None:
+            kept = self._s.log.extent(self.name)
+            if kept.epoch != self.epoch:
+                self._repair.look()
         with self._mutex:
             after, recovered = self._standing.place(join, kept)
             if member not in self._members:
@@ -186,23 +189,18 @@ class Room:
 
     # --- what others ask --------------------------------------------------------------------------------------
 
-    def follow(self, offset: int) -> Batch | Joined | None:
-        """Return what follows an offset, from the ring or the log, not beyond what is delivered; raises LogError.
+    def follow(self, epoch: str, offset: int) -> Batch | Joined | None:
+        """Return what follows a position, from the ring or the log, not beyond what is delivered; raises LogError.
 
-        Where it was trimmed away meanwhile, return the notice of that, behind which the member is to go on.
+        Where it was trimmed away meanwhile, or is of an epoch that is over, return the notice of that, behind which
+        the member is to go on.
         """
         with self._mutex:
-            batch = self._standing.after(offset)
-            epoch, top = self.epoch, self.offset
-        if batch is None and offset < top:
-            batch = self._repair.read(offset, top - offset)
-            if batch is None or batch.first != offset + 1:
-                extent = self._s.log.extent(self.name)
-                if extent.epoch == epoch and offset < extent.trimmed:
-                    return Joined(self.name, epoch, top, min(extent.trimmed, top), recovered=False)
-                self._repair.look()
-                raise LogError(f"the room log lacks messages of {self.name} after {offset}")
-        return batch
+            current, top = self.epoch, self.offset
+            batch = self._standing.after(offset) if epoch == current else None
+        if epoch == current and (batch or offset >= top):
+            return batch
+        return self._repair.follow(epoch, offset, current, top)
 
     def missing(self, offset: int) -> int | None:
         """Return the last offset of the messages that are missing after `offset`, or None if they are not any more."""
@@ -381,6 +379,7 @@ class Room:
         try:
             extent = self._s.log.extent(self.name)
         except LogError:
+            self._repair.look()
             return
         with self._mutex:
             if self._standing.fits(extent.epoch, extent.trimmed):

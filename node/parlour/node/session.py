@@ -247,17 +247,15 @@ class Session:
             if new:
                 self.outlet.leave(member)
                 self._node.rooms.release(join.room)
-            if self.outlet.place(member, before, self._unavailable(join.room, error)):
+            if self.outlet.place(member, *before, self._unavailable(join.room, error)):
                 self._catch_up()
             return
         self._members[join.room] = member
-        mine = self.outlet.place(member, joined.after, frame(joined))
+        mine = self.outlet.place(member, joined.epoch, joined.after, frame(joined))
         member.room.want_roster(member)
         member.room.combine()
         if mine:
             self._catch_up()
-        if member.room.epoch != joined.epoch:
-            self._join(join)  # a new epoch began between the two lines, and the room's members were told without us
 
     def _catch_up(self) -> None:
         """Send the history on this thread; if the client does not take it all now, the catch-up thread goes on."""

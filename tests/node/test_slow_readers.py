@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from parlour.node import NodeSettings
+from parlour.node.log import Post
 from parlour.runtime.threads import join_all, spawn
-from parlour.wire.messages import Lagging, Members, Message, Ping, Pong, Presence
+from parlour.wire.messages import History, Lagging, Members, Message, Page, Ping, Pong, Presence
 from support.cluster import RawClient, cluster
-from support.waiting import eventually
+from support.waiting import eventually, poll
 
 TEXT = "x" * 2000
 COUNT = 10_000  # twenty megabytes: more than the sockets of a connection hold, and than the room's ring
@@ -91,3 +92,17 @@ def test_a_slow_reader_may_ask_for_things() -> None:
         read_all(sleeper, COUNT, [])
         for _ in range(100):
             sleeper.get(Pong)
+
+
+def test_a_slow_reader_may_ask_again_for_what_it_has_read() -> None:
+    """What counts against it is what it leaves unread now, not all that it asked for since it lagged."""
+    with cluster(1, NodeSettings(unread_answers=100_000)) as running, running.clients("ada") as (ada,):
+        for batch in range(100):
+            posts = [Post("s", 100 * batch + number, "x", 1, "x" * 4000) for number in range(1, 101)]
+            running.nodes[0].log.append("lobby", posts)
+        ada.join("lobby", after=0)
+        for _ in range(20):
+            poll(lambda: False, 0.02)  # all that the connection holds is full
+            ada.send(History("lobby"))
+            ada.get(Page)
+        read_all(ada, 10_000, [])

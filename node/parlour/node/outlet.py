@@ -147,6 +147,7 @@ class Outlet:
                 if sent < len(data):
                     self._keep(data, sent, first=True)
                     return False
+            self._unread = 0
             return not self.closed
 
     def push(self, member: Member, epoch: str, offset: int, following: Batch | Joined) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
 from parlour.node import NodeSettings
+from parlour.node.listener import SPARE
 from parlour.node.log import Post
 from parlour.runtime.asking import ask
+from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import NodeDecoder, decode_ticket, encode_ticket, frame
 from parlour.wire.control import Assign, Assigned, Ticket
 from parlour.wire.limits import PROTOCOL, parse_address
-from parlour.wire.messages import Error, Hello, History, Join, Message, NodeMessage, Ping, Say, Welcome
+from parlour.wire.messages import Error, Hello, History, Join, Message, Move, NodeMessage, Ping, Say, Welcome
 from support.cluster import Cluster, RawClient, cluster, fleet
 from support.waiting import MS, eventually
 
@@ -147,6 +150,26 @@ def test_a_full_node_sends_the_client_back() -> None:
         still_serves(running)
 
 
+def test_clients_leave_the_node_open_files() -> None:
+    """Who would take one of the last is refused, and the node can still ask a broker where its clients may go."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with cluster(2) as running, ExitStack() as closing:
+        node = running.nodes[0]
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + SPARE + 20, hard))
+        closing.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        clients: list[RawClient] = []
+        with suppress(ConnectionError):
+            while len(clients) < 1000:
+                clients.append(closing.enter_context(RawClient(running.address, f"client {len(clients)}", "n1")))
+        assert 0 < len(clients) < 1000
+        drain = spawn("drain", node.drain, 20_000 * MS)
+        for client in clients:
+            assert client.get(Move).node == "n2"
+            client.close()
+        join_all([drain], 20)
+
+
 def ticket_for(running: Cluster, name: str) -> str:
     """Return a ticket that the broker gave."""
     _, assigned = ask([running.address], Assign(name, protocol=PROTOCOL))
@@ -167,6 +190,9 @@ def test_a_ticket_lets_one_client_in_once() -> None:
         good = ticket_for(running, "ada")
         bad = {
             "expired": changed(good, expires=1.0),
+            "clock here differs": changed(good, expires=9e18),
+            "from the broker's": changed(good, expires=float("nan")),
+            "is not one": changed(good, id="x" * 65),
             "for bob": changed(good, name="bob"),
             "for the node n9": changed(good, node="n9"),
         }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from parlour.broker import Broker
+from parlour.broker import Broker, BrokerSettings
 from parlour.broker.orders import Orders
 from parlour.node import NodeSettings
 from parlour.runtime.asking import ask
@@ -108,3 +110,34 @@ def test_an_order_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
         stay(clients[:4])
         for client in clients:
             client.close()
+
+
+def test_who_stays_is_asked_again() -> None:
+    """A client that could not get in where it was sent is not left behind, once its ticket is of no use."""
+    with (
+        cluster(2, broker=BrokerSettings(ticket_life=0.3)) as running,
+        running.clients("ada", room="lobby") as (ada,),
+    ):
+        drain = spawn("drain", running.nodes[0].drain, 20_000 * MS)
+        assert [ada.get(Move).node for _ in range(3)] == ["n2"] * 3
+        ada.close()
+        join_all([drain], 20)
+
+
+def test_a_node_without_a_thread_to_spare_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order to move clients is not followed then, and the next one is."""
+    with cluster(2) as running, running.clients("ada") as (ada,):
+        node = running.nodes[0]
+        order = Order("n1", node.instance, moves=[Transfer("n2", 1)])
+        with monkeypatch.context() as crowded:
+            crowded.setattr(threading.Thread, "start", no_thread)
+            node._hear_order(order)
+        stay([ada])
+        node._hear_order(order)
+        ada.socket.settimeout(5_000 * MS)
+        assert ada.get(Move).node == "n2"
+
+
+def no_thread(_: threading.Thread) -> None:
+    """Start a thread where the system has none left."""
+    raise RuntimeError("can't start new thread")

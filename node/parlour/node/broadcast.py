@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["TOGETHER", "Broadcast", "send"]
+__all__ = ["RINGS", "TOGETHER", "Broadcast", "send"]
 
 TOGETHER = 128
 """Sends that one system call makes at most: a power of two, and small enough to be over in half a millisecond."""

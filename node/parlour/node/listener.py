@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import queue
+import resource
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
 
+from parlour.node.broadcast import RINGS
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import frame
@@ -20,7 +22,7 @@ from parlour.wire.errors import ParlourError
 from parlour.wire.limits import parse_address
 from parlour.wire.messages import Error
 
-__all__ = ["ClientPool", "Listener"]
+__all__ = ["SPARE", "ClientPool", "Listener"]
 
 IDLE = 30.0
 """Seconds that a thread without a client waits for the next before it ends."""
@@ -30,6 +32,9 @@ BACKLOG = 4096
 
 REFUSED = 64
 """Refused connections that are left open until others are refused."""
+
+SPARE = REFUSED + 3 * RINGS + 64
+"""Open files that are not for clients: a node needs some to ask a broker, and libzmq ends a process that has none."""
 
 _FULL = frame(Error("full", "this node is full: ask the broker for another", retry_after=1.0, fatal=True))
 
@@ -152,5 +157,6 @@ class Listener:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._stopping.wait(0.05)  # until connections that are there have ended
                 continue
-            if not pool.take(sock):
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if sock.fileno() >= limit - SPARE or not pool.take(sock):
                 self._refuse(sock)

@@ -58,6 +58,6 @@ class Mover:
             except ParlourError:
                 return False
             if isinstance(assigned, Assigned):
-                session.moving = True
+                session.leaves_by = time.monotonic() + assigned.expires_in
                 session.outlet.answer(frame(Move(assigned.node, assigned.address, assigned.ticket)))
         return True

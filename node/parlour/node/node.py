@@ -48,6 +48,9 @@ STACK = 256 * 1024
 MOVING = 60.0
 """Seconds that an order to move clients is good for."""
 
+LONGEST = 600.0
+"""Seconds that a ticket may be good for, to be remembered until then: more than any broker gives."""
+
 MISSED = 3
 """Reports after which a node counts as lost where there is no broker, which would miss as many, to say so."""
 
@@ -224,8 +227,8 @@ class Node:
             problem = f"the ticket is for the node {ticket.node}, this is {self.name}"
         elif ticket.name != name:
             problem = f"the ticket is for {ticket.name}, not for {name}"
-        elif ticket.expires < time.time():
-            problem = "the ticket has expired"
+        elif not 0 <= ticket.expires - time.time() <= LONGEST:
+            problem = "the ticket has expired, or the clock here differs from the broker's"
         else:
             with self._mutex:
                 if ticket.id in self._tickets:
@@ -328,8 +331,10 @@ class Node:
                 self.drain_for = order.deadline
                 self.stop_wanted.put(signal.SIGTERM)
             elif time.monotonic() >= self._moved_at:
-                self._moved_at = float("inf")
-                self._mover_thread = spawn(f"{self.name}-mover", self._rebalance, order)
+                # Where no thread is to be had, the order comes again, as nobody has moved.
+                with contextlib.suppress(RuntimeError):
+                    self._mover_thread = spawn(f"{self.name}-mover", self._rebalance, order)
+                    self._moved_at = float("inf")
 
     def _rebalance(self, order: Order) -> None:
         """Ask as many clients to move as the order says."""

@@ -79,7 +79,7 @@ class Session:
         self.name = ""
         self.id = ""
         self.since = time.monotonic()
-        self.moving = False
+        self.leaves_by = 0.0  # until then, in monotonic seconds, it may follow the last request to move
         self._said_bye = False
         self.outlet = Outlet(sock, node.settings.unread_answers, node.catchup.watch)
         self._handlers: dict[type, Callable[..., None]] = {
@@ -90,6 +90,11 @@ class Session:
             Ping: self._ping,
             Pong: self._pong,
         }
+
+    @property
+    def moving(self) -> bool:
+        """Whether the client was asked to move, and still may."""
+        return time.monotonic() < self.leaves_by
 
     # --- the connection ---------------------------------------------------------------------------------------
 

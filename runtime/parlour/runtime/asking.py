@@ -57,13 +57,14 @@ def endpoint(host: str, port: int) -> str:
 
 def _connect(context: zmq.Context[zmq.Socket[bytes]], host: str, port: int) -> zmq.Socket[bytes] | None:
     """Return a DEALER of the calling thread's, on its way to the broker; None if there is no way."""
-    socket = context.socket(zmq.DEALER)
-    socket.linger = 0
-    socket.ipv6 = ":" in host
     try:
-        socket.connect(endpoint(host, port))
+        with ExitStack() as failed:
+            socket = failed.enter_context(context.socket(zmq.DEALER))
+            socket.linger = 0
+            socket.ipv6 = ":" in host
+            socket.connect(endpoint(host, port))
+            failed.pop_all()
     except zmq.ZMQError:
-        socket.close()
         return None
     return socket
 

@@ -6,7 +6,9 @@ frame. Instances are immutable and cross threads freely. It must never learn whi
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from parlour.wire.limits import PROTOCOL, check_name, check_room
@@ -301,4 +303,4 @@ class Ticket(Struct, frozen=True):
     node: str
     name: str
     expires: float  # seconds since the Unix epoch
-    id: str
+    id: Annotated[str, Meta(max_length=64)]  # redeemed, it stands in three reports

@@ -17,7 +17,7 @@ from msgspec.structs import astuple
 from redis.crc import key_slot
 
 from parlour.node import NodeSettings
-from parlour.node.log import Appended, LogError, Post, RoomLog
+from parlour.node.log import Appended, Extent, LogError, Post, RoomLog
 from parlour.node.log.opening import open_log
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import Error, Joined, Message, Say
@@ -450,10 +450,59 @@ def test_a_server_that_is_stuck_costs_seconds_and_no_post(server: RedisServer) -
         assert len(failed) == 40
         assert all("is stuck or out of reach" in text and "\n" not in text for text in failed)
         server.signal(signal.SIGCONT)
+        eventually(lambda: takes(log, post(1)))  # for a moment nobody may ask it
         for number in range(1, 41):
             log.append("lobby" if number % 2 else "attic", [post(number)])
         assert sorted(ids(log)) == sorted(["s-100", *(f"s-{n}" for n in range(1, 41, 2))])
         assert sorted(ids(log, "attic")) == sorted(f"s-{n}" for n in range(2, 41, 2))
+
+
+def test_a_server_that_is_stuck_is_waited_for_by_one_at_a_time(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node's few workers are not all held up by one server, whichever rooms they are for and whatever they ask."""
+    with closing(open_log(server.url)) as log:
+        log.append("lobby", [post(1)])
+        monkeypatch.setattr("parlour.node.log.redis_server.PAUSE", 60.0)
+        server.signal(signal.SIGSTOP)
+        eventually(server.halted)
+        with pytest.raises(LogError, match="is stuck or out of reach"):
+            log.extent("lobby")
+        before = time.monotonic()
+        asks: list[Callable[[str], object]] = [
+            log.extent,
+            lambda room: log.read(room, 0, 10),
+            lambda room: log.append(room, [post(2)]),
+        ]
+        for number, ask in itertools.product(range(20), asks):
+            with pytest.raises(LogError, match="is stuck or out of reach"):
+                ask(f"room-{number}")
+        assert time.monotonic() - before < 2_000 * MS  # one answer that does not come is waited for as long
+        server.signal(signal.SIGCONT)
+
+
+def takes(log: RoomLog, said: Post) -> bool:
+    """Whether the log takes a post now."""
+    try:
+        return bool(log.append("lobby", [said]))
+    except LogError:
+        return False
+
+
+def test_a_room_in_which_nothing_was_said_is_forgotten_by_and_by(server: RedisServer) -> None:
+    """Joining leaves nothing for ever; what was said is never forgotten with it, nor where it stood."""
+    with closing(open_log(server.url)) as log, server.client() as client:
+        epoch = log.extent("lobby").epoch
+        assert 0 < client.ttl("parlour:{lobby}:room") <= 3600
+        client.persist("parlour:{lobby}:room")  # as an earlier node left it
+        assert log.extent("lobby").epoch == epoch
+        assert 0 < client.ttl("parlour:{lobby}:room") <= 3600
+        log.append("lobby", [post(1), post(1)])
+        assert client.ttl("parlour:{lobby}:room") == -1
+        while log.trim("lobby", 0, 2**60, 10):
+            pass
+        assert log.extent("lobby") == Extent(epoch, 1, 1)
+        assert client.ttl("parlour:{lobby}:room") == -1
 
 
 def test_scripts_that_were_flushed_are_given_again(server: RedisServer) -> None:

@@ -59,6 +59,7 @@ end
 _APPEND = f"""
 -- KEYS: the room's hash, its stream, and for each post the hash of its id. ARGV: an epoch, in case a new one has to
 -- begin; "new" if the room may be made; for each post session, id, name, time and text. Without posts it only looks.
+-- A room in which nothing was said yet is forgotten when nobody has looked at it for as long as posts are remembered.
 if not epoch and ARGV[2] ~= 'new' then
     return false
 end
@@ -75,7 +76,7 @@ if #places == 0 then
     local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
     trimmed = first and tonumber(string.match(first[1], '%d+')) - 1 or top
 end
-local said = {{}}
+local said, before = {{}}, top
 for i = 1, #places do
     local bucket, session, id, by, at, text = KEYS[i + 2], unpack(ARGV, 5 * i - 2, 5 * i + 2)
     local name = bucket .. ' ' .. id
@@ -93,6 +94,11 @@ end
 -- Also for posts that were logged before: WAIT counts the replicas that have what this connection wrote.
 if renewed or #places > 0 then
     redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', string.format('%d', top), 'log', LOG, 'run', RUN)
+end
+if top == 0 then
+    redis.call('EXPIRE', KEYS[1], {REMEMBERED})
+elseif before == 0 then
+    redis.call('PERSIST', KEYS[1])
 end
 return {{epoch, trimmed, top, places}}
 """

@@ -42,6 +42,10 @@ REPLICATED = 1.0
 REWRITE = 60.0
 """How long posts are refused, at most, while a server rewrites its append-only file after a start, in seconds."""
 
+PAUSE = 1.0
+"""How long a server that gave no answer in time is not asked: threads that wait for it are missing elsewhere. Then one
+finds out for all, in seconds."""
+
 CONNECTIONS = 16
 """Connections of a node to the server, at most: one writes, the others read."""
 
@@ -100,12 +104,18 @@ class RedisServer:
         self._writing = make_lock(60, "redis log's writer")
         self._waiting: list[Job] = []
         self._closed = False
+        # What a server that is stuck failed with, and until when nobody is to ask it.
+        self._stuck: tuple[LogError | None, float] = (None, 0.0)
         # Both are replaced by any thread that meets the server; whoever still calls the scripts of before is told so.
         self._scripts: dict[str, str] = {}
         self._patience = ("", 0.0)  # the run whose rewriting is waited for, and until when
 
     def commit(self, job: Job) -> None:
         """Do the job together with those of the others who wait: whoever gets the turn first sends for all."""
+        failure, until = self._stuck
+        if time.monotonic() < until:
+            job.error = failure
+            return
         with self._mutex:
             self._waiting.append(job)
         with self._writing:
@@ -123,7 +133,9 @@ class RedisServer:
                 if meet:
                     self.meet(ANSWER)
                 undone: list[Job] = []
-                for job, answer in zip(jobs, self._send(jobs, meet), strict=True):
+                answers = self._send(jobs, meet)
+                self._stuck = (None, 0.0)
+                for job, answer in zip(jobs, answers, strict=True):
                     if isinstance(answer, NoScriptError) or (answer is None and job.script):
                         # The room is not there, or the server was restarted: it may be another one, or emptied.
                         undone.append(job)
@@ -229,7 +241,10 @@ class RedisServer:
         names = [kind.__name__ for kind in type(error).__mro__]
         advice = next((do for sign, do in _ADVICE.items() if sign in names or sign in text), "see after the server")
         failed = "does not answer" if type(error) in (redis.ConnectionError, redis.TimeoutError) else "failed"
-        return LogError(f"the room log {self.shown} {failed} ({text}): {advice}")
+        failure = LogError(f"the room log {self.shown} {failed} ({text}): {advice}")
+        if isinstance(error, redis.TimeoutError):
+            self._stuck = (failure, time.monotonic() + PAUSE)
+        return failure
 
     def _ask(self, command: Callable[..., Any], *arguments: Any) -> Any:
         """Return what the server answers; raises LogError."""
@@ -240,8 +255,15 @@ class RedisServer:
             raise self.explain(error) from None
 
     def _check_open(self) -> None:
+        """Raise LogError if the server is not to be asked now."""
         if self._closed:
             raise LogError("the room log is closed: the node is stopping")
+        failure, until = self._stuck
+        if failure is not None:
+            now = time.monotonic()
+            if now < until:
+                raise failure
+            self._stuck = (failure, now + ANSWER)
 
     def _check_kind(self, info: dict[str, Any]) -> None:
         version = str(info["redis_version"])

@@ -12,10 +12,11 @@ import pytest
 from parlour.node import NodeSettings
 from parlour.node.log import Post
 from parlour.node.log.opening import open_log
+from parlour.node.retention import Retention
 from parlour.runtime.threads import StuckThreadError
 from parlour.wire.messages import Accepted, Error, Join, Joined, Message, Say
 from support.cluster import cluster
-from support.waiting import MS, eventually
+from support.waiting import MS, eventually, poll
 
 
 def test_a_log_that_is_gone_and_comes_back(tmp_path: Path) -> None:
@@ -40,6 +41,29 @@ def test_a_log_that_is_gone_and_comes_back(tmp_path: Path) -> None:
         for client in (ada, bob):
             assert [client.get(Message).text for _ in range(2)] == ["lost?", "lost too?"]
             assert not [heard for heard in client.heard if isinstance(heard, Message)]
+
+
+def test_a_log_that_cannot_be_looked_at_for_a_moment_ends_nothing(tmp_path: Path) -> None:
+    """Whatever the system says of its path: no thread ends, no connection, and what the relay loses is read again."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    settings = NodeSettings(
+        log=f"sqlite://{folder}/log.sqlite", relay_loss=1.0, retention=Retention(count=1000), trim_interval=50 * MS
+    )
+    with cluster(2, settings) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
+        ada.say("lobby", "one")
+        assert bob.texts(1) == ada.texts(1)
+        folder.rename(tmp_path / "away")
+        folder.write_text("not a folder")
+        ada.say("lobby", "refused")
+        bob.send(Join("attic"))
+        for client in (ada, bob):
+            assert "Not a directory" in client.get(Error).text
+        poll(lambda: False, 0.2)  # the trimmers have met it too
+        folder.unlink()
+        (tmp_path / "away").rename(folder)
+        ada.say("lobby", "two")
+        assert bob.texts(1) == ada.texts(1) == ["two"]
 
 
 def test_a_restored_log_starts_every_member_anew(tmp_path: Path) -> None:

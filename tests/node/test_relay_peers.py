@@ -8,8 +8,9 @@ import sys
 import zmq
 
 from parlour.node.relay import Relay
+from parlour.wire.control import Peer
 from parlour.wire.relay import Top, room_topic
-from support.waiting import MS, eventually
+from support.waiting import MS, eventually, poll
 
 PROGRAM = """
 import threading, time, zmq
@@ -57,6 +58,54 @@ def test_a_peer_that_leaves_in_mid_speech_takes_nobody_along() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=20_000 * MS, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")
+
+
+class Heard:
+    """What stands for the rooms of a node: it notes where each says that it stands."""
+
+    def __init__(self) -> None:
+        self.tops: list[int] = []
+
+    def get(self, _: str) -> Heard:
+        """Return the one room."""
+        return self
+
+    def announcement(self, _: str) -> tuple[()]:
+        """Tell nothing of itself."""
+        return ()
+
+    def arrive(self, _: str, top: int) -> None:
+        """Note it."""
+        self.tops.append(top)
+
+
+def test_a_node_at_the_address_of_one_that_is_gone_is_listened_to() -> None:
+    """The system gives a free port to whoever is next; the roster has both for a while."""
+    heard = Heard()
+    relay, other = Relay("n1-relay", "n1", "i", "127.0.0.1"), Relay("n2-relay", "n2", "j", "127.0.0.1")
+    relay.serve(heard)  # type: ignore[arg-type]
+    try:
+        for each in (relay, other):
+            each.start()
+        place = f"127.0.0.1:{other.port}"
+        gone, there = Peer("n0", "h", place), Peer("n2", "j", place)
+        topic = room_topic("lobby")
+        relay.subscribe(topic)
+
+        def hears(number: int) -> bool:
+            other.publish(topic, Top("e", number))
+            return number in heard.tops
+
+        for number, peers in enumerate(([gone], [gone, there], [there, gone], [there])):
+            relay.set_peers(peers)
+            eventually(lambda number=number: hears(number))  # type: ignore[misc]
+        relay.set_peers([gone, there])
+        relay.set_peers([there])
+        poll(lambda: False, 0.2)  # a connection that is ended hears on for a moment
+        eventually(lambda: hears(4))
+    finally:
+        for each in (relay, other):
+            each.stop()
 
 
 def test_who_still_listens_is_told_when_another_has_left() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import zmq
 
 from parlour.broker import BrokerSettings
 from parlour.node import Node, NodeSettings, rooms
+from parlour.node.room import Room
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import decode_relay
 from parlour.wire.messages import (
@@ -99,6 +101,32 @@ def test_a_node_that_begins_to_listen_is_told_again_where_the_room_stands() -> N
                 if isinstance(head, Top):
                     tops.append(head.offset)
         assert tops == [1, 1]
+
+
+def test_a_room_that_is_made_while_a_node_asks_about_it_tells_of_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it has nobody there yet is told as of before the room was made, not after."""
+    with cluster(2) as running, running.clients("ada", "bob") as (ada, bob):
+        table = running.nodes[0].rooms
+        real, looked = table.get, threading.Event()
+
+        def get(name: str) -> Room | None:
+            room = real(name)
+            if room is None and threading.current_thread().name == "n1-relay":
+                looked.set()
+                poll(lambda: real(name) is not None, 5)
+            return room
+
+        monkeypatch.setattr(table, "get", get)
+        bob.send(Join("lobby"))
+        eventually(looked.is_set)
+        ada.send(Join("lobby"))
+
+        def sees_both(client: RawClient) -> bool:
+            client.send(Who("lobby"))
+            return client.get(Members).names == ["ada", "bob"]
+
+        for client in (ada, bob):
+            eventually(lambda client=client: sees_both(client))  # type: ignore[misc]
 
 
 def test_members_of_all_nodes_are_listed_and_their_coming_and_going_told() -> None:

@@ -175,3 +175,15 @@ def test_two_nodes_do_what_a_log_in_memory_does(
         for room in ("lobby", "attic"):
             logs[0].trim(room, 0, ALWAYS, 1000)
         assert rows(Path(folder) / "log.sqlite", "SELECT count(*) FROM runs") == [(0,)]
+
+
+def test_sessions_without_number_are_not_remembered_without_end(
+    logs: tuple[RoomLog, RoomLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One room, in which everybody says one thing and is never seen again."""
+    monkeypatch.setattr(sqlite_index, "REMEMBERED", 100)
+    for number in range(500):
+        assert say(logs[0], 1, session=f"s{number}") == [(number + 1, False)]
+        (tail,) = logs[0]._index._tails.values()  # type: ignore[attr-defined]
+        assert len(tail.last) <= 100
+    assert say(logs[0], 1, 2, session="s7") == [(8, True), (501, False)]

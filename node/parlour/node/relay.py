@@ -59,9 +59,8 @@ class Relay(Service):
         self._queue: deque[tuple[str, bytes, bytes, bytes | memoryview]] = deque()
         self._sleeping = False
         self._wanted: dict[str, Peer] = {}
-        self._connected: dict[str, Peer] = {}
         self._listened: set[bytes] = set()  # topics that others listen to; changed by the relay thread alone
-        self._places: dict[str, Peer] = {}  # by endpoint
+        self._connected: dict[str, Peer] = {}  # by endpoint
         self._away: dict[Peer, float] = {}
         self.port = 0
 
@@ -165,7 +164,7 @@ class Relay(Service):
                 event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            peer = self._places.get(event["endpoint"].decode())
+            peer = self._connected.get(event["endpoint"].decode())
             if peer is not None and event["event"] == zmq.EVENT_DISCONNECTED:
                 self._away[peer] = time.monotonic()
             elif peer is not None:
@@ -186,24 +185,29 @@ class Relay(Service):
                 self._connect(into)
 
     def _connect(self, into: zmq.Socket[bytes]) -> None:
-        wanted = self._wanted
-        for name, peer in list(self._connected.items()):
-            if wanted.get(name) != peer:
-                del self._connected[name]
+        # By endpoint: a node that is not yet known to be gone may have had the port of one that is there.
+        wanted: dict[str, Peer] = {}
+        for peer in self._wanted.values():
+            try:
+                wanted[endpoint(*parse_address(peer.relay))] = peer
+            except UsageError as error:
+                self._complain(peer, error)
+        for place, peer in list(self._connected.items()):
+            if wanted.get(place) != peer:
+                del self._connected[place]
                 self._away.pop(peer, None)
-                with suppress(zmq.ZMQError, UsageError):
-                    place = endpoint(*parse_address(peer.relay))
-                    self._places.pop(place, None)
+                with suppress(zmq.ZMQError):
                     into.disconnect(place)
-        for name, peer in wanted.items():
-            if name not in self._connected:
-                self._connected[name] = peer
+        for place, peer in wanted.items():
+            if place not in self._connected:
                 try:
-                    place = endpoint(*parse_address(peer.relay))
-                    self._places[place] = peer
                     into.connect(place)
-                except (zmq.ZMQError, UsageError) as error:
-                    print(f"parlour: cannot reach node {name} at {peer.relay!r}: {error}", file=sys.stderr, flush=True)
+                    self._connected[place] = peer
+                except zmq.ZMQError as error:
+                    self._complain(peer, error)
+
+    def _complain(self, peer: Peer, error: Exception) -> None:
+        print(f"parlour: cannot reach node {peer.node} at {peer.relay!r}: {error}", file=sys.stderr, flush=True)
 
     def _hear_subscribers(self, out: zmq.Socket[bytes]) -> None:
         """A node that begins to listen to a room is told at once who is in it here, and where it stands."""

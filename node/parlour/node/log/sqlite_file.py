@@ -92,6 +92,8 @@ class SqliteFile:
             return self._stat() != self._id
         except FileNotFoundError:
             raise LogError(f"the room log {self._path} is gone: put it back, nothing can be said without it") from None
+        except OSError as error:
+            raise self.explain(error) from None
 
     def reopen(self) -> None:
         """Open what stands at the path now; raises LogError if it is not this log."""
@@ -116,10 +118,10 @@ class SqliteFile:
 
     def explain(self, error: sqlite3.Error | OSError) -> LogError:
         """Return the error that a person can act upon, for what SQLite or the system said."""
-        text = str(error)
+        text = (isinstance(error, OSError) and error.strerror) or str(error)
         if "not a database" in text:
             advice = "it is not a room log; give --log another path"
-        elif "unable to open" in text or "readonly" in text:
+        elif "unable to open" in text or "readonly" in text or isinstance(error, PermissionError):
             advice = f"it cannot be written; check the permissions of it and of {self._path.parent}"
         elif "full" in text or "I/O error" in text:
             advice = "the disk is full or failing; make room"

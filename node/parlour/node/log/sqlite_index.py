@@ -90,10 +90,10 @@ class PostIndex:
     def tail(self, name: str) -> Tail:
         """Return a room as it is now; it is made if there is none."""
         writer = self._file.writer
+        if self._remembered >= REMEMBERED:
+            self.forget()
         tail = self._tails.get(name)
         if tail is None:
-            if self._remembered >= REMEMBERED:
-                self.forget()
             # Not OR IGNORE, which would be silent about one room too many.
             writer.execute(
                 "INSERT INTO rooms (name, indexed) SELECT ?, 0 WHERE NOT EXISTS (SELECT 1 FROM rooms WHERE name = ?)",

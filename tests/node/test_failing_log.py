@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from parlour.node import NodeSettings
-from parlour.node.log import Post
+from parlour.node.log import Appended, Post
 from parlour.node.log.opening import open_log
+from parlour.node.order import HELD
 from parlour.node.retention import Retention
 from parlour.runtime.threads import StuckThreadError
 from parlour.wire.messages import Accepted, Error, Join, Joined, Message, Say
@@ -125,6 +128,44 @@ def test_a_post_that_was_logged_and_never_delivered_is_delivered_when_it_is_sent
         assert ada.get(Accepted).offset == 1
         for client in (ada, bob):
             assert client.get(Message).text == "logged in vain"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_one_pass_does_not_end_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever's posts it was about is told, and loses the connection at most; what others say then is delivered."""
+    with cluster(1) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
+        with monkeypatch.context() as broken:
+            broken.setattr(running.nodes[0].log, "append", lambda *_: 1 // 0)
+            ada.say("lobby", "one")
+            assert ada.get(Error).code == "internal"
+        bob.say("lobby", "two")
+        assert bob.texts(1) == ["two"]
+
+
+def test_what_the_others_tell_of_a_room_that_waits_for_its_log_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log has all that is dropped then, and it comes from there."""
+    with cluster(2) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
+        node = running.nodes[0]
+        real, stuck, go = node.log.append, threading.Event(), threading.Event()
+
+        def append(room: str, posts: Sequence[Post]) -> list[Appended]:
+            if posts[0].by == "ada":
+                stuck.set()
+                go.wait(10_000 * MS)
+            return real(room, posts)
+
+        monkeypatch.setattr(node.log, "append", append)
+        ada.say("lobby", "one")
+        eventually(stuck.is_set)
+        waiting = node.rooms.get("lobby")
+        assert waiting is not None
+        for number in range(HELD + 100):
+            bob.say("lobby", str(number))
+            bob.get(Message)
+        poll(lambda: len(waiting._arrivals) > HELD, 0.3)
+        assert len(waiting._arrivals) <= HELD
+        go.set()
+        assert ada.texts(HELD + 101) == [*map(str, range(HELD + 100)), "one"]
 
 
 def test_a_log_that_is_stuck_does_not_hold_up_a_stop(tmp_path: Path) -> None:

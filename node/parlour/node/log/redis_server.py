@@ -242,17 +242,19 @@ class RedisServer:
         advice = next((do for sign, do in _ADVICE.items() if sign in names or sign in text), "see after the server")
         failed = "does not answer" if type(error) in (redis.ConnectionError, redis.TimeoutError) else "failed"
         failure = LogError(f"the room log {self.shown} {failed} ({text}): {advice}")
-        if isinstance(error, redis.TimeoutError):
-            self._stuck = (failure, time.monotonic() + PAUSE)
+        stuck = isinstance(error, redis.TimeoutError)
+        self._stuck = (failure, time.monotonic() + PAUSE) if stuck else (None, 0.0)
         return failure
 
     def _ask(self, command: Callable[..., Any], *arguments: Any) -> Any:
         """Return what the server answers; raises LogError."""
         self._check_open()
         try:
-            return command(*arguments)
+            answer = command(*arguments)
         except (RedisError, OSError) as error:
             raise self.explain(error) from None
+        self._stuck = (None, 0.0)
+        return answer
 
     def _check_open(self) -> None:
         """Raise LogError if the server is not to be asked now."""

@@ -208,6 +208,15 @@ def test_silent_nodes_leave() -> None:
     assert list(states(balancer, 63.0)) == ["n2"]
 
 
+def test_few_of_many_that_left_stay_listed() -> None:
+    """However many nodes come and go within a minute, only the latest few are remembered."""
+    balancer = Balancer(BrokerSettings(remembered=10))
+    for number in range(100):
+        balancer.report(report(f"n{number}"), 0.0)
+        balancer.report(report(f"n{number}", stopping=True), 0.0)
+    assert states(balancer).keys() == {f"n{number}" for number in range(90, 100)}
+
+
 @pytest.mark.parametrize(
     ("stopping", "instance", "pending"), [(False, "n1-a", 3), (False, "n1-b", 0), (True, "n1-a", 0)]
 )
@@ -284,6 +293,14 @@ def test_reports_alone_rebuild_the_fleet() -> None:
     assert all(state.pending == 0 for state in balancer.status(100.0))
     assert balancer.settled(2.9) is False
     assert balancer.settled(3.0) is True
+
+
+def test_a_broker_that_starts_anew_waits_for_the_slowest_it_has_heard() -> None:
+    """Who reports seldom may be there though it was not heard yet: others may be as slow."""
+    balancer = fleet(1, interval=5.0)
+    balancer.report(report("n2"), 0.0)
+    assert balancer.settled(14.9) is False
+    assert balancer.settled(15.0) is True
 
 
 @settings(deadline=None)

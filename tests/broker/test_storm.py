@@ -164,6 +164,18 @@ def test_unreachable_is_lost() -> None:
     assert outcome.crowded()["n2"] <= 600
 
 
+def test_who_misses_a_node_that_goes_on_reporting_is_counted_anew() -> None:
+    """Many who could not reach it, but few of them between two of its reports, are no loss of it."""
+    balancer = Balancer()
+    for name in ("n1", "n2"):
+        balancer.report(report(name, clients=5000), 0.0)
+    for index in range(20):
+        balancer.assign(Assign(f"c{index}", failed=["n1"]), float(index), f"t{index}")
+        if index % 5 == 4:
+            balancer.report(report("n1", clients=5000), float(index))
+    assert not balancer.storm(20.0)
+
+
 def test_a_turn_is_kept() -> None:
     """Who comes early is told the same time again; who comes then is let in though others push; a turn is for once."""
     balancer = after_the_loss(100, report("n1", admits=2.0))
@@ -196,6 +208,28 @@ def test_turns_are_bounded() -> None:
     assert storm.wait("c50", 0.0) == 11.0
     assert not storm.rages(30.0, 1.0)
     assert storm.turn("c5", 30.0, 1.0) == 0.0
+
+
+def test_a_turn_is_kept_the_longer_the_more_one_had_to_wait() -> None:
+    """Who was told to wait for long comes later by a part of that, so as not to come in step with all the others."""
+    storm = Storm(BrokerSettings(turn_life=1.0))
+    storm.lost(report("n1"), 1000, 0.0)
+    for index in range(50):
+        storm.turn(f"c{index}", 0.0, 1.0)
+    assert storm.rages(29.0, 1.0)
+    assert storm.turn("c20", 29.0, 1.0) == 0.0
+    assert storm.turn("c15", 29.0, 1.0) == 21.0
+
+
+@pytest.mark.parametrize(("let_in", "free"), [(10, 3.0), (1, 2.1)])
+def test_nothing_is_saved_up_while_others_wait(let_in: int, free: float) -> None:
+    """After the last turn as many are let in as the nodes take in the time since, not a second's worth at once."""
+    storm = Storm(BrokerSettings())
+    storm.lost(report("n1"), 1000, 0.0)
+    assert [storm.turn(f"first{index}", 0.0, 10.0) for index in range(let_in)] == [0.0] * let_in
+    for index in range(round((free - 1) * 10)):
+        assert storm.postpone(f"queued{index}", 0.0, 10.0) > 0
+    assert [storm.turn(f"last{index}", free + 0.25, 10.0) for index in range(3)] == [0.0, 0.0, 1.0]
 
 
 def test_a_storm_ends_with_its_queue() -> None:

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from parlour.simulate.contest import POLICIES, run
 from parlour.simulate.outcome import Outcome
+from parlour.simulate.policy import RoundRobin
 from parlour.simulate.scenario import SCENARIOS, STAY, Outage, Scenario
+from parlour.simulate.world import World
+from parlour.wire.control import Order, Transfer
 
 NODES = 10
 CLIENTS = 10_000
@@ -62,6 +65,40 @@ def test_a_node_that_dies_while_it_drains_loses_nobody(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+def test_who_found_no_node_may_go_where_it_came_from(policy: str) -> None:
+    """All nodes die, and are back a little later: that they failed once is held against none of them any more."""
+    death = Outage(1.0, 0.0, 1.0, 2.0)
+    outcome = run(Scenario("drawn", "all nodes die and come back", 8.0, outages=(death,)), policy, 2, 300, SEED)
+    assert outcome.refused >= 250
+    assert (outcome.here, outcome.away) == (outcome.came - outcome.departed, 0)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_drain_that_leads_nowhere_ends_at_its_deadline(policy: str) -> None:
+    """Where no node is left to take them in, nobody moves; the nodes stop all the same, and all come back."""
+    drain = Outage(1.0, 0.0, 1.0, 2.0, drained=True)
+    scenario = Scenario("drawn", "all nodes drain at once", 38.0, outages=(drain,), delay=(0.0, 0.0))
+    outcome = run(scenario, policy, 2, 300, SEED)
+    assert {sample.moves for sample in outcome.samples if sample.at < 31.0} == {0}
+    assert outcome.assigned >= 250
+    assert outcome.here == outcome.came - outcome.departed - outcome.away >= 250
+
+
+class Insistent(RoundRobin):
+    """Orders the same move in every tick."""
+
+    def orders(self, now: float) -> list[Order]:
+        """Return it again."""
+        return [Order("n0", "n0-0", moves=[Transfer("n1", 120)])]
+
+
+def test_a_node_moves_its_clients_at_its_pace_and_does_not_listen_meanwhile() -> None:
+    """Fifty in a tick, and twenty in the third; with the next it begins to carry out the order of then."""
+    outcome = World(Scenario("drawn", "orders all the time", 0.5), "insistent", Insistent(), 2, 1000, SEED).run()
+    assert [sample.moves for sample in outcome.samples] == [50, 100, 120, 170, 220]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_everybody_finds_a_place_after_a_failure(policy: str) -> None:
     """Long after a quarter of the nodes died nobody is without a node but those who have just come."""
     outcome = played("failures", policy)
@@ -75,6 +112,45 @@ def test_the_seed_is_all_the_chance_there_is(policy: str) -> None:
     first, again, other = (run(SCENARIOS["upgrade"], policy, 5, 500, seed) for seed in (1, 1, 2))
     assert first == again
     assert first.samples != other.samples
+
+
+FIGURES = """
+mixed       parlour      1042    0 1.054 1.014 0.200
+mixed       parlour-auto 1042    0 1.054 1.014 0.200
+mixed       round-robin  1042    0 1.055 1.020 0.200
+mixed       least-loaded 1042    0 4.577 3.292 0.200
+mixed       two-choices  1042    0 1.700 1.442 0.200
+bad-reports parlour      1148    0 1.022 1.008 0.200
+bad-reports parlour-auto 1148    0 1.022 1.008 0.200
+bad-reports round-robin  1148    0 1.041 1.025 0.200
+bad-reports least-loaded 1148    0 5.442 4.490 0.200
+bad-reports two-choices  1148    0 1.360 1.249 0.200
+failures    parlour       691    0 1.256 1.120 0.815
+failures    parlour-auto  691  395 1.255 1.010 0.815
+failures    round-robin   684    0 1.279 1.139 0.775
+failures    least-loaded  794    0 2.889 2.348 0.717
+failures    two-choices   643    0 1.396 1.225 0.833
+upgrade     parlour       305 2246 1.181 1.126 0.556
+upgrade     parlour-auto  306 3566 1.191 1.079 0.512
+upgrade     round-robin   303 2834 1.777 1.468 0.595
+upgrade     least-loaded  297 2073 2.027 1.854 0.200
+upgrade     two-choices   297 2726 1.666 1.390 0.199
+"""
+"""Of 2,000 clients and 10 nodes: how many were assigned and moved; the worst and mean imbalance, the longest wait."""
+
+
+def test_the_figures_are_those_written_down() -> None:
+    """Whatever changes them, in the simulation or in the balancer, is seen here, and the new ones are written down."""
+    found = [
+        run(SCENARIOS[scenario], policy, NODES, 2000, SEED)
+        for scenario in ("mixed", "bad-reports", "failures", "upgrade")
+        for policy in POLICIES
+    ]
+    assert [
+        f"{each.scenario:11} {each.policy:12} {each.assigned:4} {each.moves:4} "
+        f"{each.worst:.3f} {each.mean:.3f} {each.waited:.3f}"
+        for each in found
+    ] == FIGURES.strip().splitlines()
 
 
 def test_the_same_clients_come_to_all() -> None:

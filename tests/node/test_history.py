@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from parlour.node import NodeSettings
+from parlour.node.history import PAGE
 from parlour.node.log import Post
 from parlour.node.retention import Retention
 from parlour.wire.errors import UsageError
@@ -53,6 +54,14 @@ def test_history_is_paged_backwards_to_the_first_message_that_is_kept() -> None:
             assert page(ada, limit=4, before=3) == (2, 2, [])
             assert page(ada, limit=4, before=1) == (0, 2, [])
             assert page(ada, limit=1, before=999) == (11, 2, [12])
+
+
+def test_a_page_is_bounded_whatever_is_asked_for() -> None:
+    """No client has the whole log read by one question."""
+    with cluster() as running:
+        fill(running, 300)
+        with running.clients("ada", room="lobby") as (ada,):
+            assert page(ada, limit=10**6) == (300 - PAGE, 0, list(range(301 - PAGE, 301)))
 
 
 def test_a_page_holds_what_goes_into_one_frame() -> None:

@@ -14,7 +14,7 @@ import click
 
 from bench.cell import ALONE, QUICK, SIDE_BY_SIDE, Cell
 from bench.cluster import MemoryLog, Parlour, RedisLog
-from bench.machine import describe, generator_core
+from bench.machine import describe, generator_core, server_core
 from bench.packages import install
 from bench.peers import Floor, Inspircd, Mosquitto, Nats, Ngircd, Redis
 from bench.scale import Finding, Size, findings
@@ -64,6 +64,8 @@ quick_option = click.option("--quick", is_flag=True, help="Only see that everyth
 @click.group()
 def bench() -> None:
     """Measure parlour, alone or beside other servers; results land in bench/results."""
+    if generator_core() == server_core():
+        raise click.ClickException("two cores are needed: on one, servers and load generator take it from each other")
     os.sched_setaffinity(0, {generator_core()})
     # Where Debian keeps servers, which is not on everybody's path.
     os.environ["PATH"] += ":/usr/sbin"

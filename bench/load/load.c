@@ -163,7 +163,7 @@ static void hear(member *m) {
     size_t size = m->tail_size + (size_t)got, done = spoken->parse(m, buffer, size);
     if ((m->tail_size = size - done) > TAIL) die("member %u cannot make sense of what it is sent", m->number);
     if (m->tail_size > m->tail_room) m->tail = grown(m->tail, m->tail_room = 2 * m->tail_size);
-    memcpy(m->tail, buffer + done, m->tail_size);
+    if (m->tail_size) memcpy(m->tail, buffer + done, m->tail_size);
     if (m->awaits == NOBODY) return;
     member *sender = &m->room->members[m->awaits];
     if (sender->owed && sending && the.window) speak(sender, sender->owed, microseconds());

@@ -20,7 +20,9 @@ void take(const char *argument) {
         size_t length = strlen(NAMES[i].name);
         if ((size_t)(is - argument) != length || memcmp(argument, NAMES[i].name, length)) continue;
         *NAMES[i].value = (uint32_t)atoi(is + 1);
-        if (NAMES[i].value == &the.pid) the.pids[the.pid_count++ % PIDS] = the.pid;
+        if (NAMES[i].value != &the.pid) return;
+        if (the.pid_count == PIDS) die("more than %d processes: the time of so many is not counted", PIDS);
+        the.pids[the.pid_count++] = the.pid;
         return;
     }
     die("%s is none of NAME=NUMBER", argument);

@@ -124,6 +124,16 @@ def test_a_fault_is_seen(spoil: Callable[[bytes, bytes], bytes]) -> None:
         outcome.check()
 
 
+def test_more_processes_than_it_can_count_are_refused() -> None:
+    """Rather than to leave the time of some of them out."""
+    command = [str(ROOT / "bench/build/load"), "bare", "1", *["pid=1"] * 33]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "load: more than 32 processes: the time of so many is not counted\n",
+    )
+
+
 def test_a_server_that_is_gone_is_told(tmp_path: Path) -> None:
     """A server that closes its door is one line, not a figure."""
     with Floor(tmp_path) as server:

@@ -242,6 +242,19 @@ def test_a_drained_node_is_left_unseen(cluster: Cluster) -> None:
         assert max(at - message.at / 1000 for at, message in ear.came) < 1000 * MS
 
 
+def test_what_was_replayed_at_first_is_told_ever_after(cluster: Cluster) -> None:
+    """However the room goes on elsewhere: a program may ask when it comes to it."""
+    bob = cluster.chat("bob").join("lobby")
+    for number in range(3):
+        bob.say(str(number))
+    ada = cluster.chat("ada")
+    room = ada.join("lobby", history=2)
+    ear = Listener(room)
+    quit_node(cluster, ada)
+    eventually(lambda: ear.heard(Reconnected), 10)
+    assert room.replays == 2
+
+
 def test_a_replaced_log_is_told(empty_cluster: Cluster) -> None:
     """The room began anew while the connection was away: that is told, and all that is kept follows, as replays."""
     empty_cluster.add_node("n1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parlour.client import UsageError, connect
-from parlour.node.log import Post
+from parlour.node.log import Extent, Post
 from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster
 
@@ -45,6 +45,25 @@ def test_history_may_be_asked_by_several_threads(cluster: Cluster) -> None:
         join_all([spawn(f"asks-{n}", ask, 30 + n // 2, 10 + n % 3) for n in range(6)], 20)
         assert len(found) == 120
         assert all(offsets == list(range(before - limit, before)) for before, limit, offsets in found)
+
+
+def test_history_ends_where_another_epoch_begins(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log was replaced between two pages: the offsets of the first mean nothing in the second."""
+    fill(cluster, 150)
+    log = cluster.nodes[0].log
+    with connect(cluster.broker.address, "ada", room="lobby") as ada:
+        room = ada.join("lobby")
+        extent = log.extent
+
+        def replaced(asked: str) -> Extent:
+            found = extent(asked)
+            monkeypatch.setattr(log, "_epoch", "another")
+            return found
+
+        monkeypatch.setattr(log, "extent", replaced)
+        offsets = [message.offset for message in room.history(limit=150)]
+        assert offsets == list(range(151 - len(offsets), 151))
+        assert 0 < len(offsets) < 50
 
 
 def test_a_history_that_cannot_be_is_refused(cluster: Cluster) -> None:

@@ -1,0 +1,177 @@
+"""What a chat's keeper does where a move takes long, a room was given up meanwhile, or a connection breaks again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from parlour.broker import BrokerSettings
+from parlour.client import Chat, DeadlineError, Message, Reconnected, keeper
+from parlour.client.backoff import Backoff
+from parlour.client.link import Link
+from parlour.node import Node, NodeSettings
+from parlour.node.log import Extent
+from parlour.wire.control import Order, Transfer
+from support import cluster as clusters
+from support.cluster import Cluster
+from support.waiting import MS, eventually
+
+
+class HeldUp:
+    """What holds up a node: `waits` is set as soon as somebody waits, and nobody does any more once `over` is."""
+
+    def __init__(self) -> None:
+        self.waits, self.over = threading.Event(), threading.Event()
+
+
+@contextmanager
+def held_up(node: Node, room: str) -> Iterator[HeldUp]:
+    """While the block goes on, this node does not answer who joins a room of which it has to ask the log."""
+    held, extent = HeldUp(), node.log.extent
+
+    def wait(asked: str) -> Extent:
+        # The nodes of a test share one log.
+        if asked == room and threading.current_thread().name.startswith(f"{node.name}-client"):
+            held.waits.set()
+            assert held.over.wait(60)
+        return extent(asked)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node.log, "extent", wait)
+        try:
+            yield held
+        finally:
+            held.over.set()
+
+
+def ends(cluster: Cluster, chat: Chat) -> tuple[Node, Node]:
+    """Return the node that a chat is at, and the other one."""
+    here = cluster.node_of(chat)
+    return here, next(node for node in cluster.nodes if node is not here)
+
+
+def move(here: Node, there: Node) -> None:
+    """Have a node ask the client that came last to go to another."""
+    here._hear_order(Order(here.name, here.instance, moves=[Transfer(there.name, 1)]))
+
+
+def link_of(chat: Chat) -> Link:
+    """Return a chat's current connection."""
+    link = chat._keeper.current
+    assert link is not None
+    return link
+
+
+def joined_ahead(chat: Chat, room: str) -> bool:
+    """Whether a room was joined on the connection that a chat moves to."""
+    ahead = chat._keeper._next
+    return ahead is not None and room in ahead.joined
+
+
+def test_a_move_that_takes_too_long_is_given_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that does not let one into all rooms in time is left again, and one goes on where one is."""
+    monkeypatch.setattr(keeper, "MOVING", 100 * MS)
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    link, (here, there) = link_of(ada), ends(cluster, ada)
+    with held_up(there, "lobby") as held:
+        move(here, there)
+        assert held.waits.wait(5)
+        eventually(lambda: ada._keeper._next is None)
+        assert ada._keeper.current is link
+        room.say("still here")
+    assert [type(event) for event in room.events(0.05)] == [Message]
+
+
+def test_a_room_given_up_is_left_when_it_is_joined_after_all(cluster: Cluster) -> None:
+    """Who did not wait for the answer is in the room for nobody."""
+    ada = cluster.chat("ada")
+    link = link_of(ada)
+    with held_up(cluster.node_of(ada), "lobby") as held:
+        with pytest.raises(DeadlineError):
+            ada.join("lobby", timeout=100 * MS)
+        assert held.waits.wait(5)
+    eventually(lambda: "lobby" in link.joined)
+    room = cluster.chat("bob").join("lobby")
+    eventually(lambda: room.who() == ["bob"])
+
+
+def test_a_room_left_while_one_moves_is_left_at_the_new_node(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was joined there already, and the old node alone was told that one leaves."""
+    monkeypatch.setattr(keeper, "MOVING", 60.0)
+    ada = cluster.chat("ada")
+    den, _ = ada.join("den"), ada.join("lobby")
+    here, there = ends(cluster, ada)
+    with held_up(there, "lobby"):
+        move(here, there)
+        eventually(lambda: joined_ahead(ada, "den"))
+        den.leave()
+    eventually(lambda: ada.node == there.name)
+    room = cluster.chat("bob").join("den")
+    eventually(lambda: room.who() == ["bob"])
+
+
+def test_what_the_old_node_did_not_answer_is_asked_of_the_new(
+    empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages let go for want of place are asked for again before one has moved, and come afterwards."""
+    monkeypatch.setattr(keeper, "MOVING", 60.0)
+    for name in ("n1", "n2"):
+        empty_cluster.add_node(name, ring_bytes=1)
+    ada = empty_cluster.chat("ada")
+    room, _ = ada.join("lobby", backlog=5), ada.join("den")
+    for number in range(1, 21):
+        assert room.say(str(number)).offset == number
+    here, there = ends(empty_cluster, ada)
+    events = room.events(10)
+    with held_up(here, "lobby") as old, held_up(there, "den") as new:
+        move(here, there)
+        eventually(lambda: joined_ahead(ada, "lobby"))
+        told = [next(events) for _ in range(5)]
+        assert not list(room.events(0.05))
+        assert old.waits.wait(5)
+        new.over.set()
+        told += [next(events) for _ in range(15)]
+    assert [event.offset for event in told if isinstance(event, Message)] == list(range(1, 21))
+
+
+def cut(chat: Chat) -> None:
+    """Break the connection, and see that the chat finds another."""
+    room = chat.rooms[0]
+    link_of(chat).connection._shut()
+    assert any(isinstance(event, Reconnected) for event in room.events(4000 * MS))
+
+
+def test_the_only_node_is_gone_back_to_at_once() -> None:
+    """Where there is no other, it may have been the connection alone that broke: that is not waited with."""
+    settings = BrokerSettings(retry_after=60.0, settle=0.1)
+    with clusters.cluster(1, NodeSettings(report_interval=0.1), settings) as running:
+        ada = running.chat("ada")
+        room = ada.join("lobby")
+        cut(ada)
+        assert room.say("back").offset == 1
+
+
+def test_who_is_cut_off_again_and_again_waits_longer_each_time(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the loss of a connection that had held for a while is a first one again, after which nobody waits."""
+    waits: list[float] = []
+
+    def draw(_: float, longest: float) -> float:
+        waits.append(longest)
+        return 0.0
+
+    monkeypatch.setattr(keeper, "STEADY", 1000.0)
+    ada = cluster.chat("ada")
+    ada.join("lobby")
+    ada._keeper._backoff = Backoff(draw)
+    for _ in range(3):
+        cut(ada)
+    assert waits == [0.1, 0.2]
+    monkeypatch.setattr(keeper, "STEADY", 0.0)
+    cut(ada)
+    assert waits == [0.1, 0.2]

@@ -53,10 +53,11 @@ def test_a_full_backlog_lets_go_and_asks_again() -> None:
     for offset in range(1, 10):
         backlog.message(said(offset), "e1")
     assert len(backlog) == 3
-    assert backlog.rejoin(0.0) is None
+    assert not backlog.rejoin(0.0)
     assert offsets(backlog) == [1, 2, 3]
-    assert backlog.rejoin(0.0) == wire.Join("lobby", after=3, epoch="e1")
-    assert backlog.rejoin(0.0) is None
+    assert backlog.rejoin(0.0)
+    assert backlog.resume() == wire.Join("lobby", after=3, epoch="e1")
+    assert not backlog.rejoin(0.0)
     # What is still under way from the old position is not kept: it would leave a hole.
     backlog.message(said(10), "e1")
     backlog.joined(joined(offset=10, after=3))
@@ -73,9 +74,10 @@ def test_a_refused_rejoin_is_tried_again_later() -> None:
     assert offsets(backlog) == [1]
     assert backlog.rejoin(5.0)
     assert backlog.refused(5.0, retry_after=2.0)
-    assert backlog.rejoin(6.9) is None
+    assert not backlog.rejoin(6.9)
     assert backlog.wait(6.0) == 1.0
-    assert backlog.rejoin(7.0) == wire.Join("lobby", after=1, epoch="e1")
+    assert backlog.rejoin(7.0)
+    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1")
 
 
 def test_a_refused_first_join_is_no_rejoin() -> None:
@@ -105,7 +107,8 @@ def test_a_new_epoch_finds_a_full_backlog_full() -> None:
     backlog.message(said(1), "e2")
     assert isinstance(backlog.take(), Message)
     assert backlog.take() is None
-    assert backlog.rejoin(0.0) == wire.Join("lobby", after=1, epoch="e1")
+    assert backlog.rejoin(0.0)
+    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1")
     backlog.joined(wire.Joined("lobby", "e2", 5, 3, recovered=False))
     assert backlog.take() == Restarted("lobby", "e2", 3)
     backlog.message(said(4), "e2")
@@ -139,9 +142,10 @@ def test_whatever_the_pace_the_sequence_is_whole(bound: int, steps: list[str]) -
             event = backlog.take()
             if isinstance(event, Message):
                 taken.append(event.offset)
-            join = backlog.rejoin(0.0)
-            if join is not None and join.after is not None:
-                asked.append(join.after)
+            if backlog.rejoin(0.0):
+                after = backlog.resume().after
+                assert after is not None
+                asked.append(after)
         elif asked:
             after = asked.pop(0)
             backlog.joined(joined(offset=top, after=after))
@@ -164,7 +168,8 @@ def test_a_hole_is_never_passed_on() -> None:
     for offset in (1, 2, 4, 5):
         backlog.message(said(offset), "e1")
     assert offsets(backlog) == [1, 2]
-    assert backlog.rejoin(0.0) == wire.Join("lobby", after=2, epoch="e1")
+    assert backlog.rejoin(0.0)
+    assert backlog.resume() == wire.Join("lobby", after=2, epoch="e1")
     backlog.joined(joined(offset=5, after=2))
     for offset in (3, 4, 5):
         backlog.message(said(offset), "e1")
@@ -228,7 +233,8 @@ def test_two_connections_make_one_stream(bound: int, data: st.DataObject) -> Non
                 backlog.message(said(place + 1), "e1")
     for _ in range(top + 2):
         taken += offsets(backlog)
-        join = backlog.rejoin(0.0) or backlog.resume()
+        backlog.rejoin(0.0)
+        join = backlog.resume()
         if join.after is not None:
             backlog.joined(joined(offset=top, after=join.after))
             for offset in range(join.after + 1, top + 1):

@@ -94,7 +94,7 @@ def test_a_room_given_up_is_left_when_it_is_joined_after_all(cluster: Cluster) -
         with pytest.raises(DeadlineError):
             ada.join("lobby", timeout=100 * MS)
         assert held.waits.wait(5)
-    eventually(lambda: "lobby" in link.joined)
+    eventually(lambda: "lobby" not in link.asked, what="it was joined, and left")
     room = cluster.chat("bob").join("lobby")
     eventually(lambda: room.who() == ["bob"])
 

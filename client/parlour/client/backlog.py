@@ -60,11 +60,6 @@ class Backlog:
         """The epoch of what is kept; None before the first join is answered."""
         return self._epoch
 
-    @property
-    def joining(self) -> bool:
-        """Whether the answer to a join is waited for."""
-        return self._phase is _Phase.JOINING
-
     def joined(self, joined: wire.Joined) -> None:
         """The node says where the room stands: as the answer to a join, or unasked when one cannot go on from there."""
         if self._phase is _Phase.FULL:
@@ -118,7 +113,7 @@ class Backlog:
         return self._events.popleft() if self._events else None
 
     def resume(self) -> wire.Join:
-        """Return the join for another connection, behind the last message kept; the caller must send it.
+        """Return the join behind the last message kept; the caller must send it.
 
         While messages are let go they are not asked for: being in the room is enough.
         """
@@ -129,15 +124,15 @@ class Backlog:
             return wire.Join(self._room, self._history)
         return wire.Join(self._room, after=self._last, epoch=self._epoch)
 
-    def rejoin(self, now: float) -> wire.Join | None:
-        """Return the join that is due, if messages were let go and all that was kept has been taken.
+    def rejoin(self, now: float) -> bool:
+        """Whether to join again, as messages were let go and all that was kept has been taken.
 
-        The caller must send it. `now` is monotonic, in seconds.
+        The caller must have the join that `resume` gives sent then. `now` is monotonic, in seconds.
         """
         if self._phase is not _Phase.FULL or self._events or now < self._retry_at:
-            return None
+            return False
         self._phase = _Phase.JOINING
-        return wire.Join(self._room, after=self._last, epoch=self._epoch)
+        return True
 
     def refused(self, now: float, retry_after: float | None) -> bool:
         """A join of ours was refused; return whether it was a rejoin, which will be tried again."""

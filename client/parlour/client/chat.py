@@ -7,6 +7,7 @@ This module owns the table of rooms. Any thread may call the public half; the re
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -22,6 +23,7 @@ from parlour.client.outbox import Outbox
 from parlour.client.room import Room
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
+from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name, check_room
 
 __all__ = ["Chat", "connect"]
@@ -76,21 +78,30 @@ class Chat:
         """Join a room and return it when the node has said who is there; its events begin with `history` old messages.
 
         At most `backlog` events are kept until they are taken; the others are fetched from the log again. A room that
-        one is in is returned as it is. Raises UsageError if the name is none, NodeError if the node refuses,
-        DisconnectedError if the chat is at its end, DeadlineError after `timeout` seconds.
+        one is in is returned as it is; one that is being left is waited for, and joined anew. Raises UsageError if the
+        name is none, or `backlog` below 1, NodeError if the node refuses, DisconnectedError if the chat is at its end,
+        DeadlineError after `timeout` seconds.
         """
         name = check_room(room)
+        if backlog < 1:
+            raise UsageError("backlog: it takes at least 1 event")
+        deadline = time.monotonic() + timeout
         new = Room(self, name, backlog, wire.Join(name, history).history)
-        with self._lock:
-            self._check_open()
-            joining = self._rooms.setdefault(name, new)
+        while True:
+            with self._lock:
+                self._check_open()
+                joining = self._rooms.setdefault(name, new)
+            if joining is new or not joining.parting:
+                break
+            joining.gone(max(0.0, deadline - time.monotonic()))
         try:
             if joining is new:
                 self._keeper.tell(partial(self._keeper.enter, new))
-            joining.entered(timeout)
+            joining.entered(max(0.0, deadline - time.monotonic()))
         except BaseException:
             if joining is new:
-                self._forget(name)
+                self._forget(new)
+                self._keeper.tell(partial(self._keeper.abandon, name))
             raise
         return joining
 
@@ -114,6 +125,10 @@ class Chat:
             return False
         link.send(message)
         return True
+
+    def rejoin(self, room: Room) -> None:
+        """Have what was let go of a room's messages fetched from the log."""
+        self._keeper.tell(partial(self._keeper.enter, room))
 
     def post(self, room: str, text: str, timeout: float) -> Future[Message]:
         """Post a text to a room that this chat is in; see `Room.post`."""
@@ -142,6 +157,8 @@ class Chat:
             for room in self.rooms:
                 room.on_lagging()
         elif isinstance(message, wire.Left):
+            link.epochs.pop(message.room, None)
+            self._keeper.tell(partial(self._keeper.left, link, message.room))
             self.left(message.room)
         elif isinstance(message, wire.Move):
             self._keeper.tell(partial(self._keeper.move, link, message))
@@ -172,13 +189,13 @@ class Chat:
         room = self.room(name)
         # One that was joined again meanwhile stays.
         if room is not None and room.parting:
-            self._forget(name)
+            self._forget(room)
             self.outbox.forget(name, DisconnectedError(f"{name} was left before this was acknowledged"))
             room.on_left()
 
     def drop(self, room: Room, reason: str) -> None:
         """No node lets one into this room any more."""
-        self._forget(room.name)
+        self._forget(room)
         self.outbox.forget(room.name, DisconnectedError(reason))
         room.on_end(reason)
 
@@ -190,9 +207,11 @@ class Chat:
         """Fail the posts whose time is over, without waiting for the keeper to do so."""
         self.outbox.expire()
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, room: Room) -> None:
         with self._lock:
-            self._rooms.pop(name, None)
+            # Another of the same name may have been joined meanwhile.
+            if self._rooms.get(room.name) is room:
+                del self._rooms[room.name]
 
     def _failed(self, link: Link, error: wire.Error) -> None:
         if error.id is not None:
@@ -234,4 +253,8 @@ def connect(
     # Whoever shows the key goes on with the session: it is told to nodes alone.
     key = secrets.token_urlsafe(32)
     connection = enter(known, name, None if room is None else check_room(room), timeout, key=key)
-    return Chat(name, connection, known, key, give_up)
+    try:
+        return Chat(name, connection, known, key, give_up)
+    except BaseException:  # the system has no thread for it
+        connection.close()
+        raise

@@ -104,6 +104,8 @@ def step_in(node: str, address: str, hello: Hello, timeout: float) -> Connection
         return Connection(address, hello, min(_REACHING, timeout))
     except (NodeError, ProtocolError, OSError) as error:
         raise EnteringError(node, address, error) from None
+    except UnicodeError:  # of the rules for names of hosts
+        raise EnteringError(node, address, OSError("that is no name of a host")) from None
 
 
 def _pause(refused: RefusedError | NodeError, retry_after: float | None, deadline: float) -> None:

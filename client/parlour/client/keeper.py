@@ -191,16 +191,21 @@ class Keeper:
     # --- attempts ---------------------------------------------------------------------------------------------
 
     def _begin(self, way_in: Callable[[], Connection]) -> None:
-        with self._lock:
-            if not self._closing:
-                self._attempt = spawn(f"{self._chat.name}-entering", self._enter, way_in)
+        try:
+            with self._lock:
+                if not self._closing:
+                    self._attempt = spawn(f"{self._chat.name}-entering", self._enter, way_in)
+        except RuntimeError as error:  # the system has no thread for it now
+            self._not_entered(error)
 
     def _enter(self, way_in: Callable[[], Connection]) -> None:
         """Open a connection, on a thread of its own, so that meanwhile posts expire in time and `close` is heard."""
         try:
             connection = way_in()
-        except (ParlourError, OSError) as error:
+        except Exception as error:
             self.tell(partial(self._not_entered, error))
+            if not isinstance(error, ParlourError | OSError):
+                raise
         else:
             if not self.tell(partial(self._entered, connection)):
                 connection.close(PARTING)
@@ -271,10 +276,22 @@ class Keeper:
     # --- rooms ------------------------------------------------------------------------------------------------
 
     def enter(self, room: Room) -> None:
-        """The application wants to be in a room."""
+        """The application wants to be in a room, or to hear what was let go of its messages."""
         for link in (self.current, self._next):
             if link is not None:
                 self._join(link, room)
+
+    def abandon(self, name: str) -> None:
+        """The application has given up joining a room; where that is not answered yet, `joined` leaves it."""
+        for link in (self.current, self._next):
+            if link is not None and name in link.joined and self._chat.room(name) is None:
+                link.send(wire.Leave(name))
+
+    def left(self, link: Link, name: str) -> None:
+        """A room was left on a connection."""
+        for names in (link.asked, link.joined):
+            names.discard(name)
+        self._arrive()
 
     def _join(self, link: Link, room: Room) -> None:
         if not room.parting:
@@ -299,6 +316,9 @@ class Keeper:
             return
         if link is self._next and room.name not in link.joined:
             self._stay(link)
+        elif error.code == "not_joined":
+            # No answer to a join: something was asked before, and will be again when the room is joined here.
+            self._chat.left(room.name)
         elif room.name in link.joined or not room.is_entered:
             room.on_error(error)
         elif error.retry_after is not None:
@@ -349,8 +369,6 @@ class Keeper:
             if room.parting:
                 # It was said to the old node, whose answer need not be waited for.
                 self._chat.left(room.name)
-            elif old is not None and room.joining:
-                self._join(link, room)
         for name in link.asked - {room.name for room in self._chat.rooms}:
             link.send(wire.Leave(name))
         if old is not None:

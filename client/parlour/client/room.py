@@ -52,6 +52,7 @@ class Room:
         self._roster = Roster()
         self._replays = 0
         self._entering: Future[None] = Future()
+        self._entering_open = True  # until somebody takes it upon himself to resolve it
         self._questions: list[Future[list[str]]] = []
         self._pages: dict[wire.History, Future[wire.Page]] = {}
         self._parting: Future[None] | None = None
@@ -90,7 +91,9 @@ class Room:
         future = self.post(text, timeout)
         if not wait_for([future], max(0.0, deadline - time.monotonic())).done:
             self._chat.expire()
-        return future.result(_SETTLING)
+        if not wait_for([future], _SETTLING).done:
+            raise DeadlineError("what became of it is held up by another post's callback: it may have been logged")
+        return future.result()
 
     def post(self, text: str, timeout: float = 10.0) -> Future[Message]:
         """Post a text without waiting for its acknowledgement; return the future logged message.
@@ -99,7 +102,7 @@ class Room:
         moment: others that were on their way then may come before it. A post that was not acknowledged when the
         connection was lost is sent again, and logged once. With 1000 of them unacknowledged, waits until there are
         fewer. Raises what `say` does, as far as it is known at once; the future raises the rest, `timeout` seconds
-        after the call at the latest.
+        after the call at the latest. Its callbacks run on the chat's own threads, so they must not wait for the chat.
         """
         with self._lock:
             self._check_here()
@@ -124,7 +127,12 @@ class Room:
             self._check_here()
             self._questions.append(question)
         self._chat.request(wire.Who(self.name))
-        return _answer(question, f"who is in {self.name}", timeout)
+        try:
+            return _answer(question, f"who is in {self.name}", timeout)
+        finally:
+            with self._lock:
+                if question in self._questions:
+                    self._questions.remove(question)
 
     def history(self, before: int | None = None, limit: int = 100, timeout: float = 10.0) -> list[Message]:
         """Return the last `limit` messages before this offset, oldest first; by default the newest there are.
@@ -133,15 +141,16 @@ class Room:
         """
         deadline = time.monotonic() + timeout
         found: list[Message] = []
-        epoch, before = None, wire.MAX_OFFSET if before is None else before
+        epoch, asked = None, wire.History(self.name, wire.MAX_OFFSET if before is None else before, limit)
         while len(found) < limit:
-            page = self._page(wire.History(self.name, before, limit - len(found)), deadline)
+            page = self._page(asked, deadline)
             if epoch not in (None, page.epoch):
                 break  # Offsets of before mean nothing in this one.
             found[:0] = [Message.of(message, replay=True) for message in page.messages]
-            epoch, before = page.epoch, page.after + 1
-            if page.after <= page.trimmed:
+            epoch = page.epoch
+            if page.after <= page.trimmed or len(found) >= limit:
                 break
+            asked = wire.History(self.name, page.after + 1, limit - len(found))
         return found[-limit:]  # Another thread may have asked for more of the same.
 
     def _page(self, question: wire.History, deadline: float) -> wire.Page:
@@ -158,10 +167,9 @@ class Room:
 
     def leave(self, timeout: float = 10.0) -> None:
         """Leave the room; `events` then ends. Raises as `Chat.join` does."""
-        parting: Future[None] = Future()
         with self._lock:
             self._check_here()
-            self._parting = parting
+            parting = self._parting = self._parting or Future()
         if not self._chat.request(wire.Leave(self.name)):
             self._chat.left(self.name)  # Nobody to tell: the room is just not joined again.
         _answer(parting, f"leaving {self.name}", timeout)
@@ -179,14 +187,14 @@ class Room:
                 if event is not None or self._end is not None:
                     return event
                 # Looked at before the time is: an application that only polls has to come to it, too.
-                join = self._backlog.rejoin(now)
-                if join is None:
+                rejoin = self._backlog.rejoin(now)
+                if not rejoin:
                     if deadline is not None and now >= deadline:
                         return None
                     waits = (_LONG, self._backlog.wait(now), None if deadline is None else deadline - now)
                     self._changed.wait(min(wait for wait in waits if wait is not None))
-            if join is not None:
-                self._chat.request(join)
+            if rejoin:
+                self._chat.rejoin(self)
 
     # --- for the chat, its keeper and its reader threads -------------------------------------------------------
 
@@ -203,18 +211,12 @@ class Room:
             return [*([wire.Who(self.name)] if self._questions else []), *self._pages]
 
     @property
-    def joining(self) -> bool:
-        """Whether the answer to a join is waited for."""
-        with self._lock:
-            return self._backlog.joining
-
-    @property
     def is_entered(self) -> bool:
         """Whether the application is in the room already, or else waits to be."""
         return self._entering.done()
 
     def resume(self) -> wire.Join:
-        """Return the join that brings the room to a connection; the keeper sends it."""
+        """Return the join that brings the room to a connection; the keeper sends it, and nobody else sends any."""
         with self._lock:
             return self._backlog.resume()
 
@@ -225,6 +227,13 @@ class Room:
                 self._interrupted = True
                 self._backlog.add(Reconnecting(reason))
                 self._changed.notify_all()
+
+    def gone(self, timeout: float) -> None:
+        """Wait until the room is left, or nobody is leaving it any more; raises as `leave` does."""
+        with self._lock:
+            parting = self._parting
+        if parting is not None:
+            _answer(parting, f"leaving {self.name}", timeout)
 
     def entered(self, timeout: float) -> None:
         """Wait until the room is joined; raises as `Chat.join` does."""
@@ -239,7 +248,7 @@ class Room:
                 if self._interrupted:
                     self._interrupted = False
                     self._backlog.add(Reconnected(link.node))
-                if not self._entering.done():
+                if self._entering_open:
                     self._replays = max(0, joined.offset - joined.after)
             elif joined.epoch != self._backlog.epoch:
                 return  # The newer connection tells of new epochs.
@@ -262,13 +271,14 @@ class Room:
                 return
             self._tell()
             names = sorted(self._roster.names)
+            entered, self._entering_open = self._entering_open, False
             # A list cut short belongs to a join. A whole one may be the answer to several questions.
             answered: list[Future[list[str]]] = []
             if len(names) >= members.count:
                 answered, self._questions = self._questions, answered
         for question in answered:
             question.set_result(names)
-        if not self._entering.done():
+        if entered:
             self._entering.set_result(None)
 
     def on_page(self, page: wire.Page) -> None:
@@ -320,7 +330,8 @@ class Room:
             self._end = reason or "the chat was closed"
             if reason is not None:
                 self._backlog.add(Disconnected(reason))
-            asked = self._asked()
+            asked = [*self._asked(), *([self._parting] if self._parting else [])]
+            self._parting = None
             self._changed.notify_all()
         _fail(asked, DisconnectedError(self._end))
 
@@ -332,12 +343,11 @@ class Room:
             self._changed.notify()
 
     def _asked(self) -> list[Future[Any]]:
-        """Take all that the application waits for; the lock is held."""
+        """Take all that the application waits for but leaving, which no error keeps one from; the lock is held."""
         asked: list[Future[Any]] = [*self._questions, *self._pages.values()]
-        asked += [self._parting] if self._parting else []
-        if not self._entering.done():
+        if self._entering_open:
             asked.append(self._entering)
-        self._questions, self._pages, self._parting = [], {}, None
+        self._questions, self._pages, self._entering_open = [], {}, False
         return asked
 
 
@@ -350,4 +360,4 @@ def _answer(future: Future[T], what: str, timeout: float) -> T:
     try:
         return future.result(timeout)
     except TimeoutError:
-        raise DeadlineError(f"{what}: the node did not answer within {timeout:g} s") from None
+        raise DeadlineError(f"{what}: the node did not answer within {timeout:.3g} s") from None

@@ -1,0 +1,219 @@
+"""What overlaps in a chat: joining, leaving and asking from several threads, while connections change."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from parlour.client import Chat, DeadlineError, DisconnectedError, Message, NodeError, UsageError, keeper
+from parlour.client import room as rooms
+from parlour.client.entrance import EnteringError, step_in
+from parlour.client.room import Room
+from parlour.node.log import LogError
+from parlour.node.log.memory import MemoryLog
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire import messages as wire
+from parlour.wire.control import Order, Transfer
+from parlour.wire.limits import PROTOCOL
+from support.cluster import Cluster
+from support.waiting import MS, eventually
+
+
+def here(cluster: Cluster, room: str) -> list[str]:
+    """Return who is in a room besides the one who looks."""
+    with_bob = cluster.chat("bob").join(room)
+    return [name for name in with_bob.who() if name != "bob"]
+
+
+def test_a_question_asked_before_a_room_is_back_does_not_end_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new node knows nothing of the room yet, and says so; that is no answer to the join."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    first = ada._keeper.current
+
+    def away(*_: Any) -> Any:
+        raise LogError("the log is away")
+
+    with monkeypatch.context() as failing:
+        for method in ("extent", "read", "append"):
+            failing.setattr(MemoryLog, method, away)
+        cluster.node_of(ada).stop()
+        eventually(lambda: ada._keeper.current not in (None, first))
+        eventually(lambda: ada._keeper.current is not None and "lobby" in ada._keeper.current.again)
+        for ask in (room.who, room.history):
+            with pytest.raises((DeadlineError, NodeError)):
+                ask(timeout=200 * MS)
+    assert room.say("still in").offset == 1
+    assert ada.rooms == [room]
+
+
+def test_what_was_let_go_comes_though_the_old_connection_dies(
+    empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one moves it is asked of both nodes, and the new one brings it, too."""
+    monkeypatch.setattr(keeper, "MOVING", 60.0)
+    for name in ("n1", "n2"):
+        empty_cluster.add_node(name)
+    ada = empty_cluster.chat("ada")
+    room, _ = ada.join("lobby", backlog=5), ada.join("den")
+    for number in range(1, 21):
+        room.say(str(number))
+    old = ada._keeper.current
+    assert old is not None
+    node = empty_cluster.node_of(ada)
+    other = next(each for each in empty_cluster.nodes if each is not node)
+    extent, go = other.log.extent, threading.Event()
+
+    def slow(name: str) -> Any:
+        if name == "den" and threading.current_thread().name.startswith(f"{other.name}-client"):
+            assert go.wait(60)
+        return extent(name)
+
+    monkeypatch.setattr(other.log, "extent", slow)
+    node._hear_order(Order(node.name, node.instance, moves=[Transfer(other.name, 1)]))
+    eventually(lambda: ada._keeper._next is not None and "lobby" in ada._keeper._next.joined)
+    monkeypatch.setattr(old.connection, "send", lambda _: None)  # what is asked of the old node is lost with it
+    events = room.events(5)
+    told = [next(events) for _ in range(5)]
+    assert not list(room.events(0.05))
+    old.connection._shut()
+    eventually(lambda: ada._keeper.current not in (None, old))
+    go.set()
+    while len([event for event in told if isinstance(event, Message)]) < 20:
+        told.append(next(events))
+    assert [event.offset for event in told if isinstance(event, Message)] == list(range(1, 21))
+
+
+def test_an_error_does_not_keep_one_from_leaving(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another thread asked for failed; `leave` is answered by `left` alone."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    request = ada.request
+    with monkeypatch.context() as slow:
+        slow.setattr(ada, "request", lambda _: True)
+        leaver = spawn("leaver", room.leave)
+        eventually(lambda: room.parting)
+        room.on_error(wire.Error("unavailable", "the disk is away", "lobby"))
+        assert room.parting
+    request(wire.Leave("lobby"))
+    join_all([leaver], 5)
+    assert not ada.rooms
+
+
+def test_one_of_two_who_know_how_joining_ends_tells_it(cluster: Cluster) -> None:
+    """The chat is closed while the list of names, which ends the joining, is on its way in."""
+    ada = cluster.chat("ada")
+    link = ada._keeper.current
+    assert link is not None
+    room = Room(ada, "lobby")
+    room.on_joined(wire.Joined("lobby", "e", 0, 0, True), link)
+    with room._lock:
+        taken = room._asked()
+    room.on_members(wire.Members("lobby", ["ada"], 1), link)
+    rooms._fail(taken, DisconnectedError("the chat was closed"))
+    with pytest.raises(DisconnectedError):
+        room.entered(1)
+
+
+def test_who_gave_up_joining_is_not_in_the_room(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time ran out between the node's two answers."""
+    ada = cluster.chat("ada")
+    link = ada._keeper.current
+    assert link is not None
+    with monkeypatch.context() as cut_short:
+        cut_short.setattr(Room, "on_members", lambda *_: None)
+        with pytest.raises(DeadlineError):
+            ada.join("lobby", timeout=300 * MS)
+        eventually(lambda: "lobby" not in link.asked, what="it is left")
+    assert here(cluster, "lobby") == []
+
+
+def test_who_joins_while_leaving_is_in_a_new_room(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that is being left is waited for, by whoever leaves it, too."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    with pytest.raises(DeadlineError):
+        room.leave(timeout=0.0)
+    again = ada.join("lobby")
+    assert again is not room
+    assert again.say("here").offset == 1
+    with monkeypatch.context() as slow:
+        slow.setattr(ada, "request", lambda _: True)
+        leavers = [spawn(f"leaver-{number}", again.leave) for number in range(2)]
+        eventually(lambda: again.parting)
+    eventually(lambda: not again._lock.locked())
+    ada._keeper.tell(lambda: ada.left("lobby"))
+    join_all(leavers, 5)
+
+
+def test_a_join_that_failed_takes_no_other_room_along(cluster: Cluster) -> None:
+    """Another thread has left and joined meanwhile."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    ada._forget(Room(ada, "lobby"))
+    assert ada.rooms == [room]
+
+
+def test_rooms_that_were_left_are_forgotten(cluster: Cluster) -> None:
+    """A bot that comes and goes for weeks on one connection, and asks what nobody answers, does not grow."""
+    ada = cluster.chat("ada")
+    link = ada._keeper.current
+    assert link is not None
+    for number in range(10):
+        ada.join(f"room {number}").leave()
+    eventually(lambda: not (link.asked or link.joined or link.epochs))
+    room = ada.join("lobby")
+    with pytest.raises(DeadlineError):
+        room.who(timeout=0.0)
+    assert not room.questions
+
+
+def test_a_host_that_is_no_name_is_a_failed_attempt() -> None:
+    """Names of hosts have rules of their own."""
+    hello = wire.Hello("ada", "ticket", PROTOCOL)
+    with pytest.raises(EnteringError, match=r"no name of a host"):
+        step_in("n1", "chat..example.org:7000", hello, 1.0)
+
+
+def test_a_chat_without_a_thread_to_spare_comes_back_later(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system has none for the first attempt."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    start, refused = threading.Thread.start, threading.Event()
+
+    def crowded(thread: threading.Thread) -> None:
+        if thread.name == "ada-entering" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", crowded)
+    assert ada._keeper.current is not None
+    ada._keeper.current.connection._shut()
+    assert room.say("back").offset == 1
+    assert refused.is_set()
+
+
+def test_a_post_that_is_held_up_fails_in_words(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another post's callback keeps the thread that would tell."""
+    room = cluster.chat("ada").join("lobby")
+    monkeypatch.setattr(rooms, "_SETTLING", 0.05)
+    monkeypatch.setattr(Chat, "post", lambda *_: Future())
+    with pytest.raises(DeadlineError, match="may have been logged"):
+        room.say("hello", timeout=0.05)
+
+
+def test_numbers_below_one_are_refused(cluster: Cluster) -> None:
+    """A room that keeps nothing, and a history of nothing, are mistakes."""
+    ada = cluster.chat("ada")
+    with pytest.raises(UsageError, match="backlog"):
+        ada.join("lobby", backlog=0)
+    room = ada.join("lobby")
+    for limit in (0, -5):
+        with pytest.raises(UsageError, match="limit"):
+            room.history(limit=limit)

@@ -130,6 +130,18 @@ def test_a_death_is_told_and_the_rest_goes_on(broker: str) -> None:
     assert err.splitlines()[-1] == "parlour: nothing of the cluster is left: start it again with `parlour up`"
 
 
+def test_a_full_disk_is_no_reason_to_stop(broker: str) -> None:
+    """Where it cannot be said that the cluster is ready, it is so all the same."""
+    command = [sys.executable, "-m", "parlour.cli", "up", "--nodes", "1"]
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: nodes_at(broker) == ["n1"], 10)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[::2] == (0, "")
+
+
 def test_a_detached_cluster_runs_until_down(broker: str) -> None:
     """Detached it outlives `up`, is not started twice, and `down` leaves nothing."""
     assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2\n", "")

@@ -236,6 +236,48 @@ def test_chat_can_be_left_while_there_is_no_connection(cluster: Cluster) -> None
         assert b"no connection just now" in out
 
 
+@pytest.mark.parametrize(
+    ("redirection", "arguments", "texts"),
+    [
+        (">&-", ["send", "--name", "bot", "more"], ["said", "more"]),
+        ("<&-", ["send", "--name", "bot"], ["said"]),
+        (">&-", ["tail", "--history", "1", "--count", "1"], ["said"]),
+        ("<&-", ["chat", "--name", "bob"], ["said"]),
+        ("<&- >&-", ["chat", "--name", "bob"], ["said"]),
+    ],
+)
+def test_a_closed_stream_is_an_empty_one(
+    cluster: Cluster, redirection: str, arguments: list[str], texts: list[str]
+) -> None:
+    """Nothing is read from it, what is written to it goes nowhere, and what was asked for is done."""
+    cluster.chat("ada").join("lobby").say("said")
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", "parlour.cli", *arguments]
+    command = [*shell, "--room", "lobby", "--broker", cluster.address]
+    done = subprocess.run(command, capture_output=True, timeout=SECONDS)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert logged(cluster) == texts
+
+
+@pytest.mark.parametrize("arguments", [["tail"], ["chat", "--name", "bob"]], ids=["tail", "chat"])
+def test_a_full_disk_ends_what_would_be_written_to_it(cluster: Cluster, arguments: list[str]) -> None:
+    """One line says so, wherever the line was shown that could not be."""
+    room = cluster.chat("ada").join("lobby")
+    command = [sys.executable, "-m", "parlour.cli", *arguments, "--room", "lobby", "--broker", cluster.address]
+    with (
+        open("/dev/full", "wb") as full,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=full, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        try:
+            eventually(lambda: room.say("hello") and process.poll() is not None, SECONDS)
+            assert process.returncode == 1
+            assert process.stderr is not None
+            assert process.stderr.read() == (
+                "parlour: cannot write to standard output (No space left on device): make room, or send it elsewhere\n"
+            )
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("command", ["chat", "send", "tail"])
 def test_help_has_an_example(empty_cluster: Cluster, command: str) -> None:
     """Each command's help shows how it is used."""

@@ -17,6 +17,8 @@ from typing import cast
 import click
 from click.shell_completion import CompletionItem
 
+from parlour.cli.streams import OutputError, ReaderLeftError, prepare
+
 __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -141,13 +143,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _mute() -> None:
-    # The reader is gone: what is still buffered must not fail again when the interpreter flushes it at its end.
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `parlour` command on these arguments (`sys.argv`'s by default) and return its exit status.
 
@@ -155,10 +150,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with one line on standard error.
     """
     try:
+        prepare()
         return _run(arguments)
-    except BrokenPipeError:
-        _mute()
-        return FAILED
+    except ReaderLeftError:
+        # As `head` does: it has what it wanted.
+        return 0
+    except OutputError as error:
+        return _complain(f"cannot write to standard output ({error}): make room, or send it elsewhere", FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:

@@ -18,6 +18,7 @@ from parlour.cli.signals import Signals
 from parlour.node.cli import retain_option
 from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.runtime.options import ADDRESS
+from parlour.runtime.signals import announce
 from parlour.wire.control import Fleet
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import parse_address
@@ -76,7 +77,7 @@ def _in_foreground(cluster: Cluster) -> None:
     with Signals() as signals:
         try:
             cluster.start(signals.wait)
-            click.echo(_line("ready", cluster.broker, cluster.nodes))
+            announce(_line("ready", cluster.broker, cluster.nodes))
             _mind(cluster, signals)
         except KeyboardInterrupt:
             pass

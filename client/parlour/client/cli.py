@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import secrets
 import sys
 from collections import deque
@@ -182,11 +181,6 @@ def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, co
             _print_all(session.join(room, history), count, as_json)
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:
-        # The reader has gone, as `head` does. The interpreter flushes once more at its end: let that go nowhere.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 def _print_all(room: Room, count: int | None, as_json: bool) -> None:

@@ -55,9 +55,13 @@ class Conversation:
         self._oldest: dict[str, int] = {}  # offsets of the first messages shown of rooms
         self._posts: set[Future[Message]] = set()
         self._lost: str | None = None
+        self._unheard: OSError | None = None  # why nothing can be shown any more
 
     def run(self, room: str) -> None:
-        """Enter the room and go on until the person leaves; raises DisconnectedError if the connection is lost."""
+        """Enter the room and go on until the person leaves.
+
+        Raises DisconnectedError if the connection is lost, OSError if nothing can be shown any more.
+        """
         self._show(self._lines.note(f"connected to {harmless(self._chat.node)} as {harmless(self._chat.name)}"))
         try:
             self._enter(room)
@@ -68,6 +72,8 @@ class Conversation:
         finally:
             self._chat.close()
             join_all(self._showing, _ENDING)
+        if self._unheard is not None:
+            raise self._unheard
         if self._lost is not None:
             raise DisconnectedError(self._lost)
 
@@ -200,5 +206,6 @@ class Conversation:
         try:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
+            self._unheard = error
             self._keyboard.interrupt()

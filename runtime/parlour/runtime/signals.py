@@ -16,7 +16,7 @@ from types import FrameType
 
 from parlour.runtime.threads import FailedThreadError
 
-__all__ = ["end_on_failure", "wait_for_stop"]
+__all__ = ["announce", "end_on_failure", "wait_for_stop"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -44,6 +44,16 @@ def end_on_failure(arrived: SimpleQueue[int]) -> None:
     threading.excepthook = handle
 
 
+def announce(ready: str) -> None:
+    """Print the line that says that the program is ready; raises ConnectionError if its reader has gone."""
+    try:
+        print(ready, flush=True)
+    except ConnectionError:
+        raise  # Who started the program to use it would have stopped it, too.
+    except OSError:
+        pass  # It serves as well while the disk is full.
+
+
 def wait_for_stop(ready: str | None = None, arrived: SimpleQueue[int] | None = None) -> int:
     """Wait until SIGTERM or SIGINT comes and return its number; a second signal then ends the process at once.
 
@@ -65,7 +75,7 @@ def wait_for_stop(ready: str | None = None, arrived: SimpleQueue[int] | None = N
     for each in _SIGNALS:
         signal.signal(each, handle)
     if ready is not None:
-        print(ready, flush=True)
+        announce(ready)
     number = None
     while number is None:
         # The system may give the signal to another thread, or just before this one waits, but handlers run on this one.

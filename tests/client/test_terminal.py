@@ -161,6 +161,16 @@ def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:
     tmux.shows(pane, "exit=0")
 
 
+def test_a_coloured_text_is_pasted(cluster: Cluster, tmux: Tmux) -> None:
+    """Where a terminal does not mark what is pasted, its colours look like a mouse, and are left out."""
+    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
+    tmux.shows(pane, "lobby>")
+    tmux.type(pane, "\x1b[31mred\x1b[0m and \x1b[1;32;44mgreen\x1b[0m", "Enter")
+    tmux.shows(pane, " ada: red and green")
+    tmux.type(pane, "/quit", "Enter")
+    tmux.shows(pane, "exit=0")
+
+
 def test_a_person_looks_back_past_what_was_shown(cluster: Cluster, tmux: Tmux) -> None:
     """Fifty lines are shown on coming; /history goes back from there, page by page, to the first that is kept."""
     cluster.nodes[0].log.append("lobby", [Post("s", number, "eve", 1, f"line {number}") for number in range(1, 59)])

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.keys import Keys
 
 __all__ = ["Keyboard", "Pipe", "Terminal"]
 
@@ -36,8 +38,11 @@ class Terminal:
     """A person at a terminal, with an input line that stays whole while other lines arrive above it."""
 
     def __init__(self) -> None:
+        # What begins like a colour (ESC [ 31 m), as in a text that is pasted, ends like a mouse's event, and is none.
+        keys = KeyBindings()
+        keys.add(Keys.Vt100MouseEvent)(lambda event: None)
         # The line is wiped when it is entered: what was said comes back from the room, in its order.
-        self._session: PromptSession[str] = PromptSession(erase_when_done=True)
+        self._session: PromptSession[str] = PromptSession(erase_when_done=True, key_bindings=keys)
         self._interrupted = False
 
     def read(self, prompt: Callable[[], str]) -> str:

@@ -160,6 +160,20 @@ def test_monitor_watches_until_ctrl_c() -> None:
 
 
 @pytest.mark.usefixtures("nodes")
+@pytest.mark.parametrize("arguments", [["monitor"], ["monitor", "--once"], ["status", "--json"]], ids=" ".join)
+def test_a_reader_that_has_left_is_no_failure(arguments: list[str]) -> None:
+    """Like `monitor | head -1`: no complaint, and the status is 0, whichever library printed."""
+    receiver, sender = os.pipe()
+    os.close(receiver)
+    try:
+        command = [sys.executable, "-m", "parlour.cli", *arguments]
+        done = subprocess.run(command, stdout=sender, stderr=subprocess.PIPE, timeout=30)
+    finally:
+        os.close(sender)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.usefixtures("nodes")
 def test_why(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A decision is explained by the client's name, with the nodes that it was made from."""
     ask([broker], Assign(name="ada", room="lobby"))

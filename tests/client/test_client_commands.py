@@ -176,6 +176,19 @@ def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
     assert logged(cluster, "den") == ["in here"]
 
 
+def test_chat_shows_what_the_encoding_lacks(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter that cannot be written is shown as its number, and what follows it is shown, too."""
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    ada = cluster.chat("ada").join("lobby")
+    for text in ("über", "雪", "snow"):
+        ada.say(text)
+    status, out, err = run(cluster, "chat", "--name", "bob", "--room", "lobby", stdin="grüße\n".encode())
+    assert (status, err) == (0, "")
+    lines = out.decode("latin-1").splitlines()
+    for said in ("ada: über", "ada: \\u96ea", "ada: snow", "bob: grüße"):
+        assert any(line.endswith(said) for line in lines), said
+
+
 def test_send_goes_on_at_another_node(cluster: Cluster) -> None:
     """A node stops while lines are sent: each is logged once, in order, and the status is 0."""
     listener = cluster.chat("reader").join("lobby")

@@ -160,6 +160,16 @@ def test_monitor_watches_until_ctrl_c() -> None:
 
 
 @pytest.mark.usefixtures("nodes")
+def test_why_shows_a_name_that_the_encoding_lacks(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table is no less of one for a letter that cannot be written."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    ask([broker], Assign(name="zoë", room="lobby"))
+    done = subprocess.run([sys.executable, "-m", "parlour.cli", "why", "zoë"], capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"zo\\xeb" in done.stdout
+
+
+@pytest.mark.usefixtures("nodes")
 @pytest.mark.parametrize("arguments", [["monitor"], ["monitor", "--once"], ["status", "--json"]], ids=" ".join)
 def test_a_reader_that_has_left_is_no_failure(arguments: list[str]) -> None:
     """Like `monitor | head -1`: no complaint, and the status is 0, whichever library printed."""

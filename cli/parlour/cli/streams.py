@@ -1,4 +1,4 @@
-"""The standard streams of a command: all three are there, and output that takes nothing more says so, once.
+"""The standard streams of a command: all are there, take any text, and output that takes nothing more says so, once.
 
 This module owns `sys.stdin`, `sys.stdout` and `sys.stderr` from a command's start; it is called on the main thread. It
 must never touch a stream that the caller has put in the place of the process's own.
@@ -55,7 +55,7 @@ def _mute(descriptor: int) -> None:
 
 
 def prepare() -> None:
-    """Open those of the streams that are closed on nothing, and have the others tell of their failures."""
+    """Open those of the streams that are closed on nothing, and have the others take any text and tell of failures."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             # The lowest number that is free is this stream's: the next file opened would have it, and get its output.
@@ -71,6 +71,7 @@ def _over(kind: type[io.FileIO], stream: TextIO, own: TextIO | None) -> TextIO:
     if stream is not own:
         return stream
     file = kind(stream.fileno(), "w", closefd=False)
+    # A letter that the encoding lacks is no failure: it is written as its number.
     return io.TextIOWrapper(
-        io.BufferedWriter(file), stream.encoding, stream.errors, line_buffering=bool(stream.line_buffering)
+        io.BufferedWriter(file), stream.encoding, "backslashreplace", line_buffering=bool(stream.line_buffering)
     )

@@ -211,6 +211,18 @@ def test_a_node_that_cannot_start_takes_everything_down(broker: str) -> None:
     assert run("down")[0] == 1
 
 
+def test_a_data_folder_that_cannot_be_made_is_named(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the log cannot be by default, one line says where that is, and how to have it elsewhere."""
+    monkeypatch.setenv("XDG_DATA_HOME", "/dev/null")
+    status, out, err = run("up", "-d", "--nodes", "1")
+    assert (status, out) == (1, "")
+    assert err.startswith(
+        "parlour: node n1 did not start: cannot make the folder /dev/null/parlour (Not a directory):"
+        " make it yours, or give --log"
+    )
+    assert not listening(broker)
+
+
 def test_what_is_left_of_a_cluster_must_be_stopped_first(broker: str) -> None:
     """Nodes without their broker are not mixed with new ones; `down` still knows them."""
     assert run("up", "-d", "--nodes", "1")[0] == 0

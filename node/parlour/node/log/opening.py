@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from platformdirs import user_data_path
 
-from parlour.node.log import RoomLog
+from parlour.node.log import LogError, RoomLog
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.sqlite import SqliteLog
 from parlour.wire.errors import UsageError
@@ -21,9 +21,15 @@ __all__ = ["default_log", "open_log"]
 
 
 def default_log() -> str:
-    """Return the URL of the log that all nodes of a user share unless told otherwise, with its folder made."""
+    """Return the URL of the log that all nodes of a user share unless told otherwise, with its folder made.
+
+    Raises LogError if that cannot be.
+    """
     folder = user_data_path("parlour")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LogError(f"cannot make the folder {folder} ({error.strerror}): make it yours, or give --log") from None
     return f"sqlite://{folder / 'rooms.sqlite'}"
 
 

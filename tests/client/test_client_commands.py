@@ -234,8 +234,19 @@ def test_what_was_said_is_shown_before_one_leaves_the_room(tmp_path: Path) -> No
             assert lines == [b"ada: held up", b"bob: in here", b"you left den"]
 
 
-def test_chat_can_be_left_while_there_is_no_connection(cluster: Cluster) -> None:
-    """Nobody types, all nodes stop: one line says so, and the end of input ends it at once."""
+@pytest.mark.parametrize(
+    ("typed", "status", "unsaid"),
+    [
+        (b"/who\n/quit\n", 0, []),
+        (b"/who\nstill here?\n/leave\n/me wonders\n/quit\n", 1, ["still here?", "/me wonders"]),
+        (b"/who\nstill here?", 1, ["still here?"]),
+    ],
+    ids=["nothing said", "/quit", "end of input"],
+)
+def test_chat_can_be_left_while_there_is_no_connection(
+    cluster: Cluster, typed: bytes, status: int, unsaid: list[str]
+) -> None:
+    """All nodes stop: one line says so, and who leaves may do so at once, and is told what was not said."""
     with running(cluster, "chat", "--name", "bob", "--room", "lobby") as chat:
         room = cluster.chat("ada").join("lobby")
         eventually(lambda: room.members == ["ada", "bob"], 10)
@@ -244,9 +255,18 @@ def test_chat_can_be_left_while_there_is_no_connection(cluster: Cluster) -> None
         assert chat.stdout is not None
         while chat.stdout.readline() != b"-- connection lost, coming back\n":
             pass
-        out, err = chat.communicate(b"/who\nstill here?\n/quit\n", 10)
-        assert (chat.returncode, err) == (0, b"")
-        assert b"no connection just now" in out
+        out, err = chat.communicate(typed, 10)
+        assert chat.returncode == status
+        lines = out.decode().splitlines()
+        told = "-- not said, as far as is known: "
+        assert [line.removeprefix(told) for line in lines if line.startswith(told)] == unsaid
+        assert err.decode() == (
+            f"parlour: {len(unsaid)} of your lines, shown above, may not have been said: say them again\n"
+            if unsaid
+            else ""
+        )
+        refused = "-- there is no connection just now: ask again when it is back"
+        assert lines.count(refused) == typed.count(b"/who") + typed.count(b"/leave")
 
 
 @pytest.mark.parametrize(

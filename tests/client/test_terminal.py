@@ -143,6 +143,24 @@ def test_a_lost_connection_is_told_and_found_again(cluster: Cluster, tmux: Tmux)
     assert not any("Traceback" in line for line in tmux.lines(pane))
 
 
+@pytest.mark.parametrize("key", ["C-c", "C-d"])
+def test_what_was_not_said_is_shown_to_who_leaves(cluster: Cluster, tmux: Tmux, key: str) -> None:
+    """A line that waits for a connection is on the screen when one gives up waiting, and the status tells of it."""
+    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
+    tmux.shows(pane, "lobby>")
+    for node in cluster.nodes:
+        node.stop()
+    tmux.shows(pane, "-- connection lost, coming back")
+    tmux.type(pane, "is anybody there?")
+    tmux.shows(pane, "lobby> is anybody there?")
+    tmux.press(pane, "Enter")
+    tmux.shows(pane, "lobby>")
+    tmux.press(pane, key)
+    tmux.shows(pane, "-- not said, as far as is known: is anybody there?")
+    tmux.shows(pane, "exit=1")
+    assert any(line.startswith("parlour: 1 of your lines") for line in tmux.lines(pane))
+
+
 def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:
     """Rooms are entered, named on their lines, and left; what is no command gets a hint."""
     pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))

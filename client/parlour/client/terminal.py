@@ -53,14 +53,16 @@ class Conversation:
         self._current: Room | None = None
         self._showing: list[threading.Thread] = []
         self._oldest: dict[str, int] = {}  # offsets of the first messages shown of rooms
-        self._posts: set[Future[Message]] = set()
+        self._posts: dict[Future[Message], str] = {}  # what was typed and is not known to be said
+        self._unsaid = 0  # how many of them are not, now that one goes
         self._lost: str | None = None
         self._unheard: OSError | None = None  # why nothing can be shown any more
 
     def run(self, room: str) -> None:
         """Enter the room and go on until the person leaves.
 
-        Raises DisconnectedError if the connection is lost, OSError if nothing can be shown any more.
+        Raises DisconnectedError if the connection is lost, OSError if nothing can be shown any more, ParlourError if
+        something typed was not said, as far as is known.
         """
         self._show(self._lines.note(f"connected to {harmless(self._chat.node)} as {harmless(self._chat.name)}"))
         try:
@@ -68,7 +70,7 @@ class Conversation:
             self._converse()
             self._await_posts()
         except KeyboardInterrupt:
-            pass
+            pass  # By who does not want to wait for an answer.
         finally:
             self._chat.close()
             join_all(self._showing, _ENDING)
@@ -76,12 +78,14 @@ class Conversation:
             raise self._unheard
         if self._lost is not None:
             raise DisconnectedError(self._lost)
+        if self._unsaid:
+            raise ParlourError(f"{self._unsaid} of your lines, shown above, may not have been said: say them again")
 
     def _converse(self) -> None:
         while True:
             try:
                 line = self._keyboard.read(self._prompt)
-            except EOFError:
+            except (EOFError, KeyboardInterrupt):
                 return
             try:
                 command = parse(line)
@@ -99,7 +103,7 @@ class Conversation:
         return f"{self._current.name if self._current else '(no room)'}> "
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, Join | Who | History) and not self._chat.connected:
+        if isinstance(command, Join | Leave | Who | History) and not self._chat.connected:
             self._show(self._lines.fault("there is no connection just now: ask again when it is back"))
         elif isinstance(command, Join):
             self._enter(command.room)
@@ -111,7 +115,7 @@ class Conversation:
             self._show(self._lines.fault("you are in no room: /join one"))
         elif isinstance(command, Say):
             post = self._current.post(command.text, SAYING)
-            self._posts.add(post)
+            self._posts[post] = command.text
             post.add_done_callback(self._posted)
         elif isinstance(command, Who):
             names = self._current.who()
@@ -159,9 +163,12 @@ class Conversation:
 
     def _posted(self, post: Future[Message]) -> None:
         """A post has come to its end; called by the reader thread, or by this one if it had already."""
-        self._posts.discard(post)
+        text = self._posts.pop(post)
         error = post.exception()
-        if error is not None and not isinstance(error, DisconnectedError):
+        if isinstance(error, DisconnectedError):
+            self._unsaid += 1
+            self._show(self._lines.fault(f"not said, as far as is known: {text}"))
+        elif error is not None:
             self._show(self._lines.fault(f"not said: {error}; say it again"))
 
     def _show_room(self, room: Room) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,23 @@ def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     """An interrupted command says nothing; the line end closes the terminal's ^C."""
     assert main(["trouble", "interrupt"]) == 130
     assert capsys.readouterr().err.strip() == ""
+
+
+def test_ctrl_c_is_quiet_from_the_start(tmp_path: Path) -> None:
+    """Who thinks better of it at once is not shown what was being imported."""
+    (tmp_path / "click.py").write_text("import time; print('ready', flush=True); time.sleep(60)")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "parlour.cli"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 130
 
 
 @pytest.mark.usefixtures("_trouble")

@@ -25,6 +25,15 @@ DEADLINE = 40
 """Seconds that a command may take before its test fails."""
 
 
+SLOW = """
+import sys, time
+if "parlour.cli.leash" in sys.orig_argv:
+    open({mark!r}, "w").close()
+    time.sleep(60)
+"""
+"""What keeps a child of `up` from coming further than the interpreter's start."""
+
+
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """Give an address for a broker and folders of one's own; stop what was detached there and is left."""
@@ -249,3 +258,14 @@ def test_ctrl_c_while_starting_leaves_nothing(broker: str) -> None:
     else:
         # It was ready just then.
         assert (status, run("down")[0]) == (0, 0)
+
+
+def test_ctrl_c_while_a_child_begins_is_quiet(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A child that has not come to its own handling of signals yet is stopped without a word of where it was."""
+    mark = tmp_path / "begun"
+    (tmp_path / "sitecustomize.py").write_text(SLOW.format(mark=str(mark)))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    process = start("up")
+    eventually(mark.exists, 10)
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (0, f"stopped: broker {broker}, nodes n1 n2\n", "")

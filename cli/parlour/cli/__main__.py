@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from parlour.cli.group import main
+from parlour.cli import main
 
 __all__: list[str] = []
 

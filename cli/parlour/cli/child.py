@@ -124,10 +124,9 @@ def launch(name: str, arguments: Sequence[str], output: Path | None) -> Child:
     return Child(name, process.pid, start_time(process.pid), str(output), process)
 
 
-def _stop(children: Sequence[Child]) -> list[Child]:
+def _stop(children: Sequence[Child], number: signal.Signals) -> list[Child]:
     for child in children:
-        # Not SIGTERM, on which a node first sends its clients to other nodes: all are to stop.
-        child.signal(signal.SIGINT)
+        child.signal(number)
     deadline = time.monotonic() + STOP_TIMEOUT
     stuck = [child for child in children if not child.wait(deadline)]
     for child in stuck:
@@ -138,10 +137,13 @@ def _stop(children: Sequence[Child]) -> list[Child]:
     return stuck
 
 
-def stop_all(children: Iterable[Child]) -> list[Child]:
-    """Stop the nodes, then the broker, which so sees them go; return those that had to be killed."""
+def stop_all(children: Iterable[Child], number: signal.Signals = signal.SIGINT) -> list[Child]:
+    """Stop the nodes, then the broker, which so sees them go; return those that had to be killed.
+
+    By default not with SIGTERM, on which a node first sends its clients to other nodes: all are to stop.
+    """
     nodes: list[Child] = []
     brokers: list[Child] = []
     for child in children:
         (brokers if child.name == "broker" else nodes).append(child)
-    return _stop(nodes) + _stop(brokers)
+    return _stop(nodes, number) + _stop(brokers, number)

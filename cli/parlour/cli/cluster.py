@@ -6,6 +6,7 @@ a start has failed.
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -75,12 +76,16 @@ class Cluster:
                 self._launch(name, "node", *arguments)
             self._await(self.nodes, pause)
         except BaseException:
-            self.stop()
+            # On SIGINT one that has only begun prints where it was. No node has clients yet to send to others.
+            self._stop(signal.SIGTERM)
             raise
 
     def stop(self) -> list[Child]:
         """Stop everything, nodes first; return those that had to be killed."""
-        killed = stop_all(self.children)
+        return self._stop(signal.SIGINT)
+
+    def _stop(self, number: signal.Signals) -> list[Child]:
+        killed = stop_all(self.children, number)
         if self._record is not None:
             self._record.forget()
         return killed

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from parlour.cli.group import main
+from parlour.cli import main
 from parlour.runtime.threads import spawn
 
 __all__: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -160,3 +161,14 @@ def test_what_cannot_be_played_is_said(arguments: list[str], said: str) -> None:
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [("loft", "a room log is memory://"), ("sqlite:///nonexistent/rooms.sqlite", "/nonexistent/rooms.sqlite")],
+)
+def test_a_log_that_cannot_be_opened_ends_the_round_at_once(log: str, said: str) -> None:
+    """A node's words are told, and it is not started again: nothing was done to it that would pass."""
+    done = run("chaos", "--log", log)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"parlour: n\d did not start: .*{re.escape(said)}.*\n", done.stderr)

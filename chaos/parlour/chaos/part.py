@@ -63,6 +63,7 @@ class Part:
         self._stop = stop
         self._process: subprocess.Popen[bytes] | None = None
         self._expected = True  # whether it is we who made it end
+        self._ran = False
 
     def __enter__(self) -> Part:
         return self
@@ -78,16 +79,19 @@ class Part:
         return self._process
 
     def start(self, *options: str) -> None:
-        """Start it, with these options besides its own, again if it ends at once, and return when it is ready.
+        """Start it, with these options besides its own, and return when it is ready.
 
-        Raises ParlourError, with its own last words, if it is not within its time.
+        One that ran before is started again if it ends at once. Raises ParlourError, with its own last words, if it is
+        not ready within its time.
         """
         deadline = time.monotonic() + STARTING
         while not self._begin([*self._command, *options], deadline):
             self.kill()
-            if self._stop.wait(AGAIN) or time.monotonic() >= deadline:
+            # What else is away comes back, and a name is free again; what never ran has other reasons, which stay.
+            if not self._ran or self._stop.wait(AGAIN) or time.monotonic() >= deadline:
                 raise ParlourError(f"{self.name} did not start: {self.last_words()}")
         self._expected = False
+        self._ran = True
 
     def _begin(self, command: Sequence[str], deadline: float) -> bool:
         """Start the process and wait until it is ready; return False if it ended or time is up."""

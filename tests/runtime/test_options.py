@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from parlour.runtime.options import ADDRESS, NAME, ROOM, brokers_option, json_option
+from parlour.runtime.options import ADDRESS, NAME, ROOM, Number, brokers_option, json_option
 
 
 @click.command()
@@ -17,6 +17,7 @@ from parlour.runtime.options import ADDRESS, NAME, ROOM, brokers_option, json_op
 @click.option("--name", type=NAME)
 @click.option("--room", type=ROOM)
 @click.option("--listen", type=ADDRESS)
+@click.option("--speed", type=Number(0, min_open=True), expose_value=False)
 def command(brokers: Sequence[str], as_json: bool, name: str | None, room: str | None, listen: str | None) -> None:
     """Print what was understood."""
     click.echo(repr((list(brokers), as_json, name, room, listen)))
@@ -57,6 +58,9 @@ def test_values_come_checked() -> None:
         (["--listen", "::1:1"], "put an IPv6 address in brackets"),
         (["--name", "a\x1bb"], "a name may not contain control characters"),
         (["--room", "r" * 65], "a room name has 1 to 64 characters, this one has 65"),
+        (["--speed", "0"], "0.0 is not in the range x>0"),
+        (["--speed", "nan"], "nan is not a finite number"),
+        (["--speed", "inf"], "inf is not a finite number"),
     ],
 )
 def test_wrong_values(arguments: list[str], words: str) -> None:

@@ -20,7 +20,7 @@ from parlour.chaos.cluster import OWN_REDIS
 from parlour.chaos.report import show, summary
 from parlour.chaos.round import Options, Outcome, play
 from parlour.chaos.schedule import Kind
-from parlour.runtime.options import json_option
+from parlour.runtime.options import Number, json_option
 from parlour.runtime.signals import wait_for_stop
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError, UsageError
@@ -73,7 +73,7 @@ Examples:
 @click.option("--rooms", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many rooms.")
 @click.option(
     "--duration",
-    type=click.FloatRange(1),
+    type=Number(1),
     default=60.0,
     show_default=True,
     metavar="SECONDS",

@@ -27,7 +27,7 @@ from parlour.client.observer import Observer
 from parlour.client.room import Room
 from parlour.client.verdict import Line, Verdict, faults, judge, percentile, summary
 from parlour.runtime.asking import ask
-from parlour.runtime.options import ROOM, brokers_option, json_option
+from parlour.runtime.options import ROOM, Number, brokers_option, json_option
 from parlour.wire.control import Fleet, Status
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 from parlour.wire.limits import check_room
@@ -269,7 +269,7 @@ Examples:
 @click.option("--room", type=ROOM, help="The room to play in.  [default: the file's name without its ending]")
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Times as fast as it happened.  [default: as fast as acknowledgements come]",
 )
 @click.option(

@@ -21,7 +21,7 @@ from parlour.monitor import orders
 from parlour.monitor.feed import LoadFeed, ask_decisions, ask_fleet
 from parlour.monitor.render import decision_table, load_table, moves_table, status_table
 from parlour.monitor.table import FleetTable, Snapshot
-from parlour.runtime.options import NAME, brokers_option, json_option
+from parlour.runtime.options import NAME, Number, brokers_option, json_option
 from parlour.wire.control import Report
 from parlour.wire.errors import ParlourError
 
@@ -182,7 +182,7 @@ def why(subject: str, brokers: Sequence[str], as_json: bool) -> None:
 @brokers_option
 @click.option(
     "--deadline",
-    type=click.FloatRange(min=0.0),
+    type=Number(min=0.0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

@@ -5,6 +5,7 @@ This module owns their spelling, defaults and checks. It must never hold an opti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name, check_room, parse_address
 
-__all__ = ["ADDRESS", "NAME", "ROOM", "Checked", "brokers_option", "json_option"]
+__all__ = ["ADDRESS", "NAME", "ROOM", "Checked", "Number", "brokers_option", "json_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +34,17 @@ class Checked(click.ParamType[str]):
         except UsageError as error:
             self.fail(str(error), param, ctx)
         return checked if isinstance(checked, str) else value
+
+
+class Number(click.FloatRange):
+    """A number in a range; NaN, which no range leaves out, and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail with the range."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 ADDRESS = Checked("HOST:PORT", parse_address)

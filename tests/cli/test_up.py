@@ -245,6 +245,13 @@ def test_what_is_left_of_a_cluster_must_be_stopped_first(broker: str) -> None:
     assert run("down") == (0, f"stopped: broker {broker}, nodes n1\n", "")
 
 
+def test_nodes_that_were_drained_are_not_stopped_again(broker: str) -> None:
+    """When all have left before, `down` stops the broker, and says that there was nothing else."""
+    assert run("up", "-d", "--nodes", "1")[0] == 0
+    assert run("drain", "n1") == (0, "n1 drained: 0 clients moved\n", "")
+    assert run("down") == (0, f"stopped: broker {broker}, no nodes\n", "")
+
+
 def test_ctrl_c_while_starting_leaves_nothing(broker: str) -> None:
     """Interrupted before it is ready, `up --detach` stops what it has started."""
     process = start("up", "-d")

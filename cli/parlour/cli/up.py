@@ -6,7 +6,7 @@ that `up` did not start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -43,8 +43,8 @@ def _broker_option(command: F) -> F:
     )(command)
 
 
-def _line(word: str, broker: str, nodes: Iterable[str], note: str = "") -> str:
-    return f"{word}: broker {broker}, nodes {' '.join(nodes)}{note}"
+def _line(word: str, broker: str, nodes: Sequence[str], note: str = "") -> str:
+    return f"{word}: broker {broker}, {' '.join(['nodes', *nodes]) if nodes else 'no nodes'}{note}"
 
 
 def _refuse_occupied(broker: str, fleet: Fleet | None) -> None:

@@ -267,6 +267,20 @@ def test_a_node_that_stops_is_told(three: Cluster) -> None:
         assert (each["lost"] > 0) == (each["node"] == "n3")
 
 
+def test_a_verdict_that_nobody_reads_is_the_same(three: Cluster) -> None:
+    """Into a closed pipe, a delivery that was not perfect fails the replay in its one line."""
+    receiver, sender = os.pipe()
+    os.close(receiver)
+    try:
+        command = [sys.executable, "-m", "parlour.cli", "replay", "--broker", three.address, "--json", str(EXCERPT)]
+        with when_said(three, "ubuntu-excerpt", FIRST, three.nodes[2].stop):
+            done = subprocess.run(command, stdout=sender, stderr=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(sender)
+    assert done.returncode == 1
+    assert re.fullmatch(rb"parlour: the delivery was not perfect: [^\n]*\n", done.stderr)
+
+
 def failing(times: int) -> Callable[..., Any]:
     """Return an append that fails so many times before it works."""
     left = [times]

@@ -118,14 +118,21 @@ def chaos(
         raise UsageError("a log in memory is not shared by processes: say --log sqlite:///PATH, redis://, or nothing")
     seed = secrets.randbelow(10**6) if seed is None else seed
     outcome = _play(Options(nodes, brokers, clients, rooms, duration, log, seed, kinds, broken == "resume"))
+    try:
+        _show(outcome, as_json)
+    finally:
+        # The verdict is what it is, also if nobody reads how it came about.
+        found = outcome.imperfections
+        if found:
+            raise ParlourError(f"not perfect with seed {seed}: {'; '.join(found[:WORST])}")
+
+
+def _show(outcome: Outcome, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(summary(outcome)))
     else:
         console = Console(highlight=False)
         show(outcome, console if console.is_terminal else Console(highlight=False, width=WIDE))
-    found = outcome.imperfections
-    if found:
-        raise ParlourError(f"not perfect with seed {seed}: {'; '.join(found[:WORST])}")
 
 
 def _play(options: Options) -> Outcome:

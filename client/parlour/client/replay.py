@@ -298,13 +298,20 @@ def replay(
         for recording in recordings:
             task = progress.add_task(recording.room, total=len(recording.entries))
             verdicts.append(_perform(recording, brokers, nodes, speed, partial(progress.advance, task)))
+    try:
+        _show(verdicts, as_json)
+    finally:
+        # The verdict is what it is, also if nobody reads how it came about.
+        if (found := faults(verdicts)) is not None:
+            raise ParlourError(f"the delivery was not perfect: {found}")
+
+
+def _show(verdicts: Sequence[Verdict], as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(summary(verdicts)))
-    else:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, width=WIDE)
-        for verdict in verdicts:
-            console.print(_table(verdict))
-    if (found := faults(verdicts)) is not None:
-        raise ParlourError(f"the delivery was not perfect: {found}")
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=WIDE)
+    for verdict in verdicts:
+        console.print(_table(verdict))

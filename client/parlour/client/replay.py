@@ -269,7 +269,7 @@ Examples:
 @click.option("--room", type=ROOM, help="The room to play in.  [default: the file's name without its ending]")
 @click.option(
     "--speed",
-    type=Number(min=0, min_open=True),
+    type=Number(min=0.001),
     help="Times as fast as it happened.  [default: as fast as acknowledgements come]",
 )
 @click.option(

@@ -141,6 +141,7 @@ class Conversation:
         room = self._chat.join(name, history=HISTORY)
         self._current = room
         if room.name not in known:
+            self._oldest.pop(room.name, None)  # of when one was in it before
             self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room))
 
     def _leave(self, name: str | None) -> None:

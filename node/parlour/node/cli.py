@@ -13,7 +13,7 @@ import click
 
 from parlour.node.retention import Retention
 from parlour.node.settings import NodeSettings
-from parlour.runtime.options import ADDRESS, NAME, Checked, brokers_option
+from parlour.runtime.options import ADDRESS, NAME, Checked, Number, brokers_option
 
 __all__ = ["node", "retain_option"]
 
@@ -49,7 +49,7 @@ def retain_option(command: F) -> F:
 )
 @click.option("--log", metavar="URL", help="The room log.  [default: one SQLite file in your data directory]")
 @retain_option
-@click.option("--relay-loss", type=click.FloatRange(0, 1), default=0.0, hidden=True)
+@click.option("--relay-loss", type=Number(0, 1), default=0.0, hidden=True)
 def node(
     brokers: tuple[str, ...],
     listen: str,

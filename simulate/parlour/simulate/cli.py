@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from parlour.runtime.options import json_option
+from parlour.runtime.options import Number, json_option
 from parlour.simulate import plot as picture
 from parlour.simulate.contest import POLICIES, run
 from parlour.simulate.outcome import Outcome
@@ -60,13 +60,13 @@ Examples:
 @click.option(
     "--report-delay",
     "delay",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="SECONDS",
     help="How late each report arrives.  [default: the scenario's, mostly 1]",
 )
 @click.option(
     "--loss",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     metavar="PART",
     help="How many of the reports are lost, 0 to 1.  [default: the scenario's, mostly 0]",
 )

@@ -19,7 +19,7 @@ from parlour.wire import messages as wire
 from parlour.wire.control import Order, Transfer
 from parlour.wire.limits import PROTOCOL
 from support.cluster import Cluster
-from support.waiting import MS, eventually
+from support.waiting import MS, eventually, poll
 
 
 def here(cluster: Cluster, room: str) -> list[str]:
@@ -134,21 +134,23 @@ def test_who_gave_up_joining_is_not_in_the_room(cluster: Cluster, monkeypatch: p
 
 
 def test_who_joins_while_leaving_is_in_a_new_room(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that is being left is waited for, by whoever leaves it, too."""
+    """The one that is being left is waited for, by all who leave it, too."""
     ada = cluster.chat("ada")
-    room = ada.join("lobby")
-    with pytest.raises(DeadlineError):
-        room.leave(timeout=0.0)
-    again = ada.join("lobby")
-    assert again is not room
-    assert again.say("here").offset == 1
+    room, request = ada.join("lobby"), ada.request
+    joined: list[Room] = []
     with monkeypatch.context() as slow:
         slow.setattr(ada, "request", lambda _: True)
-        leavers = [spawn(f"leaver-{number}", again.leave) for number in range(2)]
-        eventually(lambda: again.parting)
-    eventually(lambda: not again._lock.locked())
-    ada._keeper.tell(lambda: ada.left("lobby"))
-    join_all(leavers, 5)
+        leaver = spawn("leaver", room.leave)
+        eventually(lambda: room.parting)
+        with pytest.raises(DeadlineError):
+            room.leave(timeout=0.0)
+        joiner = spawn("joiner", lambda: joined.append(ada.join("lobby")))
+        assert not poll(lambda: joined, 0.1)
+    request(wire.Leave("lobby"))
+    join_all([leaver, joiner], 5)
+    (again,) = joined
+    assert again is not room
+    assert again.say("here").offset == 1
 
 
 def test_a_join_that_failed_takes_no_other_room_along(cluster: Cluster) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -215,11 +216,8 @@ class Keeper:
         if self.current is not None:
             return  # It was a move: one stays where one is.
         cause = error.cause if isinstance(error, EnteringError) else error
-        code, retry_after = None, None
-        if isinstance(cause, RefusedError | NodeError):
-            code, retry_after = cause.code, cause.retry_after
-        elif isinstance(cause, ProtocolError):
-            code = cause.code
+        code = cause.code if isinstance(cause, RefusedError | NodeError | ProtocolError) else None
+        retry_after = cause.retry_after if isinstance(cause, RefusedError | NodeError) else None
         refused = isinstance(cause, RefusedError)
         self._turn_at = cause.turn_at if isinstance(cause, RefusedError) else None
         if code == "bad_version" or isinstance(cause, UsageError) or (refused and retry_after is None):
@@ -252,10 +250,9 @@ class Keeper:
         with self._lock:
             attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            try:
+            # It has told what came of it, and has only to end: on a machine that is too busy even that takes.
+            with suppress(StuckThreadError):
                 join_all([attempt], PARTING)
-            except StuckThreadError:
-                pass  # It has told what came of it, and has only to end: on a machine that is too busy even that takes.
 
     def _adopt(self, connection: Connection) -> Link:
         self._count += 1
@@ -346,7 +343,6 @@ class Keeper:
         """Go over to the connection that one moves to, once it brings every room."""
         link = self._next
         if link is not None and link.asked <= link.joined:
-            self._next = None
             self._promote(link)
 
     def _stay(self, link: Link) -> None:
@@ -360,7 +356,7 @@ class Keeper:
 
     def _promote(self, link: Link) -> None:
         """Make this connection the current one, and let go of the one before."""
-        old, self.current = self.current, link
+        old, self.current, self._next = self.current, link, None
         self._chat.node, self._chat.address = link.node, link.connection.address
         self._chat.outbox.detach()
         for name in link.joined:
@@ -391,16 +387,14 @@ class Keeper:
             if now - link.since >= STEADY:
                 self._backoff = Backoff()
             if self._next is not None:
-                ahead, self._next = self._next, None
-                self._promote(ahead)
+                self._promote(self._next)
             elif self._attempt is None:
                 self._try_at = now + self._backoff.next()
 
     def _retire(self, link: Link) -> None:
         link.over = True
-        try:
+        # The application may hold its reader in a callback; it ends when that returns.
+        with suppress(StuckThreadError):
             link.connection.close(PARTING)
-        except StuckThreadError:
-            pass  # The application holds its reader in a callback; it ends when that returns.
         with self._lock:
             self._links.remove(link)

@@ -476,7 +476,7 @@ def test_a_storm_is_refused_with_a_time(broker: Broker) -> None:
     """Who comes back in a storm is told when to come, and is let in then."""
     reply(broker, Enroll(report("n1", clients=500)))
     reply(broker, Enroll(report("n2", admits=1.0)))
-    reply(broker, Enroll(report("n1", stopping=True)))
+    reply(broker, Enroll(report("n1", clients=500, stopping=True)))
     assert reply(broker, Assign("ada")).node == "n2"
     waits = []
     for name in ("bob", "carol"):

@@ -164,7 +164,7 @@ def test_nothing_is_moved_unasked_in_a_storm(auto: bool) -> None:
     """Unless told to, and while a lost node's clients come back, no clients are moved but on demand."""
     nodes = [report("n1", clients=100, admits=5.0), report("n2", admits=5.0), report("n3", clients=500)]
     balancer, orders = fleet(*nodes, auto_rebalance=auto)
-    balancer.report(report("n3", stopping=True), 1.0)
+    balancer.report(report("n3", clients=500, stopping=True), 1.0)
     assert not orders.unasked(1.0)
     assert orders.rebalance(1.0)
     for name, clients in (("n1", 100), ("n2", 0)):

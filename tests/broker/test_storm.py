@@ -24,7 +24,7 @@ def after_the_loss(clients: int, *others: Report, **options: Any) -> Balancer:
     balancer = Balancer(BrokerSettings(**options))
     for each in (report("dead", clients=clients), *others):
         assert balancer.report(each, 0.0) is None
-    balancer.report(report("dead", stopping=True), 1.0)
+    balancer.report(report("dead", clients=clients, stopping=True), 1.0)
     return balancer
 
 
@@ -121,6 +121,17 @@ def test_nobody_waits_without_a_loss() -> None:
     for name in ("n1", "n2", "n3"):
         balancer.report(report(name, admits=10.0), 0.0)
     assert not crowd(balancer, [0.0] * 300).refused
+
+
+@pytest.mark.parametrize(("left", "storm"), [(0, False), (20, False), (21, True)])
+def test_who_was_moved_before_the_last_word_is_no_loss(left: int, storm: bool) -> None:
+    """Of a node that stops come back those whom it cut off, not all that the report before had."""
+    balancer = Balancer()
+    balancer.report(report("n1", clients=5000), 0.0)
+    balancer.report(report("n2", admits=20.0), 0.0)
+    balancer.report(report("n1", clients=300, draining=True), 0.9)
+    balancer.report(report("n1", clients=left, draining=True, stopping=True), 1.0)
+    assert balancer.storm(1.0) is storm
 
 
 @pytest.mark.parametrize(("clients", "later"), [(20, 0.0), (1000, 30.0)])

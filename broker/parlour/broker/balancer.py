@@ -86,8 +86,8 @@ class Balancer:
             return refusal
         if report.stopping:
             if node is not None:
+                node.hear(report, now)  # first: its last word tells how many it cut off, who alone will come back
                 self._leave(node, "gone", now)
-                node.hear(report, now)
             return None
         if node is None:
             node = self._nodes[report.node] = self._newcomer(report, now)

@@ -289,7 +289,7 @@ class Balancer:
     # --- what others may know --------------------------------------------------------------------------------
 
     def why(self, subject: str) -> list[Decision]:
-        """Return the decisions remembered of the client or the room of this name, newest first."""
+        """Return the decisions remembered of the client or the room, newest first; raises UsageError for no name."""
         return self._history.find(subject)
 
     def get(self, name: str) -> Node | None:

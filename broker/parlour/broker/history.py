@@ -6,11 +6,11 @@ never hold more than its bounds, however many names and rooms pass through.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import OrderedDict
 
 from parlour.broker.choice import Choice
 from parlour.wire.control import Decision
+from parlour.wire.limits import check_name
 
 __all__ = ["History"]
 
@@ -35,8 +35,8 @@ class History:
             self._put(self._rooms, choice.room, choice)
 
     def find(self, subject: str) -> list[Decision]:
-        """Return what is remembered of a client or a room of this name, newest first."""
-        subject = unicodedata.normalize("NFC", subject)
+        """Return what is remembered of a client or a room of this name, newest first; raises UsageError for no name."""
+        subject = check_name(subject)
         found = {**dict(self._names.get(subject, ())), **dict(self._rooms.get(subject, ()))}
         return [found[count].told() for count in sorted(found, reverse=True)]
 

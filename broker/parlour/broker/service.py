@@ -283,7 +283,7 @@ class Broker(Service):
                     refused=self._balancer.refused,
                 )
             case Why():
-                return Decisions(found=self._balancer.why(request.subject))
+                return self._why(request)
             case Drain():
                 return self._drain(request, now)
             case Rebalance():
@@ -291,6 +291,12 @@ class Broker(Service):
                 if not request.plan:
                     self._publish_orders(orders)
                 return Ordered(orders)
+
+    def _why(self, request: Why) -> Reply:
+        try:
+            return Decisions(found=self._balancer.why(request.subject))
+        except UsageError as error:
+            return Refused(code="bad_request", text=str(error))
 
     def _drain(self, request: Drain, now: float) -> Reply:
         order = self._orders.drain(request, now)

@@ -5,6 +5,7 @@ import socket as sockets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -269,6 +270,38 @@ def test_the_feed_hands_on_everything(broker: Broker, context: Opener) -> None:
     pub.send_multipart([b"", encode(report("n1", stopping=True))])
     assert ear.hear(lambda message: isinstance(message, Report) and message.stopping)
     assert ear.hear(lambda message: isinstance(message, Roster)).nodes == []
+
+
+def test_who_leaves_silences_nobody_else(broker: Broker, context: Opener) -> None:
+    """Decisions are told to those who listen, though somebody unsubscribes who never had subscribed."""
+    ear = Ear(context, broker)
+    reply(broker, Enroll(report("n1")))
+    with stranger(broker) as stray:
+        stray.sendall(b"\0\1\0")  # frames of so many bytes: ZeroMQ's unsubscription from everything,
+        stray.sendall(b"\0\7\1roster")  # and a subscription; when that is followed, both were heard
+        until(stray, b"roster")
+        reply(broker, Assign(name="ada"))
+        assert ear.hear(lambda message: isinstance(message, Decision)).node == "n1"
+
+
+@contextmanager
+def stranger(broker: Broker) -> Iterator[sockets.socket]:
+    """Connect to the feed as a subscriber does, by bare TCP, to say what no library would."""
+    with sockets.create_connection(("127.0.0.1", reply(broker, Describe()).feed), timeout=5000 * MS) as peer:
+        # A greeting of ZMTP 3.0 without security, and the command that follows it.
+        ready = b"\5READY\x0bSocket-Type\0\0\0\3SUB"
+        peer.sendall(b"\xff" + bytes(8) + b"\x7f\3\0NULL" + bytes(48) + bytes([4, len(ready)]) + ready)
+        until(peer, b"XPUB")
+        yield peer
+
+
+def until(peer: sockets.socket, word: bytes) -> None:
+    """Read what comes until the word has come."""
+    heard = b""
+    while word not in heard:
+        data = peer.recv(1000)
+        assert data
+        heard += data
 
 
 def test_refusals_are_not_repeated_at_once(broker: Broker, context: Opener) -> None:

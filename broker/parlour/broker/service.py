@@ -90,8 +90,9 @@ class Broker(Service):
         self._paused = 0.0
         self._roster_due = 0.0
         self._roster_version = -1
-        # Subscriptions under which somebody is told of each decision, as is rarely so.
-        self._watchers: set[bytes] = set()
+        # Whether anybody ever wished to be told of each decision, as is rarely so. ZeroMQ hands up an unsubscription
+        # also of who had not subscribed, while others have: that somebody goes says nothing of those who stay.
+        self._watched = False
         # When a refusal of an instance was last published; those older than `refusal_every` are dropped.
         self._refused: dict[str, float] = {}
 
@@ -246,8 +247,8 @@ class Broker(Service):
             begins, topic = frames[0][:1] == b"\1", frames[0][1:]
             if begins and (_ROSTER.startswith(topic) or topic.startswith(_ROSTER)):
                 self._roster_due = now
-            if _DECISION.startswith(topic):
-                (self._watchers.add if begins else self._watchers.discard)(topic)
+            if begins and _DECISION.startswith(topic):
+                self._watched = True
 
     def _publish(self, topic: bytes, message: object) -> None:
         # An XPUB drops what a slow subscriber cannot take, so this never waits.
@@ -314,7 +315,7 @@ class Broker(Service):
             return Refused(code="bad_version", text=str(error))
         ticket_id, clock = next(self._ids), time.time()
         choice = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
-        if self._watchers:
+        if self._watched:
             self._publish(_DECISION, choice.told())
         if choice.node is None:
             wait = self._balancer.retry_after(choice, now)

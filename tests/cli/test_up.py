@@ -94,6 +94,12 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in tasks.read_text().split()]
 
 
+def detached(broker: str) -> dict[str, int]:
+    """Return the ids of the processes that `up --detach` started, by name."""
+    record = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
+    return {part["name"]: part["pid"] for part in json.loads(record.read_text())["parts"]}
+
+
 def first_line(process: subprocess.Popen[str]) -> str:
     """Return the first line that the process prints."""
     assert process.stdout is not None
@@ -232,12 +238,21 @@ def test_a_data_folder_that_cannot_be_made_is_named(broker: str, monkeypatch: py
     assert not listening(broker)
 
 
+def test_a_cluster_whose_nodes_have_died_is_not_ready(broker: str) -> None:
+    """That its broker still lists them is no reason to say that it runs."""
+    assert run("up", "-d", "--nodes", "1")[0] == 0
+    os.kill(detached(broker)["n1"], signal.SIGKILL)
+    eventually(lambda: nodes_at(broker) == [], 10)
+    for arguments in ((), ("-d",)):
+        status, out, err = run("up", *arguments)
+        assert (status, out) == (1, "")
+        assert err.startswith(f"parlour: a broker without nodes runs at {broker} already")
+
+
 def test_what_is_left_of_a_cluster_must_be_stopped_first(broker: str) -> None:
     """Nodes without their broker are not mixed with new ones; `down` still knows them."""
     assert run("up", "-d", "--nodes", "1")[0] == 0
-    record = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
-    pids = {part["name"]: part["pid"] for part in json.loads(record.read_text())["parts"]}
-    os.kill(pids["broker"], signal.SIGKILL)
+    os.kill(detached(broker)["broker"], signal.SIGKILL)
     eventually(lambda: not listening(broker))
     status, _, err = run("up", "-d")
     assert status == 1

@@ -15,11 +15,10 @@ from parlour.cli.child import Child, launch, stop_all
 from parlour.cli.record import Record
 from parlour.monitor.feed import ask_fleet
 from parlour.monitor.table import is_here
-from parlour.wire.control import Fleet
 from parlour.wire.errors import ParlourError, UnavailableError
 from parlour.wire.limits import parse_address
 
-__all__ = ["Cluster", "running_fleet"]
+__all__ = ["Cluster", "running_nodes"]
 
 START_TIMEOUT = 20.0
 """Seconds for the broker, and again for all the nodes, to be there."""
@@ -28,8 +27,8 @@ PROBE_INTERVAL = 0.05
 """Seconds between two looks at whether what was started is there."""
 
 
-def running_fleet(broker: str) -> Fleet | None:
-    """Return the fleet of the broker that runs at this address already; None if nobody listens there.
+def running_nodes(broker: str) -> list[str] | None:
+    """Return who is in the fleet of the broker that runs at this address already; None if nobody listens there.
 
     Raises ParlourError if somebody does who is no broker.
     """
@@ -39,11 +38,16 @@ def running_fleet(broker: str) -> Fleet | None:
     except OSError:
         return None
     try:
-        return ask_fleet([broker], timeout=2.0)[1]
+        return sorted(_present(broker, timeout=2.0), key=lambda name: (len(name), name))
     except UnavailableError:
         raise ParlourError(
             f"{broker} is in use by something that does not answer as a broker: choose another address with --broker"
         ) from None
+
+
+def _present(broker: str, timeout: float) -> set[str]:
+    # A broker goes on listing for a while who has left.
+    return {state.report.node for state in ask_fleet([broker], timeout)[1].nodes if is_here(state.state)}
 
 
 class Cluster:
@@ -114,10 +118,9 @@ class Cluster:
 
     def _missing(self, nodes: Sequence[str]) -> list[str]:
         try:
-            fleet = ask_fleet([self.broker], timeout=0.5)[1]
+            present = _present(self.broker, timeout=0.5)
         except UnavailableError:
             return ["the broker"]
-        present = {state.report.node for state in fleet.nodes if is_here(state.state)}
         return [name for name in nodes if name not in present]
 
     def _stillborn(self, child: Child) -> BaseException:

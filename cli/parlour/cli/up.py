@@ -12,14 +12,13 @@ from typing import Any, TypeVar
 import click
 
 from parlour.cli.child import Child, stop_all
-from parlour.cli.cluster import Cluster, running_fleet
+from parlour.cli.cluster import Cluster, running_nodes
 from parlour.cli.record import Record
 from parlour.cli.signals import Signals
 from parlour.node.cli import retain_option
 from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.runtime.options import ADDRESS
 from parlour.runtime.signals import announce
-from parlour.wire.control import Fleet
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import parse_address
 
@@ -47,20 +46,19 @@ def _line(word: str, broker: str, nodes: Sequence[str], note: str = "") -> str:
     return f"{word}: broker {broker}, {' '.join(['nodes', *nodes]) if nodes else 'no nodes'}{note}"
 
 
-def _refuse_occupied(broker: str, fleet: Fleet | None) -> None:
-    if fleet is not None:
-        what = "a cluster" if fleet.nodes else "a broker without nodes"
+def _refuse_occupied(broker: str, nodes: list[str] | None) -> None:
+    if nodes is not None:
+        what = "a cluster" if nodes else "a broker without nodes"
         raise ParlourError(f"{what} runs at {broker} already: stop that, or choose another address with --broker")
 
 
 def _in_background(cluster: Cluster, record: Record) -> None:
     with record.locked():
-        fleet = running_fleet(cluster.broker)
-        if fleet is not None and fleet.nodes:
-            names = sorted((state.report.node for state in fleet.nodes), key=lambda name: (len(name), name))
-            click.echo(_line("ready", cluster.broker, names, " (already running)"))
+        nodes = running_nodes(cluster.broker)
+        if nodes:
+            click.echo(_line("ready", cluster.broker, nodes, " (already running)"))
             return
-        _refuse_occupied(cluster.broker, fleet)
+        _refuse_occupied(cluster.broker, nodes)
         left = record.load()
         if left:
             raise ParlourError(
@@ -73,7 +71,7 @@ def _in_background(cluster: Cluster, record: Record) -> None:
 
 
 def _in_foreground(cluster: Cluster) -> None:
-    _refuse_occupied(cluster.broker, running_fleet(cluster.broker))
+    _refuse_occupied(cluster.broker, running_nodes(cluster.broker))
     with Signals() as signals:
         try:
             cluster.start(signals.wait)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Event
+from typing import Any
 
 import pytest
 import zmq
@@ -14,11 +15,14 @@ import zmq
 from parlour.broker import Broker, BrokerSettings
 from parlour.cli import main
 from parlour.monitor import orders
+from parlour.monitor.feed import ask_fleet
 from parlour.runtime.asking import ask, endpoint
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import decode_feed
-from parlour.wire.control import Describe, Described, Order, Report
+from parlour.wire.control import Describe, Described, Enroll, Fleet, Order, Report
+from parlour.wire.errors import ParlourError
 from parlour.wire.limits import parse_address
+from support.ports import free_ports
 from support.reports import make_report, publisher
 from support.waiting import MS
 
@@ -162,6 +166,78 @@ def test_drain_that_ends_in_silence(broker: str, capsys: pytest.CaptureFixture[s
 
     with puppets(broker, die, make_report("n1", clients=1, interval=50 * MS), make_report("n2")):
         assert "n1 fell silent while it drained, with 1 client: was it killed?" in failure(capsys, "drain", "n1")
+
+
+class Restarted:
+    """A broker in whose life something happens before each look at the fleet, in this order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *events: Report | str) -> None:
+        self.address = f"127.0.0.1:{free_ports()}"
+        self._events = list(events)
+        self._start()
+        monkeypatch.setattr(orders, "_LOOK", 20 * MS)
+        monkeypatch.setattr(orders, "ask_fleet", self._look)
+
+    def _start(self) -> None:
+        self.service = Broker(BrokerSettings(bind=self.address))
+        self.service.start()
+
+    def enroll(self, *reports: Report) -> None:
+        """Have the nodes in the fleet."""
+        for report in reports:
+            ask([self.address], Enroll(report))
+
+    def _look(self, brokers: Sequence[str]) -> tuple[str, Fleet]:
+        event = self._events.pop(0) if self._events else ""
+        if isinstance(event, Report):
+            self.enroll(event)
+        elif event == "restart":
+            self.service.stop()
+            self._start()
+        return ask_fleet(brokers)
+
+
+def slow(node: str = "n1", **fields: Any) -> Report:
+    """Return a report of a node that need not report again in the time of a test."""
+    return make_report(node, interval=60.0, **fields)
+
+
+def test_drain_while_a_broker_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it does not list the node yet is no sign that the node has left; what it hears then is."""
+    more = (slow(clients=12, draining=True), slow(draining=True, stopping=True))
+    broker = Restarted(monkeypatch, "", "", "restart", "", *more)
+    broker.enroll(slow(clients=40), slow("n2"))
+    heard: list[int] = []
+    try:
+        assert orders.drain([broker.address], "n1", 60.0, heard.append) == 40
+    finally:
+        broker.service.stop()
+    assert heard == [40, 12]
+
+
+def test_drain_whose_end_no_broker_hears(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that left while the broker was away may have cut off as many as it had when last heard of."""
+    monkeypatch.setattr(orders, "_SETTLE", 300 * MS)
+    monkeypatch.setattr(orders, "_MISSED", 0)
+    broker = Restarted(monkeypatch, "", slow(clients=12), "restart")
+    broker.enroll(slow(clients=40), slow("n2"))
+    try:
+        with pytest.raises(ParlourError, match="n1 left unheard, and had 12 of its 40 clients before"):
+            orders.drain([broker.address], "n1", 60.0, lambda _: None)
+    finally:
+        broker.service.stop()
+
+
+def test_rebalance_while_a_broker_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet that it does not know yet, or only in part, is not an even one."""
+    broker = Restarted(monkeypatch, "", "", "restart", "", slow(clients=40), "", slow("n2", clients=40))
+    broker.enroll(slow(clients=60), slow("n2", clients=20))
+    try:
+        done = orders.rebalance([broker.address], plan=False)
+    finally:
+        broker.service.stop()
+    assert (done.before, done.after) == (1.5, 1.0)
+    assert len(broker.service._balancer) == 2
 
 
 def test_rebalance_plan(broker: str, capsys: pytest.CaptureFixture[str]) -> None:

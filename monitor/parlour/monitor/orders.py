@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from parlour.monitor.feed import ask_fleet
 from parlour.monitor.table import Snapshot, is_here
 from parlour.runtime.asking import ask
-from parlour.wire.control import Drain, NodeState, Order, Ordered, Rebalance, Request
+from parlour.wire.control import Drain, Fleet, NodeState, Order, Ordered, Rebalance, Report, Request
 from parlour.wire.errors import ParlourError, ProtocolError
 
 __all__ = ["Rebalanced", "drain", "rebalance"]
@@ -22,6 +22,9 @@ _LOOK = 0.2
 
 _SPARE = 5.0
 """Seconds beyond a drain's deadline in which the node has to end."""
+
+_SETTLE, _MISSED = 3.0, 3
+"""Seconds, and intervals of a node's reports, after which a broker that has just started has heard of the node."""
 
 _SPAN = 10.0
 """Seconds that a rebalance may take however few clients it moves."""
@@ -71,13 +74,16 @@ def drain(brokers: Sequence[str], node: str, deadline: float, progress: Callable
     begun = time.monotonic()
     _, fleet = ask_fleet(brokers)
     here = {state.report.node: state for state in fleet.nodes if is_here(state.state)}
-    had = here[node].report.clients if node in here else 0
+    had, interval = (here[node].report.clients, here[node].report.interval) if node in here else (0, 0.0)
     if had and not any(state.state in ("ok", "late") for name, state in here.items() if name != node):
         raise ParlourError(f"nobody is there to take the {_clients(had)} of {node}: start another node first")
     _, (order,) = _order(brokers, Drain(node, deadline))
     left, heard = had, False
     for _ in _until(begun + deadline + _SPARE):
-        state = _find(ask_fleet(brokers)[1].nodes, order)
+        seen = ask_fleet(brokers)[1]
+        state = _find(seen.nodes, order)
+        if state is None and not _settled(seen, interval):
+            continue
         if state is not None and is_here(state.state):
             left, heard = state.report.clients, state.report.draining
             had = max(had, left)
@@ -85,6 +91,10 @@ def drain(brokers: Sequence[str], node: str, deadline: float, progress: Callable
             continue
         if state is not None and state.state == "lost":
             raise ParlourError(f"{node} fell silent while it drained, with {_clients(left)}: was it killed?")
+        if state is None and left:
+            raise ParlourError(
+                f"{node} left unheard, and had {left} of its {_clients(had)} before: was a broker restarted?"
+            )
         # Its last word tells how many it cut off; if it ended at its deadline, so does the word before.
         if time.monotonic() - begun < deadline:
             left = 0
@@ -112,7 +122,11 @@ def rebalance(brokers: Sequence[str], plan: bool) -> Rebalanced:
     goals = _goals(fleet.nodes, orders)
     span = _SPAN + max(sum(move.clients for move in order.moves) for order in orders) / _PACE
     for _ in _until(time.monotonic() + span):
-        nodes = ask_fleet(brokers)[1].nodes
+        seen = ask_fleet(brokers)[1]
+        nodes = seen.nodes
+        missing = [state.report for state in fleet.nodes if _find(nodes, state.report) is None]
+        if not all(_settled(seen, report.interval) for report in missing):
+            continue
         done.after = Snapshot.of_states(nodes).imbalance
         # Who has been told where to go is no surplus any more, but has not gone yet.
         gone = all(state.report.clients <= goals.get(state.report.instance, state.report.clients) for state in nodes)
@@ -136,9 +150,14 @@ def _goals(nodes: Sequence[NodeState], orders: Sequence[Order]) -> dict[str, flo
     }
 
 
-def _find(states: Sequence[NodeState], order: Order) -> NodeState | None:
-    """Return the state of the very node that the order is for, not of another of its name."""
-    return next((state for state in states if state.report.instance == order.instance), None)
+def _settled(fleet: Fleet, interval: float) -> bool:
+    """Whether a node of this interval has left if the broker does not list it: one just started knows nobody yet."""
+    return fleet.uptime >= max(_SETTLE, _MISSED * interval)
+
+
+def _find(states: Sequence[NodeState], node: Order | Report) -> NodeState | None:
+    """Return the state of the very node that the order is for, or that reported, not of another of its name."""
+    return next((state for state in states if state.report.instance == node.instance), None)
 
 
 def _clients(count: int) -> str:

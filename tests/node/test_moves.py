@@ -6,12 +6,14 @@ import threading
 
 import pytest
 
+import parlour.node.fleet
+import parlour.node.node
 from parlour.broker import Broker, BrokerSettings
 from parlour.broker.orders import Orders
 from parlour.node import NodeSettings
 from parlour.runtime.asking import ask
 from parlour.runtime.threads import join_all, spawn
-from parlour.wire.control import Order, Rebalance, Transfer
+from parlour.wire.control import Order, Rebalance, Report, Transfer
 from parlour.wire.messages import Bye, Join, Joined, Members, Message, Move, Presence
 from support.cluster import RawClient, cluster, fleet
 from support.waiting import MS, eventually, poll
@@ -61,6 +63,36 @@ def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
         join_all([drain], 20)
         for client in (new, watcher):
             client.close()
+
+
+def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked for another node in the clients' names, which means that this one died unless they know better."""
+    said: list[Report | str] = []
+
+    def report(stopping: bool) -> Report:
+        made = node._report(stopping)
+        said.append(made)
+        return made
+
+    def move(*_: object) -> bool:
+        said.append("move")
+        return True
+
+    monkeypatch.setattr(parlour.node.fleet, "HASTE", 500 * MS)
+    monkeypatch.setattr(parlour.node.node, "TELLING", 20_000 * MS)
+    with cluster(1) as running, running.clients("ada") as (ada,):
+        node = running.nodes[0]
+        monkeypatch.setattr(node._mover, "move", move)
+        monkeypatch.setattr(node._fleet, "_report", report)
+        node._fleet.report_soon()
+        eventually(lambda: said)
+        drain = spawn("drain", node.drain, 20_000 * MS)
+        eventually(lambda: "move" in said)
+        before = said[said.index("move") - 1]
+        assert isinstance(before, Report)
+        assert before.draining
+        ada.close()
+        join_all([drain], 20)
 
 
 def test_the_last_node_has_nobody_to_move_to() -> None:

@@ -7,6 +7,7 @@ feed. A broker may be away at any time; that must never disturb a conversation, 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -122,6 +123,7 @@ class Fleet(Service):
         self._complained_at = 0.0
         self._step = False
         self._last: Report | None = None
+        self._drain_told = threading.Event()
         self.orders: deque[str] = deque(maxlen=ORDERS)
         """The ids of the last orders that came; the fleet thread's alone."""
 
@@ -147,6 +149,11 @@ class Fleet(Service):
         """Report at once what has changed."""
         self._step = True
         self.wake()
+
+    def tell_drain(self, timeout: float) -> None:
+        """Wait until a report that says that the node drains has gone to the brokers."""
+        self.report_soon()
+        self._drain_told.wait(timeout)
 
     # --- the fleet thread -------------------------------------------------------------------------------------
 
@@ -231,6 +238,8 @@ class Fleet(Service):
         for link in links:
             if link.enrolled:
                 link.reports.send_multipart([f"report.{report.node}".encode(), body], zmq.NOBLOCK)
+        if report.draining:
+            self._drain_told.set()
 
     def _hear_feed(self, link: _Link, links: list[_Link]) -> None:
         while True:

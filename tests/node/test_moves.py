@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,7 +16,8 @@ from parlour.runtime.asking import ask
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.control import Order, Rebalance, Report, Transfer
 from parlour.wire.messages import Bye, Join, Joined, Members, Message, Move, Presence
-from support.cluster import RawClient, cluster, fleet
+from support.cluster import Cluster, RawClient, cluster, fleet
+from support.ports import free_ports
 from support.waiting import MS, eventually, poll
 
 
@@ -93,6 +95,37 @@ def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch
         assert before.draining
         ada.close()
         join_all([drain], 20)
+
+
+def test_a_drain_outlasts_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients are moved once there is a broker again to say where to, which has heard of the other node."""
+    monkeypatch.setattr(parlour.node.node, "PATIENCE", 20_000 * MS)
+    settings = BrokerSettings(bind=f"127.0.0.1:{free_ports()}")
+    with ExitStack() as closing:
+        first, second = Broker(settings), Broker(settings)
+        first.start()
+        closing.callback(first.stop)
+        running = Cluster(first, NodeSettings(log="memory://a-drain"), closing)
+        node = running.add_node("n1")
+        running.add_node("n2")
+        eventually(running.acquainted)
+        ada = closing.enter_context(RawClient(first.address, "ada", "n1"))
+        first.stop()
+        drain = spawn("drain", node.drain, 60)
+        assert not poll(lambda: not drain.is_alive(), 1.5)
+        second.start()
+        closing.callback(second.stop)
+        assert ada.get(Move).node == "n2"
+        ada.close()
+        join_all([drain], 20)
+
+
+def test_a_drain_for_which_nobody_is_found_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before its deadline where the broker is away for good."""
+    monkeypatch.setattr(parlour.node.node, "PATIENCE", 300 * MS)
+    with cluster(2) as running, running.clients("ada"):
+        running.broker.stop()
+        join_all([spawn("drain", running.nodes[0].drain, 60)], 20)
 
 
 def test_the_last_node_has_nobody_to_move_to() -> None:

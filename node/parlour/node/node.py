@@ -54,6 +54,9 @@ LONGEST = 600.0
 TELLING = 2.0
 """Seconds, at most, in which the brokers are told that the node drains; the fleet thread seldom takes a tenth."""
 
+PATIENCE = 4.0
+"""Seconds after which a drain ends that finds nobody to take the clients, or no broker to say who may."""
+
 MISSED = 3
 """Reports after which a node counts as lost where there is no broker, which would miss as many, to say so."""
 
@@ -177,16 +180,20 @@ class Node:
     def drain(self, deadline: float) -> None:
         """Take no new clients and move those present; return when none is left, or after `deadline` seconds.
 
-        Returns at once where there is no other node to go to.
+        Returns at once where there is no other node to go to, and soon where none can be found: the broker may be away
+        for a moment, or one that has just started not know them yet.
         """
         until = time.monotonic() + deadline
         with self._mutex:
             self._draining = True
         # First: to brokers that do not know of it, clients who ask for another node than this would look cut off.
         self._fleet.tell_drain(min(deadline, TELLING))
+        found = time.monotonic()
         while time.monotonic() < until and (sessions := self._sessions()):
             waiting = [session for session in sessions if not session.moving]
-            if waiting and not self._mover.move(waiting, None, until):
+            if not waiting or self._mover.move(waiting, None, until):
+                found = time.monotonic()
+            elif not self.peers() or time.monotonic() >= found + PATIENCE:
                 return
             self._stopped.wait(0.05)
 

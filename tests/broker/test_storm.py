@@ -47,13 +47,21 @@ class Outcome(NamedTuple):
         return most
 
 
-def crowd(balancer: Balancer, arrivals: list[float], late: float = 0.0, **fields: Any) -> Outcome:
-    """Have one client ask at each of these times, and again when told, up to `late` of the wait later."""
+def crowd(
+    balancer: Balancer, arrivals: list[float], late: float = 0.0, back: list[Report] | None = None, **fields: Any
+) -> Outcome:
+    """Have one client ask at each of these times, and again when told, up to `late` of the wait later.
+
+    The nodes `back` join in the fifth second.
+    """
+    joining = back or []
     asking = [(at, number) for number, at in enumerate(arrivals)]
     heapq.heapify(asking)
     outcome = Outcome([], Counter())
     while asking:
         now, number = heapq.heappop(asking)
+        while joining and now >= 5.0:
+            assert balancer.report(joining.pop(), now) is None
         name = f"c{number}"
         decision = balancer.assign(Assign(name, **fields), now, f"{name}-{outcome.refused[name]}")
         if decision.node is not None:
@@ -241,6 +249,37 @@ def test_nothing_is_saved_up_while_others_wait(let_in: int, free: float) -> None
     for index in range(round((free - 1) * 10)):
         assert storm.postpone(f"queued{index}", 0.0, 10.0) > 0
     assert [storm.turn(f"last{index}", free + 0.25, 10.0) for index in range(3)] == [0.0, 0.0, 1.0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    admits=st.lists(st.sampled_from([4.0, 16.0, 20.0, 80.0]), min_size=2, max_size=5),
+    share=st.floats(0.1, 0.9),
+)
+def test_when_nodes_are_back_nobody_waits_for_turns_of_before(admits: list[float], share: float) -> None:
+    """Newcomers are let in beside those who were told a time while few nodes were left, and who are let in then."""
+    first, *others = [report(f"n{index}", admits=each) for index, each in enumerate(admits)]
+    before, spare = round(20 * admits[0]), sum(admits) - admits[0]
+    newcomers = [5.0 + index / (share * spare) for index in range(round(10 * share * spare))]
+    outcome = crowd(after_the_loss(100_000, first), [1.0] * before + newcomers, back=others)
+    assert len(outcome.placed) == before + len(newcomers)
+    assert all(outcome.refused[f"c{number}"] <= 1 for number in range(before))
+    assert sum(at > 17.0 for at, _ in outcome.placed) <= 4 * admits[0]
+    for node, most in outcome.crowded().items():
+        assert most <= max(1, admits[int(node[1:])] * 1.2)
+
+
+def test_turns_are_put_between_those_given_out() -> None:
+    """In each second are as many as the nodes take now, and each turn of before is where it was."""
+    storm = Storm(BrokerSettings())
+    storm.lost(report("n1"), 1000, 0.0)
+    old = {f"old{index}": storm.turn(f"old{index}", 0.0, 4.0) for index in range(40)}
+    assert storm.rages(2.0, 8.0)
+    new = sorted(2.0 + storm.turn(f"new{index}", 2.0, 8.0) for index in range(60))
+    turns = Counter(int(at) for at in new)
+    assert [turns[second] for second in range(3, 14)] == [4] * 7 + [8] * 4
+    assert all(storm.turn(name, at, 8.0) == 0.0 for name, at in old.items() if at >= 2.0)
+    assert not storm.rages(60.0, 8.0)
 
 
 def test_a_storm_ends_with_its_queue() -> None:

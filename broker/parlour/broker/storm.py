@@ -6,7 +6,7 @@ belongs to the one thread that runs its balancer. It must never hold anybody up 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from parlour.broker.reasons import listed
 from parlour.broker.settings import BrokerSettings
@@ -23,7 +23,8 @@ class Storm:
 
     The nodes together take `rate` clients a second. One second's worth of them is let in as they come; when it is
     spent, everybody else gets a turn of its own, the first a second later and then one every 1 ÷ rate seconds. A
-    turn is kept for the client's name, so that who comes when it was told to is let in, whoever else pushes.
+    turn is kept for the client's name, so that who comes when it was told to is let in, whoever else pushes. When
+    the nodes take more than before, the next turns are again a second away, in between those that were given out.
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
@@ -31,9 +32,13 @@ class Storm:
         # By instance, oldest first: when it was lost, its name, and the clients that it had.
         self._losses: OrderedDict[str, tuple[float, str, int]] = OrderedDict()
         self._coming = 0
-        # By client, in the order of their turns: when its turn is, and until when it is kept.
+        # By client, in the order in which they were given: when its turn is, and until when it is kept.
         self._turns: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._free = 0.0  # the turn that the next one in the queue will get; nobody waits if it is over
+        self._rate = 0.0  # at which turns were given out last
+        # By the second of the clock: how many turns are in it, now and when there was room beside them first.
+        self._given: Counter[int] = Counter()
+        self._before: Counter[int] = Counter()
         self._tokens = 0.0
         self._filled = float("-inf")
 
@@ -64,6 +69,14 @@ class Storm:
             self._forget_loss()
         while self._turns and next(iter(self._turns.values()))[1] <= now:
             self._turns.popitem(last=False)
+        while self._given and next(iter(self._given)) < int(now):
+            del self._given[next(iter(self._given))]
+        if rate >= self._rate + 1 and self._free > now + 1.0:
+            # Turns are left where they were told to be, which would be far off for everybody else: there is room
+            # beside them now.
+            self._rate = rate
+            self._before = self._given.copy()
+            self._free = self._filled = now + 1.0
         return self._coming > rate or self._free > now
 
     # --- turns -----------------------------------------------------------------------------------------------
@@ -98,11 +111,15 @@ class Storm:
         return self._queue(name, now, rate)
 
     def _queue(self, name: str, now: float, rate: float) -> float:
+        while (taken := self._before[int(self._free)]) and taken > rate - 1:
+            self._free = int(self._free) + 1.0
         wait = self._free - now
         if len(self._turns) < self._settings.waiting:
             # Those who were told to wait for long may come later by some part of it, so as not to come in step.
             self._turns[name] = (self._free, self._free + self._settings.turn_life + wait / 2)
-            self._free += 1.0 / rate
+            self._rate = rate
+            self._given[int(self._free)] += 1
+            self._free += 1.0 / (rate - taken)
             self._filled = self._free
         return wait
 

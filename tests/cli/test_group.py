@@ -158,7 +158,7 @@ def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_ctrl_c_is_quiet_from_the_start(tmp_path: Path) -> None:
     """Who thinks better of it at once is not shown what was being imported."""
-    (tmp_path / "click.py").write_text("import time; print('ready', flush=True); time.sleep(60)")
+    (tmp_path / "click.py").write_text("import time; print('ready', flush=True)\nwhile True: time.sleep(0.05)")
     process = subprocess.Popen(
         [sys.executable, "-m", "parlour.cli"],
         stdout=subprocess.PIPE,

@@ -30,8 +30,9 @@ __all__ = ["Room"]
 
 T = TypeVar("T")
 
-_LONG = 60.0
-"""Seconds for which a thread waits at a time where the caller set no limit."""
+_LONG = 1.0
+"""Seconds for which a thread waits at a time where the caller set no limit: Ctrl-C may come just before a wait, which
+only its end shows then."""
 
 _SETTLING = 1.0
 """Seconds that another thread may need to hand over an outcome that is known."""

@@ -44,7 +44,7 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Child]]:
 
 def sleeper(before: str = "") -> str:
     """Return a program that waits to be stopped."""
-    return f"import signal, time\n{before}\nprint('ready', flush=True)\ntime.sleep(60)"
+    return f"import signal, time\n{before}\nprint('ready', flush=True)\nwhile True: time.sleep(0.05)"
 
 
 def test_a_process_is_known_by_its_start_time() -> None:

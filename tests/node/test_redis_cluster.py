@@ -16,6 +16,7 @@ from redis.crc import key_slot
 from parlour.node import NodeSettings
 from parlour.node.log import Appended, LogError, Post, RoomLog
 from parlour.node.log.opening import open_log
+from parlour.node.retention import Retention, Trimmer
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import Error, Joined, Say
 from support.cluster import cluster
@@ -165,6 +166,28 @@ def test_a_killed_server_takes_its_own_rooms_along_and_no_others(tmp_path: Path,
         (back,) = eventually(lambda: try_append(log, rooms[dead], 2), 20)
         assert astuple(back)[:2] == (epochs[dead], 2)
         assert log.rooms("", 9) == sorted(rooms)
+
+
+def test_what_is_over_is_forgotten_also_while_a_server_is_away(tmp_path: Path) -> None:
+    """Rooms that cannot be listed, and one that cannot be trimmed, keep none of the others from it."""
+    with redis_cluster(tmp_path, *SYNCED) as servers, closing(open_log(servers[0].url)) as log:
+        rooms = [room_at(number) for number in range(3)]
+        spoilt = next(room for n in itertools.count() if home(f"parlour:{{{(room := f'a {n}')}}}:log") == 0)
+        for room in (spoilt, *rooms):
+            log.append(room, [post(number) for number in range(1, 6)])
+        with servers[0].client() as client:
+            client.set(f"parlour:{{{spoilt}}}:room", "theirs")
+        servers[1].kill()
+        trimmer = Trimmer("trimmer", log, Retention(count=2), 10 * MS)
+        trimmer.start()
+        try:
+            for room in (rooms[0], rooms[2]):
+                eventually(lambda room=room: log.extent(room).trimmed == 3, 20)  # type: ignore[misc]
+            servers[1].start()
+            eventually(lambda: try_append(log, rooms[1], 5), 20)
+            eventually(lambda: log.extent(rooms[1]).trimmed == 3, 20)
+        finally:
+            trimmer.stop()
 
 
 def test_a_server_that_lost_its_memory_begins_new_epochs_in_its_rooms_alone(tmp_path: Path) -> None:

@@ -76,7 +76,10 @@ class RoomLog(Protocol):
         ...
 
     def rooms(self, after: str, limit: int) -> list[str]:
-        """Return at most `limit` names, in the order of their code points, of the rooms that follow `after`."""
+        """Return at most `limit` names, in the order of their code points, of the rooms that follow `after`.
+
+        Where rooms are on several servers, those on one that does not answer now may be missing.
+        """
         ...
 
     def trim(self, room: str, keep: int, before: int, limit: int) -> bool:

@@ -98,12 +98,13 @@ class RedisLog:
     def rooms(self, after: str, limit: int) -> list[str]:
         """Return names of rooms; see `RoomLog.rooms`. What follows the first part is of the time of the first.
 
-        To look through 300,000 keys takes half a second, so it is done once for all parts.
+        To look through 300,000 keys takes half a second, so it is done once for all parts. What is on a server that
+        does not answer is left out.
         """
         if not after or not self._listing:
             if self._clustered:
                 self._look()
-            self._listing = sorted({room_of(stream) for server in set(self._slots) for stream in server.streams()})
+            self._listing = sorted(map(room_of, self._streams()))
         first = bisect_right(self._listing, after)
         return self._listing[first : first + limit]
 
@@ -118,6 +119,19 @@ class RedisLog:
             servers = list(self._servers.values())
         for server in servers:
             server.close()
+
+    def _streams(self) -> set[str]:
+        """Return the names of all streams on the servers that answer; raises LogError if none does."""
+        streams: set[str] = set()
+        servers, failures = set(self._slots), list[LogError]()
+        for server in servers:
+            try:
+                streams.update(server.streams())
+            except LogError as error:
+                failures.append(error)
+        if len(failures) == len(servers):
+            raise failures[0]
+        return streams
 
     # --- where the rooms are ----------------------------------------------------------------------------------
 

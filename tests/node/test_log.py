@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -404,6 +405,26 @@ def test_another_log_in_the_place_of_the_file_is_refused(path: Path) -> None:
     with pytest.raises(LogError, match=r"another room log stands at"):
         log.append("lobby", [post(1)])
     log.close()
+
+
+def test_the_journal_stays_short_while_much_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nobody says anything meanwhile: a node that is given less to keep has weeks to forget."""
+    monkeypatch.setattr(sqlite_file, "JOURNAL", 64 * sqlite_file.COMMIT)
+    journal = Path(f"{path}-wal")
+
+    def carried_over() -> bool:
+        return all(thread.name != "sqlite-checkpoint" for thread in threading.enumerate())
+
+    with closing(open_log(url(path))) as log:
+        for number in range(400):
+            posts = [Post(f"s{(number + n) % 40}", number, "ada", 1, "hello " * 40) for n in range(20)]
+            log.append("lobby", posts)
+            eventually(carried_over)
+        said = journal.stat().st_size
+        while log.trim("lobby", 0, 2, 100):
+            eventually(carried_over)
+        assert log.extent("lobby")[1:] == (8000, 8000)
+        assert journal.stat().st_size < said + 1_000_000
 
 
 def test_the_journal_is_carried_over_beside_the_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

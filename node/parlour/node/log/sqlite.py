@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from parlour.node.log import Appended, Extent, LogError, Post
-from parlour.node.log.sqlite_file import ROOM, SqliteFile
+from parlour.node.log.sqlite_file import ROOM, ROW, SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import encode
@@ -130,10 +130,15 @@ class SqliteLog:
         """Forget the oldest messages; see `RoomLog.trim`."""
         with self._writing:
             self._check_file()
+            writer = self._file.writer
+            changes = writer.total_changes
             try:
-                return self._in_transaction(lambda: self._trim(room, keep, before, limit)) == limit
+                count = self._in_transaction(lambda: self._trim(room, keep, before, limit))
             except sqlite3.Error as error:
                 raise self._file.explain(error) from None
+            # Posts have the journal carried over, too, but there may be none for long.
+            self._file.grown(ROW * (writer.total_changes - changes))
+        return count == limit
 
     def close(self) -> None:
         """Close the file."""

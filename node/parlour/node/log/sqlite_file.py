@@ -21,7 +21,7 @@ from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import Decoder
 from parlour.wire.errors import ProtocolError
 
-__all__ = ["ROOM", "SqliteFile"]
+__all__ = ["ROOM", "ROW", "SqliteFile"]
 
 T = TypeVar("T")
 
@@ -33,6 +33,9 @@ JOURNAL = 4 * 1024 * 1024
 
 COMMIT = 2 * 4096
 """Bytes of the journal that a commit takes besides its posts, about."""
+
+ROW = 4096
+"""Bytes of the journal that a row takes when it is forgotten, about: each session of a room has its own pages."""
 
 LONG = 4000
 """Pages of 4 KiB in the journal at which it has to be begun anew."""
@@ -232,7 +235,11 @@ class SqliteFile:
         if time.monotonic() >= self._mark_due:
             with suppress(sqlite3.Error, OSError):  # tried again after the next commit
                 self._count_mark()
-        self.journal += COMMIT
+        self.grown(COMMIT)
+
+    def grown(self, size: int) -> None:
+        """So many bytes, about, were committed: have the journal carried over, if it is time."""
+        self.journal += size
         if self.journal >= JOURNAL and not (self._carrier and self._carrier.is_alive()):
             self.journal = 0
             with suppress(RuntimeError):  # no thread is to be had: tried again when as much was written

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
+import pytest
 import zmq
 
+from parlour.node import relay as module
 from parlour.node.relay import Relay
 from parlour.wire.control import Peer
-from parlour.wire.relay import Top, room_topic
+from parlour.wire.relay import Batch, Top, room_topic
 from support.waiting import MS, eventually, poll
 
 PROGRAM = """
@@ -58,6 +61,53 @@ def test_a_peer_that_leaves_in_mid_speech_takes_nobody_along() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=20_000 * MS, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "alive\n", "")
+
+
+LISTENER = """
+import sys, zmq
+
+with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+    socket.connect(sys.argv[1])
+    socket.subscribe(sys.argv[2].encode() + bytes(1))
+    while True:
+        _, _, frames = socket.recv_multipart()
+        if not frames:
+            print("told", flush=True)
+"""
+
+
+class Standing:
+    """What stands for the rooms of a node: one that tells who begins to listen where it stands."""
+
+    def announcement(self, _: str) -> tuple[Top]:
+        """Tell it."""
+        return (Top("e", 1),)
+
+
+def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut off, or gigabytes would wait for it; when it reads again it is told where the room stands."""
+    monkeypatch.setattr(module, "DEAD", int(1000 * MS * 1000))
+    relay, topic = Relay("n1-relay", "n1", "i", "127.0.0.1"), room_topic("lobby")
+    relay.serve(Standing())  # type: ignore[arg-type]
+    relay.start()
+    command = [sys.executable, "-c", LISTENER, f"tcp://127.0.0.1:{relay.port}", "rlobby"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as peer:
+        try:
+            assert peer.stdout is not None
+            assert peer.stdout.readline() == "told\n"
+            peer.send_signal(signal.SIGSTOP)
+
+            def forgotten() -> bool:
+                relay.publish(topic, Batch("e", 1, 1), bytes(300_000))
+                return not relay.heard(topic)
+
+            eventually(forgotten, 15)
+            peer.send_signal(signal.SIGCONT)
+            assert peer.stdout.readline() == "told\n"
+            assert relay.heard(topic)
+        finally:
+            peer.kill()
+            relay.stop()
 
 
 class Heard:

@@ -38,7 +38,7 @@ TURN = 100
 """Publications sent or received before the thread looks at its other socket."""
 
 PULSE, DEAD = 2000, 6000
-"""Milliseconds between two questions of ZeroMQ's whether a peer is there, and without an answer until it is not."""
+"""Milliseconds between two questions of ZeroMQ's whether a peer is there, and without a sign until it is not."""
 
 
 class Relay(Service):
@@ -121,6 +121,9 @@ class Relay(Service):
                 socket.ipv6 = ":" in self._host
             out.setsockopt(zmq.XPUB_VERBOSE, 1)
             out.sndhwm = QUEUED
+            # A peer that reads nothing for as long is cut off, and what waits for it dropped: by number alone that may
+            # be gigabytes. When it is back it subscribes anew, and is told where each room stands.
+            out.tcp_maxrt = DEAD
             # Subscriptions wait in this queue until a peer is connected, one per room: none of them may be dropped.
             into.sndhwm = 0
             try:

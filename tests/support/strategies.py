@@ -58,6 +58,8 @@ def _field(owner: type[Struct], name: str, hint: object) -> st.SearchStrategy[ob
         if owner.__name__ in ("Say", "Message") and name == "text":
             return texts
         return words
+    if hint is int and owner.__name__ == "Described":
+        return st.integers(1, 65535)  # a port
     simple: dict[object, st.SearchStrategy[object]] = {
         int: st.integers(1, _LARGEST),
         float: st.floats(allow_nan=False, allow_infinity=False),

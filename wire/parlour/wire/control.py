@@ -43,6 +43,8 @@ __all__ = [
     "Why",
 ]
 
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+
 
 class _Control(Struct, frozen=True, tag_field="type", omit_defaults=True):
     """The root of all control messages: a MessagePack map whose `type` names the class."""
@@ -235,8 +237,8 @@ class Described(_Control, frozen=True, tag="described", omit_defaults=False):
     # Nothing is omitted here: a version left out would be read as the reader's own.
 
     broker: str  # a random word, new at each start of the broker
-    reports: int  # SUB: nodes connect a PUB here
-    feed: int  # XPUB: subscribe to `report.`, `roster`, `refusal.`, `decision`, `order.`
+    reports: _Port  # SUB: nodes connect a PUB here
+    feed: _Port  # XPUB: subscribe to `report.`, `roster`, `refusal.`, `decision`, `order.`
     protocol: str = PROTOCOL
     version: str = ""
 

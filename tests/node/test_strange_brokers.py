@@ -1,0 +1,28 @@
+"""A broker that does not speak as brokers do costs a node nothing: the others are heard on."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import msgspec
+import pytest
+import zmq
+
+from support.cluster import RawClient, cluster, fleet
+from support.waiting import MS, eventually
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65_536])
+def test_a_broker_that_tells_of_no_port_ends_no_thread(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """ZeroMQ refuses some of them with an error."""
+    with cluster(0) as running, zmq.Context() as context, closing(context.socket(zmq.ROUTER)) as strange:
+        strange.linger = 0
+        address = f"127.0.0.1:{strange.bind_to_random_port('tcp://127.0.0.1')}"
+        running.add_node("n1", brokers=(running.address, address))
+        assert strange.poll(int(5000 * MS * 1000))
+        *way, _ = strange.recv_multipart()
+        described = {"type": "described", "broker": "b", "reports": port, "feed": 1, "protocol": "1.0", "version": ""}
+        strange.send_multipart([*way, msgspec.msgpack.encode(described)])
+        eventually(lambda: "does not answer as a broker does" in capsys.readouterr().err)
+        with RawClient(running.address, "ada"):
+            eventually(lambda: fleet(running.address).nodes[0].report.clients == 1)

@@ -6,31 +6,27 @@ import threading
 
 import pytest
 
-from parlour.node import heartbeat
 from parlour.node.alarms import Alarms, Workers
-from parlour.node.heartbeat import Heartbeat
+from parlour.node.heartbeat import Series
 from support.waiting import MS, eventually, poll
 
 
 @pytest.mark.parametrize(("again", "beats"), [(None, 3), (1, 3), (2, 4), (3, 5)])
-def test_a_reason_amid_the_series_begins_it_anew(
-    monkeypatch: pytest.MonkeyPatch, again: int | None, beats: int
-) -> None:
+def test_a_reason_amid_the_series_begins_it_anew(again: int | None, beats: int) -> None:
     """Before which beat it comes decides how many there are in all: of several series never more than one goes on."""
-    monkeypatch.setattr(heartbeat, "BEATS", (10 * MS, 20 * MS, 30 * MS))
     workers = Workers("worker")
     alarms = Alarms("alarms", workers)
     mutex = threading.Lock()  # as the room's
     beaten: list[int] = []
 
-    def beat() -> None:
+    def beat(heart: Series) -> None:
         with mutex:
             beaten.append(len(beaten) + 1)
             if beaten[-1] == again:
                 heart.begin()
             heart.beaten()
 
-    heart = Heartbeat(alarms, beat)
+    heart = Series(alarms, beat, (10 * MS, 20 * MS, 30 * MS))
     workers.start()
     alarms.start()
     try:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import zmq
 
+from parlour.node import NodeSettings
 from parlour.node import relay as module
 from parlour.node.relay import Relay
 from parlour.wire.control import Peer
 from parlour.wire.relay import Batch, Top, room_topic
+from support.cluster import RawClient, cluster, fleet
+from support.processes import processes
 from support.waiting import MS, eventually, poll
 
 PROGRAM = """
@@ -108,6 +112,34 @@ def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.Monkey
         finally:
             peer.kill()
             relay.stop()
+
+
+def test_a_node_that_stood_still_hears_the_last_word_of_a_quiet_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue was full of another room, so that the word was dropped, and all that would have shown it soon."""
+    monkeypatch.setattr(module, "QUEUED", 100)
+    log = tmp_path / "log.sqlite"
+    with cluster(1, NodeSettings(log=f"sqlite://{log}")) as running, processes() as started:
+        here, port = running.nodes[0], int(running.address.rpartition(":")[2])
+        there = started.node("n2", port, log)
+        eventually(lambda: here.peers() and len(fleet(running.address).nodes) == 2)
+        with RawClient(running.address, "ada", "n1") as ada, RawClient(running.address, "bob", "n2", 20) as bob:
+            for room in ("noise", "quiet"):
+                for client in (ada, bob):
+                    client.join(room)
+            ada.say("quiet", "hello")
+            assert (ada.texts(1), bob.texts(1)) == (["hello"], ["hello"])
+            there.send_signal(signal.SIGSTOP)
+            noise = Top(here.log.extent("noise").epoch, 0)
+            for _ in range(400):
+                here._relay.publish(room_topic("noise"), noise, bytes(100_000))
+                poll(lambda: False, 0.002)
+            ada.say("quiet", "bye")
+            assert ada.texts(1) == ["bye"]
+            poll(lambda: False, 2.5)
+            there.send_signal(signal.SIGCONT)
+            assert bob.texts(1) == ["bye"]
 
 
 class Heard:

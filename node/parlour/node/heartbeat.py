@@ -7,34 +7,53 @@ nothing happens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from parlour.node.alarms import Alarms
 
-__all__ = ["Heartbeat"]
+__all__ = ["Heartbeat", "Series"]
 
 BEATS = (0.25, 1.0, 2.0)
 """Seconds after the reason to. The first shows a lost last batch soon; the others, should that beat be lost as well."""
 
+LATE = (8.0, 16.0)
+"""Also these: to a node that stands still and whose queue is full all of those are lost. By then it reads again, or the
+relay has cut it off, and it is told when it is back."""
 
-class Heartbeat:
-    """Has `beat` called by a worker, a few times after each `begin`; `beat` calls `beaten`."""
 
-    def __init__(self, alarms: Alarms, beat: Callable[[], object]) -> None:
+class Series:
+    """Beats that are set until the last of them is over; `beat` is given the series, and calls `beaten` of it."""
+
+    def __init__(self, alarms: Alarms, beat: Callable[[Series], object], beats: tuple[float, ...]) -> None:
         self._alarms = alarms
-        self._work = beat
+        self._work = partial(beat, self)
+        self._beats = beats
         self._next = 0
         self._set = False
 
     def begin(self) -> None:
-        """Something changed, or somebody begins to listen: begin the series anew."""
+        """Begin anew."""
         self._next = 0
         if not self._set:
             self._set = True
-            self._alarms.after(BEATS[0], self._work)
+            self._alarms.after(self._beats[0], self._work)
 
     def beaten(self) -> None:
         """The other nodes are being told; have it done again if the series goes on."""
         before, self._next = self._next, self._next + 1
-        self._set = self._next < len(BEATS)
+        self._set = self._next < len(self._beats)
         if self._set:
-            self._alarms.after(BEATS[self._next] - BEATS[before], self._work)
+            self._alarms.after(self._beats[self._next] - self._beats[before], self._work)
+
+
+class Heartbeat:
+    """Has `beat` called by a worker, a few times after each `begin`."""
+
+    def __init__(self, alarms: Alarms, beat: Callable[[Series], object]) -> None:
+        # Of one series a beat that is far off would hold up the first after the next reason.
+        self._series = [Series(alarms, beat, beats) for beats in (BEATS, LATE)]
+
+    def begin(self) -> None:
+        """Something changed, or somebody begins to listen: begin anew."""
+        for series in self._series:
+            series.begin()

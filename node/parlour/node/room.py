@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 
-from parlour.node.heartbeat import Heartbeat
+from parlour.node.heartbeat import Heartbeat, Series
 from parlour.node.inbox import Inbox, Submission
 from parlour.node.log import Appended, LogError, Post
 from parlour.node.order import HELD, Arrival, Batch, joined
@@ -365,12 +365,12 @@ class Room:
 
     # --- holes, heartbeats, epochs ----------------------------------------------------------------------------
 
-    def _beat(self) -> None:
+    def _beat(self, series: Series) -> None:
         """Tell the other nodes where the room stands, for what of it they may have missed."""
         with self._mutex:
             top = wire.Top(self.epoch, self.offset)
             version = self._roster.version
-            self._heartbeat.beaten()
+            series.beaten()
         self._publish(top)
         self._publish(wire.Whereabouts(self._s.node, self._s.instance, version + 1, version))
 

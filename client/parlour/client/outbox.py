@@ -18,6 +18,7 @@ from parlour.client.events import Message
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import ParlourError
+from parlour.wire.limits import check_text
 
 __all__ = ["MAX_PENDING", "Outbox"]
 
@@ -66,6 +67,7 @@ class Outbox:
 
     def post(self, room: str, text: str, timeout: float) -> Future[Message]:
         """Post a text to a room; see `Room.post`."""
+        text = check_text(text)
         now = time.monotonic()
         future: Future[Message] = Future()
         future.set_running_or_notify_cancel()  # What is on its way cannot be cancelled.

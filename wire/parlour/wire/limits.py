@@ -45,7 +45,15 @@ _FORBIDDEN_CHARACTERS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2
 _remembered = lru_cache(maxsize=65536)
 
 
+def _plain(what: str, value: str) -> str:
+    # What is not quite a str fails only when it is encoded, or at the peer: too late, and not where the caller erred.
+    if not isinstance(value, str):
+        raise UsageError(f"a {what} is a str, not {type(value).__name__}")
+    return str.__str__(value)  # of a class derived from str, which MessagePack does not know
+
+
 def _check_word(what: str, word: str) -> str:
+    word = _plain(what, word)
     # No character of NFC comes from more than four. The time that normalizing takes may grow with the square of the
     # length, so a hostile frame full of combining marks must be refused before it.
     if len(word) > 4 * MAX_NAME:
@@ -67,7 +75,8 @@ _remembered_name = _remembered(partial(_check_word, "name"))
 def check_name(name: str) -> str:
     """Return the name of a person or node in NFC; raises UsageError outside the limits."""
     # Each who asks a broker has another, which would be remembered in vain: what is plainly right is seen at once.
-    if name.isascii() and name.isprintable() and 0 < len(name) <= MAX_NAME and name == name.strip():
+    simple = type(name) is str and name.isascii() and name.isprintable()
+    if simple and 0 < len(name) <= MAX_NAME and name == name.strip():
         return name
     return _remembered_name(name)
 
@@ -79,7 +88,8 @@ def check_room(room: str) -> str:
 
 
 def check_text(text: str) -> str:
-    """Return a message's text unchanged; raises UsageError over 16 KiB or for what UTF-8 cannot carry."""
+    """Return a message's text as a plain str; raises UsageError over 16 KiB or for what UTF-8 cannot carry."""
+    text = _plain("text", text)
     # At most four bytes a character: only a text that might be too long is measured in bytes.
     if text.isascii():
         if len(text) > MAX_TEXT:

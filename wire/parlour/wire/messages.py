@@ -47,8 +47,9 @@ MAX_KEY = 128
 
 
 def _check_count(what: str, number: int, least: int = 0) -> None:
-    if not least <= number <= MAX_OFFSET:
-        raise UsageError(f"{what} is a whole number from {least} to {MAX_OFFSET}, not {number}")
+    # A half, a truth value or another library's number would be encoded as such, or not at all.
+    if type(number) is not int or not least <= number <= MAX_OFFSET:
+        raise UsageError(f"{what} is a whole number from {least} to {MAX_OFFSET}, not {number!r}")
 
 
 class _Wire(Struct, frozen=True, tag_field="type", omit_defaults=True, gc=False):

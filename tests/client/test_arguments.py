@@ -1,0 +1,52 @@
+"""What a program hands to the library is looked at there and then: a mistake is told, and never sent."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from parlour.client import Message, UsageError, connect
+from support.cluster import Cluster
+from support.waiting import eventually
+
+
+class Marked(str):
+    """A text as a library for HTML hands it out."""
+
+
+def test_what_is_no_text_or_number_harms_nobody_but_the_caller(cluster: Cluster) -> None:
+    """It was sent, and the node closed the connection for it, again and again; or the keeper fell over it."""
+    ada = cluster.chat("ada")
+    room = ada.join("lobby")
+    anything: Any
+    for anything in (b"bytes", 5, None):
+        with pytest.raises(UsageError, match="a text is a str"):
+            room.post(anything)
+        with pytest.raises(UsageError, match="a room name is a str"):
+            ada.join(anything)
+        with pytest.raises(UsageError, match="a name is a str"):
+            connect(cluster.address, anything)
+    for anything in (2.5, True, Fraction(5)):
+        with pytest.raises(UsageError, match="history is a whole number"):
+            ada.join("den", history=anything)
+        with pytest.raises(UsageError, match="limit is a whole number"):
+            room.history(limit=anything)
+        with pytest.raises(UsageError, match="before is a whole number"):
+            room.history(before=anything)
+    assert room.say("still here").offset == 1
+    assert [type(event) for event in room.events(0.05)] == [Message]
+
+
+def test_a_class_derived_from_str_is_a_str(cluster: Cluster) -> None:
+    """Whether it is said, names a room or a person, and also when it is sent again."""
+    with connect(cluster.address, Marked("ada")) as ada:
+        first = ada._keeper.current
+        assert first is not None
+        room = ada.join(Marked("lobby"))
+        assert room.say(Marked("hello")).text == "hello"
+        first.connection._shut()
+        eventually(lambda: ada._keeper.current not in (None, first))
+        assert room.say(Marked("again")).text == "again"
+        assert room.who() == ["ada"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -97,6 +98,30 @@ def test_a_room_given_up_is_left_when_it_is_joined_after_all(cluster: Cluster) -
     eventually(lambda: "lobby" not in link.asked, what="it was joined, and left")
     room = cluster.chat("bob").join("lobby")
     eventually(lambda: room.who() == ["bob"])
+
+
+def test_who_gives_up_takes_nobody_along(cluster: Cluster) -> None:
+    """Another thread joins the same room, or asks for the same page, and waits for longer: its answer comes."""
+    ada = cluster.chat("ada")
+    node = cluster.node_of(ada)
+    with ThreadPoolExecutor(2) as others:
+        with held_up(node, "lobby") as held:
+            impatient = others.submit(ada.join, "lobby", timeout=300 * MS)
+            assert held.waits.wait(5)
+            patient = others.submit(ada.join, "lobby", timeout=5000 * MS)
+            assert isinstance(impatient.exception(), DeadlineError)
+        room = patient.result()
+        assert ada.rooms == [room]
+        said = room.say("hello")
+        with held_up(node, "den") as held:
+            den = others.submit(ada.join, "den", timeout=5000 * MS)  # the node answers in the order of questions
+            assert held.waits.wait(5)
+            asking = others.submit(room.history, timeout=5000 * MS)
+            eventually(lambda: room.questions)
+            with pytest.raises(DeadlineError):
+                room.history(timeout=0.0)
+        assert [message.id for message in asking.result()] == [said.id]
+        den.result()
 
 
 def test_a_room_left_while_one_moves_is_left_at_the_new_node(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

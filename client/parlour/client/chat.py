@@ -91,17 +91,16 @@ class Chat:
             with self._lock:
                 self._check_open()
                 joining = self._rooms.setdefault(name, new)
-            if joining is new or not joining.parting:
-                break
+                if not joining.parting:
+                    joining.wanted += 1
+                    break
             joining.gone(max(0.0, deadline - time.monotonic()))
         try:
             if joining is new:
                 self._keeper.tell(partial(self._keeper.enter, new))
             joining.entered(max(0.0, deadline - time.monotonic()))
         except BaseException:
-            if joining is new:
-                self._forget(new)
-                self._keeper.tell(partial(self._keeper.abandon, name))
+            self._give_up(joining)
             raise
         return joining
 
@@ -212,6 +211,16 @@ class Chat:
             # Another of the same name may have been joined meanwhile.
             if self._rooms.get(room.name) is room:
                 del self._rooms[room.name]
+
+    def _give_up(self, room: Room) -> None:
+        """One who joined a room does not wait any longer; others may still do so, or be in it."""
+        with self._lock:
+            room.wanted -= 1
+            given_up = not room.wanted and self._rooms.get(room.name) is room
+            if given_up:
+                del self._rooms[room.name]
+        if given_up:
+            self._keeper.tell(partial(self._keeper.abandon, room.name))
 
     def _failed(self, link: Link, error: wire.Error) -> None:
         if error.id is not None:

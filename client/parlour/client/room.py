@@ -43,6 +43,7 @@ class Room:
 
     def __init__(self, chat: Chat, name: str, backlog: int = BOUND, history: int = 0) -> None:
         self.name = name
+        self.wanted = 0  # joins that were not given up; the chat's lock guards it
         self._chat = chat
         # Guards all fields below. Rank 30.
         self._lock = make_lock(30, f"room {name}")
@@ -55,7 +56,7 @@ class Room:
         self._entering: Future[None] = Future()
         self._entering_open = True  # until somebody takes it upon himself to resolve it
         self._questions: list[Future[list[str]]] = []
-        self._pages: dict[wire.History, Future[wire.Page]] = {}
+        self._pages: dict[Future[wire.Page], wire.History] = {}
         self._parting: Future[None] | None = None
         self._end: str | None = None  # why nothing can be asked any more
 
@@ -155,16 +156,16 @@ class Room:
         return found[-limit:]  # Another thread may have asked for more of the same.
 
     def _page(self, question: wire.History, deadline: float) -> wire.Page:
+        page: Future[wire.Page] = Future()
         with self._lock:
             self._check_here()
-            page = self._pages.setdefault(question, Future())
+            self._pages[page] = question
         self._chat.request(question)
         try:
             return _answer(page, f"the history of {self.name}", max(0.0, deadline - time.monotonic()))
         finally:
             with self._lock:
-                if self._pages.get(question) is page:  # else another thread asks the same by now
-                    del self._pages[question]
+                self._pages.pop(page, None)
 
     def leave(self, timeout: float = 10.0) -> None:
         """Leave the room; `events` then ends. Raises as `Chat.join` does."""
@@ -209,7 +210,7 @@ class Room:
     def questions(self) -> list[wire.ClientMessage]:
         """What the application waits to be told, to be asked again on another connection."""
         with self._lock:
-            return [*([wire.Who(self.name)] if self._questions else []), *self._pages]
+            return [*([wire.Who(self.name)] if self._questions else []), *self._pages.values()]
 
     @property
     def is_entered(self) -> bool:
@@ -283,9 +284,11 @@ class Room:
             self._entering.set_result(None)
 
     def on_page(self, page: wire.Page) -> None:
-        """Old messages that were asked for, perhaps twice."""
+        """Old messages that were asked for, perhaps by several threads."""
         with self._lock:
-            answered = [self._pages.pop(asked) for asked in list(self._pages) if asked.before == page.before]
+            answered = [question for question, asked in self._pages.items() if asked.before == page.before]
+            for question in answered:
+                del self._pages[question]
         for question in answered:
             question.set_result(page)
 
@@ -345,7 +348,7 @@ class Room:
 
     def _asked(self) -> list[Future[Any]]:
         """Take all that the application waits for but leaving, which no error keeps one from; the lock is held."""
-        asked: list[Future[Any]] = [*self._questions, *self._pages.values()]
+        asked: list[Future[Any]] = [*self._questions, *self._pages]
         if self._entering_open:
             asked.append(self._entering)
         self._questions, self._pages, self._entering_open = [], {}, False

@@ -19,9 +19,14 @@ def idle() -> None:
     """Nobody watches the deadlines here."""
 
 
+def roomy(_: float) -> bool:
+    """A node that takes all that it is sent."""
+    return True
+
+
 def test_posts_wait_until_their_room_is_open() -> None:
     """Rooms are independent; what waited goes first."""
-    outbox = Outbox(idle)
+    outbox = Outbox(idle, roomy)
     sent: list[Say] = []
     for text in ("one", "two"):
         outbox.post("lobby", text, 10)
@@ -33,7 +38,7 @@ def test_posts_wait_until_their_room_is_open() -> None:
 
 def test_a_refused_post_holds_back_those_after_it() -> None:
     """What is posted while one waits to be tried again is sent behind it."""
-    outbox = Outbox(idle)
+    outbox = Outbox(idle, roomy)
     sent: list[Say] = []
     outbox.open("lobby", sent.append)
     first = outbox.post("lobby", "one", 10)
@@ -49,7 +54,7 @@ def test_a_refused_post_holds_back_those_after_it() -> None:
 def test_the_error_tells_whether_it_may_be_logged() -> None:
     """Refused each time it was sent it is not logged; if a connection was lost meanwhile nobody can tell."""
     for lost, kind in ((False, NodeError), (True, DeadlineError)):
-        outbox = Outbox(idle)
+        outbox = Outbox(idle, roomy)
         outbox.open("lobby", lambda say: None)
         post = outbox.post("lobby", "one", 0.0)
         if lost:
@@ -63,7 +68,7 @@ def test_the_error_tells_whether_it_may_be_logged() -> None:
 @given(st.lists(st.sampled_from(["post", "lose", "open", "acknowledge", "refuse"]), max_size=60))
 def test_every_connection_gets_what_is_not_acknowledged_in_order(steps: list[str]) -> None:
     """Whatever happens, a connection is sent all that is unacknowledged, each once, unless refused, by rising ids."""
-    outbox = Outbox(idle)
+    outbox = Outbox(idle, roomy)
     sent: list[int] = []  # on this connection, and not acknowledged
 
     def note(say: Say) -> None:

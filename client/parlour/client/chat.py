@@ -54,7 +54,7 @@ class Chat:
         self._rooms: dict[str, Room] = {}
         self._end: str | None = None  # why nothing can be asked any more
         self._keeper = Keeper(self, brokers, key, give_up)
-        self.outbox = Outbox(self._keeper.wake)
+        self.outbox = Outbox(self._keeper.wake, self._await_room)
         self._keeper.start(connection)
 
     def __enter__(self) -> Chat:
@@ -132,6 +132,10 @@ class Chat:
     def post(self, room: str, text: str, timeout: float) -> Future[Message]:
         """Post a text to a room that this chat is in; see `Room.post`."""
         return self.outbox.post(room, text, timeout)
+
+    def _await_room(self, timeout: float) -> bool:
+        link = self._keeper.current
+        return link is None or link.connection.await_room(timeout)
 
     def _check_open(self) -> None:
         if self._end is not None:

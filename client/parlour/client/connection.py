@@ -1,12 +1,13 @@
 """One TCP connection to one node: frames out under a lock, frames in on a thread of its own.
 
 This module owns the socket, its decoder and the reader thread, which answers pings, asks after a node that is silent
-and gives up one that stays so. Any thread may send. A connection is used once: it must never reconnect, nor know what
-its messages mean.
+and gives up one that stays so. Any thread may send, and none waits for the node: what it does not take at once is
+sent by a writer thread as it does. A connection is used once: it must never reconnect, nor know what its messages mean.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
@@ -32,6 +33,9 @@ _SILENCES = 3
 _CHUNK = 64 * 1024
 """Bytes read at once."""
 
+_AHEAD = 64 * 1024
+"""Bytes that the node has not taken, with which there is room for more."""
+
 
 class Connection:
     """A connection to the node at `address`, which has welcomed this client; `start` begins the reading.
@@ -46,20 +50,25 @@ class Connection:
         self._decoder = NodeDecoder()
         self._early: list[NodeMessage] = []
         self._thread: threading.Thread | None = None
-        # Guards the sending half of _socket, so that frames never mix, and _closed. Rank 40.
+        self._name = hello.name
+        # Guards the sending half of _socket, so that frames never mix, and the five below. Rank 40.
         self._write_lock = make_lock(40, "connection")
+        self._taken = threading.Condition(self._write_lock)
+        self._unsent = bytearray()  # what the node has not taken yet; its writer sends it
+        self._writer: threading.Thread | None = None
         self._closed = False  # no frame may follow
+        self._trouble: str | None = None  # why it was given up here
         self._closing = False  # the end is ours, and no loss
         self._socket = socket.create_connection(parse_address(address), timeout)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(frame(hello))
             self.welcome = self._await_welcome(deadline)
-            # The socket's own deadlines: with Python's each message costs a poll more, and the interpreter twice.
+            # The socket's own deadline: with Python's each message costs a poll more, and the interpreter twice.
             self._socket.settimeout(None)
             seconds, rest = divmod(_SILENCE, 1)
-            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(rest * 1e6)))
+            silence = struct.pack("ll", int(seconds), int(rest * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, silence)
         except BaseException:
             self._socket.close()
             raise
@@ -93,43 +102,86 @@ class Connection:
         self._thread = spawn(name, self._read, on_message, on_lost)
 
     def send(self, message: ClientMessage) -> None:
-        """Send a message; raises UsageError if it is too large, DisconnectedError if it could not be sent."""
+        """Send a message; raises UsageError if it is too large, DisconnectedError if it could not be sent.
+
+        The node need not take it now: so nobody is held up by one that does not. Whoever sends much should wait with
+        `await_room` before.
+        """
         data = frame(message)
         with self._write_lock:
-            if self._closed:
+            if self._closed or self._closing:
                 raise DisconnectedError(f"the connection to {self.welcome.node} is closed")
-            try:
-                self._socket.sendall(data)
-            except BaseException as error:
-                # Part of the frame may be on its way (also when Ctrl-C came between): nothing can follow it. The
-                # reader wakes and tells.
-                self._closed = True
-                self._shut()
-                if isinstance(error, BlockingIOError):
-                    raise DisconnectedError(f"{self.welcome.node} takes nothing any more") from None
-                if isinstance(error, OSError):
-                    raise DisconnectedError(f"the connection to {self.welcome.node} broke: {error}") from None
-                raise
+            self._put(data)
+
+    def await_room(self, timeout: float) -> bool:
+        """Wait until the node has taken most of what was sent, or nothing can be; return False after `timeout` s."""
+        with self._taken:
+            return self._taken.wait_for(lambda: self._closed or len(self._unsent) <= _AHEAD, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Say bye, close the socket and join the reader within `timeout` seconds; harmless if done before."""
+        """Say bye, close the socket and join the threads within `timeout` seconds; harmless if done before."""
         deadline = time.monotonic() + timeout
-        self._closing = True
-        # A writer that is stuck is not waited for to the end: the shutdown below frees it.
-        if self._write_lock.acquire(timeout=timeout / 2):
+        with self._taken:
+            parting, self._closing = not (self._closed or self._closing), True
             try:
-                if not self._closed:
-                    self._closed = True
-                    self._socket.settimeout(timeout / 4)
-                    self._socket.sendall(frame(Bye()))
-            except OSError:
+                if parting:
+                    self._put(frame(Bye()))
+            except DisconnectedError:
                 pass  # Gone already, which is all that was wanted.
-            finally:
-                self._write_lock.release()
-        self._shut()
-        if self._thread is not None:
-            join_all([self._thread], max(0.0, deadline - time.monotonic()))
+            # A node that takes nothing is not waited for to the end.
+            self._taken.wait_for(lambda: self._closed or not self._unsent, timeout / 2)
+            self._give_up()
+            threads = [thread for thread in (self._thread, self._writer) if thread is not None]
+        join_all(threads, max(0.0, deadline - time.monotonic()))
         self._socket.close()
+
+    def _put(self, data: bytes) -> None:
+        """Send what the node takes at once, and have the rest follow; the lock is held."""
+        try:
+            sent = 0
+            if not self._unsent:
+                try:
+                    sent = self._socket.send(data, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    pass  # It takes nothing now.
+            self._unsent += data[sent:]
+            if self._unsent and self._writer is None:
+                self._writer = spawn(f"{self._name}-writer", self._write)
+        except BaseException as error:
+            # Part of the frame may be on its way (also when Ctrl-C came between): nothing can follow it. The
+            # reader wakes and tells.
+            self._give_up()
+            if isinstance(error, OSError | RuntimeError):  # the second if the system has no thread for the rest
+                raise DisconnectedError(f"the connection to {self.welcome.node} broke: {error}") from None
+            raise
+
+    def _write(self) -> None:
+        """Send what is left over, until nothing is or the node has taken nothing for too long."""
+        place = select.poll()
+        place.register(self._socket, select.POLLOUT)
+        while True:
+            taking = place.poll(1000 * _SILENCE)
+            with self._taken:
+                try:
+                    if taking and not self._closed:
+                        del self._unsent[: self._socket.send(self._unsent, socket.MSG_DONTWAIT)]
+                    else:
+                        self._give_up(f"{self.welcome.node} takes nothing any more")
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._give_up()
+                self._taken.notify_all()
+                if self._closed or not self._unsent:
+                    self._writer = None
+                    return
+
+    def _give_up(self, trouble: str | None = None) -> None:
+        """Nothing is sent any more, because of this `trouble` if it is ours to tell; the lock is held."""
+        if not self._closed:
+            self._closed, self._trouble = True, trouble
+        self._taken.notify_all()
+        self._shut()
 
     def _shut(self) -> None:
         """Wake every thread that reads or writes here; the descriptor stays, so that none is mistaken for it."""
@@ -143,9 +195,8 @@ class Connection:
         try:
             reason = self._read_to_end(on_message)
         finally:
-            self._shut()
             with self._write_lock:
-                self._closed = True
+                self._give_up()
             if not self._closing:
                 on_lost(reason)
 
@@ -181,6 +232,6 @@ class Connection:
             except OSError as error:
                 return f"the connection to {node} broke: {error.strerror or error}"
             if not data:
-                return f"{node} closed the connection"
+                return self._trouble or f"{node} closed the connection"
             silences = 0
             messages = self._decoder.feed(data)

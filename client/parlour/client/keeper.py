@@ -2,7 +2,7 @@
 
 This module owns which connection is the current one and the attempts at another; the keeper's own thread decides,
 one short-lived thread at a time opens a connection. Readers and the application only tell the keeper what happened.
-It must never wait for a peer on its own thread but to send, nor stop trying while coming back is possible.
+It must never wait for a node on its own thread but to part, nor stop trying while coming back is possible.
 """
 
 from __future__ import annotations

@@ -46,10 +46,15 @@ class _Pending:
 
 
 class Outbox:
-    """The posts of one chat. `on_due` is called when something is due earlier than `due` said last."""
+    """The posts of one chat.
 
-    def __init__(self, on_due: Callable[[], None]) -> None:
+    `on_due` is called when something is due earlier than `due` said last; `await_room` waits until the node has taken
+    most of what it was sent, and returns whether it has within so many seconds.
+    """
+
+    def __init__(self, on_due: Callable[[], None], await_room: Callable[[float], bool]) -> None:
         self._on_due = on_due
+        self._await_room = await_room
         # Guards that posts are sent in the order of their ids: it is held while they are sent. Rank 10.
         self._posting = make_lock(10, "posting")
         # Guards all fields below. Rank 20.
@@ -71,19 +76,17 @@ class Outbox:
         now = time.monotonic()
         future: Future[Message] = Future()
         future.set_running_or_notify_cancel()  # What is on its way cannot be cancelled.
+        # Posts that have expired are counted nowhere, and yet are on their way to a node that takes nothing now.
+        if not self._await_room(max(0.0, timeout)):
+            raise DeadlineError(f"what was said before could not be sent within {timeout:g} s: try again later")
         with self._changed:
-            if not self._changed.wait_for(self._has_place, max(0.0, timeout)):
+            if not self._changed.wait_for(self._has_place, max(0.0, now + timeout - time.monotonic())):
                 raise DeadlineError(f"{MAX_PENDING} posts wait for their acknowledgement already: try again later")
             self._check_open()
             self._reserved += 1
         try:
-            # Whoever sends holds it for as long as the node takes what is sent.
-            if not self._posting.acquire(timeout=max(0.0, now + timeout - time.monotonic())):
-                raise DeadlineError(f"what was said before could not be sent within {timeout:g} s: try again later")
-            try:
+            with self._posting:
                 self._send_or_keep(room, text, future, timeout, now + timeout)
-            finally:
-                self._posting.release()
         finally:
             with self._changed:
                 self._reserved -= 1

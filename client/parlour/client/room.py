@@ -102,9 +102,10 @@ class Room:
 
         Posts of one chat are logged in the order in which they were made, unless the node could not log one for a
         moment: others that were on their way then may come before it. A post that was not acknowledged when the
-        connection was lost is sent again, and logged once. With 1000 of them unacknowledged, waits until there are
-        fewer. Raises what `say` does, as far as it is known at once; the future raises the rest, `timeout` seconds
-        after the call at the latest. Its callbacks run on the chat's own threads, so they must not wait for the chat.
+        connection was lost is sent again, and logged once. Waits while 1000 of them are unacknowledged, or the node
+        takes no more. Raises what `say` does, as far as it is known at once; the future raises the rest, `timeout`
+        seconds after the call at the latest. Its callbacks run on the chat's own threads, so they must not wait for
+        the chat.
         """
         with self._lock:
             self._check_here()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 import pytest
 
-from parlour.client import Message, UsageError, connect
+from parlour.client import Message, UsageError, connect, outbox
 from support.cluster import Cluster
 from support.waiting import eventually
 
@@ -50,3 +51,18 @@ def test_a_class_derived_from_str_is_a_str(cluster: Cluster) -> None:
         eventually(lambda: ada._keeper.current not in (None, first))
         assert room.say(Marked("again")).text == "again"
         assert room.who() == ["ada"]
+
+
+def test_who_waits_for_ever_gets_an_answer(cluster: Cluster) -> None:
+    """Without a limit each call waits until it is answered; the system's own calls would not hear of it."""
+    ada = connect(cluster.address, "ada", timeout=inf)
+    try:
+        room = ada.join("lobby", timeout=inf)
+        posts = [room.post(str(number), timeout=inf) for number in range(outbox.MAX_PENDING + 200)]
+        assert room.say("last", timeout=inf).offset == len(posts) + 1
+        assert room.who(timeout=inf) == ["ada"]
+        assert [message.text for message in room.history(limit=1, timeout=inf)] == ["last"]
+        ada.leave("lobby", timeout=inf)
+    finally:
+        ada.close(timeout=inf)
+    assert not ada.connected

@@ -133,9 +133,9 @@ class Chat:
         """Post a text to a room that this chat is in; see `Room.post`."""
         return self.outbox.post(room, text, timeout)
 
-    def _await_room(self, timeout: float) -> bool:
+    def _await_room(self, deadline: float) -> bool:
         link = self._keeper.current
-        return link is None or link.connection.await_room(timeout)
+        return link is None or link.connection.await_room(deadline)
 
     def _check_open(self) -> None:
         if self._end is not None:

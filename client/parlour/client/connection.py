@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from parlour.client.errors import DisconnectedError, NodeError
+from parlour.client.patience import wait_until
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import NodeDecoder, frame
@@ -113,10 +114,10 @@ class Connection:
                 raise DisconnectedError(f"the connection to {self.welcome.node} is closed")
             self._put(data)
 
-    def await_room(self, timeout: float) -> bool:
-        """Wait until the node has taken most of what was sent, or nothing can be; return False after `timeout` s."""
+    def await_room(self, deadline: float) -> bool:
+        """Wait until the node has taken most of what was sent, or nothing can be; return False at the deadline."""
         with self._taken:
-            return self._taken.wait_for(lambda: self._closed or len(self._unsent) <= _AHEAD, timeout)
+            return wait_until(self._taken, lambda: self._closed or len(self._unsent) <= _AHEAD, deadline)
 
     def close(self, timeout: float = 5.0) -> None:
         """Say bye, close the socket and join the threads within `timeout` seconds; harmless if done before."""
@@ -129,7 +130,7 @@ class Connection:
             except DisconnectedError:
                 pass  # Gone already, which is all that was wanted.
             # A node that takes nothing is not waited for to the end.
-            self._taken.wait_for(lambda: self._closed or not self._unsent, timeout / 2)
+            wait_until(self._taken, lambda: self._closed or not self._unsent, time.monotonic() + timeout / 2)
             self._give_up()
             threads = [thread for thread in (self._thread, self._writer) if thread is not None]
         join_all(threads, max(0.0, deadline - time.monotonic()))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Message
+from parlour.client.patience import wait_until
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import ParlourError
@@ -49,7 +50,7 @@ class Outbox:
     """The posts of one chat.
 
     `on_due` is called when something is due earlier than `due` said last; `await_room` waits until the node has taken
-    most of what it was sent, and returns whether it has within so many seconds.
+    most of what it was sent, and returns whether it has by this time (monotonic, in seconds).
     """
 
     def __init__(self, on_due: Callable[[], None], await_room: Callable[[float], bool]) -> None:
@@ -77,10 +78,10 @@ class Outbox:
         future: Future[Message] = Future()
         future.set_running_or_notify_cancel()  # What is on its way cannot be cancelled.
         # Posts that have expired are counted nowhere, and yet are on their way to a node that takes nothing now.
-        if not self._await_room(max(0.0, timeout)):
+        if not self._await_room(now + timeout):
             raise DeadlineError(f"what was said before could not be sent within {timeout:g} s: try again later")
         with self._changed:
-            if not self._changed.wait_for(self._has_place, max(0.0, now + timeout - time.monotonic())):
+            if not wait_until(self._changed, self._has_place, now + timeout):
                 raise DeadlineError(f"{MAX_PENDING} posts wait for their acknowledgement already: try again later")
             self._check_open()
             self._reserved += 1

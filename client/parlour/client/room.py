@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from concurrent.futures import wait as wait_for
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parlour.client.backlog import BOUND, Backlog
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Reconnected, Reconnecting
+from parlour.client.patience import LONG, is_done
 from parlour.client.roster import Roster
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Room"]
 
 T = TypeVar("T")
-
-_LONG = 1.0
-"""Seconds for which a thread waits at a time where the caller set no limit: Ctrl-C may come just before a wait, which
-only its end shows then."""
 
 _SETTLING = 1.0
 """Seconds that another thread may need to hand over an outcome that is known."""
@@ -91,9 +87,9 @@ class Room:
         """
         deadline = time.monotonic() + timeout
         future = self.post(text, timeout)
-        if not wait_for([future], max(0.0, deadline - time.monotonic())).done:
+        if not is_done(future, deadline):
             self._chat.expire()
-        if not wait_for([future], _SETTLING).done:
+        if not is_done(future, time.monotonic() + _SETTLING):
             raise DeadlineError("what became of it is held up by another post's callback: it may have been logged")
         return future.result()
 
@@ -194,7 +190,7 @@ class Room:
                 if not rejoin:
                     if deadline is not None and now >= deadline:
                         return None
-                    waits = (_LONG, self._backlog.wait(now), None if deadline is None else deadline - now)
+                    waits = (LONG, self._backlog.wait(now), None if deadline is None else deadline - now)
                     self._changed.wait(min(wait for wait in waits if wait is not None))
             if rejoin:
                 self._chat.rejoin(self)
@@ -362,7 +358,6 @@ def _fail(futures: list[Future[Any]], error: ParlourError) -> None:
 
 
 def _answer(future: Future[T], what: str, timeout: float) -> T:
-    try:
-        return future.result(timeout)
-    except TimeoutError:
-        raise DeadlineError(f"{what}: the node did not answer within {timeout:.3g} s") from None
+    if not is_done(future, time.monotonic() + timeout):
+        raise DeadlineError(f"{what}: the node did not answer within {timeout:.3g} s")
+    return future.result()

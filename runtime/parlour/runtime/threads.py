@@ -70,7 +70,7 @@ def join_all(threads: Iterable[threading.Thread], timeout: float) -> None:
     for thread in threads:
         if thread is threading.current_thread():
             continue
-        thread.join(max(0.0, deadline - time.monotonic()))
+        thread.join(max(0.0, min(deadline - time.monotonic(), threading.TIMEOUT_MAX)))
         if thread.is_alive():
             stuck.append(thread.name)
     if stuck:

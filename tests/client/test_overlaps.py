@@ -175,11 +175,12 @@ def test_rooms_that_were_left_are_forgotten(cluster: Cluster) -> None:
     assert not room.questions
 
 
-def test_a_host_that_is_no_name_is_a_failed_attempt() -> None:
-    """Names of hosts have rules of their own."""
+@pytest.mark.parametrize("address", ["chat..example.org:7000", "nowhere"])
+def test_an_address_that_is_none_is_a_failed_attempt(address: str) -> None:
+    """A broker's word for a node's address is not taken for granted: another node may be had."""
     hello = wire.Hello("ada", "ticket", PROTOCOL)
-    with pytest.raises(EnteringError, match=r"no name of a host"):
-        step_in("n1", "chat..example.org:7000", hello, 1.0)
+    with pytest.raises(EnteringError, match=r"cannot be reached at .* HOST:PORT"):
+        step_in("n1", address, hello, 1.0)
 
 
 def test_a_chat_without_a_thread_to_spare_comes_back_later(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

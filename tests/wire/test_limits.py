@@ -144,6 +144,8 @@ def test_other_versions_are_refused(protocol: str) -> None:
         ("127.0.0.1:6000", ("127.0.0.1", 6000)),
         ("localhost:0", ("localhost", 0)),
         ("chat.example.org:65535", ("chat.example.org", 65535)),
+        ("chat.example.org.:1", ("chat.example.org.", 1)),
+        ("bücher.example:1", ("bücher.example", 1)),
         ("[::1]:6000", ("::1", 6000)),
         ("[fe80::1%eth0]:1", ("fe80::1%eth0", 1)),
     ],
@@ -158,6 +160,7 @@ def test_addresses(address: str, parts: tuple[str, int]) -> None:
     [
         *["", ":", "host", "host:", ":6000", "host:x", "host:-1", "host:65536", "host:006000", "host:\u0666"],
         *["host: 1", "::1:6000", "[]:1", " :1", "a b:1", "[host:1", "host]:1", "a\n:1", "\x1b:1", "tcp://host:1"],
+        *["*:6000", "[*]:6000", "chat..example.org:6000", ".example.org:6000", "h" * 64 + ".example.org:6000"],
         "h" * 5000,
     ],
     ids=lambda address: ascii(address)[:20],

@@ -14,7 +14,7 @@ from parlour.client.connection import Connection
 from parlour.client.errors import DeadlineError, NodeError
 from parlour.runtime.asking import RefusedError, ask
 from parlour.wire.control import Assign, Assigned
-from parlour.wire.errors import ParlourError, ProtocolError
+from parlour.wire.errors import ParlourError, ProtocolError, UsageError
 from parlour.wire.limits import PROTOCOL
 from parlour.wire.messages import Hello
 
@@ -104,8 +104,8 @@ def step_in(node: str, address: str, hello: Hello, timeout: float) -> Connection
         return Connection(address, hello, min(_REACHING, timeout))
     except (NodeError, ProtocolError, OSError) as error:
         raise EnteringError(node, address, error) from None
-    except UnicodeError:  # of the rules for names of hosts
-        raise EnteringError(node, address, OSError("that is no name of a host")) from None
+    except UsageError as error:  # of the address: nothing else in here is checked against a limit
+        raise EnteringError(node, address, OSError(str(error))) from None
 
 
 def _pause(refused: RefusedError | NodeError, retry_after: float | None, deadline: float) -> None:

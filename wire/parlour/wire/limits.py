@@ -125,6 +125,12 @@ def parse_address(address: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise UsageError(f"put an IPv6 address in brackets, [::1]:6000, not {address[:80]!r}")
-    if not host or any(character in " []/" or not character.isprintable() for character in host):
+    # Of a star one could serve everywhere, but nobody can go there: 0.0.0.0 is understood by all who listen.
+    wrong = not host or any(character in " *[]/" or not character.isprintable() for character in host)
+    try:
+        host.encode("idna")  # as every look-up of a name does, each in its own place
+    except UnicodeError:
+        wrong = True
+    if wrong:
         raise UsageError(f"an address is HOST:PORT, such as 127.0.0.1:6000, not {address[:80]!r}")
     return host, int(port)

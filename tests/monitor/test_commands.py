@@ -215,6 +215,13 @@ def test_why_of_a_stranger_is_an_error(capsys: pytest.CaptureFixture[str]) -> No
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("subject", ["", "\udcff"], ids=ascii)
+def test_why_of_what_nobody_can_be_called_is_wrong_usage(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No broker is asked: names and rooms have the same limits."""
+    assert main(["why", subject]) == 2
+    assert re.fullmatch(r"parlour: Invalid value for 'NAME\|ROOM': a name .*\n", capsys.readouterr().err)
+
+
 def test_no_broker_is_one_line() -> None:
     """Without a broker each command says what to do and fails."""
     commands = [["status"], ["monitor"], ["monitor", "--once"], ["why", "ada"]]

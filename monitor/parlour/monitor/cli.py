@@ -155,7 +155,7 @@ def _show(feed: LoadFeed, table: FleetTable, broker: str, every: float, show: Ca
 
 
 @click.command(epilog="\b\nExamples:\n  parlour why ada\n  parlour why lobby --json\n")
-@click.argument("subject", metavar="NAME|ROOM")
+@click.argument("subject", metavar="NAME|ROOM", type=NAME)
 @brokers_option
 @json_option
 def why(subject: str, brokers: Sequence[str], as_json: bool) -> None:

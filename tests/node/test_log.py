@@ -481,7 +481,7 @@ log.close()
 
 
 def test_files_that_are_no_log_are_refused_in_one_line(path: Path) -> None:
-    """Another program's database, a text, a folder, a missing folder: each a LogError that says what to do."""
+    """Another program's database, a text, a folder, a device, a missing folder, a long name: each a LogError."""
     with sqlite3.connect(path) as foreign:
         foreign.execute("CREATE TABLE recipes (name TEXT)")
     foreign.close()
@@ -490,10 +490,14 @@ def test_files_that_are_no_log_are_refused_in_one_line(path: Path) -> None:
     path.write_text("these are notes of mine, and long enough to be no empty file\n" * 100)
     with pytest.raises(LogError, match="not a room log"):
         open_log(url(path))
-    with pytest.raises(LogError, match="check the permissions"):
-        open_log(url(path.parent))
+    for no_file in (path.parent, "/dev/null"):
+        with pytest.raises(LogError, match=r"it is no file; give --log the path of one"):
+            open_log(url(Path(no_file)))
     with pytest.raises(LogError, match="does not exist"):
         open_log(url(path.parent / "nowhere" / "log.sqlite"))
+    for long in (path.parent / ("n" * 300), path.parent / ("n" * 300) / "log.sqlite"):
+        with pytest.raises(LogError, match="File name too long"):
+            open_log(url(long))
     assert path.read_text().startswith("these are notes"), "it was not ours to write to"
 
 
@@ -504,6 +508,13 @@ def test_a_file_that_may_not_be_written_is_refused(path: Path) -> None:
     path.chmod(stat.S_IRUSR)
     with pytest.raises(LogError, match="check the permissions"):
         open_log(url(path))
+    path.parent.chmod(0)
+    try:
+        for hidden in (path, path.parent / "folder" / "log.sqlite"):
+            with pytest.raises(LogError, match="check the permissions"):
+                open_log(url(hidden))
+    finally:
+        path.parent.chmod(stat.S_IRWXU)
 
 
 @pytest.mark.parametrize(("version", "error"), [(2, "an older parlour .* begin another"), (4, "a newer parlour")])
@@ -537,6 +548,7 @@ def test_a_damaged_file_is_told_of(path: Path) -> None:
         *("redis://", "redis:x", "redis://x:0", "redis://x:port", "redis://x/lobby", "redis://x/0?db=1", "rediss://[x"),
         *("redis://x/0?wait", "redis://x/0?wait=-1", "sqlite:///x?wait=1", "memory://?wait=1"),
         *("redis+cluster://x", "redis://ada:se/cret@x:y", "redis://ada:se@cret@x/lobby", "redis:ada:secret@x"),
+        *("sqlite:///a%00b", "redis://log..example.org:6379/0", "redis://\udcff/0"),
     ],
 )
 def test_a_url_that_is_none_is_the_callers_error(wrong: str) -> None:

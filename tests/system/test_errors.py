@@ -63,7 +63,7 @@ def test_a_log_that_cannot_be_used(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("a line of notes that no database begins with\n" * 100)
     assert "not a room log" in fails("node", "--log", f"sqlite://{notes}")
-    assert "check the permissions" in fails("node", "--log", f"sqlite://{tmp_path}")
+    assert "it is no file" in fails("node", "--log", f"sqlite://{tmp_path}")
     assert "does not exist" in fails("node", "--log", f"sqlite://{tmp_path}/nowhere/log.sqlite")
     assert "a room log is memory://" in fails("node", "--log", "postgres://db", status=2)
 

@@ -43,12 +43,13 @@ def open_log(url: str) -> RoomLog:
     try:
         parts = urlsplit(url)
         port = parts.port if parts.scheme in ("redis", "rediss") else None
-    except ValueError:  # brackets that do not match, or a port that is no number
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # brackets that do not match, a port that is no number, a host that is no name of one
         raise _usage(url) from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme == "memory" and not options:
         return MemoryLog.named(parts.netloc + parts.path)
-    if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
+    if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/") and "%00" not in parts.path:
         sync = options.pop("sync", "normal")
         if sync in ("normal", "full") and not options:
             return SqliteLog(Path(unquote(parts.path)), sync_full=sync == "full")

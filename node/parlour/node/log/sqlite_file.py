@@ -85,8 +85,6 @@ class SqliteFile:
         self.journal = 0
         """Bytes that commits have put into the journal since it was last carried over, about."""
         self._carrier: Thread | None = None
-        if not path.parent.is_dir():
-            raise LogError(f"cannot open the room log {path}: the folder {path.parent} does not exist")
         self._open()
 
     def replaced(self) -> bool:
@@ -138,7 +136,13 @@ class SqliteFile:
 
     def _open(self) -> None:
         """Open both connections; raises LogError, with none left open."""
+        path = self._path
         try:
+            # SQLite would say of all these only that it cannot open them.
+            if not path.parent.is_dir():
+                raise LogError(f"cannot open the room log {path}: the folder {path.parent} does not exist")
+            if path.exists() and not path.is_file():
+                raise LogError(f"cannot open the room log {path}: it is no file; give --log the path of one")
             self.writer = self._connect()
             try:
                 self.reader = self._connect()

@@ -226,6 +226,15 @@ def test_a_node_that_cannot_start_takes_everything_down(broker: str) -> None:
     assert run("down")[0] == 1
 
 
+def test_a_log_in_memory_is_for_one_node(broker: str) -> None:
+    """The second node would be refused for a log of its own, with advice that was followed already."""
+    status, out, err = run("up", "-d", "--log", "memory://")
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"parlour: a log in memory .* --nodes 1.*\n", err)
+    assert not listening(broker)
+    assert run("up", "-d", "--log", "memory://", "--nodes", "1")[0] == 0
+
+
 def test_a_data_folder_that_cannot_be_made_is_named(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the log cannot be by default, one line says where that is, and how to have it elsewhere."""
     monkeypatch.setenv("XDG_DATA_HOME", "/dev/null")

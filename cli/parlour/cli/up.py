@@ -119,6 +119,8 @@ def up(detach: bool, nodes: int, broker: str, log: str | None, retain: str | Non
     """
     if parse_address(broker)[1] == 0:
         raise UsageError("nodes must be told the broker's port: give --broker one that is not 0")
+    if nodes > 1 and log is not None and log.startswith("memory:"):
+        raise UsageError("a log in memory is one node's own: say --nodes 1, or --log sqlite:///PATH or redis://")
     names = [f"n{number}" for number in range(1, nodes + 1)]
     if detach:
         record = Record(broker)

@@ -100,9 +100,10 @@ def cli(ctx: click.Context) -> None:
 
 
 def _complain(text: str, status: int) -> int:
-    # The text may quote what a peer sent: it stays one line and cannot steer the terminal.
-    line = " ".join(text.split())
-    click.echo("parlour: " + "".join(c if c.isprintable() else "\ufffd" for c in line), err=True)
+    # Imported here so that a command that goes well pays nothing for it.
+    from parlour.runtime.complaints import complain
+
+    complain(text)
     return status
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
 
+from parlour.runtime.complaints import complain
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 
@@ -50,7 +50,7 @@ class Workers:
             try:
                 work()
             except Exception as error:
-                print(f"parlour: {self._name}: a bug: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                complain(f"{self._name}: a bug: {type(error).__name__}: {error}")
 
 
 class Alarms:

@@ -6,7 +6,6 @@ feed. A broker may be away at any time; that must never disturb a conversation, 
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 import zmq
 
 from parlour.runtime.asking import RefusedError, endpoint
+from parlour.runtime.complaints import complain
 from parlour.runtime.threads import Service
 from parlour.wire.codec import decode_feed, decode_reply, encode
 from parlour.wire.control import (
@@ -285,4 +285,4 @@ class Fleet(Service):
         now = time.monotonic()
         if now - self._complained_at >= 60 or not self._complained_at:
             self._complained_at = now
-            print(f"parlour: {text}", file=sys.stderr, flush=True)
+            complain(text)

@@ -10,7 +10,6 @@ import contextlib
 import secrets
 import signal
 import socket
-import sys
 import threading
 import time
 from functools import partial
@@ -32,6 +31,7 @@ from parlour.node.rooms import RoomTable
 from parlour.node.session import Session
 from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
+from parlour.runtime.complaints import complain
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
@@ -116,8 +116,8 @@ class Node:
         broadcast = Broadcast()
         opened.callback(broadcast.close)
         if broadcast.hindrance:
-            text = f"io_uring: {broadcast.hindrance}: every delivery is a system call of its own, which is slower"
-            print(f"parlour: {self.name}: {text}", file=sys.stderr, flush=True)
+            slower = "every delivery is a system call of its own, which is slower"
+            complain(f"{self.name}: io_uring: {broadcast.hindrance}: {slower}")
         self.rooms = RoomTable(
             Surroundings(
                 node=self.name,

@@ -7,7 +7,6 @@ hint and may lose anything; it must never hold up who publishes, nor believe tha
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from parlour.node.order import Batch
 from parlour.runtime.asking import endpoint
+from parlour.runtime.complaints import complain
 from parlour.runtime.threads import Service
 from parlour.wire import relay as wire
 from parlour.wire.codec import decode_relay, encode
@@ -210,7 +210,7 @@ class Relay(Service):
                     self._complain(peer, error)
 
     def _complain(self, peer: Peer, error: Exception) -> None:
-        print(f"parlour: cannot reach node {peer.node} at {peer.relay!r}: {error}", file=sys.stderr, flush=True)
+        complain(f"cannot reach node {peer.node} at {peer.relay!r}: {error}")
 
     def _hear_subscribers(self, out: zmq.Socket[bytes]) -> None:
         """A node that begins to listen to a room is told at once who is in it here, and where it stands."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 
+from parlour.runtime.complaints import complain
 from parlour.runtime.threads import FailedThreadError
 
 __all__ = ["announce", "end_on_failure", "wait_for_stop"]
@@ -38,7 +38,7 @@ def end_on_failure(arrived: SimpleQueue[int]) -> None:
         if not vital or os.environ.get("PARLOUR_TRACEBACK") == "1":
             threading.__excepthook__(failure)
         if vital:
-            print(f"parlour: {failure.exc_value} (PARLOUR_TRACEBACK=1 shows where)", file=sys.stderr, flush=True)
+            complain(f"{failure.exc_value} (PARLOUR_TRACEBACK=1 shows where)")
             arrived.put(_FAILED)
 
     threading.excepthook = handle

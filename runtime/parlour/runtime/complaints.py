@@ -1,0 +1,18 @@
+"""The line on standard error that tells the operator of something, the same from every part and thread.
+
+This module owns how it begins and what may stand in it; it may be called on any thread. It must never let through what
+would be more than one line, or steer the terminal: the text may quote what a peer sent.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["complain"]
+
+
+def complain(text: str) -> None:
+    """Say the text in a line, at once."""
+    line = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in line)
+    print(f"parlour: {shown}", file=sys.stderr, flush=True)

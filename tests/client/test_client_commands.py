@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import click
 import pytest
 
+from parlour.cli import main
 from parlour.client import Message
 from parlour.node import NodeSettings
 from support.cluster import Cluster
@@ -317,3 +319,16 @@ def test_help_has_an_example(empty_cluster: Cluster, command: str) -> None:
     status, out, _ = run(empty_cluster, command, "--help")
     assert status == 0
     assert f"  parlour {command}" in out.decode()
+
+
+def test_who_leaves_at_a_question_leaves_its_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The end of input at a terminal ends no line: the shell's prompt would stand behind the question."""
+
+    def leave(*_: object) -> str:
+        raise click.Abort
+
+    monkeypatch.setattr("parlour.client.cli._asked", leave)
+    assert main(["chat"]) == 0
+    assert capsys.readouterr().out == "\n"

@@ -70,6 +70,7 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
         name = name or _asked("Your name", NAME, _login_name(), interactive)
         room = room or _asked("Room", ROOM, "lobby", interactive)
     except click.Abort:
+        click.echo()  # ends the question's line, in which the shell's prompt would stand
         return
     with connect(brokers, name, room=room) as session:
         if interactive:

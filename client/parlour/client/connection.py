@@ -52,7 +52,8 @@ class Connection:
         self._early: list[NodeMessage] = []
         self._thread: threading.Thread | None = None
         self._name = hello.name
-        # Guards the sending half of _socket, so that frames never mix, and the five below. Rank 40.
+        # Guards the sending half of _socket, so that frames never mix, and the five below; but the reader may look for
+        # the trouble, which never changes once the socket is shut. Rank 40.
         self._write_lock = make_lock(40, "connection")
         self._taken = threading.Condition(self._write_lock)
         self._unsent = bytearray()  # what the node has not taken yet; its writer sends it
@@ -198,7 +199,8 @@ class Connection:
         finally:
             with self._write_lock:
                 self._give_up()
-            if not self._closing:
+                lost = not self._closing
+            if lost:
                 on_lost(reason)
 
     def _read_to_end(self, on_message: Callable[[NodeMessage], None]) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parlour.monitor.table import Row, Snapshot, is_here
+from parlour.runtime.complaints import printable
 from parlour.wire.control import Candidate, Decision
 
 __all__ = ["decision_table", "load_table", "moves_table", "status_table"]
@@ -24,7 +25,7 @@ _COLOURS = {"ok": "green", "full": "yellow", "draining": "cyan", "late": "yellow
 
 def _plain(text: str) -> Text:
     """Return the text with what a terminal would obey made visible; rich's own markup is not looked for."""
-    return Text("".join(c if c.isprintable() else "\ufffd" for c in text))
+    return Text(printable(text))
 
 
 def _state(state: str) -> Text:

@@ -15,6 +15,7 @@ import pytest
 from parlour.cli import main
 from parlour.cli.group import COMMANDS
 from parlour.wire.errors import ParlourError, UsageError
+from support.processes import unread
 
 PARTS = ("broker", "node", "client", "monitor", "runtime", "wire")
 
@@ -195,14 +196,10 @@ sys.exit(group.main(["late"]))
 @pytest.mark.parametrize("arguments", [["-m", "parlour.cli", "--help"], ["-c", LATE]], ids=["at once", "late"])
 def test_a_reader_that_left_is_no_trouble(arguments: list[str]) -> None:
     """Output into a closed pipe ends the command without a word."""
-    receiver, sender = os.pipe()
-    os.close(receiver)
-    try:
-        command = [sys.executable, *arguments]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-        done = subprocess.run(command, stdout=sender, stderr=subprocess.PIPE, env=environment, timeout=30)
-    finally:
-        os.close(sender)
+    command = [sys.executable, *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with unread() as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, env=environment, timeout=30)
     assert done.returncode == 0
     assert done.stderr == b""
 

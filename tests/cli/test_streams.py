@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.ports import free_ports
+from support.processes import unread
 from support.waiting import eventually
 
 FULL = "parlour: cannot write to standard output (No space left on device): make room, or send it elsewhere\n"
@@ -64,11 +64,7 @@ def test_a_broker_does_not_end_as_it_cannot_say_that_it_is_ready(redirection: st
 
 def test_a_broker_ends_when_nobody_waits_for_it_any_more() -> None:
     """Who has it started, and is gone before it is ready, would not stop it either."""
-    receiver, sender = os.pipe()
-    os.close(receiver)
-    try:
-        command = [sys.executable, "-m", "parlour.cli", "broker", "--bind", f"127.0.0.1:{free_ports()}"]
-        done = subprocess.run(command, stdout=sender, stderr=subprocess.PIPE, timeout=30)
-    finally:
-        os.close(sender)
+    command = [sys.executable, "-m", "parlour.cli", "broker", "--bind", f"127.0.0.1:{free_ports()}"]
+    with unread() as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=30)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -200,3 +200,28 @@ def test_who_is_cut_off_again_and_again_waits_longer_each_time(
     monkeypatch.setattr(keeper, "STEADY", 0.0)
     cut(ada)
     assert waits == [0.1, 0.2]
+
+
+def test_what_was_let_go_comes_though_the_old_connection_dies(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one moves it is asked of both nodes, and the new one brings it, too."""
+    monkeypatch.setattr(keeper, "MOVING", 60.0)
+    ada = cluster.chat("ada")
+    room, _ = ada.join("lobby", backlog=5), ada.join("den")
+    for number in range(1, 21):
+        room.say(str(number))
+    old = link_of(ada)
+    here, there = ends(cluster, ada)
+    events = room.events(5)
+    with held_up(there, "den"):
+        move(here, there)
+        eventually(lambda: joined_ahead(ada, "lobby"))
+        monkeypatch.setattr(old.connection, "send", lambda _: None)  # what is asked of the old node is lost with it
+        told = [next(events) for _ in range(5)]
+        assert not list(room.events(0.05))
+        old.connection._shut()
+        eventually(lambda: ada._keeper.current not in (None, old))
+    while len([event for event in told if isinstance(event, Message)]) < 20:
+        told.append(next(events))
+    assert [event.offset for event in told if isinstance(event, Message)] == list(range(1, 21))

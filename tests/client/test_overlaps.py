@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from parlour.client import Chat, DeadlineError, DisconnectedError, Message, NodeError, UsageError, keeper
+from parlour.client import Chat, DeadlineError, DisconnectedError, NodeError, UsageError
 from parlour.client import room as rooms
 from parlour.client.entrance import EnteringError, step_in
 from parlour.client.room import Room
@@ -16,7 +18,6 @@ from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire import messages as wire
-from parlour.wire.control import Order, Transfer
 from parlour.wire.limits import PROTOCOL
 from support.cluster import Cluster
 from support.waiting import MS, eventually, poll
@@ -26,6 +27,19 @@ def here(cluster: Cluster, room: str) -> list[str]:
     """Return who is in a room besides the one who looks."""
     with_bob = cluster.chat("bob").join(room)
     return [name for name in with_bob.who() if name != "bob"]
+
+
+@contextmanager
+def parting(chat: Chat, room: Room) -> Iterator[None]:
+    """While the block goes on, a thread is leaving the room, of which the node hears only then."""
+    request = chat.request
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(chat, "request", lambda _: True)
+        leaver = spawn("leaver", room.leave)
+        eventually(lambda: room.parting)
+        yield
+    request(wire.Leave(room.name))
+    join_all([leaver], 5)
 
 
 def test_a_question_asked_before_a_room_is_back_does_not_end_it(
@@ -52,56 +66,13 @@ def test_a_question_asked_before_a_room_is_back_does_not_end_it(
     assert ada.rooms == [room]
 
 
-def test_what_was_let_go_comes_though_the_old_connection_dies(
-    empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While one moves it is asked of both nodes, and the new one brings it, too."""
-    monkeypatch.setattr(keeper, "MOVING", 60.0)
-    for name in ("n1", "n2"):
-        empty_cluster.add_node(name)
-    ada = empty_cluster.chat("ada")
-    room, _ = ada.join("lobby", backlog=5), ada.join("den")
-    for number in range(1, 21):
-        room.say(str(number))
-    old = ada._keeper.current
-    assert old is not None
-    node = empty_cluster.node_of(ada)
-    other = next(each for each in empty_cluster.nodes if each is not node)
-    extent, go = other.log.extent, threading.Event()
-
-    def slow(name: str) -> Any:
-        if name == "den" and threading.current_thread().name.startswith(f"{other.name}-client"):
-            assert go.wait(60)
-        return extent(name)
-
-    monkeypatch.setattr(other.log, "extent", slow)
-    node._hear_order(Order(node.name, node.instance, moves=[Transfer(other.name, 1)]))
-    eventually(lambda: ada._keeper._next is not None and "lobby" in ada._keeper._next.joined)
-    monkeypatch.setattr(old.connection, "send", lambda _: None)  # what is asked of the old node is lost with it
-    events = room.events(5)
-    told = [next(events) for _ in range(5)]
-    assert not list(room.events(0.05))
-    old.connection._shut()
-    eventually(lambda: ada._keeper.current not in (None, old))
-    go.set()
-    while len([event for event in told if isinstance(event, Message)]) < 20:
-        told.append(next(events))
-    assert [event.offset for event in told if isinstance(event, Message)] == list(range(1, 21))
-
-
-def test_an_error_does_not_keep_one_from_leaving(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_does_not_keep_one_from_leaving(cluster: Cluster) -> None:
     """What another thread asked for failed; `leave` is answered by `left` alone."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
-    request = ada.request
-    with monkeypatch.context() as slow:
-        slow.setattr(ada, "request", lambda _: True)
-        leaver = spawn("leaver", room.leave)
-        eventually(lambda: room.parting)
+    with parting(ada, room):
         room.on_error(wire.Error("unavailable", "the disk is away", "lobby"))
         assert room.parting
-    request(wire.Leave("lobby"))
-    join_all([leaver], 5)
     assert not ada.rooms
 
 
@@ -133,21 +104,17 @@ def test_who_gave_up_joining_is_not_in_the_room(cluster: Cluster, monkeypatch: p
     assert here(cluster, "lobby") == []
 
 
-def test_who_joins_while_leaving_is_in_a_new_room(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_joins_while_leaving_is_in_a_new_room(cluster: Cluster) -> None:
     """The one that is being left is waited for, by all who leave it, too."""
     ada = cluster.chat("ada")
-    room, request = ada.join("lobby"), ada.request
+    room = ada.join("lobby")
     joined: list[Room] = []
-    with monkeypatch.context() as slow:
-        slow.setattr(ada, "request", lambda _: True)
-        leaver = spawn("leaver", room.leave)
-        eventually(lambda: room.parting)
+    with parting(ada, room):
         with pytest.raises(DeadlineError):
             room.leave(timeout=0.0)
         joiner = spawn("joiner", lambda: joined.append(ada.join("lobby")))
         assert not poll(lambda: joined, 0.1)
-    request(wire.Leave("lobby"))
-    join_all([leaver, joiner], 5)
+    join_all([joiner], 5)
     (again,) = joined
     assert again is not room
     assert again.say("here").offset == 1

@@ -27,6 +27,7 @@ from parlour.node.log.memory import MemoryLog
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire import messages as wire
 from support.cluster import Cluster
+from support.processes import unread
 from support.waiting import eventually
 
 EXCERPT = Path(__file__).parents[1] / "data" / "ubuntu-excerpt.txt"
@@ -269,14 +270,9 @@ def test_a_node_that_stops_is_told(three: Cluster) -> None:
 
 def test_a_verdict_that_nobody_reads_is_the_same(three: Cluster) -> None:
     """Into a closed pipe, a delivery that was not perfect fails the replay in its one line."""
-    receiver, sender = os.pipe()
-    os.close(receiver)
-    try:
-        command = [sys.executable, "-m", "parlour.cli", "replay", "--broker", three.address, "--json", str(EXCERPT)]
-        with when_said(three, "ubuntu-excerpt", FIRST, three.nodes[2].stop):
-            done = subprocess.run(command, stdout=sender, stderr=subprocess.PIPE, timeout=60)
-    finally:
-        os.close(sender)
+    command = [sys.executable, "-m", "parlour.cli", "replay", "--broker", three.address, "--json", str(EXCERPT)]
+    with unread() as output, when_said(three, "ubuntu-excerpt", FIRST, three.nodes[2].stop):
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == 1
     assert re.fullmatch(rb"parlour: the delivery was not perfect: [^\n]*\n", done.stderr)
 

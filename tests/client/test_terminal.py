@@ -84,6 +84,13 @@ def chat(cluster: Cluster, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "parlour.cli", "chat", "--broker", cluster.address, *arguments]
 
 
+def in_lobby(cluster: Cluster, tmux: Tmux) -> int:
+    """Open a pane in which ada chats in the lobby; return its number once she may type."""
+    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
+    tmux.shows(pane, "lobby>")
+    return pane
+
+
 def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> None:
     """Asked for a name and a room they are in; a half-typed line stays whole while another's line arrives."""
     ada = tmux.open(*chat(cluster))
@@ -124,8 +131,7 @@ def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> Non
 
 def test_a_lost_connection_is_told_and_found_again(cluster: Cluster, tmux: Tmux) -> None:
     """The nodes stop while a person types: a line says so, what is typed meanwhile is said when one is back."""
-    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
-    tmux.shows(pane, "lobby>")
+    pane = in_lobby(cluster, tmux)
     tmux.type(pane, "half a li")
     for node in cluster.nodes:
         node.stop()
@@ -146,8 +152,7 @@ def test_a_lost_connection_is_told_and_found_again(cluster: Cluster, tmux: Tmux)
 @pytest.mark.parametrize("key", ["C-c", "C-d"])
 def test_what_was_not_said_is_shown_to_who_leaves(cluster: Cluster, tmux: Tmux, key: str) -> None:
     """A line that waits for a connection is on the screen when one gives up waiting, and the status tells of it."""
-    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
-    tmux.shows(pane, "lobby>")
+    pane = in_lobby(cluster, tmux)
     for node in cluster.nodes:
         node.stop()
     tmux.shows(pane, "-- connection lost, coming back")
@@ -163,8 +168,7 @@ def test_what_was_not_said_is_shown_to_who_leaves(cluster: Cluster, tmux: Tmux, 
 
 def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:
     """Rooms are entered, named on their lines, and left; what is no command gets a hint."""
-    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
-    tmux.shows(pane, "lobby>")
+    pane = in_lobby(cluster, tmux)
     tmux.type(pane, "/join den", "Enter")
     tmux.shows(pane, "den>")
     tmux.type(pane, "in here", "Enter")
@@ -181,8 +185,7 @@ def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:
 
 def test_a_coloured_text_is_pasted(cluster: Cluster, tmux: Tmux) -> None:
     """Where a terminal does not mark what is pasted, its colours look like a mouse, and are left out."""
-    pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
-    tmux.shows(pane, "lobby>")
+    pane = in_lobby(cluster, tmux)
     tmux.type(pane, "\x1b[31mred\x1b[0m and \x1b[1;32;44mgreen\x1b[0m", "Enter")
     tmux.shows(pane, " ada: red and green")
     tmux.type(pane, "/quit", "Enter")

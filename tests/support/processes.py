@@ -17,7 +17,7 @@ from pathlib import Path
 
 from support.waiting import MS
 
-__all__ = ["Processes", "processes", "run"]
+__all__ = ["Processes", "processes", "run", "unread"]
 
 
 def run(
@@ -32,6 +32,17 @@ def run(
         input=given,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def unread() -> Iterator[int]:
+    """Yield the descriptor of a pipe whose reader has left, to be a program's standard output."""
+    receiver, sender = os.pipe()
+    os.close(receiver)
+    try:
+        yield sender
+    finally:
+        os.close(sender)
 
 
 class Processes:

@@ -41,8 +41,8 @@ _AHEAD = 64 * 1024
 class Connection:
     """A connection to the node at `address`, which has welcomed this client; `start` begins the reading.
 
-    Raises OSError if there is no node, or none that answers within `timeout` seconds, NodeError if it says no, and
-    ProtocolError if it does not speak the protocol.
+    Raises UsageError if the address is none, OSError if there is no node, or none that answers within `timeout`
+    seconds, NodeError if it says no, and ProtocolError if it does not speak the protocol.
     """
 
     def __init__(self, address: str, hello: Hello, timeout: float) -> None:

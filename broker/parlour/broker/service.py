@@ -72,6 +72,8 @@ class Broker(Service):
     it through a socket pair.
     """
 
+    kind = "broker"
+
     def __init__(self, settings: BrokerSettings | None = None) -> None:
         super().__init__("broker")
         self.settings = settings or BrokerSettings()

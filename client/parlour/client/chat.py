@@ -21,6 +21,7 @@ from parlour.client.keeper import Keeper
 from parlour.client.link import Link
 from parlour.client.outbox import Outbox
 from parlour.client.room import Room
+from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import UsageError
@@ -29,11 +30,12 @@ from parlour.wire.limits import check_name, check_room
 __all__ = ["Chat", "connect"]
 
 
-class Chat:
+class Chat(ProcessBound):
     """A presence in the cluster under a name; made by `connect`, closed by `close` or at the end of a `with`.
 
     A connection that is lost is found again, at whichever node, and one moves to another node when asked to: rooms,
-    posts and the session go on.
+    posts and the session go on. It works in the process that made it alone: in a child of a fork every call raises
+    UsageError, and `close` leaves the parent's connection alone.
 
     Attributes:
         name: the name, in NFC.
@@ -41,6 +43,9 @@ class Chat:
         node: the node that this chat is connected to, or was last, and `address` its HOST:PORT.
         outbox: the posts that are not acknowledged.
     """
+
+    kind = "chat"
+    advice = "connect in this process"
 
     def __init__(
         self, name: str, connection: Connection, brokers: Sequence[str], key: str, give_up: float | None = None
@@ -58,6 +63,7 @@ class Chat:
         self._keeper.start(connection)
 
     def __enter__(self) -> Chat:
+        self.check_process()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,11 +72,13 @@ class Chat:
     @property
     def connected(self) -> bool:
         """Whether there is a connection to a node now."""
+        self.check_process()
         return self._keeper.current is not None and self._end is None
 
     @property
     def rooms(self) -> list[Room]:
         """The rooms that this chat is in, in the order of joining."""
+        self.check_process()
         with self._lock:
             return list(self._rooms.values())
 
@@ -82,6 +90,7 @@ class Chat:
         name is none, or `backlog` below 1, NodeError if the node refuses, DisconnectedError if the chat is at its end,
         DeadlineError after `timeout` seconds.
         """
+        self.check_process()
         name = check_room(room)
         if backlog < 1:
             raise UsageError("backlog: it takes at least 1 event")
@@ -111,7 +120,9 @@ class Chat:
             present.leave(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """End it within `timeout` seconds; posts not acknowledged fail. Harmless if done before."""
+        """End it within `timeout` s; posts not acknowledged fail. Harmless if done before, or in a child of a fork."""
+        if self.inherited:
+            return
         self._finish("the chat was closed", None)
         self._keeper.close(timeout)
 
@@ -131,9 +142,11 @@ class Chat:
 
     def post(self, room: str, text: str, timeout: float) -> Future[Message]:
         """Post a text to a room that this chat is in; see `Room.post`."""
+        self.check_process()
         return self.outbox.post(room, text, timeout)
 
     def _await_room(self, deadline: float) -> bool:
+        self.check_process()
         link = self._keeper.current
         return link is None or link.connection.await_room(deadline)
 
@@ -184,6 +197,7 @@ class Chat:
 
     def room(self, name: str) -> Room | None:
         """Return the room of this name that this chat is in, or is about to be."""
+        self.check_process()
         with self._lock:
             return self._rooms.get(name)
 

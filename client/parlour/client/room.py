@@ -18,6 +18,7 @@ from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Reconnected, Reconnecting
 from parlour.client.patience import LONG, is_done
 from parlour.client.roster import Roster
+from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import ParlourError
@@ -34,8 +35,11 @@ _SETTLING = 1.0
 """Seconds that another thread may need to hand over an outcome that is known."""
 
 
-class Room:
-    """A room of a chat; made by `Chat.join`, and safe to use from several threads."""
+class Room(ProcessBound):
+    """A room of a chat; made by `Chat.join`, and safe to use from several threads, but in one process alone."""
+
+    kind = "room"
+    advice = "connect in this process, and join there"
 
     def __init__(self, chat: Chat, name: str, backlog: int = BOUND, history: int = 0) -> None:
         self.name = name
@@ -64,18 +68,21 @@ class Room:
     @property
     def members(self) -> list[str]:
         """The names here, sorted; in a room of more than 200 possibly not all (`who` asks for them)."""
+        self.check_process()
         with self._lock:
             return sorted(self._roster.names)
 
     @property
     def count(self) -> int:
         """How many names are here."""
+        self.check_process()
         with self._lock:
             return self._roster.count
 
     @property
     def replays(self) -> int:
         """How many messages said before joining are replayed at the start of `events`."""
+        self.check_process()
         return self._replays
 
     def say(self, text: str, timeout: float = 10.0) -> Message:
@@ -103,6 +110,7 @@ class Room:
         seconds after the call at the latest. Its callbacks run on the chat's own threads, so they must not wait for
         the chat.
         """
+        self.check_process()
         with self._lock:
             self._check_here()
         return self._chat.post(self.name, text, timeout)
@@ -121,6 +129,7 @@ class Room:
 
     def who(self, timeout: float = 10.0) -> list[str]:
         """Ask the node who is here now; return all names, sorted. Raises as `Chat.join` does."""
+        self.check_process()
         question: Future[list[str]] = Future()
         with self._lock:
             self._check_here()
@@ -153,6 +162,7 @@ class Room:
         return found[-limit:]  # Another thread may have asked for more of the same.
 
     def _page(self, question: wire.History, deadline: float) -> wire.Page:
+        self.check_process()
         page: Future[wire.Page] = Future()
         with self._lock:
             self._check_here()
@@ -166,6 +176,7 @@ class Room:
 
     def leave(self, timeout: float = 10.0) -> None:
         """Leave the room; `events` then ends. Raises as `Chat.join` does."""
+        self.check_process()
         with self._lock:
             self._check_here()
             parting = self._parting = self._parting or Future()
@@ -180,6 +191,7 @@ class Room:
     def _next(self, timeout: float | None) -> Event | None:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            self.check_process()
             with self._lock:
                 now = time.monotonic()
                 event = self._backlog.take()

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 
 from parlour.node.broadcast import RINGS
+from parlour.runtime.forks import keep_from_children
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import frame
@@ -110,6 +111,7 @@ class Listener:
         host, port = parse_address(address)
         self._thread: threading.Thread | None = None
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        keep_from_children(self._socket)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
@@ -157,6 +159,7 @@ class Listener:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._stopping.wait(0.05)  # until connections that are there have ended
                 continue
+            keep_from_children(sock)
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             if sock.fileno() >= limit - SPARE or not pool.take(sock):
                 self._refuse(sock)

@@ -32,6 +32,7 @@ from parlour.node.session import Session
 from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
 from parlour.runtime.complaints import complain
+from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
@@ -63,8 +64,11 @@ MISSED = 3
 _VERSION = version("parlour")
 
 
-class Node:
-    """A node: `start` it, read its `name` and `address`, `stop` it."""
+class Node(ProcessBound):
+    """A node: `start` it, read its `name` and `address`, `stop` it; in the process that made it alone."""
+
+    kind = "node"
+    advice = "make one in this process"
 
     def __init__(self, settings: NodeSettings | None = None) -> None:
         """Prepare a node; nothing is opened before `start`."""
@@ -92,6 +96,7 @@ class Node:
 
     def start(self, timeout: float = 5.0) -> None:
         """Open everything, enrol with a broker and begin to accept; raises ParlourError with nothing left open."""
+        self.check_process()
         try:
             self._start(timeout)
         except BaseException:
@@ -165,8 +170,11 @@ class Node:
     def stop(self, timeout: float = 5.0) -> None:
         """Tell the broker and the clients, close, join every thread, in `timeout` seconds and a little more at most.
 
-        Raises StuckThreadError for those that stay, as they do where the log does not answer.
+        Raises StuckThreadError for those that stay, as they do where the log does not answer. Does nothing in a child
+        of a fork, whose parent goes on.
         """
+        if self.inherited:
+            return
         self._stop_by = time.monotonic() + timeout
         self._opened.close()
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
+from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
@@ -77,13 +78,16 @@ def join_all(threads: Iterable[threading.Thread], timeout: float) -> None:
         raise StuckThreadError(f"did not stop within {timeout:g} s: {', '.join(stuck)}")
 
 
-class Service:
+class Service(ProcessBound):
     """A part with a thread of its own. Subclasses write `run`, which calls `ready` once and polls `wakeup`.
 
     `start` returns once the thread is ready and re-raises at once what went wrong in it before that. `wakeup` is an
     eventfd that is open from `start` to `stop` and becomes readable when another thread calls `wake`. Its thread is
     vital, as `spawn` puts it.
     """
+
+    kind = "service"
+    advice = "make one in this process"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -114,6 +118,7 @@ class Service:
 
     def start(self, timeout: float = 10.0) -> None:
         """Start the thread and wait until it is ready, at most `timeout` seconds; raises what `run` raised."""
+        self.check_process()
         self.wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
             self._thread = spawn(self.name, self._main, vital=True)
@@ -131,7 +136,9 @@ class Service:
             raise error
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Ask the thread to end and join it; harmless if it never started or has ended."""
+        """Ask the thread to end and join it; harmless if it never started or has ended, or in a child of a fork."""
+        if self.inherited:
+            return
         self.stopping = True
         if self._thread is not None:
             if self._thread.is_alive():

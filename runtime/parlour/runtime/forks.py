@@ -1,0 +1,79 @@
+"""What belongs to one process: after `os.fork()` the child must neither use nor end what is its parent's.
+
+This module owns the count of forks and the sockets that a child lets go of; any thread may call it, and its hook runs
+in each child on the thread that forked. It must never take a lock: another thread may have held it at the fork.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import ClassVar, NoReturn, Self, SupportsIndex
+from weakref import WeakSet
+
+from parlour.wire.errors import UsageError
+
+__all__ = ["ProcessBound", "keep_from_children"]
+
+_forks = 0
+"""How many forks led to this process; a process id would not do, as ids come again."""
+
+_sockets: WeakSet[socket.socket] = WeakSet()
+
+
+class ProcessBound:
+    """Base class of an object that works only in the process that made it, and only as the one it is.
+
+    It refuses to be copied or pickled. Its public methods call `check_process` before they take a lock.
+    """
+
+    kind: ClassVar[str]
+    """The object in words, such as "chat"."""
+    advice: ClassVar[str]
+    """What to do in the other process."""
+
+    _made_at: int
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """Make the object and remember the process."""
+        made = super().__new__(cls)
+        made._made_at = _forks
+        return made
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this process is a child, by fork, of the one that made the object."""
+        return self._made_at != _forks
+
+    def check_process(self) -> None:
+        """Raise UsageError in a child of the process that made the object."""
+        if self._made_at != _forks:
+            raise UsageError(
+                f"this {self.kind} belongs to the parent process, and this process is a child of a fork: {self.advice}"
+            )
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse copy.copy, copy.deepcopy and pickle."""
+        raise UsageError(f"a {self.kind} cannot be copied or pickled, nor sent to another process: {self.advice}")
+
+
+def keep_from_children(opened: socket.socket) -> None:
+    """Have each child close its copy of this socket, which leaves the connection alone.
+
+    So the connection ends with this process, though a child lives on, and nothing in the child can write to it.
+    """
+    _sockets.add(opened)
+
+
+def _enter_child() -> None:
+    global _forks
+    _forks += 1
+    for each in list(_sockets):
+        try:
+            each.close()
+        except OSError:
+            pass
+    _sockets.clear()
+
+
+os.register_at_fork(after_in_child=_enter_child)

@@ -68,6 +68,7 @@ def status(brokers: Sequence[str], as_json: bool) -> None:
                 {**row.as_dict(), "pending": state.pending}
                 for row, state in zip(snapshot.rows, fleet.nodes, strict=True)
             ],
+            "troubles": snapshot.troubles,
             "clients": snapshot.clients,
             "assigned": fleet.assigned,
             "refused": fleet.refused,

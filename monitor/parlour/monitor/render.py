@@ -74,7 +74,7 @@ def status_table(broker: str, uptime: float, assigned: int, refused: int, snapsh
             _age(row.age),
             _state(row.state),
         )
-    return Group(title, table, _totals(snapshot))
+    return Group(title, table, _totals(snapshot), *_troubles(snapshot))
 
 
 def load_table(broker: str, snapshot: Snapshot, silent: float = 0.0) -> Group:
@@ -85,7 +85,7 @@ def load_table(broker: str, snapshot: Snapshot, silent: float = 0.0) -> Group:
     )
     for row in snapshot.rows:
         table.add_row(*_load(row), style="" if is_here(row.state) else "dim")
-    return Group(title, table, _totals(snapshot))
+    return Group(title, table, _totals(snapshot), *_troubles(snapshot))
 
 
 def _load(row: Row) -> list[str | Text]:
@@ -116,6 +116,13 @@ def _totals(snapshot: Snapshot) -> Text:
         f"{_rate(sum(row.report.messages_in for row in here))} in/s, "
         f"{_rate(sum(row.report.messages_out for row in here))} out/s"
     )
+
+
+def _troubles(snapshot: Snapshot) -> list[Text]:
+    lines = [_plain(trouble) for trouble in snapshot.troubles]
+    for line in lines:
+        line.stylize("yellow")
+    return lines
 
 
 def decision_table(decision: Decision) -> Group:

@@ -78,11 +78,22 @@ class Snapshot:
         clients, capacity = sum(clients for clients, _ in loads), sum(capacity for _, capacity in loads)
         return max(clients / capacity for clients, capacity in loads) * capacity / clients if clients else 1.0
 
+    @property
+    def troubles(self) -> list[str]:
+        """What the nodes that are here report as wrong, a line each."""
+        return [
+            f"{row.report.node} cannot hear {peer.replace(' ', ' at ')}: what is said there comes late: "
+            f"let {row.report.node} reach that port"
+            for row in self.here
+            for peer in row.report.unheard
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot for JSON."""
         here = self.here
         return {
             "nodes": [row.as_dict() for row in self.rows],
+            "troubles": self.troubles,
             "clients": self.clients,
             "capacity": self.capacity,
             "imbalance": round(self.imbalance, 4),

@@ -49,7 +49,11 @@ def retain_option(command: F) -> F:
 )
 @click.option("--log", metavar="URL", help="The room log.  [default: one SQLite file in your data directory]")
 @retain_option
+@click.option(
+    "--relay", type=ADDRESS, help="Where the other nodes hear this one.  [default: a free port of --listen's host]"
+)
 @click.option("--relay-loss", type=Number(0, 1), default=0.0, hidden=True)
+@click.option("--relay-via", type=(NAME, ADDRESS), multiple=True, hidden=True)
 def node(
     brokers: tuple[str, ...],
     listen: str,
@@ -58,7 +62,9 @@ def node(
     capacity: int,
     log: str | None,
     retain: str | None,
+    relay: str | None,
     relay_loss: float,
+    relay_via: tuple[tuple[str, str], ...],
 ) -> None:
     """Run a chat node: clients that the broker sends here talk with those on the other nodes.
 
@@ -88,7 +94,9 @@ def node(
             capacity=capacity,
             log=log or default_log(),
             retention=Retention.parse(retain) if retain else None,
+            relay=relay,
             relay_loss=relay_loss,
+            relay_via=relay_via,
         )
     )
     end_on_failure(service.stop_wanted)

@@ -20,6 +20,7 @@ from parlour.node.alarms import Alarms, Workers
 from parlour.node.broadcast import Broadcast
 from parlour.node.catchup import CatchUp
 from parlour.node.fleet import Fleet
+from parlour.node.linkwatch import LinkWatch
 from parlour.node.listener import ClientPool, Listener
 from parlour.node.load import Load
 from parlour.node.log import RoomLog
@@ -60,6 +61,9 @@ PATIENCE = 4.0
 
 MISSED = 3
 """Reports after which a node counts as lost where there is no broker, which would miss as many, to say so."""
+
+UNHEARD = 20
+"""Peers that a report names at most as not heard."""
 
 _VERSION = version("parlour")
 
@@ -115,7 +119,17 @@ class Node(ProcessBound):
         self._host = _reachable(listener.host, settings.brokers[0])
         self.address = settings.advertise or f"{self._host}:{listener.port}"
         self._pool = ClientPool(f"{self.name}-client", settings.capacity, self._serve)
-        self._relay = Relay(f"{self.name}-relay", self.name, self.instance, listener.host, settings.relay_loss)
+        relay_host, relay_port = parse_address(settings.relay) if settings.relay else (listener.host, 0)
+        self._relay_host = _reachable(relay_host, settings.brokers[0])
+        self._relay = Relay(
+            f"{self.name}-relay",
+            self.name,
+            self.instance,
+            relay_host,
+            relay_port,
+            settings.relay_loss,
+            dict(settings.relay_via),
+        )
         workers = Workers(f"{self.name}-worker")
         self._alarms = Alarms(f"{self.name}-alarms", workers)
         broadcast = Broadcast()
@@ -137,6 +151,7 @@ class Node(ProcessBound):
             )
         )
         self._relay.serve(self.rooms)
+        self._links = LinkWatch(self.name, self._relay, self._alarms, self.rooms.look)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self._mover = Mover(self.name, settings.brokers, settings.move_rate, self._stopped.wait)
         self._rebalancer = Mover(
@@ -160,6 +175,7 @@ class Node(ProcessBound):
         for part in parts:
             part.start()
             opened.callback(self._stop_part, part)
+        self._links.start()
         self._fleet.start()
         opened.callback(self._stop_part, self._fleet)
         self._fleet.enroll(timeout)
@@ -300,7 +316,7 @@ class Node(ProcessBound):
             node=self.name,
             instance=self.instance,
             address=self.address,
-            relay=f"{self._host}:{self._relay.port}",
+            relay=f"{self._relay_host}:{self._relay.port}",
             log=self.log.identity,
             capacity=self.settings.capacity,
             clients=clients,
@@ -321,6 +337,7 @@ class Node(ProcessBound):
             admits=self.settings.admits / len(self.settings.brokers),
             orders=list(self._fleet.orders),
             version=_VERSION,
+            unheard=[f"{peer.node} {peer.relay}" for peer in self._links.unheard()[:UNHEARD]],
         )
 
     def _hear_fleet(self, peers: list[Peer], gone: dict[str, str]) -> None:

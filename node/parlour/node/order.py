@@ -10,7 +10,7 @@ from bisect import insort
 from collections import deque
 from typing import NamedTuple
 
-from parlour.wire.codec import skip_frames
+from parlour.wire.codec import message_ids, skip_frames
 
 __all__ = ["HELD", "Arrival", "Batch", "Order", "Ring", "joined"]
 
@@ -32,17 +32,26 @@ class Batch(NamedTuple):
         begin = skip_frames(self.frames, offset - self.first + 1)
         return Batch(offset + 1, self.last, memoryview(self.frames)[begin:])
 
+    def between(self, first: int, last: int) -> memoryview:
+        """Return the frames of messages `first` to `last`, all of them within the batch."""
+        begin = skip_frames(self.frames, first - self.first)
+        rest = memoryview(self.frames)[begin:]
+        return rest[: skip_frames(rest, last - first + 1)]
+
 
 class Arrival(NamedTuple):
     """What came over the relay: that the room stands at `top` of `epoch`, and perhaps the batch that ends there.
 
-    From the log comes also that what was up to `trimmed` is not kept.
+    From the log comes also that what was up to `trimmed` is not kept, and how far the room was, and was said to be,
+    when the log was asked: what is above `top` of that is in no log.
     """
 
     epoch: str
     top: int
     batch: Batch | None
     trimmed: int = 0
+    offset: int = 0
+    known: int = 0
 
 
 def joined(batches: list[Batch]) -> Batch:
@@ -64,6 +73,17 @@ class Order:
     def hint(self, top: int) -> None:
         """Take note that the log holds messages up to `top`."""
         self._known = max(self._known, top)
+
+    @property
+    def known(self) -> int:
+        """How far the room is said to be."""
+        return self._known
+
+    def retract(self, top: int, known: int) -> None:
+        """Forget what was said to be above `top`, up to `known`: the log does not have it."""
+        if top < self._known <= known:
+            self._held = [batch for batch in self._held if batch.last <= top]
+            self._known = max(self.offset, top)
 
     def offer(self, batch: Batch) -> list[Batch]:
         """Take a batch in; return the batches whose turn it now is, in order, without what was out before."""
@@ -120,6 +140,17 @@ class Ring:
     def reaches(self, offset: int) -> bool:
         """Whether all that follows `offset` is here."""
         return self.start <= offset <= self._end
+
+    def agrees(self, batch: Batch) -> bool:
+        """Whether the batch has, of the messages that are here, the same ones."""
+        for ours in self._batches:
+            first, last = max(batch.first, ours.first), min(batch.last, ours.last)
+            if first <= last:
+                mine, theirs = (bytes(each.between(first, last)) for each in (ours, batch))
+                # Nodes of two versions may write a message in two ways: then it is told by its id.
+                if mine != theirs and message_ids(mine) != message_ids(theirs):
+                    return False
+        return True
 
     def after(self, offset: int, size: int) -> Batch | None:
         """Return what follows `offset`, about `size` bytes of it; None if the ring does not reach back so far."""

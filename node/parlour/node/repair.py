@@ -85,6 +85,13 @@ class Repair:
             self._mending = True
         self._s.alarms.after(self._s.settings.hole_wait, partial(self._mend, offset))
 
+    def look_now(self) -> None:
+        """Ask the log how far it is, now; raises LogError."""
+        # What is known is noted before: meanwhile the room may go on.
+        offset, known = self._room.claims()
+        extent = self._s.log.extent(self._room.name)
+        self._room.arrive(extent.epoch, extent.top, trimmed=extent.trimmed, offset=offset, known=known)
+
     def look(self) -> None:
         """The log may have more than is known, or be another: ask it how far it is, in a while."""
         with self._mutex:
@@ -115,10 +122,10 @@ class Repair:
 
     def _look(self) -> None:
         try:
-            extent = self._s.log.extent(self._room.name)
+            self.look_now()
         except LogError:
             self._s.alarms.after(RETRY, self._look)
             return
         with self._mutex:
             self._looking = False
-        self._room.arrive(extent.epoch, extent.top, trimmed=extent.trimmed)
+        self._room.combine_elsewhere()

@@ -149,14 +149,28 @@ class Room:
             if late:
                 self._refuse([submission], "busy", "the room is flooded: say it again in a moment")
 
-    def arrive(self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0) -> None:
-        """Another node, or the log, tells how far the room is, perhaps with the batch that brought it there."""
+    def claims(self) -> tuple[int, int]:
+        """Return how far the room is on this node, and how far it is said to be."""
+        with self._mutex:
+            return self.offset, self._standing.known
+
+    def look(self) -> None:
+        """Read from the log how far the room is; raises LogError."""
+        self._repair.look_now()
+
+    def arrive(
+        self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0, offset: int = 0, known: int = 0
+    ) -> None:
+        """Another node, or the log, tells how far the room is, perhaps with the batch that brought it there.
+
+        `offset` and `known` are what `claims` returned before the log was asked.
+        """
         with self._mutex:
             if len(self._arrivals) == HELD:
                 last = self._arrivals.pop()
                 # The top alone: the log has what is dropped here.
                 top, batch = max(top, last.top) if epoch == last.epoch else top, None
-            self._arrivals.append(Arrival(epoch, top, batch, trimmed))
+            self._arrivals.append(Arrival(epoch, top, batch, trimmed, offset, known))
         self.combine_elsewhere()
 
     def hear_here(self, head: wire.Here) -> None:
@@ -237,21 +251,22 @@ class Room:
 
     def _combine(self) -> None:
         """Work off what came in until nothing is left; after some passes a worker goes on."""
+        submissions: list[Submission] = []
         for _ in range(PASSES):
-            self._gather()
-            with self._mutex:
-                submissions = self._inbox.take(self._s.settings.batch_posts)
-                arrivals, self._arrivals = self._arrivals, []
-                if not (submissions or arrivals or self._pending()):
-                    self._combining = False
-                    return
             try:
+                self._gather()
+                with self._mutex:
+                    submissions = self._inbox.take(self._s.settings.batch_posts)
+                    arrivals, self._arrivals = self._arrivals, []
+                    if not (submissions or arrivals or self._pending()):
+                        self._combining = False
+                        return
                 self._pass(submissions, arrivals)
             except BaseException:
-                self._refuse(submissions, "internal", "the node failed on this: a bug in parlour")
-                # Some of it may be logged; and what else waits is not to wait for the next who comes by.
-                self._repair.look()
+                # The role stays taken, so first of all another thread has to go on; some of this may be logged.
                 self._s.alarms.after(0.2, self._combine)
+                self._repair.look()
+                self._refuse(submissions, "internal", "the node failed on this: a bug in parlour")
                 raise
         self._s.workers.put(self._combine)
 
@@ -276,7 +291,7 @@ class Room:
     def _pass(self, submissions: list[Submission], arrivals: list[Arrival]) -> None:
         posts = [post for submission in submissions for post in submission.posts]
         places = self._log(submissions, posts, arrivals) if posts else []
-        if not all(self._standing.fits(arrival.epoch, arrival.trimmed) for arrival in arrivals):
+        if any(map(self._standing.overtaken, arrivals)):
             self._begin_anew()
         now = time.monotonic()
         with self._mutex:
@@ -298,6 +313,8 @@ class Room:
             batch = joined(ripe)
             size = len(batch.frames)
             delivered = Outlet.deliver(members, batch, self._s.broadcast)
+        if self._standing.false:
+            self._begin_anew()
         self._acknowledge(submissions, places)
         if presence is not None:
             for member in members:
@@ -375,14 +392,14 @@ class Room:
         self._publish(wire.Whereabouts(self._s.node, self._s.instance, version + 1, version))
 
     def _begin_anew(self) -> None:
-        """If a new epoch began, or what comes next was trimmed, every member starts anew. Run by the combiner alone."""
+        """If one cannot go on from here with what the log has, every member starts anew. Run by the combiner alone."""
         try:
             extent = self._s.log.extent(self.name)
         except LogError:
             self._repair.look()
             return
         with self._mutex:
-            if self._standing.fits(extent.epoch, extent.trimmed):
+            if self._standing.fits(extent) and not self._standing.false:
                 return
             self._standing.begin(extent)
             members = self._members

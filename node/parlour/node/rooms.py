@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 
 from parlour.node.log import LogError
 from parlour.node.room import Room
@@ -91,6 +92,14 @@ class RoomTable:
             rooms = [entry.room for entry in self._entries.values()]
         for room in rooms:
             room.forget(node, instance)
+
+    def look(self) -> None:
+        """Read from the log where each room stands, one after the other, until the log fails."""
+        with self._mutex:
+            rooms = [entry.room for entry in self._entries.values() if entry.opened.done()]
+        with suppress(LogError):
+            for room in rooms:
+                room.look()
 
     def announcement(self, name: str) -> tuple[wire.RelayMessage, ...]:
         """Return what a node that begins to listen to a room has to know, also of a room that is not here."""

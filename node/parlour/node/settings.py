@@ -23,6 +23,8 @@ class NodeSettings:
     listen: str = "127.0.0.1:0"
     # HOST:PORT that clients are told to connect to, where it is not the one listened on (a translated address).
     advertise: str | None = None
+    # HOST:PORT at which the other nodes hear this one; a free port on the host of `listen` unless given.
+    relay: str | None = None
     # The node's name; the host's name and the port unless given.
     name: str | None = None
     # Clients at most: each has a thread, of about 50 KB.
@@ -69,3 +71,5 @@ class NodeSettings:
     admits: float = 500.0
     # Fraction of batches not handed to the relay, 0 to 1: for proving that holes are mended.
     relay_loss: float = 0.0
+    # Addresses by which other nodes' relays are reached, by name, instead of those they tell: for cutting single links.
+    relay_via: tuple[tuple[str, str], ...] = ()

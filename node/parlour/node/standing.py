@@ -29,21 +29,37 @@ class Standing:
         self.offset = extent.top
         self._order = Order(extent.top)
         self._ring = Ring(self._size, extent.top)
+        self.false = False  # what was delivered is not what was logged
 
-    def fits(self, epoch: str, trimmed: int) -> bool:
-        """Whether what comes next is to be had: it is of this epoch, and not trimmed away."""
-        return epoch == self.epoch and trimmed <= self.offset
+    @property
+    def known(self) -> int:
+        """How far the room is said to be."""
+        return self._order.known
+
+    def fits(self, extent: Extent) -> bool:
+        """Whether one can go on from here: the log has this epoch, has come so far, and keeps what comes next."""
+        return extent.epoch == self.epoch and extent.trimmed <= self.offset <= extent.top
+
+    def overtaken(self, arrival: Arrival) -> bool:
+        """Whether the log has to be asked how far it is: it seems to be another, or not to have what is here."""
+        return arrival.epoch != self.epoch or arrival.trimmed > self.offset or arrival.top < arrival.offset
 
     def take(self, arrivals: Iterable[Arrival]) -> list[Batch]:
         """Take in what came; return the batches whose turn it now is, in order.
 
-        What is of another epoch still is in the log, which the next message or heartbeat will show.
+        Where two tell of different messages at the same offsets, `false` becomes true: the log has to be asked. What is
+        of another epoch still is in the log, which the next message or heartbeat will show.
         """
         ripe: list[Batch] = []
         for arrival in arrivals:
-            if arrival.epoch == self.epoch:
-                self._order.hint(arrival.top)
-                ripe += self._order.offer(arrival.batch) if arrival.batch is not None else []
+            if arrival.epoch != self.epoch:
+                continue
+            self._order.hint(arrival.top)
+            self._order.retract(arrival.top, arrival.known)
+            if arrival.batch is not None:
+                if arrival.batch.first <= self._order.offset and not self._ring.agrees(arrival.batch):
+                    self.false = True
+                ripe += self._order.offer(arrival.batch)
         for batch in ripe:
             self._ring.add(batch)
         self.offset = self._order.offset

@@ -18,7 +18,7 @@ import msgspec
 from parlour.wire.control import Feed, Reply, Request, Ticket
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import MAX_FRAME
-from parlour.wire.messages import ClientMessage, NodeMessage
+from parlour.wire.messages import ClientMessage, Message, NodeMessage
 from parlour.wire.relay import RelayMessage
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Decoder",
     "FrameDecoder",
     "NodeDecoder",
+    "check_batch",
     "decode_feed",
     "decode_relay",
     "decode_reply",
@@ -35,6 +36,7 @@ __all__ = [
     "encode_ticket",
     "frame",
     "frames",
+    "message_ids",
     "skip_frames",
 ]
 
@@ -86,6 +88,7 @@ decode_feed: Decoder[Feed] = Decoder(Feed)
 decode_relay: Decoder[RelayMessage] = Decoder(RelayMessage)
 """The head of a relay publication between nodes, from its second ZeroMQ frame."""
 _decode_ticket: Decoder[Ticket] = Decoder(Ticket)
+_decode_message: Decoder[Message] = Decoder(Message)
 
 
 def encode(message: object) -> bytes:
@@ -165,6 +168,34 @@ def ClientDecoder() -> FrameDecoder[ClientMessage]:  # noqa: N802 - reads as the
 def NodeDecoder() -> FrameDecoder[NodeMessage]:  # noqa: N802
     """Return a decoder of what a node sends."""
     return FrameDecoder(_decode_node)
+
+
+def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) -> None:
+    """Raise ProtocolError unless these are the frames of a room's messages `first` to `last`, whole and in order."""
+    position, end, offset = 0, len(frames), first
+    while position < end and offset <= last:
+        if end - position < 4:
+            raise ProtocolError("a batch ends within a frame")
+        start = position + 4
+        position = start + _LENGTH.unpack_from(frames, position)[0]
+        if position > end or position - start > MAX_FRAME:
+            raise ProtocolError("a batch ends within a frame, or one of its frames is too large")
+        message = _decode_message(frames[start:position])
+        if message.offset != offset or message.room != room:
+            raise ProtocolError(f"a batch has message {message.offset} where {offset} of its room belongs")
+        offset += 1
+    if position != end or offset != last + 1:
+        raise ProtocolError(f"a batch of {last + 1 - first} messages has another number of frames")
+
+
+def message_ids(frames: bytes | memoryview) -> list[str]:
+    """Return the ids of the messages in joined frames of our own making."""
+    ids: list[str] = []
+    position = 0
+    while position < len(frames):
+        start, position = position + 4, position + skip_frames(frames[position:], 1)
+        ids.append(_decode_message(frames[start:position]).id)
+    return ids
 
 
 def skip_frames(frames: bytes | memoryview, count: int) -> int:

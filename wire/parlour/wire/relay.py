@@ -7,13 +7,52 @@ presence apart.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from collections.abc import Iterable
 
-__all__ = ["Batch", "Here", "RelayMessage", "Resync", "Top", "Whereabouts", "inbox_topic", "room_topic"]
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from parlour.wire.errors import UsageError
+from parlour.wire.limits import check_name, check_room
+from parlour.wire.messages import MAX_OFFSET
+
+__all__ = ["Batch", "Here", "RelayMessage", "Resync", "Top", "Whereabouts", "inbox_topic", "room_of", "room_topic"]
+
+
+MAX_WORD = 128
+"""Longest epoch, instance or session, in characters."""
+
+
+def _check_word(what: str, word: str) -> None:
+    if not (1 <= len(word) <= MAX_WORD and word.isprintable()):
+        raise UsageError(f"{what} has 1 to {MAX_WORD} printable characters, this one has {len(word)}")
+
+
+def _check_count(what: str, number: int, least: int) -> None:
+    if not least <= number <= MAX_OFFSET:
+        raise UsageError(f"{what} is a whole number from {least} to {MAX_OFFSET}, not {number}")
 
 
 class _Relay(Struct, frozen=True, tag_field="type", omit_defaults=True):
     """The root of relay heads. `node` and `instance` name the publishing node."""
+
+
+class _OfNode(_Relay, frozen=True):
+    """What a node says of its own members. Whether it is that node, its hearer must see by the connection."""
+
+    node: str
+    instance: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "node", check_name(self.node))
+        _check_word("an instance", self.instance)
+
+
+def _check_members(members: Iterable[tuple[str, str | None]]) -> None:
+    for session, name in members:
+        _check_word("a session", session)
+        if name is not None:
+            check_name(name)
 
 
 class Batch(_Relay, frozen=True, tag="batch"):
@@ -23,6 +62,11 @@ class Batch(_Relay, frozen=True, tag="batch"):
     first: int
     last: int
 
+    def __post_init__(self) -> None:
+        _check_word("an epoch", self.epoch)
+        _check_count("first", self.first, 1)
+        _check_count("last", self.last, self.first)
+
 
 class Top(_Relay, frozen=True, tag="top"):
     """The last offset this node knows of a room it lately wrote to, so that a lost last batch is missed."""
@@ -30,33 +74,48 @@ class Top(_Relay, frozen=True, tag="top"):
     epoch: str
     offset: int
 
+    def __post_init__(self) -> None:
+        _check_word("an epoch", self.epoch)
+        _check_count("offset", self.offset, 0)
 
-class Here(_Relay, frozen=True, tag="here"):
+
+class Here(_OfNode, frozen=True, tag="here"):
     """All of a node's own members of the room, session to name; sent when a peer begins to listen."""
 
-    node: str
-    instance: str
     version: int  # counts this node's changes in this room
     members: dict[str, str]
 
+    def __post_init__(self) -> None:
+        _OfNode.__post_init__(self)
+        _check_count("version", self.version, 0)
+        _check_members(self.members.items())
 
-class Whereabouts(_Relay, frozen=True, tag="whereabouts"):
+
+class Whereabouts(_OfNode, frozen=True, tag="whereabouts"):
     """Changes `first` to `version` of a node's own members of the room: session to name, None for who left.
 
     With no members it is a heartbeat, by which a listener sees that it missed one.
     """
 
-    node: str
-    instance: str
     first: int
     version: int
     members: dict[str, str | None] = {}
+
+    def __post_init__(self) -> None:
+        _OfNode.__post_init__(self)
+        _check_count("first", self.first, 0)
+        # A heartbeat tells the change that is to come next: one more than the last.
+        _check_count("version", self.version, self.first - 1)
+        _check_members(self.members.items())
 
 
 class Resync(_Relay, frozen=True, tag="resync"):
     """Asks a node, on its inbox topic, to publish `here` for a room again."""
 
     room: str
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "room", check_room(self.room))
 
 
 RelayMessage = Batch | Top | Here | Whereabouts | Resync
@@ -71,3 +130,13 @@ def room_topic(room: str) -> bytes:
 def inbox_topic(node: str) -> bytes:
     """Return the topic by which the other nodes reach one node."""
     return b"n" + node.encode() + b"\0"
+
+
+def room_of(topic: bytes) -> str:
+    """Return the name of the room of a topic; raises UsageError if it is no room's."""
+    if topic[:1] != b"r" or topic[-1:] != b"\0":
+        raise UsageError("this is no room's topic")
+    try:
+        return check_room(topic[1:-1].decode())
+    except UnicodeDecodeError:
+        raise UsageError("a room name is UTF-8") from None

@@ -1,0 +1,65 @@
+"""What a node does while it cannot hear a peer of the fleet: it reads from the log where its rooms stand, and says so.
+
+This module owns that watch, which a worker runs every second. It must never read from the log while all peers are
+heard, nor begin a round before the last one is over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from parlour.node.alarms import Alarms
+from parlour.node.relay import Relay
+from parlour.runtime.complaints import complain
+from parlour.wire.control import Peer
+
+__all__ = ["LinkWatch"]
+
+EVERY = 1.0
+"""Seconds from one look to the next: a message from a peer that is not heard comes so late, and a little more."""
+
+TOLD = 5.0
+"""Seconds without a link before the operator is told: a node that starts or dies is unheard for a moment."""
+
+
+class LinkWatch:
+    """The watch over a node's links to its peers."""
+
+    def __init__(self, node: str, relay: Relay, alarms: Alarms, look: Callable[[], None]) -> None:
+        """Call `look`, which reads from the log where all rooms stand, again and again while a peer is not heard."""
+        self._node = node
+        self._relay = relay
+        self._alarms = alarms
+        self._look = look
+        self._told: set[Peer] = set()
+
+    def start(self) -> None:
+        """Begin to watch; it ends with the alarms."""
+        self._alarms.after(EVERY, self._watch)
+
+    def unheard(self) -> list[Peer]:
+        """Return the peers that were not heard for long enough to tell it."""
+        due = time.monotonic() - TOLD
+        states = self._relay.links().items()
+        return [peer for peer, state in states if not state.connected and state.since <= due]
+
+    def _watch(self) -> None:
+        try:
+            if any(not state.connected for state in self._relay.links().values()):
+                self._look()
+            self._tell()
+        finally:
+            self._alarms.after(EVERY, self._watch)
+
+    def _tell(self) -> None:
+        unheard, there = set(self.unheard()), self._relay.links()
+        for peer in unheard - self._told:
+            complain(
+                f"{self._node} cannot hear {peer.node}: no connection to its relay at {peer.relay}: what is said there "
+                "comes a second late, and its members are not shown; let this machine reach that port"
+            )
+        for peer in self._told - unheard:
+            if peer in there:
+                complain(f"{self._node} hears {peer.node} again")
+        self._told = unheard

@@ -1,0 +1,79 @@
+"""Two nodes that reach broker and log, but not each other: all comes late, nothing is missing, and it is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from parlour.cli import main
+from parlour.node import linkwatch
+from support.cluster import RawClient, cluster, fleet
+from support.ports import free_ports
+from support.processes import processes
+from support.waiting import MS, eventually
+
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look more often, and tell it sooner, than an operator would want."""
+    monkeypatch.setattr(linkwatch, "EVERY", 50 * MS)
+    monkeypatch.setattr(linkwatch, "TOLD", 100 * MS)
+
+
+@pytest.mark.parametrize("both", [pytest.param(True, id="both ways"), pytest.param(False, id="one way")])
+def test_what_is_said_at_a_peer_that_is_not_heard_comes_late(both: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is read from the log, in order; the pair and the port are told; and all is well once the peer is heard."""
+    with cluster(0) as running:
+        here = running.add_node("n1", relay_via=(("n2", NOWHERE),))
+        there = running.add_node("n2", relay_via=(("n1", NOWHERE),) if both else ())
+        eventually(running.acquainted)
+        with RawClient(running.address, "bob", "n1") as bob, RawClient(running.address, "ada", "n2") as ada:
+            for client in (bob, ada):
+                client.join("lobby")
+            for number in range(3):
+                ada.say("lobby", f"one {number}", f"two {number}")
+                assert bob.texts(2) == [f"one {number}", f"two {number}"]
+            bob.say("lobby", "and back")
+            ada.texts(6)
+            assert ada.texts(1) == ["and back"]
+        reports = {state.report.node: state.report for state in fleet(running.address).nodes}
+        place = reports["n2"].relay
+        eventually(lambda: fleet(running.address).nodes[0].report.unheard == [f"n2 {place}"])
+        eventually(lambda: bool(fleet(running.address).nodes[1].report.unheard) == both)
+        assert main(["status", "--broker", running.address]) == 0
+        said = capfd.readouterr()
+        assert f"n1 cannot hear n2 at {place}: what is said there comes late" in said.out
+        assert f"n1 cannot hear n2: no connection to its relay at {place}" in said.err
+        assert said.err.count("n1 cannot hear") == 1
+        assert here.peers() == {"n2"}
+        assert there.peers() == {"n1"}
+
+
+def test_a_peer_that_is_heard_again_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    """A node at another address, under the same name, is heard."""
+    with cluster(0) as running:
+        node = running.add_node("n1", relay_via=(("n2", NOWHERE),))
+        running.add_node("n2")
+        eventually(lambda: "n1 cannot hear n2" in capfd.readouterr().err)
+        node._relay._via = {}
+        peers = list(node._relay.peers().values())
+        node._relay.set_peers([])
+        eventually(lambda: not node._relay.links())
+        node._relay.set_peers(peers)
+        eventually(lambda: "n1 hears n2 again" in capfd.readouterr().err)
+
+
+def test_the_port_of_the_relay_can_be_chosen() -> None:
+    """As a firewall wants it; one in use is an error that says what to do."""
+    port = free_ports()
+    with processes() as started:
+        started.broker(port)
+        address, relay = f"127.0.0.1:{port}", f"127.0.0.1:{free_ports(1)}"
+        started.start("node", "--name", "n1", "--broker", address, "--log", "memory://", "--relay", relay)
+        assert fleet(address).nodes[0].report.relay == relay
+        second = started.launch("node", "--name", "n2", "--broker", address, "--log", "memory://", "--relay", relay)
+        _, errors = second.communicate(timeout=10_000 * MS)
+        assert second.returncode == 1
+        said = f"parlour: cannot open the relay on {relay} (Address already in use): choose another with --relay\n"
+        assert errors == said

@@ -1,6 +1,6 @@
 """A chat node: all its parts, put together, started and stopped in order.
 
-This module owns the node's name and identity, the clients that are here, and the tickets they came with. Clients'
+This module owns the node's name and identity, and the clients that are here. Clients'
 threads come and go through it; it must never do their work.
 """
 
@@ -32,13 +32,14 @@ from parlour.node.rooms import RoomTable
 from parlour.node.session import Session
 from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
+from parlour.node.tickets import TicketBook
 from parlour.runtime.complaints import complain
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
-from parlour.wire.control import Order, Peer, Report, Ticket
-from parlour.wire.errors import ParlourError, ProtocolError
+from parlour.wire.control import Order, Peer, Report
+from parlour.wire.errors import ParlourError
 from parlour.wire.limits import check_name, parse_address
 from parlour.wire.messages import Bye
 
@@ -49,9 +50,6 @@ STACK = 256 * 1024
 
 MOVING = 60.0
 """Seconds that an order to move clients is good for."""
-
-LONGEST = 600.0
-"""Seconds that a ticket may be good for, to be remembered until then: more than any broker gives."""
 
 TELLING = 2.0
 """Seconds, at most, in which the brokers are told that the node drains; the fleet thread seldom takes a tenth."""
@@ -78,12 +76,11 @@ class Node(ProcessBound):
         """Prepare a node; nothing is opened before `start`."""
         self.settings = settings or NodeSettings()
         self.instance = secrets.token_hex(4)
-        # Guards _connections, _clients, _cut_off, _tickets, _stopping, _draining, _mover_thread and _moved_at. Rank 15.
+        # Guards _connections, _clients, _cut_off, _stopping, _draining, _mover_thread and _moved_at. Rank 15.
         self._mutex = make_lock(15, "node")
         self._connections: set[Session] = set()
         self._clients = 0
         self._cut_off = 0
-        self._tickets: dict[str, float] = {}
         self._stopping = False
         self._draining = False
         self._stopped = threading.Event()
@@ -97,6 +94,7 @@ class Node(ProcessBound):
         self.name = ""
         self.address = ""
         self.load = Load()
+        self.tickets = TicketBook()
 
     def start(self, timeout: float = 5.0) -> None:
         """Open everything, enrol with a broker and begin to accept; raises ParlourError with nothing left open."""
@@ -255,24 +253,6 @@ class Node(ProcessBound):
             with self._mutex:
                 self._connections.discard(session)
 
-    def redeem(self, ticket: Ticket, name: str) -> None:
-        """Let the bearer of a ticket in, once; raises ProtocolError for one that is not good here and now."""
-        problem = ""
-        if ticket.node != self.name:
-            problem = f"the ticket is for the node {ticket.node}, this is {self.name}"
-        elif ticket.name != name:
-            problem = f"the ticket is for {ticket.name}, not for {name}"
-        elif not 0 <= ticket.expires - time.time() <= LONGEST:
-            problem = "the ticket has expired, or the clock here differs from the broker's"
-        else:
-            with self._mutex:
-                if ticket.id in self._tickets:
-                    problem = "the ticket was used before"
-                self._tickets[ticket.id] = ticket.expires
-        if problem:
-            raise ProtocolError(f"{problem}: ask the broker for another", "bad_ticket")
-        self.load.redeem(ticket.id)
-
     def connections(self) -> int:
         """Return how many connections are open, those that have not said hello included."""
         with self._mutex:
@@ -306,11 +286,9 @@ class Node(ProcessBound):
 
     def _report(self, stopping: bool) -> Report:
         """Return the load report of now. Called by the fleet thread alone."""
-        now = time.time()
         with self._mutex:
             # The last report tells how many were still here when the node stopped, not that they are gone now.
             clients, draining = self._cut_off if stopping else self._clients, self._draining
-            self._tickets = {ticket: end for ticket, end in self._tickets.items() if end >= now}
         rates = self.load.take()
         return Report(
             node=self.name,

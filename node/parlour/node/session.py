@@ -156,7 +156,8 @@ class Session:
         except UsageError as error:
             raise _RefusedError("bad_version", str(error)) from None
         ticket = decode_ticket(hello.ticket)
-        self._node.redeem(ticket, hello.name)
+        self._node.tickets.redeem(ticket, self._node.name, hello.name)
+        self._node.load.redeem(ticket.id)
         self.name = hello.name
         self.id = session_of(hello.key or secrets.token_hex())
         self.outlet.answer(frame(Welcome(self._node.name, self.id)))

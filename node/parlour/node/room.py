@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 
+from parlour.node.commit import acknowledge, arrivals_of, refuse
 from parlour.node.heartbeat import Heartbeat, Series
 from parlour.node.inbox import Inbox, Submission
 from parlour.node.log import Appended, LogError, Post
@@ -22,8 +23,7 @@ from parlour.node.surroundings import Surroundings
 from parlour.node.tempo import MOMENT, Tempo
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
-from parlour.wire.codec import frame, frames
-from parlour.wire.messages import Accepted, Error, Join, Joined, Message
+from parlour.wire.messages import Join, Joined
 
 __all__ = ["Room"]
 
@@ -147,7 +147,7 @@ class Room:
             with self._mutex:
                 late = self._inbox.give_up(turn)
             if late:
-                self._refuse([submission], "busy", "the room is flooded: say it again in a moment")
+                refuse(self.name, [submission], "busy", "the room is flooded: say it again in a moment")
 
     def claims(self) -> tuple[int, int]:
         """Return how far the room is on this node, and how far it is said to be."""
@@ -266,7 +266,7 @@ class Room:
                 # The role stays taken, so first of all another thread has to go on; some of this may be logged.
                 self._s.alarms.after(0.2, self._combine)
                 self._repair.look()
-                self._refuse(submissions, "internal", "the node failed on this: a bug in parlour")
+                refuse(self.name, submissions, "internal", "the node failed on this: a bug in parlour")
                 raise
         self._s.workers.put(self._combine)
 
@@ -315,7 +315,7 @@ class Room:
             delivered = Outlet.deliver(members, batch, self._s.broadcast)
         if self._standing.false:
             self._begin_anew()
-        self._acknowledge(submissions, places)
+        acknowledge(self.name, submissions, places)
         if presence is not None:
             for member in members:
                 member.outlet.tell(member, presence)
@@ -338,37 +338,16 @@ class Room:
         try:
             places = self._s.log.append(self.name, posts)
         except LogError as error:
-            self._refuse(submissions, "unavailable", str(error))
+            refuse(self.name, submissions, "unavailable", str(error))
             self._repair.look()  # it may have failed after it had logged them
             return []
-        epoch = places[-1].epoch
-        messages = [
-            Message(self.name, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
-            for place, post in zip(places, posts, strict=True)
-            if not place.duplicate
-        ]
-        if messages:
-            batch = Batch(messages[0].offset, messages[-1].offset, frames(messages))
-            self._publish(wire.Batch(epoch, batch.first, batch.last), batch.frames)
-            arrivals.insert(0, Arrival(epoch, batch.last, batch))
-        if len(messages) < len(posts):
-            # What was logged before may never have been delivered, if its node died in between: the log has it.
-            arrivals.insert(0, Arrival(epoch, max(place.offset for place in places), None))
+        came = arrivals_of(self.name, posts, places)
+        for arrival in came:
+            if arrival.batch is not None:
+                first, last, frames = arrival.batch
+                self._publish(wire.Batch(arrival.epoch, first, last), frames)
+        arrivals[:0] = came
         return places
-
-    def _acknowledge(self, submissions: list[Submission], places: list[Appended]) -> None:
-        """Who did not get the message itself as the acknowledgement of its post gets another."""
-        rest = iter(places)
-        for submission in submissions:
-            member = submission.member
-            for post, place in zip(submission.posts, rest, strict=False):
-                if place.duplicate or member.left:
-                    member.outlet.answer(frame(Accepted(self.name, post.id, place.offset, place.at)))
-
-    def _refuse(self, submissions: list[Submission], code: str, text: str) -> None:
-        for submission in submissions:
-            for post in submission.posts:
-                submission.member.outlet.answer(frame(Error(code, text, self.name, post.id, retry_after=1.0)))
 
     def _publish(self, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
         self._s.relay.publish(self._topic, head, frames)

@@ -81,12 +81,7 @@ class Snapshot:
     @property
     def troubles(self) -> list[str]:
         """What the nodes that are here report as wrong, a line each."""
-        return [
-            f"{row.report.node} cannot hear {peer.replace(' ', ' at ')}: what is said there comes late: "
-            f"let {row.report.node} reach that port"
-            for row in self.here
-            for peer in row.report.unheard
-        ]
+        return [f"{row.report.node}: {trouble}" for row in self.here for trouble in row.report.troubles]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the snapshot for JSON."""

@@ -38,8 +38,11 @@ class LinkWatch:
         """Begin to watch; it ends with the alarms."""
         self._alarms.after(EVERY, self._watch)
 
-    def unheard(self) -> list[Peer]:
-        """Return the peers that were not heard for long enough to tell it."""
+    def troubles(self) -> list[str]:
+        """Return a line for each peer that was not heard for long enough to tell it."""
+        return [_line(peer) for peer in self._unheard()]
+
+    def _unheard(self) -> list[Peer]:
         due = time.monotonic() - TOLD
         states = self._relay.links().items()
         return [peer for peer, state in states if not state.connected and state.since <= due]
@@ -53,13 +56,17 @@ class LinkWatch:
             self._alarms.after(EVERY, self._watch)
 
     def _tell(self) -> None:
-        unheard, there = set(self.unheard()), self._relay.links()
+        unheard, there = set(self._unheard()), self._relay.links()
         for peer in unheard - self._told:
-            complain(
-                f"{self._node} cannot hear {peer.node}: no connection to its relay at {peer.relay}: what is said there "
-                "comes a second late, and its members are not shown; let this machine reach that port"
-            )
+            complain(f"{self._node}: {_line(peer)}")
         for peer in self._told - unheard:
             if peer in there:
-                complain(f"{self._node} hears {peer.node} again")
+                complain(f"{self._node}: hears {peer.node} again")
         self._told = unheard
+
+
+def _line(peer: Peer) -> str:
+    return (
+        f"cannot hear {peer.node}: no connection to its relay at {peer.relay}: what is said there comes a second late, "
+        "and its members are not shown: let this machine reach that port"
+    )

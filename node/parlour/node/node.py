@@ -60,8 +60,8 @@ PATIENCE = 4.0
 MISSED = 3
 """Reports after which a node counts as lost where there is no broker, which would miss as many, to say so."""
 
-UNHEARD = 20
-"""Peers that a report names at most as not heard."""
+TROUBLES, TROUBLE = 20, 300
+"""Troubles that a report tells at most, and characters of each."""
 
 _VERSION = version("parlour")
 
@@ -315,8 +315,12 @@ class Node(ProcessBound):
             admits=self.settings.admits / len(self.settings.brokers),
             orders=list(self._fleet.orders),
             version=_VERSION,
-            unheard=[f"{peer.node} {peer.relay}" for peer in self._links.unheard()[:UNHEARD]],
+            troubles=self._troubles(),
         )
+
+    def _troubles(self) -> list[str]:
+        """Return what the operator has to mend, a line each."""
+        return [line[:TROUBLE] for line in self._links.troubles()[:TROUBLES]]
 
     def _hear_fleet(self, peers: list[Peer], gone: dict[str, str]) -> None:
         """The fleet changed. Called by the fleet thread."""

@@ -83,7 +83,7 @@ class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     version: str = ""
     admits: float = 500.0  # new clients per second that the node can take
     orders: list[str] = []  # ids of the last orders to move clients that came
-    unheard: list[str] = []  # peers whose relay the node cannot reach, each "NAME HOST:PORT"
+    troubles: list[str] = []  # what its operator has to mend, a line each
 
     def __post_init__(self) -> None:
         force_setattr(self, "node", check_name(self.node))

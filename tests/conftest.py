@@ -44,6 +44,13 @@ SETTLE = 2.0
 _STRANGERS = frozenset(os.listdir("/proc"))
 
 
+def pytest_sessionstart() -> None:
+    """Make what a process has once and keeps: the ZeroMQ context of its questions."""
+    from parlour.runtime.zeromq import shared_context
+
+    shared_context()
+
+
 def pytest_unconfigure() -> None:
     """Remove the session's own data directories."""
     shutil.rmtree(_HOME, ignore_errors=True)

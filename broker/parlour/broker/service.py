@@ -22,6 +22,7 @@ from parlour.broker.orders import Orders
 from parlour.broker.settings import BrokerSettings
 from parlour.runtime.asking import endpoint
 from parlour.runtime.threads import Service
+from parlour.runtime.zeromq import Context, new_context
 from parlour.wire.codec import decode_feed, decode_request, encode, encode_ticket
 from parlour.wire.control import (
     Assign,
@@ -108,8 +109,8 @@ class Broker(Service):
 
     def run(self) -> None:
         """Open the sockets, serve until `stopping`, close them."""
+        context = new_context(3)
         self._waker, woken = socket.socketpair()
-        context = zmq.Context()
         try:
             self._open(context)
             self._started = self._clock()
@@ -122,7 +123,7 @@ class Broker(Service):
 
     # --- sockets ---------------------------------------------------------------------------------------------
 
-    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def _open(self, context: Context) -> None:
         host, port = parse_address(self.settings.bind)
         if port > 65533:
             raise UsageError(f"the broker uses three ports in a row: --bind has at most port 65533, not {port}")
@@ -135,9 +136,7 @@ class Broker(Service):
         self.address = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
         self._described = Described(broker=self._id, reports=reports, feed=feed, version=version("parlour"))
 
-    def _bind(
-        self, context: zmq.Context[zmq.Socket[bytes]], kind: int, host: str, port: int
-    ) -> tuple[zmq.Socket[bytes], int]:
+    def _bind(self, context: Context, kind: int, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
         opened = context.socket(kind)
         opened.linger = 0
         opened.set_hwm(self.settings.high_water)

@@ -12,6 +12,7 @@ import zmq
 
 from parlour.runtime.asking import ask, endpoint
 from parlour.runtime.threads import Service
+from parlour.runtime.zeromq import new_socket, shared_context
 from parlour.wire.codec import decode_feed
 from parlour.wire.control import Decision, Describe, Described
 from parlour.wire.errors import ProtocolError
@@ -44,7 +45,7 @@ class Answers(Service):
 
     def run(self) -> None:
         """Note each decision that names a node; raises as `ask` does before it is ready."""
-        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        with new_socket(shared_context(), zmq.SUB) as socket:
             socket.linger = 0
             socket.rcvhwm = HIGH_WATER
             socket.subscribe(b"decision")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import zmq
 
 from parlour.runtime.asking import ask, endpoint
+from parlour.runtime.zeromq import new_socket, shared_context
 from parlour.wire.codec import decode_feed
 from parlour.wire.control import Decision, Decisions, Describe, Described, Fleet, Report, Roster, Status, Why
 from parlour.wire.errors import ProtocolError
@@ -69,8 +70,7 @@ class LoadFeed:
         if not isinstance(described, Described):
             raise _unexpected(self.broker, described)
         host, _ = parse_address(self.broker)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.SUB)
+        self._socket = new_socket(shared_context(), zmq.SUB)
         self._socket.linger = 0
         self._socket.rcvhwm = HIGH_WATER
         self._socket.ipv6 = ":" in host
@@ -81,7 +81,6 @@ class LoadFeed:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-        self._context.term()
 
     def receive(self, timeout: float) -> Report | Roster | None:
         """Return the next report or roster, or None if none has come within `timeout` seconds."""

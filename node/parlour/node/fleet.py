@@ -18,6 +18,7 @@ import zmq
 from parlour.runtime.asking import RefusedError, endpoint
 from parlour.runtime.complaints import complain
 from parlour.runtime.threads import Service
+from parlour.runtime.zeromq import Context, new_context
 from parlour.wire.codec import decode_feed, decode_reply, encode
 from parlour.wire.control import (
     Describe,
@@ -57,7 +58,7 @@ ORDERS = 4
 class _Link:
     """What the node has with one broker. Its sockets are the fleet thread's alone."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+    def __init__(self, context: Context, address: str) -> None:
         self.address = address
         self.host, port = parse_address(address)
         self.dealer = self._socket(context, zmq.DEALER)
@@ -72,7 +73,7 @@ class _Link:
         self.roster: list[Peer] | None = None
         self.roster_at = 0.0
 
-    def _socket(self, context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+    def _socket(self, context: Context, kind: int) -> zmq.Socket[bytes]:
         socket = context.socket(kind)
         socket.linger = 200 if kind == zmq.PUB else 0  # ms: the last report says that the node stops
         socket.ipv6 = ":" in self.host
@@ -159,7 +160,7 @@ class Fleet(Service):
 
     def run(self) -> None:
         """Ask, report and listen until stopped; the last report says that the node stops."""
-        with zmq.Context() as context:
+        with new_context(3 * len(self._brokers)) as context:
             links = [_Link(context, broker) for broker in self._brokers]
             poller = zmq.Poller()
             poller.register(self.wakeup, zmq.POLLIN)

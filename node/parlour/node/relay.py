@@ -17,6 +17,7 @@ from parlour.node.peerlink import DEAD, LinkState, PeerLink, RelayedRoom
 from parlour.runtime.asking import endpoint
 from parlour.runtime.complaints import complain
 from parlour.runtime.threads import Service
+from parlour.runtime.zeromq import new_context
 from parlour.wire import relay as wire
 from parlour.wire.codec import encode
 from parlour.wire.control import Peer
@@ -140,7 +141,7 @@ class Relay(Service):
 
     def run(self) -> None:
         """Send and receive until stopped."""
-        with zmq.Context() as context, context.socket(zmq.XPUB) as out:
+        with new_context(4) as context, context.socket(zmq.XPUB) as out:
             out.linger = 200  # ms: that the node's members leave is the last thing it says
             out.ipv6 = ":" in self._host
             out.setsockopt(zmq.XPUB_VERBOSE, 1)

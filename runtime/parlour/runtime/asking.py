@@ -1,7 +1,7 @@
 """Questions to a broker: one request, one reply, with a deadline, asked of one broker more until one answers.
 
-This module owns the DEALER side of the broker's ROUTER. Each question opens its own ZeroMQ context and sockets in
-the calling thread and closes all before it returns, so that nothing is left behind and no late reply is mistaken.
+This module owns the DEALER side of the broker's ROUTER. Each question opens its own sockets in the calling thread and
+closes all before it returns, so that nothing is left behind and no late reply is mistaken.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 import zmq
 
+from parlour.runtime.zeromq import Context, new_socket, shared_context
 from parlour.wire.codec import decode_reply, encode
 from parlour.wire.control import Refused, Reply, Request
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
@@ -55,11 +56,11 @@ def endpoint(host: str, port: int) -> str:
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
-def _connect(context: zmq.Context[zmq.Socket[bytes]], host: str, port: int) -> zmq.Socket[bytes] | None:
+def _connect(context: Context, host: str, port: int) -> zmq.Socket[bytes] | None:
     """Return a DEALER of the calling thread's, on its way to the broker; None if there is no way."""
     try:
         with ExitStack() as failed:
-            socket = failed.enter_context(context.socket(zmq.DEALER))
+            socket = failed.enter_context(new_socket(context, zmq.DEALER))
             socket.linger = 0
             socket.ipv6 = ":" in host
             socket.connect(endpoint(host, port))
@@ -83,8 +84,8 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: s
     """Ask the brokers in random order, `first` before the others; return the address of who answers and the reply.
 
     While none has answered, one more is asked every 0.2 s, and the first answer of any counts. `timeout` is in seconds
-    for all of them together. Raises UnavailableError if none answers, RefusedError if the reply is `refused`,
-    UsageError if no broker is given or an address is none.
+    for all of them together. Raises UnavailableError if none answers or no more files may be open, RefusedError if the
+    reply is `refused`, UsageError if no broker is given or an address is none.
     """
     if not brokers:
         raise UsageError("no broker is named: give one with --broker HOST:PORT or in PARLOUR_BROKER")
@@ -96,7 +97,8 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: s
     # A DEALER for each: one that is connected to several gives every question to only one of them, in turn.
     asked: dict[zmq.Socket[bytes], str] = {}
     poller = zmq.Poller()
-    with zmq.Context() as context, ExitStack() as closing:
+    context = shared_context()
+    with ExitStack() as closing:
         while (left := deadline - time.monotonic()) > 0:
             if waiting:
                 broker, host, port = waiting.pop()

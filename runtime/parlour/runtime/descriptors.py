@@ -1,14 +1,15 @@
 """How many files a process may have open: each connection is one, and the usual soft limit is far too low.
 
-This module owns that one setting; it is called once, at the start of a command. It must never ask for more than the
+This module owns the limit and the look at what is left of it; any thread may look. It must never ask for more than the
 system allows.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 
-__all__ = ["raise_limit"]
+__all__ = ["has_room", "raise_limit"]
 
 
 def raise_limit() -> int:
@@ -16,3 +17,17 @@ def raise_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def has_room(files: int) -> bool:
+    """Whether so many files more may be opened now."""
+    opened: list[int] = []
+    try:
+        for _ in range(files):
+            opened.append(os.eventfd(0, os.EFD_CLOEXEC))
+    except OSError:
+        return False
+    finally:
+        for each in opened:
+            os.close(each)
+    return True

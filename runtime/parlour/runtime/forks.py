@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from parlour.wire.errors import UsageError
 
-__all__ = ["ProcessBound", "keep_from_children"]
+__all__ = ["ProcessBound", "fork_count", "keep_from_children"]
 
 _forks = 0
 """How many forks led to this process; a process id would not do, as ids come again."""
@@ -55,6 +55,11 @@ class ProcessBound:
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """Refuse copy.copy, copy.deepcopy and pickle."""
         raise UsageError(f"a {self.kind} cannot be copied or pickled, nor sent to another process: {self.advice}")
+
+
+def fork_count() -> int:
+    """Return how many forks led to this process: what was made at another count is a parent's."""
+    return _forks
 
 
 def keep_from_children(opened: socket.socket) -> None:

@@ -14,6 +14,8 @@ from parlour.broker import BrokerSettings
 from parlour.node import NodeSettings
 from support import cluster as clusters
 from support.cluster import Cluster
+from support.tmux import Tmux
+from support.tmux import tmux as terminal
 
 QUICK = NodeSettings(capacity=500, report_interval=0.1, presence_interval=0.05, roster_wait=0.1)
 
@@ -31,3 +33,10 @@ def cluster(empty_cluster: Cluster) -> Cluster:
     empty_cluster.add_node("n1")
     empty_cluster.add_node("n2")
     return empty_cluster
+
+
+@pytest.fixture
+def tmux() -> Iterator[Tmux]:
+    """Run a terminal for the test."""
+    with terminal() as running:
+        yield running

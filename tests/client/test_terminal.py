@@ -2,81 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from parlour.node.log import Post
 from support.cluster import Cluster
+from support.tmux import MISSING, Tmux
 from support.waiting import eventually
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("tmux") is None, reason="TMUX IS NOT INSTALLED: the terminal chat is not tested at all without it"
-)
-
-SECONDS = 15
-
-
-class Tmux:
-    """A terminal of several panes, driven by keys and read as a person would."""
-
-    def __init__(self, folder: Path) -> None:
-        self._socket = str(folder / "tmux")
-        self.panes: list[str] = []
-
-    def _run(self, *arguments: str) -> str:
-        command = ["tmux", "-f", "/dev/null", "-S", self._socket, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS).stdout
-
-    def open(self, *command: str) -> int:
-        """Start a command in a new window; return its number here. Its exit status is shown at its end."""
-        line = f"{shlex.join(command)}; echo exit=$?; read wait"
-        new = ["new-window"] if self.panes else ["new-session", "-d", "-x", "80", "-y", "24"]
-        self.panes.append(self._run(*new, "-P", "-F", "#{pane_id}", line).strip())
-        return len(self.panes) - 1
-
-    def type(self, pane: int, text: str, *keys: str) -> None:
-        """Type a text, then press keys."""
-        self._run("send-keys", "-t", self.panes[pane], "-l", text)
-        self.press(pane, *keys)
-
-    def press(self, pane: int, *keys: str) -> None:
-        """Press keys by their tmux names."""
-        if keys:
-            self._run("send-keys", "-t", self.panes[pane], *keys)
-
-    def lines(self, pane: int) -> list[str]:
-        """Return what a person sees, without blank lines."""
-        screen = self._run("capture-pane", "-p", "-t", self.panes[pane])
-        return [line.rstrip() for line in screen.splitlines() if line.strip()]
-
-    def shows(self, pane: int, end: str) -> None:
-        """Wait until a line that ends so is on the screen."""
-        try:
-            eventually(lambda: any(line.endswith(end) for line in self.lines(pane)), SECONDS)
-        except AssertionError:
-            raise AssertionError(f"{end!r} is not on the screen:\n" + "\n".join(self.lines(pane))) from None
-
-    def close(self) -> None:
-        """End the terminal with all that runs in it."""
-        if self.panes:
-            self._run("kill-server")
-
-
-@pytest.fixture
-def tmux() -> Iterator[Tmux]:
-    """Run a terminal for the test."""
-    # Not the test's own folder: a socket's path may have 107 bytes only.
-    with TemporaryDirectory(prefix="parlour-") as folder:
-        terminal = Tmux(Path(folder))
-        yield terminal
-        terminal.close()
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
 def chat(cluster: Cluster, *arguments: str) -> list[str]:

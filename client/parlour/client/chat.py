@@ -246,6 +246,8 @@ class Chat(ProcessBound):
         elif error.room is not None:
             room = self.room(error.room)
             if room is not None:
+                if error.retry_after is not None:
+                    self.outbox.not_opened(error.room, error.text)
                 self._keeper.tell(partial(self._keeper.not_joined, link, room, error))
 
     def _finish(self, end: str, reason: str | None) -> None:

@@ -74,7 +74,7 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
         return
     with connect(brokers, name, room=room) as session:
         if interactive:
-            terminal = Terminal()
+            terminal = Terminal(colour=True)
             with patch_stdout(raw=True):
                 Conversation(session, terminal, Lines(colour=True)).run(room)
         else:

@@ -171,8 +171,7 @@ class Keeper:
         now = time.monotonic()
         outbox = self._chat.outbox
         outbox.expire()
-        link = self.current
-        if link is not None:
+        if (link := self.current) is not None:
             for name in outbox.ready():
                 outbox.open(name, link.send)
             for name in [name for name, at in link.again.items() if at <= now]:
@@ -215,6 +214,7 @@ class Keeper:
         self._ended_attempt()
         if self.current is not None:
             return  # It was a move: one stays where one is.
+        self._chat.outbox.detach(str(error))
         cause = error.cause if isinstance(error, EnteringError) else error
         code = cause.code if isinstance(cause, RefusedError | NodeError | ProtocolError) else None
         retry_after = cause.retry_after if isinstance(cause, RefusedError | NodeError) else None
@@ -376,7 +376,7 @@ class Keeper:
         elif link is self.current:
             self.current = None
             self._retire(link)
-            self._chat.outbox.detach()
+            self._chat.outbox.detach(reason)
             for room in self._chat.rooms:
                 if room.parting:
                     self._chat.left(room.name)

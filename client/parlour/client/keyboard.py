@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
+from functools import partial
+from textwrap import wrap
 from typing import Protocol
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.keys import Keys
 
@@ -22,7 +25,14 @@ class Keyboard(Protocol):
     """A source of lines."""
 
     def read(self, prompt: Callable[[], str]) -> str:
-        """Return the next line; raises EOFError when there is none or `interrupt` was called."""
+        """Return the next line; raises EOFError when there is none or `interrupt` was called.
+
+        The last line of what `prompt` returns is the prompt itself, those before it stand dim above it.
+        """
+        ...
+
+    def refresh(self) -> bool:
+        """Show the prompt as it is now; return False if none is ever shown. Called from any thread."""
         ...
 
     def interrupt(self) -> None:
@@ -37,7 +47,8 @@ class Keyboard(Protocol):
 class Terminal:
     """A person at a terminal, with an input line that stays whole while other lines arrive above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
         # What begins like a colour (ESC [ 31 m), as in a text that is pasted, ends like a mouse's event, and is none.
         keys = KeyBindings()
         keys.add(Keys.Vt100MouseEvent)(lambda event: None)
@@ -47,7 +58,12 @@ class Terminal:
 
     def read(self, prompt: Callable[[], str]) -> str:
         """Prompt for a line; raises KeyboardInterrupt on Ctrl-C, EOFError on Ctrl-D and when interrupted."""
-        return self._session.prompt(prompt, pre_run=self._end_if_interrupted)
+        return self._session.prompt(lambda: self._formatted(prompt()), pre_run=self._end_if_interrupted)
+
+    def refresh(self) -> bool:
+        """Show the prompt as it is now; called from any thread."""
+        self._session.app.invalidate()
+        return True
 
     def interrupt(self) -> None:
         """End this and every later `read`; called from any thread."""
@@ -62,6 +78,15 @@ class Terminal:
 
     def close(self) -> None:
         """Nothing was opened."""
+
+    def _formatted(self, prompt: str) -> StyleAndTextTuples:
+        *above, last = prompt.split("\n")
+        columns = self._session.app.output.get_size().columns
+        # Not left to the terminal, which would not fold them.
+        fold = partial(wrap, width=columns - 1, subsequent_indent="  ", break_on_hyphens=False)
+        folded = [part for line in above for part in fold(line)]
+        style = "fg:ansibrightblack" if self._colour else ""
+        return [*((style, f"{line}\n") for line in folded), ("", last)]
 
     def _end_if_interrupted(self) -> None:
         future = self._session.app.future
@@ -91,6 +116,10 @@ class Pipe:
             raise EOFError
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode(errors="replace")
+
+    def refresh(self) -> bool:
+        """Return False: there is no prompt."""
+        return False
 
     def interrupt(self) -> None:
         """End this and every later `read`; called from any thread."""

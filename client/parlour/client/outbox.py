@@ -66,6 +66,8 @@ class Outbox:
         self._pending: dict[int, _Pending] = {}
         self._open: dict[str, _Send] = {}  # rooms whose posts may go out now, and by which way
         self._held: dict[str, float] = {}  # rooms whose posts were refused, and until when they wait
+        self._troubles: dict[str, str] = {}  # why posts of rooms could not be logged when that was last tried
+        self._lost: str | None = None  # why there is no connection
         self._watched = 0.0
         self._end: str | None = None
 
@@ -93,6 +95,13 @@ class Outbox:
                 self._reserved -= 1
                 self._changed.notify_all()
         return future
+
+    def trouble(self, room: str) -> str | None:
+        """Return why the posts to a room wait; None if none waits, or nothing is known to be wrong."""
+        with self._lock:
+            if not any(each.say.room == room for each in self._pending.values()):
+                return None
+            return self._lost or self._troubles.get(room)
 
     def _send_or_keep(self, room: str, text: str, future: Future[Message], timeout: float, deadline: float) -> None:
         """Give the post its id, and send it if its room is open; the caller holds the posting lock."""
@@ -130,9 +139,13 @@ class Outbox:
             for each in waiting:
                 send(each.say)
 
-    def detach(self) -> None:
-        """The way out is gone: whatever is not acknowledged waits until its room is opened again."""
+    def detach(self, lost: str | None = None) -> None:
+        """The way out is gone: whatever is not acknowledged waits until its room is opened again.
+
+        `lost` tells why there is none; None if there is another already.
+        """
         with self._lock:
+            self._lost = lost
             self._open.clear()
             self._held.clear()
             for each in self._pending.values():
@@ -194,11 +207,19 @@ class Outbox:
             waiting.sent, waiting.refusal = False, error
             self._open.pop(waiting.say.room, None)
             self._held[waiting.say.room] = time.monotonic() + error.retry_after
+            self._troubles[waiting.say.room] = str(error)
         self._on_due()
+
+    def not_opened(self, room: str, reason: str) -> None:
+        """The node cannot let one into a room now, as for joining it again after the connection was lost."""
+        with self._lock:
+            if room not in self._open:
+                self._troubles[room] = reason
 
     def forget(self, room: str, error: ParlourError) -> None:
         """The room is left: nothing tells any more whether its posts were logged."""
         with self._changed:
+            self._troubles.pop(room, None)
             self._open.pop(room, None)
             self._held.pop(room, None)
             orphans = [number for number, each in self._pending.items() if each.say.room == room]
@@ -220,6 +241,8 @@ class Outbox:
         """Take a post from those that wait; None if it does not wait (any more)."""
         with self._changed:
             pending = self._pending.pop(number, None)
+            if pending is not None:
+                self._troubles.pop(pending.say.room, None)
             self._changed.notify_all()
         return pending
 

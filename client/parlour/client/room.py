@@ -85,6 +85,15 @@ class Room(ProcessBound):
         self.check_process()
         return self._replays
 
+    @property
+    def trouble(self) -> str | None:
+        """Why posts made here wait, in a line: what the node said of the room log, or how the connection was lost.
+
+        None if none waits, or nothing is known to be wrong. What waits is sent again until its time is over.
+        """
+        self.check_process()
+        return self._chat.outbox.trouble(self.name)
+
     def say(self, text: str, timeout: float = 10.0) -> Message:
         """Post a text and return the logged message, at most `timeout` seconds later.
 

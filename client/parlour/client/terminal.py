@@ -28,6 +28,7 @@ from parlour.client.events import (
 )
 from parlour.client.keyboard import Keyboard
 from parlour.client.room import Room
+from parlour.client.waiting import Waiting
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError
 
@@ -38,6 +39,9 @@ HISTORY = 50
 
 _ENDING = 10.0
 """Seconds that posts under way have to be acknowledged before one goes, and rooms to be shown to their end."""
+
+_NOTICED = 1.0
+"""Seconds that they have until it is said that one waits for them."""
 
 SAYING = 600.0
 """Seconds for which a line that was typed is kept while there is no connection, before it is given back."""
@@ -53,7 +57,7 @@ class Conversation:
         self._current: Room | None = None
         self._showing: list[threading.Thread] = []
         self._oldest: dict[str, int] = {}  # offsets of the first messages shown of rooms
-        self._posts: dict[Future[Message], str] = {}  # what was typed and is not known to be said
+        self._waiting = Waiting()
         self._unsaid = 0  # how many of them are not, now that one goes
         self._lost: str | None = None
         self._unheard: OSError | None = None  # why nothing can be shown any more
@@ -66,12 +70,14 @@ class Conversation:
         """
         self._show(self._lines.note(f"connected to {harmless(self._chat.node)} as {harmless(self._chat.name)}"))
         try:
+            self._showing.append(spawn(f"{self._chat.name}-waits", self._show_waiting))
             self._enter(room)
             self._converse()
             self._await_posts()
         except KeyboardInterrupt:
             pass  # By who does not want to wait for an answer.
         finally:
+            self._waiting.close()
             self._chat.close()
             join_all(self._showing, _ENDING)
         if self._unheard is not None:
@@ -100,7 +106,7 @@ class Conversation:
                 self._show(self._lines.fault(str(error)))
 
     def _prompt(self) -> str:
-        return f"{self._current.name if self._current else '(no room)'}> "
+        return "\n".join([*self._waiting.shown(), f"{self._current.name if self._current else '(no room)'}> "])
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, Join | Leave | Who | History) and not self._chat.connected:
@@ -115,7 +121,7 @@ class Conversation:
             self._show(self._lines.fault("you are in no room: /join one"))
         elif isinstance(command, Say):
             post = self._current.post(command.text, SAYING)
-            self._posts[post] = command.text
+            self._waiting.add(post, self._current, command.text)
             post.add_done_callback(self._posted)
         elif isinstance(command, Who):
             names = self._current.who()
@@ -159,18 +165,30 @@ class Conversation:
     def _await_posts(self) -> None:
         """Let what was said be seen before one goes."""
         # Who leaves while there is no connection does not want to wait for one.
-        if self._chat.connected:
-            wait_for(list(self._posts), _ENDING)
+        if not self._chat.connected:
+            return
+        _, waiting = wait_for(self._waiting.posts, _NOTICED)
+        if waiting:
+            self._show(self._lines.note(f"waiting for {len(waiting)} of your lines to be said; Ctrl-C leaves at once"))
+            wait_for(waiting, _ENDING)
 
     def _posted(self, post: Future[Message]) -> None:
         """A post has come to its end; called by the reader thread, or by this one if it had already."""
-        text = self._posts.pop(post)
+        text = self._waiting.take(post)
         error = post.exception()
         if isinstance(error, DisconnectedError):
             self._unsaid += 1
             self._show(self._lines.fault(f"not said, as far as is known: {text}"))
         elif error is not None:
-            self._show(self._lines.fault(f"not said: {error}; say it again"))
+            self._show(self._lines.fault(f"not said: {text} ({error})"))
+        self._keyboard.refresh()
+
+    def _show_waiting(self) -> None:
+        """The body of a thread: show which lines wait, as that changes."""
+        while self._waiting.sleep():
+            if not self._keyboard.refresh():
+                for line in self._waiting.explained():
+                    self._show(self._lines.note(line))
 
     def _show_room(self, room: Room) -> None:
         """The body of a room's thread: show what happened before, who is here, then what happens."""

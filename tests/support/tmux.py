@@ -1,0 +1,81 @@
+"""A terminal of a test's own, of several panes: what a person types, and what a person sees.
+
+This module owns the tmux server of one test, on the test's thread. It must never wait for a screen without a deadline.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from support.waiting import eventually
+
+__all__ = ["MISSING", "Tmux", "tmux"]
+
+MISSING = "" if shutil.which("tmux") else "TMUX IS NOT INSTALLED: the terminal chat is not tested at all without it"
+"""Why the tests that need a terminal cannot run, or nothing."""
+
+SECONDS = 15
+
+
+class Tmux:
+    """A terminal of several panes, driven by keys and read as a person would."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = str(folder / "tmux")
+        self.panes: list[str] = []
+
+    def _run(self, *arguments: str) -> str:
+        command = ["tmux", "-f", "/dev/null", "-S", self._socket, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS).stdout
+
+    def open(self, *command: str) -> int:
+        """Start a command in a new window; return its number here. Its exit status is shown at its end."""
+        line = f"{shlex.join(command)}; echo exit=$?; read wait"
+        new = ["new-window"] if self.panes else ["new-session", "-d", "-x", "80", "-y", "24"]
+        self.panes.append(self._run(*new, "-P", "-F", "#{pane_id}", line).strip())
+        return len(self.panes) - 1
+
+    def type(self, pane: int, text: str, *keys: str) -> None:
+        """Type a text, then press keys."""
+        self._run("send-keys", "-t", self.panes[pane], "-l", text)
+        self.press(pane, *keys)
+
+    def press(self, pane: int, *keys: str) -> None:
+        """Press keys by their tmux names."""
+        if keys:
+            self._run("send-keys", "-t", self.panes[pane], *keys)
+
+    def lines(self, pane: int) -> list[str]:
+        """Return what a person sees, without blank lines."""
+        screen = self._run("capture-pane", "-p", "-t", self.panes[pane])
+        return [line.rstrip() for line in screen.splitlines() if line.strip()]
+
+    def shows(self, pane: int, end: str) -> None:
+        """Wait until a line that ends so is on the screen."""
+        try:
+            eventually(lambda: any(line.endswith(end) for line in self.lines(pane)), SECONDS)
+        except AssertionError:
+            raise AssertionError(f"{end!r} is not on the screen:\n" + "\n".join(self.lines(pane))) from None
+
+    def close(self) -> None:
+        """End the terminal with all that runs in it."""
+        if self.panes:
+            self._run("kill-server")
+
+
+@contextmanager
+def tmux() -> Iterator[Tmux]:
+    """Run a terminal until the block ends."""
+    # Not in the test's own folder: a socket's path may have 107 bytes only.
+    with TemporaryDirectory(prefix="parlour-") as folder:
+        terminal = Tmux(Path(folder))
+        try:
+            yield terminal
+        finally:
+            terminal.close()

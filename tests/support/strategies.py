@@ -78,10 +78,20 @@ def instances(kind: type[Struct]) -> st.SearchStrategy[Struct]:
         needed = name not in _defaults(kind)
         (required if needed else optional)[name] = _field(kind, name, hints[name])
     return st.builds(
-        lambda given, extra: kind(**given, **extra),
+        lambda given, extra: kind(**_ordered(given), **extra),
         st.fixed_dictionaries(required),
         st.fixed_dictionaries({}, optional=optional),
     )
+
+
+def _ordered(fields: dict[str, object]) -> dict[str, object]:
+    """Bring the two ends of a span into their order."""
+    first = fields.get("first")
+    for name in {"last", "version"} & fields.keys():
+        last = fields[name]
+        if isinstance(first, int) and isinstance(last, int):
+            fields[name] = max(first, last)
+    return fields
 
 
 def _defaults(kind: type[Struct]) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ MAX_WORD = 128
 
 
 def _check_word(what: str, word: str) -> None:
-    if not (1 <= len(word) <= MAX_WORD and word.isprintable()):
-        raise UsageError(f"{what} has 1 to {MAX_WORD} printable characters, this one has {len(word)}")
+    if not 1 <= len(word) <= MAX_WORD:
+        raise UsageError(f"{what} has 1 to {MAX_WORD} characters, this one has {len(word)}")
 
 
 def _check_count(what: str, number: int, least: int) -> None:

@@ -231,3 +231,14 @@ def test_who_asks_without_reading_is_cut_off() -> None:
             with pytest.raises((ConnectionResetError, BrokenPipeError)):
                 eve.socket.sendall(frame(History("lobby")) * 1_000_000)
         still_serves(running)
+
+
+def test_an_id_far_below_the_highest_is_refused() -> None:
+    """It would have to be looked for in all that was logged; those that a client may send again are taken."""
+    with cluster(1) as running, running.clients("ada", room="lobby") as (ada,):
+        for number in (20_000, 10_001, 10_000, 1):
+            ada.send(Say("lobby", number, str(number)))
+        assert ada.texts(2) == ["20000", "10001"]
+        for number in (10_000, 1):
+            error = ada.get(Error)
+            assert (error.code, error.id, error.retry_after, error.fatal) == ("stale_id", number, None, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from parlour.node.log import Appended, LogError, Post, RoomLog, sqlite_index
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.opening import open_log
+from parlour.node.log.sqlite import SqliteLog
 
 ALWAYS = 2**53
 """A time after everything that is said here."""
@@ -89,6 +91,60 @@ def test_an_id_below_the_runs_is_not_hidden_by_one_in_the_tail(logs: tuple[RoomL
     assert say(other, 60) == [(3, False)]
     assert say(other, 100) == [(1, True)]
     assert say(log, 60, 50, 100, 101) == [(3, True), (2, True), (1, True), (4, False)]
+
+
+def work_of(log: RoomLog, *ids: int) -> int:
+    """Return how many steps SQLite's machine takes to append these."""
+    assert isinstance(log, SqliteLog)
+    taken = itertools.count()
+    log._file.writer.set_progress_handler(lambda: next(taken) < 0, 10)
+    say(log, *ids)
+    log._file.writer.set_progress_handler(None, 0)
+    return next(taken)
+
+
+@pytest.mark.parametrize("ids", [pytest.param((900_000,), id="new"), pytest.param((950_010,), id="repeated")])
+def test_a_look_up_does_not_grow(logs: tuple[RoomLog, RoomLog], ids: tuple[int, ...]) -> None:
+    """Of a session that counts down each post has a row of its own: they are not walked."""
+    log, _ = logs
+    say(log, 1_000_000)
+    say(log, *range(950_050, 950_000, -1))
+    few = work_of(log, *ids)
+    for top in range(949_000, 900_000, -1000):
+        say(log, *range(top, top - 100, -1))
+    assert work_of(log, *(each - 1 for each in ids)) <= 3 * few
+
+
+def test_many_repeated_posts_read_each_batch_once(
+    logs: tuple[RoomLog, RoomLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that repeats old ones, in whichever order, takes no more than these took."""
+    log, _ = logs
+    for first in range(1, 200, 20):
+        say(log, *range(first, first + 20))
+    read: list[int] = []
+    batch = sqlite_index.PostIndex._batch
+
+    def reading(self: sqlite_index.PostIndex, tail: sqlite_index.Tail, offset: int) -> tuple[int, list[Post]]:
+        read.append(offset)
+        return batch(self, tail, offset)
+
+    monkeypatch.setattr(sqlite_index.PostIndex, "_batch", reading)
+    backwards = list(range(200, 0, -3))
+    assert say(log, *backwards) == [(number, True) for number in backwards]
+    assert len(read) <= 10
+
+
+def test_a_log_of_before_gets_what_it_lacks(logs: tuple[RoomLog, RoomLog], path: Path) -> None:
+    """A file that an older parlour made is opened, and is as quick."""
+    log, other = logs
+    say(log, *range(1, 50))
+    other.close()
+    log.close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("DROP INDEX spans")
+    with closing(open_log(f"sqlite://{path}")) as again:
+        assert say(again, 3, 50, 2) == [(3, True), (50, False), (2, True)]
 
 
 def test_what_is_trimmed_leaves_no_rows(logs: tuple[RoomLog, RoomLog], path: Path) -> None:

@@ -46,6 +46,9 @@ __all__ = ["Session", "session_of"]
 CHUNK = 16 * 1024
 """Bytes read at once: all frames that are there are taken together, within reason."""
 
+WINDOW = 10_000
+"""How far the id of a post may be below the highest of its connection: more than any client leaves unacknowledged."""
+
 DRAIN = 0.5
 """Seconds a connection is read on after its last frame was sent: an unread byte would make the system drop it."""
 
@@ -81,6 +84,7 @@ class Session:
         self.since = time.monotonic()
         self.leaves_by = 0.0  # until then, in monotonic seconds, it may follow the last request to move
         self._said_bye = False
+        self._highest = 0  # of the ids of posts
         self.outlet = Outlet(sock, node.settings.unread_answers, node.catchup.watch)
         self._handlers: dict[type, Callable[..., None]] = {
             Join: self._join,
@@ -224,8 +228,21 @@ class Session:
             if member is None:
                 self._not_joined(name, [say.id for say in says])
                 continue
+            ids = [say.id for say in says]
+            self._highest = max(self._highest, *ids)
+            if min(ids) <= self._highest - WINDOW:
+                says = self._without_stale(name, says)
             posts = [Post(self.id, say.id, self.name, at, say.text) for say in says]
             member.room.submit(Submission(member, posts, size * len(posts), now))
+
+    def _without_stale(self, room: str, says: list[Say]) -> list[Say]:
+        """Refuse the posts whose ids are far below the highest: they would be looked for in all that was logged."""
+        least = self._highest - WINDOW
+        for say in says:
+            if say.id <= least:
+                text = f"the id {say.id} is {WINDOW} or more below one that was used before: count up"
+                self.outlet.answer(frame(Error("stale_id", text, room, say.id)))
+        return [say for say in says if say.id > least]
 
     def _not_joined(self, room: str, ids: list[int | None]) -> None:
         for number in ids:

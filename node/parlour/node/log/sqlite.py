@@ -10,6 +10,7 @@ row, and small commits write nothing else: `sqlite_index.py` tells how it is kno
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import takewhile
@@ -26,6 +27,9 @@ from parlour.wire.messages import Message
 __all__ = ["SqliteLog"]
 
 T = TypeVar("T")
+
+HOLD = 0.05
+"""Seconds after which a transaction takes no further posts: other nodes wait for it."""
 
 _OF_ROOM = f"b.id > r.id * {ROOM} AND b.id < (r.id + 1) * {ROOM}"
 
@@ -75,7 +79,8 @@ class SqliteLog:
             if job.appended is None and job.error is None:
                 with self._mutex:
                     jobs, self._waiting = self._waiting, []
-                self._commit(jobs)
+                while jobs:
+                    del jobs[: self._commit(jobs)]
         if job.appended is None:
             raise job.error or LogError("the room log did not take the post")
         return job.appended
@@ -148,23 +153,36 @@ class SqliteLog:
 
     # --- writing; the caller holds _writing -------------------------------------------------------------------------
 
-    def _commit(self, jobs: list[_Job]) -> None:
-        """Log all jobs in one transaction, or fail all with one error."""
+    def _commit(self, jobs: list[_Job]) -> int:
+        """Log the first jobs in one transaction, or fail all with one error; return of how many the outcome is known.
+
+        Where they take long, the other nodes have their turn after each.
+        """
         try:
             self._check_file()
-            results = self._in_transaction(lambda: [self._log(job) for job in jobs])
+            results = self._in_transaction(lambda: self._log_some(jobs))
         except (sqlite3.Error, OSError, LogError) as error:
             failure = error if isinstance(error, LogError) else self._file.explain(error)
             for job in jobs:
                 job.error = failure
-            return
-        for job, appended in zip(jobs, results, strict=True):
+            return len(jobs)
+        for job, appended in zip(jobs, results, strict=False):
             job.appended = appended
         self._file.committed()
+        return len(results)
+
+    def _log_some(self, jobs: list[_Job]) -> list[list[Appended]]:
+        until = time.monotonic() + HOLD
+        results: list[list[Appended]] = []
+        for job in jobs:
+            results.append(self._log(job))
+            if time.monotonic() >= until:
+                break
+        return results
 
     def _in_transaction(self, work: Callable[[], T]) -> T:
         writer = self._file.writer
-        writer.execute("BEGIN IMMEDIATE")
+        self._file.begin()
         try:
             result = work()
             writer.execute("COMMIT")

@@ -7,6 +7,7 @@ some.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import sqlite3
@@ -27,6 +28,12 @@ T = TypeVar("T")
 
 BUSY = 5.0
 """How long to wait for another node's commit, in seconds."""
+
+TURN = 1.0
+"""How long to wait for the turn to write, in seconds."""
+
+PEEK = 0.001
+"""Seconds between two looks whether the turn is free."""
 
 JOURNAL = 4 * 1024 * 1024
 """Bytes in the journal after which it is carried over, about."""
@@ -54,6 +61,9 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 _APPLICATION = 0x70726C72  # "prlr", in the file's header: a file of another program is not touched
 _FORMAT = 3
+
+_SPANS = "CREATE INDEX IF NOT EXISTS spans ON runs (room, session, last) WHERE first IS NOT NULL"
+"""What a file of before lacks: an older parlour keeps it up to date, too, as SQLite does that by itself."""
 
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -85,6 +95,7 @@ class SqliteFile:
         self.journal = 0
         """Bytes that commits have put into the journal since it was last carried over, about."""
         self._carrier: Thread | None = None
+        self._turn = -1  # the mark, opened: its advisory lock is the turn to write
         self._open()
 
     def replaced(self) -> bool:
@@ -100,6 +111,26 @@ class SqliteFile:
         """Open what stands at the path now; raises LogError if it is not this log."""
         self._disconnect()
         self._open()
+
+    def begin(self) -> None:
+        """Begin a transaction that writes. Nodes that wait for each other get the file in turn.
+
+        SQLite has no queue: a node that commits without a pause would be found at it whenever another looks. So a node
+        holds the turn from when it asks until it has the file, and the one that had it before must wait for the turn.
+        """
+        deadline = time.monotonic() + TURN
+        while True:
+            try:
+                fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    break  # a node stands still with the turn: only the order depends on it
+                time.sleep(PEEK)
+        try:
+            self.writer.execute("BEGIN IMMEDIATE")
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close both connections; raises StuckThreadError if the journal is being carried over and that hangs."""
@@ -171,6 +202,9 @@ class SqliteFile:
         self._id = ""  # whatever stands there next has to be opened anew
         self.reader.close()
         self.writer.close()
+        if self._turn >= 0:
+            os.close(self._turn)
+            self._turn = -1
 
     def _stat(self) -> str:
         stat = os.stat(self._path)
@@ -193,6 +227,7 @@ class SqliteFile:
             if not tables:
                 for statement in _SCHEMA.split(";"):
                     self.writer.execute(statement)
+            self.writer.execute(_SPANS)
             meta: dict[str, str] = dict(self.writer.execute("SELECT key, value FROM meta").fetchall())
             self._id = self._stat()
             if self.identity and meta.get("identity") != self.identity:
@@ -219,6 +254,7 @@ class SqliteFile:
             raise
         self.identity = meta["identity"]
         self.epoch = meta["epoch"]
+        self._turn = os.open(self._mark, os.O_RDONLY | os.O_CLOEXEC)
 
     def _enter_wal(self) -> None:
         """Switch the file to WAL, waiting for another node that does so: SQLite's own time-out is not kept here."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -53,6 +53,24 @@ _SAID: Decoder[list[_Said]] = Decoder(list[_Said])
 
 _PLACES: Decoder[dict[int, int]] = Decoder(dict[int, int])
 """Where the posts of a run stand: by id, the offset less the run's `after`."""
+
+_RUN_OF_POST = "SELECT last, first, after, places FROM runs WHERE room = ? AND session = ? AND last = ?"
+
+_RUN_AMONG = (
+    "SELECT last, first, after, places FROM runs INDEXED BY spans"
+    " WHERE room = ? AND session = ? AND last >= ? AND first IS NOT NULL ORDER BY last LIMIT 1"
+)
+"""Without the index, which has no runs of single posts, all of these that follow would be looked at."""
+
+
+class _Places(NamedTuple):
+    """A run: its first and last id, and by id the offset of each post less `after`."""
+
+    first: int
+    last: int
+    after: int
+    places: dict[int, int]
+
 
 _Run = tuple[int, str, int, int | None, int, bytes]
 """A row of `runs`."""
@@ -131,8 +149,9 @@ class PostIndex:
         """Return where those of the posts stand that were logged."""
         offsets: dict[tuple[str, int], int] = {}
         rest: set[tuple[str, int]] = set()
+        runs: dict[str, _Places] = {}  # of each session the run that was read last: posts of one call are of few
         for post in posts:
-            offset = self._find_in_runs(tail, post)
+            offset = self._find_in_runs(tail, post, runs)
             if offset is not None:
                 offsets[post.session, post.id] = offset
             elif post.id <= tail.last.get(post.session, -1):
@@ -141,7 +160,8 @@ class PostIndex:
             offsets |= self._find_in_tail(tail, rest)
         found: _Known = {}
         first, batch = 0, list[Post]()
-        for key, offset in offsets.items():
+        # In the order of their offsets, so that no batch is read twice.
+        for key, offset in sorted(offsets.items(), key=lambda item: item[1]):
             if not first <= offset < first + len(batch):
                 first, batch = self._batch(tail, offset)
             if first <= offset:  # else it was trimmed
@@ -218,15 +238,29 @@ class PostIndex:
         self._remembered += 1
         return highest
 
-    def _find_in_runs(self, tail: Tail, wanted: Post) -> int | None:
-        """Return the offset of a post, which may have been trimmed, if it has a run."""
-        query = "SELECT last, first, after, places FROM runs WHERE room = ? AND session = ? AND last >= ? ORDER BY last"
-        with closing(self._file.writer.execute(query, (tail.room, wanted.session, wanted.id))) as rows:
-            for last, first, after, places in rows:
-                if last == wanted.id or first is not None:
-                    place = self._file.decode(places, _PLACES).get(wanted.id)
-                    return None if place is None else after + place
-        return None
+    def _find_in_runs(self, tail: Tail, wanted: Post, runs: dict[str, _Places]) -> int | None:
+        """Return the offset of a post, which may have been trimmed, if it has a run.
+
+        That takes two steps at most, however many runs the session has: the run of this post alone, and the one whose
+        ids it falls among. `runs` has the one of these that was read last, by session.
+        """
+        session, number = wanted.session, wanted.id
+        read = runs.get(session)
+        if read is not None and number in read.places:
+            return read.after + read.places[number]
+        key = (tail.room, session, number)
+        row = self._file.writer.execute(_RUN_OF_POST, key).fetchone()
+        if row is None and (read is None or not read.first <= number <= read.last):
+            row = self._file.writer.execute(_RUN_AMONG, key).fetchone()
+        if row is None:
+            return None
+        last, first, after, blob = row
+        if first is not None and first > number:
+            return None
+        places = self._file.decode(blob, _PLACES)
+        if first is not None:
+            runs[session] = _Places(first, last, after, places)
+        return after + places[number] if number in places else None
 
     def _find_in_tail(self, tail: Tail, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the offsets of those posts that are in the tail."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parlour.node.log import Post
+from parlour.node.log import LogError, Post
 from parlour.node.log.opening import open_log
 
 
@@ -85,3 +85,23 @@ def test_an_unclean_stop_of_the_machine_is_a_new_epoch(tmp_path: Path) -> None:
     assert say(path, 7, 9, "kill", "?sync=full") == second
     after_a_reboot(path)
     assert say(path, 10, 12, "close", "?sync=full") == second
+
+
+def test_no_other_log_is_begun_where_one_was_moved_away(tmp_path: Path) -> None:
+    """SQLite would take the journal of the nodes that still have it open for one of the new file, and remove it."""
+    path, away = tmp_path / "log.sqlite", tmp_path / "away"
+    with closing(open_log(f"sqlite://{path}")) as log:
+        appended = log.append("lobby", [Post("s", 1, "ada", 1, "hello")])
+        path.rename(away)
+        with pytest.raises(LogError, match=r"log\.sqlite is gone, .* put it back") as refused:
+            open_log(f"sqlite://{path}")
+        assert not path.exists()
+        away.rename(path)
+        with closing(open_log(f"sqlite://{path}")) as other:
+            assert [message.text for message in other.read("lobby", 0, 9)] == ["hello"]
+            assert other.append("lobby", [Post("s", 2, "ada", 1, "again")])[0].epoch == appended[0].epoch
+    path.unlink()
+    (rest,) = tmp_path.iterdir()
+    assert str(rest) in str(refused.value)
+    rest.unlink()
+    assert say(path, 1, 1) != appended[0].epoch

@@ -174,9 +174,9 @@ class SqliteFile:
                 raise LogError(f"cannot open the room log {path}: the folder {path.parent} does not exist")
             if path.exists() and not path.is_file():
                 raise LogError(f"cannot open the room log {path}: it is no file; give --log the path of one")
-            self.writer = self._connect()
+            self.writer = self._connect("rw" if self._stands() else "rwc")
             try:
-                self.reader = self._connect()
+                self.reader = self._connect("rw")
             except BaseException:
                 self.writer.close()
                 raise
@@ -188,8 +188,26 @@ class SqliteFile:
         except (sqlite3.Error, OSError) as error:
             raise self.explain(error) from None
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    def _stands(self) -> bool:
+        """Whether the file is there; raises LogError if one was, whose other files are.
+
+        A new one must not be begun then: SQLite would remove the journal, in which is what was said last, under the
+        nodes that still have the old file open. When that is put back, it would lack what they have acknowledged.
+        """
+        # Before the file itself, which is made first: another node may be making all of them now.
+        rest = [str(path) for ending in ("-mark", "-wal", "-shm") if (path := Path(f"{self._path}{ending}")).exists()]
+        if self._path.exists():
+            return True
+        if rest:
+            raise LogError(
+                f"the room log {self._path} is gone, but not what belongs to it: put it back, or remove "
+                f"{' '.join(rest)} to begin another"
+            )
+        return False
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        uri = f"{self._path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=True)
         try:
             connection.execute(f"PRAGMA synchronous = {self._sync}")
             connection.execute("PRAGMA wal_autocheckpoint = 0")  # who posts need not wait for it: see _carry_over

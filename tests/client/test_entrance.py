@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 import zmq
 
+from parlour.client import (
+    DeadlineError,
+    Disconnected,
+    NodeError,
+    ParlourError,
+    ProtocolError,
+    UnavailableError,
+    connect,
+)
 from parlour.client.entrance import enter
+from parlour.node import tickets
 from parlour.runtime import asking
 from parlour.runtime.asking import RefusedError
 from parlour.runtime.threads import join_all, spawn
@@ -55,6 +67,101 @@ def stormy(count: int) -> Iterator[list[Stormy]]:
         for broker in brokers:
             broker.over.set()
         join_all(threads, 5)
+
+
+@contextmanager
+def web_server() -> Iterator[str]:
+    """Run a server that answers all that it does not understand as web servers do; yield its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                peer, _ = server.accept()
+                with peer:
+                    if not peer.recv(1 << 16):
+                        return
+                    peer.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+        thread = spawn("web-server", serve)
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        socket.create_connection(server.getsockname()).close()
+        join_all([thread], 5)
+
+
+@pytest.fixture
+def unused() -> Iterator[str]:
+    """Yield an address where nobody listens, and nobody else can meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+class Ahead:
+    """The clock of a node that is a minute ahead."""
+
+    @staticmethod
+    def time() -> float:
+        """Return the time in a minute."""
+        return time.time() + 60
+
+
+def refusal(broker: str, kind: type[ParlourError]) -> str:
+    """Return the line that a client is told which no node takes in."""
+    with pytest.raises(kind) as told:
+        connect(broker, "ada", timeout=1.0)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_who_is_turned_away_is_told_by_whom_and_why(
+    empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, unused: str
+) -> None:
+    """The broker knows only that the client could not get in; the client knows why."""
+    node = empty_cluster.add_node("n1")
+    with monkeypatch.context() as wrong:
+        wrong.setattr(tickets, "time", Ahead)
+        told = refusal(empty_cluster.address, NodeError)
+    assert told.startswith(f"n1 at {node.address} says: the ticket has expired, or the clock here differs")
+    node.stop()
+    dead = empty_cluster.add_node("n2", advertise=unused)
+    told = refusal(empty_cluster.address, DeadlineError)
+    assert told.endswith(f"n2 cannot be reached at {unused} (Connection refused)")
+    dead.stop()
+    with web_server() as address:
+        empty_cluster.add_node("n3", advertise=address)
+        told = refusal(empty_cluster.address, ProtocolError)
+        assert told.startswith(f"what answers at {address}, which n3 gives as its address, is no parlour node (")
+        assert "b'HTTP'" in told
+
+
+def test_a_node_that_is_none_keeps_nobody_from_the_others(empty_cluster: Cluster) -> None:
+    """The broker is asked for another."""
+    with web_server() as address:
+        empty_cluster.add_node("n1", advertise=address)
+        empty_cluster.add_node("n2")
+        for number in range(2):
+            assert empty_cluster.chat(f"bot-{number}").node == "n2"
+
+
+def test_a_chat_that_gives_up_tells_why(cluster: Cluster, unused: str) -> None:
+    """Its last attempt's error, with the node and the address."""
+    with connect(cluster.address, "ada", give_up=1.0) as ada:
+        room = ada.join("lobby")
+        cluster.add_node("n3", advertise=unused)
+        for node in cluster.nodes[:2]:
+            node.stop()
+        *_, last = room.events(20)
+        assert isinstance(last, Disconnected)
+        assert f"to go on with: n3 cannot be reached at {unused}" in last.reason
+
+
+def test_what_answers_in_place_of_a_broker_is_told() -> None:
+    """ZeroMQ itself says nothing of it, and tries again and again."""
+    with web_server() as address:
+        told = refusal(address, UnavailableError)
+    assert told == (
+        f"no broker answers at {address}: what answers at {address} is no parlour broker: name another with --broker"
+    )
 
 
 def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ class Connection:
                         raise ProtocolError(str(error), "bad_version") from None
                     return message
 
-    def start(self, name: str, on_message: Callable[[NodeMessage], None], on_lost: Callable[[str], None]) -> None:
+    def start(self, name: str, on_message: Callable[[NodeMessage], None], on_lost: Callable[[str], object]) -> None:
         """Begin to read, on a thread of this name, which calls `on_message` for each message that means something.
 
         `on_lost` is called at the end, with the reason, unless it was `close` that ended it.
@@ -194,7 +194,7 @@ class Connection:
         except OSError:
             pass
 
-    def _read(self, on_message: Callable[[NodeMessage], None], on_lost: Callable[[str], None]) -> None:
+    def _read(self, on_message: Callable[[NodeMessage], None], on_lost: Callable[[str], object]) -> None:
         reason = f"what {self.welcome.node} sent could not be handled"
         try:
             reason = self._read_to_end(on_message)

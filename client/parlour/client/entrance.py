@@ -41,8 +41,12 @@ class EnteringError(ParlourError):
     def __init__(self, node: str, address: str, cause: NodeError | ProtocolError | OSError) -> None:
         if isinstance(cause, OSError):
             super().__init__(f"{node} cannot be reached at {address} ({cause.strerror or cause})")
+        elif isinstance(cause, ProtocolError) and cause.code != "bad_version":
+            super().__init__(
+                f"what answers at {address}, which {node} gives as its address, is no parlour node ({cause})"
+            )
         else:
-            super().__init__(f"{node} says: {cause}")
+            super().__init__(f"{node} at {address} says: {cause}")
         self.node = node
         self.cause = cause
 
@@ -60,27 +64,40 @@ def enter(
     failed: list[str] = []
     first: str | None = None
     trouble = "the time is too short"
+    turned_away: EnteringError | None = None
     while (left := deadline - time.monotonic()) > 0:
         try:
             return try_to_enter(brokers, Assign(name, room, node, failed, PROTOCOL), key, left, first)
         except RefusedError as refused:
-            # The nodes that failed may be back by then.
+            if failed and refused.code == "no_node":
+                # The broker knows only that the client named each node as failed, and the client knows why.
+                _pause(refused if turned_away is None else _final(turned_away, timeout), refused.retry_after, deadline)
+            else:
+                turned_away, trouble = None, str(refused)
+                _pause(refused, refused.retry_after, deadline)
+            # The nodes that failed may be back by now.
             failed = []
             first = refused.turn_at
-            trouble = str(refused)
-            _pause(refused, refused.retry_after, deadline)
         except EnteringError as error:
             # With another node the outcome may be another, and so may it be later.
             failed.append(error.node)
-            trouble = str(error)
-            if isinstance(error.cause, ProtocolError):
-                raise error.cause from None
+            turned_away, trouble = error, str(error)
+            again = True
             if isinstance(error.cause, NodeError):
                 again = error.cause.retry_after is not None or error.cause.code == "bad_ticket"
-                _pause(error.cause, _PAUSE if again else None, deadline)
-            else:
-                time.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
+            elif isinstance(error.cause, ProtocolError):
+                again = error.cause.code != "bad_version"
+            _pause(_final(error, timeout), _PAUSE if again else None, deadline)
     raise DeadlineError(f"no node took us in within {timeout:g} s: {trouble}")
+
+
+def _final(error: EnteringError, timeout: float) -> NodeError | ProtocolError | DeadlineError:
+    """Return what to raise if no other node takes the client."""
+    if isinstance(error.cause, NodeError):
+        return NodeError(str(error), error.cause.code, error.cause.retry_after)
+    if isinstance(error.cause, ProtocolError):
+        return ProtocolError(str(error), error.cause.code)
+    return DeadlineError(f"no node took us in within {timeout:g} s: {error}")
 
 
 def try_to_enter(
@@ -108,7 +125,7 @@ def step_in(node: str, address: str, hello: Hello, timeout: float) -> Connection
         raise EnteringError(node, address, OSError(str(error))) from None
 
 
-def _pause(refused: RefusedError | NodeError, retry_after: float | None, deadline: float) -> None:
+def _pause(refused: ParlourError, retry_after: float | None, deadline: float) -> None:
     """Wait as long as the refusal says, and a little more at random; raises it if that leads nowhere."""
     if retry_after is None:
         raise refused

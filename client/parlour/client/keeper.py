@@ -78,6 +78,7 @@ class Keeper:
         self._failed: list[str] = []  # nodes that failed since the connection was lost
         self._turn_at: str | None = None  # the broker that was the last to refuse, if it keeps a turn for us
         self._lost_at = 0.0
+        self._trouble = ""  # why the last attempt failed, after a colon
         self._try_at: float | None = None
 
     # --- for other threads ------------------------------------------------------------------------------------
@@ -182,7 +183,8 @@ class Keeper:
             if self._next is not None and now >= self._next_by:
                 self._stay(self._next)
         elif self._give_up is not None and now >= self._lost_at + self._give_up:
-            self._end(f"the connection was lost, and nothing was found within {self._give_up:g} s to go on with")
+            lost = f"the connection was lost, and nothing was found within {self._give_up:g} s to go on with"
+            self._end(lost + self._trouble)
         elif self._try_at is not None and now >= self._try_at:
             self._try_at = None
             assign = Assign(self._chat.name, failed=list(self._failed), protocol=PROTOCOL)
@@ -225,10 +227,10 @@ class Keeper:
             return
         if code == "no_node" and self._failed:
             wait = 0.0  # There is no other node, and what failed may be back: that is another question.
-        elif retry_after is not None:
-            wait = self._backoff.told(retry_after)
         else:
-            wait = self._backoff.next(BRIEF if isinstance(error, EnteringError) else LONGEST)
+            self._trouble = f": {error}"
+            longest = BRIEF if isinstance(error, EnteringError) else LONGEST
+            wait = self._backoff.next(longest) if retry_after is None else self._backoff.told(retry_after)
         if isinstance(error, EnteringError):
             self._failed.append(error.node)
         elif refused:
@@ -262,13 +264,9 @@ class Keeper:
         connection.start(
             f"{self._chat.name}-reader-{self._count}",
             partial(self._chat.handle, link),
-            partial(self._report_loss, link),
+            lambda reason: self.tell(partial(self._lost, link, reason)),
         )
         return link
-
-    def _report_loss(self, link: Link, reason: str) -> None:
-        """A connection has ended; called by its reader thread, as the last it does."""
-        self.tell(partial(self._lost, link, reason))
 
     # --- rooms ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 import zmq
 
+from parlour.runtime.probe import what_is_at
 from parlour.runtime.zeromq import Context, new_socket, shared_context
 from parlour.wire.codec import decode_reply, encode
 from parlour.wire.control import Refused, Reply, Request
@@ -31,6 +32,10 @@ A client that two brokers assign takes the first answer. The ticket of the other
 a client on its way, at that one broker, until it expires, so that broker holds a node for fuller than it is for 30 s.
 Nobody is sent astray by that, and no node is given too many. Of two brokers' orders a node follows one.
 """
+
+
+_LOOK = 0.4
+"""Seconds in which to find out what is at the addresses where no broker has answered."""
 
 
 class RefusedError(ParlourError):
@@ -110,6 +115,12 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: s
                 socket.send(body)
             for ready, _ in poller.poll(int(1000 * (min(left, pause) if waiting else left)) + 1):
                 return asked[ready], _read(ready, asked[ready])
-    raise UnavailableError(
-        f"no broker answers at {' or '.join(brokers)}: start one with `parlour up -d`, or name another with --broker"
-    )
+    raise UnavailableError(f"no broker answers at {' or '.join(brokers)}: {_advice(brokers)}")
+
+
+def _advice(brokers: Sequence[str]) -> str:
+    """Return what to do after a question that nobody answered, and what is there instead, if that can be seen."""
+    found = [what for broker in brokers if (what := what_is_at(broker, _LOOK / len(brokers)))]
+    if found:
+        return f"{', and '.join(found)}: name another with --broker"
+    return "start one with `parlour up -d`, or name another with --broker"

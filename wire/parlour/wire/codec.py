@@ -143,6 +143,11 @@ class FrameDecoder(Generic[T]):
             while end - position >= 4:
                 (size,) = _LENGTH.unpack_from(data, position)
                 if size > MAX_FRAME:
+                    if data[position]:  # over 16 MiB, so rather another protocol's first word
+                        raise ProtocolError(
+                            f"no frame of parlour's, as it begins with {data[position : position + 4]!r}",
+                            "frame_too_large",
+                        )
                     raise ProtocolError(
                         f"a frame of {size} bytes was announced, {MAX_FRAME} is the limit", "frame_too_large"
                     )

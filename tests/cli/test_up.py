@@ -157,6 +157,34 @@ def test_a_full_disk_is_no_reason_to_stop(broker: str) -> None:
     assert finish(process)[::2] == (0, "")
 
 
+def test_each_part_logs_in_the_style_wished(broker: str) -> None:
+    """In the foreground to standard error; that of `up` is not asked to tell of what is in order by itself."""
+    process = start("up", "--nodes", "1", "--log-format", "json", "--log-level", "info")
+    assert first_line(process).startswith("ready")
+    process.send_signal(signal.SIGINT)
+    status, _, err = finish(process)
+    assert status == 0
+    said = [json.loads(line) for line in err.splitlines()]
+    assert {"broker", "node n1"} == {event["part"] for event in said}
+    assert [event["text"].split(" ")[0] for event in said if event["part"] == "node n1"] == [
+        "enrolled",
+        "started",
+        "stopping:",
+    ]
+
+
+def test_a_detached_part_logs_to_a_file(broker: str) -> None:
+    """Beside the record; what is told there is not on standard error as well."""
+    assert run("up", "-d", "--nodes", "1")[0] == 0
+    folder = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-")
+    assert run("down")[0] == 0
+    for part in ("broker", "n1"):
+        assert " started at " in (folder / f"{part}.log").read_text()
+        assert " started at " not in (folder / f"{part}.out").read_text()
+    assert "node n1 joined the fleet" in (folder / "broker.log").read_text()
+    assert "node n1 left the fleet" in (folder / "broker.log").read_text()
+
+
 def test_a_detached_cluster_runs_until_down(broker: str) -> None:
     """Detached it outlives `up`, is not started twice, and `down` leaves nothing."""
     assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2\n", "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from parlour.broker.settings import BrokerSettings
-from parlour.runtime.options import ADDRESS
+from parlour.runtime.options import ADDRESS, log_file_option, log_options
 
 __all__ = ["broker"]
 
@@ -28,7 +28,9 @@ __all__ = ["broker"]
     default=BrokerSettings.auto_rebalance,
     help="Move clients when a node joins or the fleet is uneven, as `parlour rebalance` does when asked.",
 )
-def broker(bind: str, auto: bool) -> None:
+@log_options
+@log_file_option
+def broker(bind: str, auto: bool, log_format: str, log_level: str | None, log_file: str | None) -> None:
     """Run a broker: it tells clients which node to go to, and watches over the nodes.
 
     It keeps nothing on disk and learns the fleet from the nodes' reports, so it may be stopped and started at any
@@ -39,15 +41,17 @@ def broker(bind: str, auto: bool) -> None:
 
     from parlour.broker.service import Broker
     from parlour.runtime.descriptors import raise_limit
+    from parlour.runtime.logs import logging_of
     from parlour.runtime.signals import end_on_failure, wait_for_stop
 
     raise_limit()
     gc.freeze()  # what was imported stays, and need not be looked at again
     arrived: SimpleQueue[int] = SimpleQueue()
     end_on_failure(arrived)
-    service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
-    service.start()
-    try:
-        wait_for_stop(f"broker ready at {service.address}", arrived)
-    finally:
-        service.stop()
+    with logging_of("broker", log_format, log_level or "info", log_file):
+        service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
+        service.start()
+        try:
+            wait_for_stop(f"broker ready at {service.address}", arrived)
+        finally:
+            service.stop()

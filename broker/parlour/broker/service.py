@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import secrets
 import socket
 import time
@@ -21,6 +22,7 @@ from parlour.broker.balancer import Balancer
 from parlour.broker.orders import Orders
 from parlour.broker.settings import BrokerSettings
 from parlour.runtime.asking import endpoint
+from parlour.runtime.logs import Tally, broker_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import Context, new_context
 from parlour.wire.codec import decode_feed, decode_request, encode, encode_ticket
@@ -98,6 +100,10 @@ class Broker(Service):
         self._watched = False
         # When a refusal of an instance was last published; those older than `refusal_every` are dropped.
         self._refused: dict[str, float] = {}
+        # The nodes of the roster before, for the log.
+        self._listed: set[str] = set()
+        self._refused_reports = Tally(broker_log, "reports of nodes refused")
+        self._refused_clients = Tally(broker_log, "clients given no node")
 
     def wake(self) -> None:
         """Make the loop look at `stopping`."""
@@ -114,8 +120,10 @@ class Broker(Service):
         try:
             self._open(context)
             self._started = self._clock()
+            broker_log.info("started at %s: parlour %s, process %d", self.address, self._described.version, os.getpid())
             self.ready()
             self._serve(woken)
+            broker_log.info("stopping")
         finally:
             context.destroy(linger=0)
             woken.close()
@@ -220,13 +228,16 @@ class Broker(Service):
         if refusal is None:
             self._publish(f"report.{report.node}".encode(), report)
             order = self._orders.again(report.node, now)
-            self._publish_orders([order] if order else [])
+            self._publish_orders([order] if order else [], again=True)
             return None
         horizon = now - self.settings.refusal_every
         if self._refused.get(report.instance, horizon) <= horizon:
             self._refused = {instance: at for instance, at in self._refused.items() if at > horizon}
             self._refused[report.instance] = now
             self._publish(f"refusal.{report.node}".encode(), refusal)
+            if refusal.code not in self._refused_reports.totals:
+                broker_log.warning("node %s is refused: %s", report.node, refusal.text)
+            self._refused_reports.add(refusal.code)
         return refusal
 
     def _take_requests(self, now: float) -> None:
@@ -255,16 +266,35 @@ class Broker(Service):
         # An XPUB drops what a slow subscriber cannot take, so this never waits.
         self._feed.send_multipart([topic, encode(message)], zmq.NOBLOCK)
 
-    def _publish_orders(self, orders: list[Order]) -> None:
+    def _publish_orders(self, orders: list[Order], again: bool = False) -> None:
         for order in orders:
+            if not again:
+                broker_log.info("node %s is told to %s", order.node, _words(order))
             self._publish(f"order.{order.node}".encode(), order)
 
     def _publish_roster(self, now: float) -> None:
         balancer = self._balancer
         settled = balancer.settled(now - self._started)
         self._publish(_ROSTER, Roster(broker=self._id, nodes=balancer.peers(), settled=settled))
+        if self._roster_version != balancer.version:
+            self._tell_changes(now)
+        self._refused_reports.tell()
+        self._refused_clients.tell()
         self._roster_version = balancer.version
         self._roster_due = now + self.settings.roster_every
+
+    def _tell_changes(self, now: float) -> None:
+        """Log which nodes have come and gone."""
+        states = {state.report.node: state.state for state in self._balancer.status(now)}
+        there = {peer.node for peer in self._balancer.peers()}
+        for name in sorted(there - self._listed):
+            broker_log.info("node %s joined the fleet at %s", name, self._balancer.address(name))
+        for name in sorted(self._listed - there):
+            if states.get(name) == "gone":
+                broker_log.info("node %s left the fleet", name)
+            else:
+                broker_log.warning("node %s is lost: it fell silent", name)
+        self._listed = there
 
     # --- answers ---------------------------------------------------------------------------------------------
 
@@ -319,6 +349,7 @@ class Broker(Service):
         if self._watched:
             self._publish(_DECISION, choice.told())
         if choice.node is None:
+            self._refused_clients.add(choice.code)
             wait = self._balancer.retry_after(choice, now)
             return Refused(code=choice.code, text=choice.reason, retry_after=wait)
         life = self.settings.ticket_life
@@ -333,6 +364,12 @@ class Broker(Service):
         # A node that was killed and starts again must wait until its former self is held for lost.
         wait = self._balancer.silence(report.node, now) if refusal.code == "name_taken" else None
         return Refused(code=refusal.code, text=refusal.text, retry_after=wait)
+
+
+def _words(order: Order) -> str:
+    if order.drain:
+        return f"drain within {order.deadline:g} s"
+    return "move clients: " + ", ".join(f"{move.clients} to {move.to}" for move in order.moves)
 
 
 def _waiting(source: zmq.Socket[bytes]) -> Iterator[list[bytes]]:

@@ -24,6 +24,9 @@ __all__ = ["OWN_REDIS", "Cluster"]
 OWN_REDIS = "redis://"
 """The URL, without a host, of a log in a server that the cluster starts itself."""
 
+QUIET = ("--log-level", "error")
+"""Options of brokers and nodes: that parts come and go is what a round is about, and no news."""
+
 STARTED = 60.0
 """Seconds that parts which start at the same time have for it."""
 
@@ -76,7 +79,7 @@ class Cluster:
         for number in range(1, self._count + 1):
             address = f"{HOST}:{ports.take(3)}"
             self.brokers.append(address)
-            self.add(f"b{number}", parlour("broker", "--bind", address)).start()
+            self.add(f"b{number}", parlour("broker", "--bind", address, *QUIET)).start()
         nodes: list[Part] = []
         doors: list[str] = []
         for name in self._nodes:
@@ -86,7 +89,7 @@ class Cluster:
             if self._cuttable:
                 doors.append(f"{advertised}:{listen}")
                 options += ["--advertise", f"{HOST}:{advertised}"]
-            nodes.append(self.add(name, parlour("node", *options)))
+            nodes.append(self.add(name, parlour("node", *options, *QUIET)))
         if doors:
             arguments = [FORGETFUL, *doors] if self._forgetful else doors
             self.add("proxy", module("parlour.chaos.proxy", *arguments)).start()

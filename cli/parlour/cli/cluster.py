@@ -54,13 +54,23 @@ class Cluster:
     """A broker and nodes of these names. With a record they are detached: they outlive this process."""
 
     def __init__(
-        self, broker: str, nodes: Sequence[str], log: str | None, retain: str | None, record: Record | None
+        self,
+        broker: str,
+        nodes: Sequence[str],
+        log: str | None,
+        retain: str | None,
+        log_format: str,
+        log_level: str | None,
+        record: Record | None,
     ) -> None:
         self.broker = broker
         self.nodes = nodes
         self.children: list[Child] = []
         self._log = log
         self._retain = retain
+        # A person in front of it wants to hear of trouble alone.
+        self._log_options = ["--log-format", log_format]
+        self._log_options += ["--log-level", log_level or ("info" if record else "warning")]
         self._record = record
 
     def start(self, pause: Callable[[float], None]) -> None:
@@ -95,7 +105,12 @@ class Cluster:
         return killed
 
     def _launch(self, name: str, *arguments: str) -> None:
-        self.children.append(launch(name, arguments, self._record.output(name) if self._record else None))
+        arguments += tuple(self._log_options)
+        if self._record is None:
+            self.children.append(launch(name, arguments, None))
+        else:
+            arguments += ("--log-file", str(self._record.log(name)))
+            self.children.append(launch(name, arguments, self._record.output(name)))
         if self._record is not None:
             # At once, so that `down` finds it even if we are killed before the next.
             self._record.save(self.children, self._log)

@@ -39,6 +39,10 @@ class Record:
         """Return the path of the file that gets what the part of this name prints."""
         return self.folder / f"{name}.out"
 
+    def log(self, name: str) -> Path:
+        """Return the path of the log of the part of this name, which the part itself keeps small."""
+        return self.folder / f"{name}.log"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for one command; raises UnavailableError if another does not let go of it in time."""

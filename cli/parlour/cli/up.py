@@ -17,7 +17,7 @@ from parlour.cli.record import Record
 from parlour.cli.signals import Signals
 from parlour.node.cli import retain_option
 from parlour.runtime.asking import DEFAULT_BROKER
-from parlour.runtime.options import ADDRESS
+from parlour.runtime.options import ADDRESS, log_options
 from parlour.runtime.signals import announce
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import parse_address
@@ -111,7 +111,16 @@ def _mind(cluster: Cluster, signals: Signals) -> None:
 @_broker_option
 @click.option("--log", metavar="URL", help="The room log that the nodes share; a file of yours by default.")
 @retain_option
-def up(detach: bool, nodes: int, broker: str, log: str | None, retain: str | None) -> None:
+@log_options
+def up(
+    detach: bool,
+    nodes: int,
+    broker: str,
+    log: str | None,
+    retain: str | None,
+    log_format: str,
+    log_level: str | None,
+) -> None:
     """Start a broker and nodes on this machine.
 
     Prints a line that begins with `ready` when all nodes are in the fleet. Stays until Ctrl-C, which stops them
@@ -124,9 +133,9 @@ def up(detach: bool, nodes: int, broker: str, log: str | None, retain: str | Non
     names = [f"n{number}" for number in range(1, nodes + 1)]
     if detach:
         record = Record(broker)
-        _in_background(Cluster(broker, names, log, retain, record), record)
+        _in_background(Cluster(broker, names, log, retain, log_format, log_level, record), record)
     else:
-        _in_foreground(Cluster(broker, names, log, retain, None))
+        _in_foreground(Cluster(broker, names, log, retain, log_format, log_level, None))
 
 
 @click.command(epilog="\b\nExamples:\n  parlour down\n  parlour down --broker 127.0.0.1:7000\n")

@@ -18,6 +18,7 @@ from parlour.client.errors import DisconnectedError, NodeError
 from parlour.client.patience import wait_until
 from parlour.runtime.forks import keep_from_children
 from parlour.runtime.locks import make_lock
+from parlour.runtime.logs import client_log
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import NodeDecoder, frame
 from parlour.wire.errors import ProtocolError
@@ -203,6 +204,7 @@ class Connection:
                 self._give_up()
                 lost = not self._closing
             if lost:
+                client_log.warning("the connection was lost: %s", reason)
                 on_lost(reason)
 
     def _read_to_end(self, on_message: Callable[[NodeMessage], None]) -> str:

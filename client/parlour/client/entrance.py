@@ -13,6 +13,7 @@ from parlour.client.backoff import Backoff
 from parlour.client.connection import Connection
 from parlour.client.errors import DeadlineError, NodeError
 from parlour.runtime.asking import RefusedError, ask
+from parlour.runtime.logs import client_log
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.errors import ParlourError, ProtocolError, UsageError
 from parlour.wire.limits import PROTOCOL
@@ -118,11 +119,13 @@ def try_to_enter(
 def step_in(node: str, address: str, hello: Hello, timeout: float) -> Connection:
     """Return a connection to a node that one has a ticket for; raises EnteringError after `timeout` s at the latest."""
     try:
-        return Connection(address, hello, min(_REACHING, timeout))
+        connection = Connection(address, hello, min(_REACHING, timeout))
     except (NodeError, ProtocolError, OSError) as error:
         raise EnteringError(node, address, error) from None
     except UsageError as error:  # of the address: nothing else in here is checked against a limit
         raise EnteringError(node, address, OSError(str(error))) from None
+    client_log.info("%s is connected to node %s at %s", hello.name, node, address)
+    return connection
 
 
 def _pause(refused: ParlourError, retry_after: float | None, deadline: float) -> None:

@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from parlour.runtime.complaints import complain
 from parlour.runtime.locks import make_lock
+from parlour.runtime.logs import node_log
 from parlour.runtime.threads import join_all, spawn
 
 __all__ = ["Alarms", "Work", "Workers"]
@@ -50,7 +50,7 @@ class Workers:
             try:
                 work()
             except Exception as error:
-                complain(f"{self._name}: a bug: {type(error).__name__}: {error}")
+                node_log.error("%s: a bug in parlour: %s: %s", self._name, type(error).__name__, error)
 
 
 class Alarms:

@@ -13,7 +13,7 @@ import click
 
 from parlour.node.retention import Retention
 from parlour.node.settings import NodeSettings
-from parlour.runtime.options import ADDRESS, NAME, Checked, Number, brokers_option
+from parlour.runtime.options import ADDRESS, NAME, Checked, Number, brokers_option, log_file_option, log_options
 
 __all__ = ["node", "retain_option"]
 
@@ -54,6 +54,8 @@ def retain_option(command: F) -> F:
 )
 @click.option("--relay-loss", type=Number(0, 1), default=0.0, hidden=True)
 @click.option("--relay-via", type=(NAME, ADDRESS), multiple=True, hidden=True)
+@log_options
+@log_file_option
 def node(
     brokers: tuple[str, ...],
     listen: str,
@@ -65,6 +67,9 @@ def node(
     relay: str | None,
     relay_loss: float,
     relay_via: tuple[tuple[str, str], ...],
+    log_format: str,
+    log_level: str | None,
+    log_file: str | None,
 ) -> None:
     """Run a chat node: clients that the broker sends here talk with those on the other nodes.
 
@@ -78,6 +83,7 @@ def node(
     from parlour.node.log.opening import default_log
     from parlour.node.node import Node
     from parlour.runtime.descriptors import raise_limit
+    from parlour.runtime.logs import logging_of
     from parlour.runtime.signals import end_on_failure, wait_for_stop
 
     raise_limit()
@@ -100,9 +106,10 @@ def node(
         )
     )
     end_on_failure(service.stop_wanted)
-    service.start()
-    try:
-        if wait_for_stop(f"node {service.name} ready at {service.address}", service.stop_wanted) == signal.SIGTERM:
-            service.drain(service.drain_for)
-    finally:
-        service.stop()
+    with logging_of(f"node {name}" if name else "node", log_format, log_level or "info", log_file):
+        service.start()
+        try:
+            if wait_for_stop(f"node {service.name} ready at {service.address}", service.stop_wanted) == signal.SIGTERM:
+                service.drain(service.drain_for)
+        finally:
+            service.stop()

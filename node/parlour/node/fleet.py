@@ -16,7 +16,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 import zmq
 
 from parlour.runtime.asking import RefusedError, endpoint
-from parlour.runtime.complaints import complain
+from parlour.runtime.logs import node_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import Context, new_context
 from parlour.wire.codec import decode_feed, decode_reply, encode
@@ -69,6 +69,7 @@ class _Link:
         self.described: Described | None = None
         self.enrolled = False
         self.refused = False
+        self.silent = False
         self.ask_at = 0.0
         self.roster: list[Peer] | None = None
         self.roster_at = 0.0
@@ -180,8 +181,7 @@ class Fleet(Service):
                     self._step = False
                     self._send_report(links, stopping=False)
                     due, reported = now + self._interval, now
-                    if all(now - link.roster_at >= FRESH for link in links):
-                        self._on_silence()
+                    self._mind_silence(links, now)
                 else:
                     self._wait(poller, links, min([step, due, *(link.ask_at for link in links if not link.enrolled)]))
             self._send_report(links, stopping=True)
@@ -220,6 +220,7 @@ class Fleet(Service):
             link.ask_at = 0.0
         elif isinstance(answer, Enrolled):
             link.enrolled = True
+            node_log.info("enrolled at the broker %s", link.address)
             if not self._enrolled.done():
                 self._enrolled.set_result(None)
         elif isinstance(answer, Refused):
@@ -241,6 +242,19 @@ class Fleet(Service):
                 link.reports.send_multipart([f"report.{report.node}".encode(), body], zmq.NOBLOCK)
         if report.draining:
             self._drain_told.set()
+
+    def _mind_silence(self, links: list[_Link], now: float) -> None:
+        for link in links:
+            silent = now - link.roster_at >= FRESH
+            # A broker that has just taken the node sends no roster that counts before it knows the whole fleet.
+            if link.roster_at and silent != link.silent:
+                link.silent = silent
+                if silent:
+                    node_log.warning("the broker %s is silent: conversations go on without it", link.address)
+                else:
+                    node_log.info("the broker %s is back", link.address)
+        if all(now - link.roster_at >= FRESH for link in links):
+            self._on_silence()
 
     def _hear_feed(self, link: _Link, links: list[_Link]) -> None:
         while True:
@@ -278,12 +292,16 @@ class Fleet(Service):
         peers = listed if fresh else self._peers | listed
         gone = {node: peer.instance for node, peer in self._peers.items() if peers.get(node) != peer}
         if peers != self._peers:
+            for node in peers.keys() - self._peers.keys() - {self._node}:
+                node_log.info("node %s is in the fleet", node)
+            for node in gone.keys() - {self._node}:
+                node_log.info("node %s %s", node, "has started anew" if node in peers else "has left the fleet")
             self._peers = peers
             self._on_peers(list(peers.values()), gone)
 
     def _complain(self, text: str) -> None:
-        """Say once a minute at most what the operator has to mend."""
+        """Log once a minute at most what the operator has to mend."""
         now = time.monotonic()
         if now - self._complained_at >= 60 or not self._complained_at:
             self._complained_at = now
-            complain(text)
+            node_log.error("%s", text)

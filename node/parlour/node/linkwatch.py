@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from parlour.node.alarms import Alarms
 from parlour.node.relay import Relay
-from parlour.runtime.complaints import complain
+from parlour.runtime.logs import node_log
 from parlour.wire.control import Peer
 
 __all__ = ["LinkWatch"]
@@ -26,9 +26,8 @@ TOLD = 5.0
 class LinkWatch:
     """The watch over a node's links to its peers."""
 
-    def __init__(self, node: str, relay: Relay, alarms: Alarms, look: Callable[[], None]) -> None:
+    def __init__(self, relay: Relay, alarms: Alarms, look: Callable[[], None]) -> None:
         """Call `look`, which reads from the log where all rooms stand, again and again while a peer is not heard."""
-        self._node = node
         self._relay = relay
         self._alarms = alarms
         self._look = look
@@ -58,10 +57,10 @@ class LinkWatch:
     def _tell(self) -> None:
         unheard, there = set(self._unheard()), self._relay.links()
         for peer in unheard - self._told:
-            complain(f"{self._node}: {_line(peer)}")
+            node_log.error("%s", _line(peer))
         for peer in self._told - unheard:
             if peer in there:
-                complain(f"{self._node}: hears {peer.node} again")
+                node_log.info("hears %s again", peer.node)
         self._told = unheard
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from parlour.node.broadcast import RINGS
 from parlour.runtime.forks import keep_from_children
 from parlour.runtime.locks import make_lock
+from parlour.runtime.logs import Tally
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import frame
 from parlour.wire.errors import ParlourError
@@ -123,9 +124,9 @@ class Listener:
             raise ParlourError(f"cannot listen on {address} ({error.strerror}): choose another with --listen") from None
         self.host, self.port = host, self._socket.getsockname()[1]
 
-    def start(self, name: str, pool: ClientPool) -> None:
-        """Begin to accept, in a thread of this name, and give the connections to the pool."""
-        self._thread = spawn(name, self._run, pool, vital=True)
+    def start(self, name: str, pool: ClientPool, refusals: Tally) -> None:
+        """Begin to accept, in a thread of this name; give the connections to the pool, or count them as refused."""
+        self._thread = spawn(name, self._run, pool, refusals, vital=True)
 
     def stop(self, timeout: float = 2.0) -> None:
         """Accept no more, join the thread and close the socket."""
@@ -151,7 +152,7 @@ class Listener:
         if len(self._refused) > REFUSED:
             self._refused.popleft().close()
 
-    def _run(self, pool: ClientPool) -> None:
+    def _run(self, pool: ClientPool, refusals: Tally) -> None:
         while not self._stopping.is_set():
             try:
                 sock, _ = self._socket.accept()
@@ -162,4 +163,5 @@ class Listener:
             keep_from_children(sock)
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             if sock.fileno() >= limit - SPARE or not pool.take(sock):
+                refusals.add("full")
                 self._refuse(sock)

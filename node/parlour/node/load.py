@@ -12,11 +12,15 @@ from collections import deque
 from contextlib import suppress
 
 from parlour.runtime.locks import make_lock
+from parlour.runtime.logs import Tally, node_log
 
 __all__ = ["Load", "Rates"]
 
 WAITS = 4096
 """Samples of the waiting time kept per report: one per batch."""
+
+SLOW = 1.0
+"""Seconds that logging a batch takes, from which on the operator is told."""
 
 TOLD = 3
 """Reports that list a redeemed ticket: a node that loses so many in a row is held for lost anyhow."""
@@ -50,6 +54,7 @@ class Load:
         self._since = time.monotonic()
         self._cpu = time.process_time()
         self._memory = 0
+        self._slow = Tally(node_log, "commits took long")
 
     def count(self, messages_in: int, messages_out: int, bytes_in: int, bytes_out: int, wait: float | None) -> None:
         """Count one batch; `wait` is how long its oldest post was in the node, in seconds."""
@@ -62,6 +67,11 @@ class Load:
             if wait is not None:
                 self._waits.append(wait)
 
+    def commit(self, seconds: float) -> None:
+        """Count one batch that was logged, or was not, within so many seconds."""
+        if seconds >= SLOW:
+            self._slow.add(f"over {SLOW:g} s" if seconds < 5 * SLOW else f"over {5 * SLOW:g} s")
+
     def redeem(self, ticket: str) -> None:
         """A client came with this ticket; the next reports tell the broker, as one may be lost."""
         with self._mutex:
@@ -69,6 +79,7 @@ class Load:
 
     def take(self) -> Rates:
         """Return what was counted since the last call, and the tickets of the last three, and begin anew."""
+        self._slow.tell()
         now, cpu = time.monotonic(), time.process_time()
         with self._mutex:
             counts, self._counts = self._counts, [0, 0, 0, 0]

@@ -7,6 +7,7 @@ threads come and go through it; it must never do their work.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import signal
 import socket
@@ -33,9 +34,9 @@ from parlour.node.session import Session
 from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
 from parlour.node.tickets import TicketBook
-from parlour.runtime.complaints import complain
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
+from parlour.runtime.logs import Tally, name_part, node_log
 from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
 from parlour.wire.control import Order, Peer, Report
@@ -91,6 +92,7 @@ class Node(ProcessBound):
         self._stop_by = 0.0
         self.stop_wanted: SimpleQueue[int] = SimpleQueue()
         self.drain_for = self.settings.drain_deadline
+        self.refusals = Tally(node_log, "connections refused or ended")
         self.name = ""
         self.address = ""
         self.load = Load()
@@ -114,6 +116,7 @@ class Node(ProcessBound):
         listener = Listener(settings.listen)
         opened.callback(listener.stop)
         self.name = check_name(settings.name or f"{socket.gethostname()}-{listener.port}")
+        name_part(f"node {self.name}")
         self._host = _reachable(listener.host, settings.brokers[0])
         self.address = settings.advertise or f"{self._host}:{listener.port}"
         self._pool = ClientPool(f"{self.name}-client", settings.capacity, self._serve)
@@ -133,8 +136,7 @@ class Node(ProcessBound):
         broadcast = Broadcast()
         opened.callback(broadcast.close)
         if broadcast.hindrance:
-            slower = "every delivery is a system call of its own, which is slower"
-            complain(f"{self.name}: io_uring: {broadcast.hindrance}: {slower}")
+            node_log.warning("io_uring: %s: each delivery is a system call, which is slower", broadcast.hindrance)
         self.rooms = RoomTable(
             Surroundings(
                 node=self.name,
@@ -149,7 +151,7 @@ class Node(ProcessBound):
             )
         )
         self._relay.serve(self.rooms)
-        self._links = LinkWatch(self.name, self._relay, self._alarms, self.rooms.look)
+        self._links = LinkWatch(self._relay, self._alarms, self.rooms.look)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self._mover = Mover(self.name, settings.brokers, settings.move_rate, self._stopped.wait)
         self._rebalancer = Mover(
@@ -177,9 +179,11 @@ class Node(ProcessBound):
         self._fleet.start()
         opened.callback(self._stop_part, self._fleet)
         self._fleet.enroll(timeout)
-        listener.start(f"{self.name}-listener", self._pool)
+        listener.start(f"{self.name}-listener", self._pool, self.refusals)
         opened.callback(self._dismiss)
         opened.callback(listener.stop)
+        what = "started at %s: parlour %s, process %d, at most %d clients"
+        node_log.info(what, self.address, _VERSION, os.getpid(), settings.capacity)
 
     def stop(self, timeout: float = 5.0) -> None:
         """Tell the broker and the clients, close, join every thread, in `timeout` seconds and a little more at most.
@@ -208,6 +212,8 @@ class Node(ProcessBound):
         until = time.monotonic() + deadline
         with self._mutex:
             self._draining = True
+            clients = self._clients
+        node_log.info("draining: %d clients are asked to move within %g s", clients, deadline)
         # First: to brokers that do not know of it, clients who ask for another node than this would look cut off.
         self._fleet.tell_drain(min(deadline, TELLING))
         found = time.monotonic()
@@ -227,6 +233,7 @@ class Node(ProcessBound):
             sessions = list(self._connections)
             mover = self._mover_thread
             self._cut_off = self._clients
+        node_log.info("stopping: %d clients are cut off", self._cut_off)
         bye = frame(Bye("the node is stopping"))
         for session in sessions:
             session.outlet.answer(bye)
@@ -289,6 +296,7 @@ class Node(ProcessBound):
         with self._mutex:
             # The last report tells how many were still here when the node stopped, not that they are gone now.
             clients, draining = self._cut_off if stopping else self._clients, self._draining
+        self.refusals.tell()
         rates = self.load.take()
         return Report(
             node=self.name,
@@ -345,6 +353,7 @@ class Node(ProcessBound):
             if self._draining or self._stopping:
                 return
             if order.drain:
+                node_log.info("a broker orders this node to drain and stop within %g s", order.deadline)
                 self._draining = True
                 self.drain_for = order.deadline
                 self.stop_wanted.put(signal.SIGTERM)
@@ -353,6 +362,8 @@ class Node(ProcessBound):
                 with contextlib.suppress(RuntimeError):
                     self._mover_thread = spawn(f"{self.name}-mover", self._rebalance, order)
                     self._moved_at = float("inf")
+                    for transfer in order.moves:
+                        node_log.info("a broker has %d clients move to node %s", transfer.clients, transfer.to)
 
     def _rebalance(self, order: Order) -> None:
         """Ask as many clients to move as the order says."""

@@ -15,7 +15,7 @@ import zmq
 
 from parlour.node.peerlink import DEAD, LinkState, PeerLink, RelayedRoom
 from parlour.runtime.asking import endpoint
-from parlour.runtime.complaints import complain
+from parlour.runtime.logs import node_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import new_context
 from parlour.wire import relay as wire
@@ -223,7 +223,7 @@ class Relay(Service):
                 place = endpoint(*parse_address(self._via.get(node, peer.relay)))
                 link = self._links[node] = PeerLink(context, peer, place, self._topics, self)
             except (UsageError, zmq.ZMQError) as error:
-                complain(f"cannot reach node {node} at {peer.relay!r}: {error}")
+                node_log.error("cannot reach node %s at %r: %s", node, peer.relay, error)
                 continue
             self._states[peer] = link.state
             poller.register(link.monitor, zmq.POLLIN)

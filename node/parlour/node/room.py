@@ -335,12 +335,15 @@ class Room:
 
     def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:
         """Log the posts and publish what is new, which arrives here too; return where they stand, if they do."""
+        began = time.monotonic()
         try:
             places = self._s.log.append(self.name, posts)
         except LogError as error:
             refuse(self.name, submissions, "unavailable", str(error))
             self._repair.look()  # it may have failed after it had logged them
             return []
+        finally:
+            self._s.load.commit(time.monotonic() - began)
         came = arrivals_of(self.name, posts, places)
         for arrival in came:
             if arrival.batch is not None:

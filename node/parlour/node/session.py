@@ -118,6 +118,7 @@ class Session:
                 for member in list(self._members.values()):
                     self._part(member, grace)
         except ProtocolError as error:
+            self._node.refusals.add(error.code)
             retry_after = error.retry_after if isinstance(error, _RefusedError) else None
             self.outlet.answer(frame(Error(error.code, str(error), retry_after=retry_after, fatal=True)))
             self._drain()

@@ -1,7 +1,7 @@
-"""The line on standard error that tells the operator of something, the same from every part and thread.
+"""The line on standard error with which a command that fails ends, and what makes a peer's text harmless in a line.
 
-This module owns how it begins and what may stand in it, or in a table; it may be called on any thread. It must never
-let through what would be more than one line, or steer the terminal: the text may quote what a peer sent.
+This module owns how the line begins and what may stand in it, or in a table; any thread may call it. It must never let
+through what would be more than one line, or steer the terminal. What a part tells while it runs is its log's.
 """
 
 from __future__ import annotations

@@ -15,7 +15,17 @@ from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name, check_room, parse_address
 
-__all__ = ["ADDRESS", "NAME", "ROOM", "Checked", "Number", "brokers_option", "json_option"]
+__all__ = [
+    "ADDRESS",
+    "NAME",
+    "ROOM",
+    "Checked",
+    "Number",
+    "brokers_option",
+    "json_option",
+    "log_file_option",
+    "log_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,3 +83,24 @@ def brokers_option(command: F) -> F:
 def json_option(command: F) -> F:
     """Add `--json`, for programs that read the output."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def log_options(command: F) -> F:
+    """Add `--log-format` and `--log-level`."""
+    command = click.option(
+        "--log-level",
+        type=click.Choice(["info", "warning", "error"]),
+        help="What is logged at least.  [default: info; warning for `up` in the foreground]",
+    )(command)
+    return click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="How events are logged: a line or a JSON object each.",
+    )(command)
+
+
+def log_file_option(command: F) -> F:
+    """Add the option by which `up --detach` has a part write its log to a file."""
+    return click.option("--log-file", metavar="PATH", hidden=True)(command)

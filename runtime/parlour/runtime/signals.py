@@ -13,7 +13,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from parlour.runtime.complaints import complain
+from parlour.runtime.logs import program_log
 from parlour.runtime.threads import FailedThreadError
 
 __all__ = ["announce", "end_on_failure", "wait_for_stop"]
@@ -28,7 +28,7 @@ _FAILED = -1
 
 
 def end_on_failure(arrived: SimpleQueue[int]) -> None:
-    """When a vital thread fails, from now on, say so in a line, and end the wait of `wait_for_stop(..., arrived)`.
+    """When a vital thread fails, from now on, log it, and end the wait of `wait_for_stop(..., arrived)`.
 
     A program that goes on without it would be half dead; one that ends is started again by whoever watches over it.
     """
@@ -38,7 +38,7 @@ def end_on_failure(arrived: SimpleQueue[int]) -> None:
         if not vital or os.environ.get("PARLOUR_TRACEBACK") == "1":
             threading.__excepthook__(failure)
         if vital:
-            complain(f"{failure.exc_value} (PARLOUR_TRACEBACK=1 shows where)")
+            program_log.critical("%s (PARLOUR_TRACEBACK=1 shows where)", failure.exc_value)
             arrived.put(_FAILED)
 
     threading.excepthook = handle

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import click
 import pytest
 
 from parlour.cli import main
-from parlour.client import Message
+from parlour.client import Message, ParlourError, Room
+from parlour.client.sender import Input, Sender
 from parlour.node import NodeSettings
+from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster
 from support.cluster import cluster as cluster_of
 from support.waiting import eventually
@@ -47,6 +50,11 @@ def run(cluster: Cluster, *arguments: str, stdin: bytes = b"") -> tuple[int, byt
         return process.returncode, out, err.decode()
 
 
+def messages(room: Room) -> Iterator[Message]:
+    """Yield the messages of a room as they come."""
+    return (event for event in room.events(SECONDS) if isinstance(event, Message))
+
+
 def logged(cluster: Cluster, room: str = "lobby") -> list[str]:
     """Return the texts in the room's log."""
     reader = cluster.chat("reader").join(room, history=100_000)
@@ -63,20 +71,94 @@ def test_send_says_each_argument(cluster: Cluster) -> None:
 
 def test_send_says_each_line_of_standard_input(cluster: Cluster) -> None:
     """Each line without its newline is a message, in order, the last also without a newline."""
-    texts = [f"line {number}" for number in range(700)] + ["", "  spaces  ", "carriage\r", "\x1b[31m雪", "last"]
+    texts = [f"line {number}" for number in range(700)] + ["", "  spaces  ", "car\rriage", "\x1b[31m雪", "last"]
     status = run(cluster, "send", "--name", "bot", "--room", "lobby", stdin="\n".join(texts).encode())
     assert status == (0, b"", "")
     assert logged(cluster) == texts
 
 
-@pytest.mark.parametrize(("bad", "complaint"), [(b"\xff\xfe", "line 3"), (b"x" * 20000, "message 3")])
-def test_send_stops_at_what_cannot_be_said(cluster: Cluster, bad: bytes, complaint: str) -> None:
-    """A line that is no text is named, what came before it is logged, what follows is not sent."""
-    status, _, err = run(cluster, "send", "--name", "bot", "--room", "lobby", stdin=b"one\ntwo\n" + bad + b"\nfour\n")
-    assert status == 2
-    assert complaint in err
-    assert err.count("\n") == 1
-    assert logged(cluster) == ["one", "two"]
+def test_send_leaves_out_the_carriage_return_at_the_end_of_a_line(cluster: Cluster) -> None:
+    """As in the output of programs from Windows, or of a serial line: also at the very end."""
+    assert run(cluster, "send", "--name", "bot", "--room", "lobby", stdin=b"one\r\n\r\ntwo\r") == (0, b"", "")
+    assert logged(cluster) == ["one", "", "two"]
+
+
+def test_send_mends_what_cannot_be_said_as_it_is(cluster: Cluster) -> None:
+    """What is no UTF-8 and what is too long are said as well as can be, with a remark each, and so is the rest."""
+    lines = [b"one", b"caf\xe9", b"x" * 16384 + b"\r", "é".encode() * 10000, b"\xff" * 16384, b"six"]
+    status, _, err = run(cluster, "send", "--name", "bot", "--room", "lobby", stdin=b"\n".join(lines))
+    assert status == 1
+    assert err.splitlines() == [
+        "parlour: line 2 is not UTF-8: what cannot be read of it is said as \ufffd",
+        "parlour: line 4 has more than 16384 bytes: it is said as several messages",
+        "parlour: line 5 is not UTF-8: what cannot be read of it is said as \ufffd",
+        "parlour: line 5 has more than 16384 bytes: it is said as several messages",
+        "parlour: 3 of 6 lines were said, but changed: which, and why, stands above",
+    ]
+    said = logged(cluster)
+    assert said[:4] == ["one", "caf\ufffd", "x" * 16384, "é" * 8192]
+    assert "".join(said[3:5]) == "é" * 10000
+    assert ("".join(said[5:-1]), said[-1]) == ("\ufffd" * 16384, "six")
+
+
+def test_send_takes_a_line_without_an_end(cluster: Cluster) -> None:
+    """It is said part by part as it comes, and not kept until it ends."""
+    listener = cluster.chat("reader").join("lobby")
+    with running(cluster, "send", "--name", "bot", "--room", "lobby") as send:
+        assert send.stdin is not None
+        send.stdin.write("é".encode() * 20000)
+        send.stdin.flush()
+        heard = [event.text for _, event in zip(range(2), messages(listener), strict=False)]
+        assert heard == ["é" * 8192] * 2
+        send.communicate(timeout=SECONDS)
+    assert "".join(logged(cluster)) == "é" * 20000
+
+
+def test_send_refuses_arguments_that_cannot_be_said_before_it_says_any(cluster: Cluster) -> None:
+    """Unlike a stream's, they are all there to be looked at."""
+    status, _, err = run(cluster, "send", "--name", "bot", "--room", "lobby", "one", "x" * 16385)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "16384" in err
+    assert logged(cluster) == []
+
+
+def test_send_tells_what_waits_and_what_is_lost_while_its_input_goes_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The nodes stop: why a line waits is said, then that it is lost; a later one is said when a node is back."""
+    monkeypatch.setattr("parlour.client.sender._ACKNOWLEDGED", 4.0)
+    told: list[str] = []
+
+    def tells(what: str) -> bool:
+        told.extend(capsys.readouterr().err.splitlines())
+        return any(what in line for line in told)
+
+    room, listener = cluster.chat("bot").join("lobby"), cluster.chat("reader").join("lobby")
+    receiver, sender = os.pipe()
+    outcome: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            Sender(room, Input(receiver)).run()
+            outcome.set_result(None)
+        except ParlourError as error:
+            outcome.set_exception(error)
+
+    with os.fdopen(receiver), os.fdopen(sender, "wb", buffering=0) as pipe:
+        thread = spawn("sends", run)
+        pipe.write(b"one\n")
+        assert next(messages(listener)).text == "one"
+        for node in cluster.nodes:
+            node.stop()
+        pipe.write(b"two\n")
+        eventually(lambda: tells("parlour: line 2 is not said yet: "), 10)
+        eventually(lambda: tells("parlour: line 2 was not acknowledged within 4 s: it may have been logged"), 10)
+        cluster.add_node("n3")
+        pipe.write(b"three\n")
+        pipe.close()
+        assert str(outcome.exception(SECONDS)) == "1 of 3 lines was not said: which, and why, stands above"
+        join_all([thread], SECONDS)
+    assert logged(cluster)[-1] == "three"
 
 
 def test_send_without_a_broker_fails_in_one_line(empty_cluster: Cluster) -> None:
@@ -86,6 +168,17 @@ def test_send_without_a_broker_fails_in_one_line(empty_cluster: Cluster) -> None
     assert status == 1
     assert err.startswith("parlour: ")
     assert err.count("\n") == 1
+
+
+def test_send_without_a_broker_lets_the_writer_of_its_input_finish(empty_cluster: Cluster) -> None:
+    """A build that is piped to a cluster that is away is not ended by SIGPIPE; this is told at once, and last."""
+    empty_cluster.broker.stop()
+    with running(empty_cluster, "send", "--name", "bot", "--room", "lobby") as send:
+        assert send.stderr is not None
+        told = send.stderr.readline().decode()
+        assert told.endswith("; standard input is read to its end for nothing\n")
+        _, err = send.communicate(b"x" * 200_000, SECONDS)
+        assert (send.returncode, err.decode()) == (1, told.partition(";")[0] + "\n")
 
 
 def test_tail_prints_history_and_what_follows(cluster: Cluster) -> None:

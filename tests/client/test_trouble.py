@@ -138,3 +138,17 @@ def test_a_chat_in_a_pipe_tells_once_why_a_line_waits(one: Cluster, path: Path) 
         assert process.stdout.readline().endswith(" ada: hello?\n")
         assert process.communicate(timeout=20)[0] == ""
         assert process.returncode == 0
+
+
+def test_send_tells_why_a_line_waits_and_that_it_is_said(one: Cluster, path: Path) -> None:
+    """The log is away and comes back while `send` waits: both are said, and the status is 0."""
+    one.chat("ada").join("lobby").say("before")
+    away = path.rename(path.with_name("away.sqlite"))
+    command = [sys.executable, "-m", "parlour.cli", "send", "--broker", one.address, "--name", "bot", "--room", "lobby"]
+    with subprocess.Popen([*command, "--", "hello?"], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert told.startswith("parlour: message 1 is not said yet: the room log ")
+        away.rename(path)
+        assert process.communicate(timeout=20)[1] == ""
+        assert process.returncode == 0

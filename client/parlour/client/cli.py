@@ -10,10 +10,6 @@ import getpass
 import json
 import secrets
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import wait as wait_for
 from dataclasses import asdict
 from datetime import datetime
 
@@ -21,20 +17,15 @@ import click
 
 from parlour.client.chat import connect
 from parlour.client.display import Lines
-from parlour.client.errors import DeadlineError, DisconnectedError
+from parlour.client.errors import DisconnectedError
 from parlour.client.events import Disconnected, Message
 from parlour.client.room import Room
+from parlour.client.sender import Arguments, Input, Sender, Source
 from parlour.runtime.options import NAME, ROOM, brokers_option, json_option
 from parlour.wire.errors import ParlourError, UsageError
-from parlour.wire.limits import check_name
+from parlour.wire.limits import check_name, check_text
 
 __all__ = ["chat", "send", "tail"]
-
-WINDOW = 200
-"""Messages that `send` has under way at a time."""
-
-_ACKNOWLEDGED = 30.0
-"""Seconds that a message of `send` has to be acknowledged."""
 
 
 def _login_name() -> str:
@@ -103,59 +94,20 @@ Examples:
 def send(brokers: tuple[str, ...], name: str, room: str, texts: tuple[str, ...]) -> None:
     """Say each TEXT, or each line of standard input, in a room.
 
-    Exits with 0 once every message is acknowledged: logged, in this order. When the connection is lost meanwhile,
-    goes on as soon as there is another.
+    Exits with 0 once every message is acknowledged: logged, in this order. While the connection or the room log is
+    away, waits for it, 30 s for each message. What is lost is told at once; the others are said all the same.
+
+    A line of standard input with more than 16 KiB is said as several messages, and what is not UTF-8 in it as U+FFFD;
+    the exit status is 1 then, too. Standard input is always read to its end.
     """
-    with connect(brokers, name, room=room) as session:
-        _send_all(session.join(room), texts or _lines_of_input())
-
-
-def _lines_of_input() -> Iterator[str]:
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        try:
-            yield line.removesuffix(b"\n").decode()
-        except UnicodeDecodeError:
-            raise UsageError(f"line {number} of standard input is not UTF-8") from None
-
-
-def _send_all(room: Room, texts: Iterable[str]) -> None:
-    """Post the texts, WINDOW of them at a time, and return when the last is acknowledged."""
-    under_way: deque[tuple[int, Future[Message]]] = deque()
+    # Before any of them is said.
+    source: Source = Arguments([check_text(text) for text in texts]) if texts else Input(sys.stdin.fileno())
     try:
-        for number, text in enumerate(texts, 1):
-            post = _post(room, text)
-            under_way.append((number, post))
-            if post.done() and post.exception() is not None:
-                break
-            if len(under_way) == WINDOW:
-                _settle(*under_way.popleft())
-        while under_way:
-            _settle(*under_way.popleft())
-    finally:
-        # What is under way may still be logged, although an earlier one was not.
-        wait_for([post for _, post in under_way], _ACKNOWLEDGED)
-
-
-def _post(room: Room, text: str) -> Future[Message]:
-    """Post a text; what fails at once becomes a failed post, told in its turn after those before it."""
-    try:
-        return room.post(text, _ACKNOWLEDGED)
+        with connect(brokers, name, room=room) as session:
+            Sender(session.join(room), source).run()
     except ParlourError as error:
-        failed: Future[Message] = Future()
-        failed.set_exception(error)
-        return failed
-
-
-def _settle(number: int, post: Future[Message]) -> None:
-    try:
-        # It has a deadline of its own, which comes before this one.
-        post.result(2 * _ACKNOWLEDGED)
-    except UsageError as error:
-        raise UsageError(f"message {number} was not sent: {error}") from None
-    except TimeoutError:
-        raise DeadlineError(f"message {number} was not acknowledged within {_ACKNOWLEDGED:g} s") from None
-    except ParlourError as error:
-        raise ParlourError(f"message {number} was not logged: {error}") from None
+        source.drain(str(error))
+        raise
 
 
 @click.command(

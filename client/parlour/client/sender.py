@@ -1,0 +1,270 @@
+"""What `send` says: texts posted in their order, each accounted for, and a word on standard error once one is lost.
+
+This module owns the reading of standard input as lines that can be said, and the posts under way; all of it runs on the
+program's main thread. It must never stop reading before the end of the input: who writes it would be ended by that.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
+from typing import Protocol
+
+from parlour.client.errors import DeadlineError, DisconnectedError
+from parlour.client.events import Message
+from parlour.client.room import Room
+from parlour.runtime.complaints import complain
+from parlour.wire.errors import ParlourError
+from parlour.wire.limits import MAX_TEXT
+
+__all__ = ["Arguments", "Input", "Sender", "Source", "Text"]
+
+WINDOW = 200
+"""Messages under way at a time."""
+
+_ACKNOWLEDGED = 30.0
+"""Seconds that a message has to be acknowledged."""
+
+_TICK = 0.5
+"""Seconds between two looks at what is under way, while nothing else happens."""
+
+_EXPLAINED = 2.0
+"""Seconds that a message waits before it is told why."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text to say, and what had to be changed for it, in words."""
+
+    number: int  # of its line or argument, from 1
+    text: str
+    remark: str | None = None
+
+
+class Source(Protocol):
+    """Where texts come from."""
+
+    noun: str
+    """What the numbers count."""
+
+    def read(self, timeout: float) -> Text | None:
+        """Return the next text, or None if none came within `timeout` seconds; raises EOFError after the last."""
+        ...
+
+    def drain(self, reason: str) -> None:
+        """Nothing more can be said, for this reason: read what is left all the same, if others write it."""
+        ...
+
+
+class Arguments:
+    """Texts that are all there."""
+
+    noun = "message"
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = deque(Text(number, text) for number, text in enumerate(texts, 1))
+
+    def read(self, timeout: float) -> Text | None:
+        """Return the next text; raises EOFError after the last."""
+        if not self._texts:
+            raise EOFError
+        return self._texts.popleft()
+
+    def drain(self, reason: str) -> None:
+        """Nobody writes them."""
+
+
+class Input:
+    """The lines of a file or pipe: one that is too long becomes several texts, what is not UTF-8 becomes U+FFFD."""
+
+    noun = "line"
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self._descriptor = descriptor
+        self._ready = select.poll()
+        self._ready.register(descriptor, select.POLLIN)
+        self._rest = b""  # at most a text and what was read at once
+        self._ended = False
+        self._number = 1  # of the line that the rest is of
+        self._begun = False  # part of that line was given out already
+        self._split = False  # and another part, as was said
+        self._texts: deque[Text] = deque()
+
+    def read(self, timeout: float) -> Text | None:
+        """Return the next text, or None if none came within `timeout` seconds; raises EOFError after the last."""
+        deadline = time.monotonic() + timeout
+        while not self._texts:
+            if self._cut():
+                continue
+            if self._ended:
+                raise EOFError
+            if not self._ready.poll(max(0.0, 1000 * (deadline - time.monotonic()))):
+                return None
+            data = os.read(self._descriptor, 65536)
+            self._ended = not data
+            self._rest += data
+        return self._texts.popleft()
+
+    def drain(self, reason: str) -> None:
+        """Read what is left, unless a person types it: who writes to a pipe that nobody reads is ended for it."""
+        if not self._ended and not os.isatty(self._descriptor):
+            complain(f"{reason}; standard input is read to its end for nothing")
+            while os.read(self._descriptor, 65536):
+                pass
+
+    def _cut(self) -> bool:
+        """Take a line from the rest, or as much of one as can be said; return False if there is none."""
+        line, newline, rest = self._rest.partition(b"\n")
+        if newline or (self._ended and line):
+            self._rest = rest
+            # As lines end where the Return key and the newline are two characters.
+            self._take(line.removesuffix(b"\r"))
+            self._number, self._begun, self._split = self._number + 1, False, False
+            return True
+        if len(line) > MAX_TEXT + 1:
+            cut = MAX_TEXT
+            while cut > MAX_TEXT - 3 and line[cut] & 0xC0 == 0x80:  # not within a character
+                cut -= 1
+            self._rest = line[cut:]
+            self._take(line[:cut])
+            return True
+        return False
+
+    def _take(self, data: bytes) -> None:
+        remark = None
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            text = data.decode(errors="replace")
+            remark = "is not UTF-8: what cannot be read of it is said as \ufffd"
+        for part in _parts(text):
+            if self._begun and not part:
+                continue  # the line ended just where it was cut
+            if self._begun and not self._split:
+                self._split = True
+                remark = f"has more than {MAX_TEXT} bytes: it is said as several messages"
+            self._begun = True
+            self._texts.append(Text(self._number, part, remark))
+            remark = None
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield the text in parts that can be said."""
+    data = text.encode()
+    while len(data) > MAX_TEXT:
+        cut = MAX_TEXT
+        while data[cut] & 0xC0 == 0x80:
+            cut -= 1
+        yield data[:cut].decode()
+        data = data[cut:]
+    yield data.decode()
+
+
+@dataclass
+class _Post:
+    number: int
+    future: Future[Message]
+    since: float  # monotonic, in seconds
+
+
+class Sender:
+    """Says all texts of a source in a room."""
+
+    def __init__(self, room: Room, source: Source) -> None:
+        self._room = room
+        self._source = source
+        self._under_way: deque[_Post] = deque()
+        self._lost: set[int] = set()
+        self._changed: set[int] = set()
+        self._told: str | None = None  # why messages wait, as it was said last
+
+    def run(self) -> None:
+        """Say them all; raises ParlourError at the end if one was lost, or not said as it was."""
+        last = 0
+        while True:
+            self._account()
+            if len(self._under_way) >= WINDOW:
+                self._wait()
+                continue
+            try:
+                text = self._source.read(_TICK)
+            except EOFError:
+                break
+            if text is None:
+                self._explain()
+                continue
+            last = text.number
+            if text.remark is not None:
+                complain(f"{self._source.noun} {text.number} {text.remark}")
+                self._changed.add(text.number)
+            self._under_way.append(_Post(text.number, self._post(text.text), time.monotonic()))
+        while self._under_way:
+            self._wait()
+            self._account()
+        self._conclude(last)
+
+    def _post(self, text: str) -> Future[Message]:
+        try:
+            return self._room.post(text, _ACKNOWLEDGED)
+        except ParlourError as error:
+            failed: Future[Message] = Future()
+            failed.set_exception(error)
+            return failed
+
+    def _wait(self) -> None:
+        """Wait for the oldest message, not for long."""
+        wait_for([self._under_way[0].future], _TICK)
+        self._explain()
+
+    def _account(self) -> None:
+        """Let go of the messages that are logged, and tell of those that are lost."""
+        lost: dict[str, list[int]] = {}
+        while self._under_way and self._under_way[0].future.done():
+            post = self._under_way.popleft()
+            error = post.future.exception()
+            if error is not None:
+                lost.setdefault(_reason(error), []).append(post.number)
+        for reason, numbers in lost.items():
+            self._lost.update(numbers)
+            complain(f"{self._counted(numbers)} not {reason}")
+
+    def _counted(self, numbers: Sequence[int]) -> str:
+        first, last, noun = numbers[0], numbers[-1], self._source.noun
+        return f"{noun} {first} was" if first == last else f"{noun}s {first} to {last} were"
+
+    def _explain(self) -> None:
+        """Tell why messages wait, once they have for a while, and that they do no more."""
+        if not (self._under_way and time.monotonic() - self._under_way[0].since >= _EXPLAINED):
+            if self._told is not None:
+                complain("nothing waits any more")
+                self._told = None
+            return
+        # Once it was told, no answer is no news: the message may just be logged.
+        trouble = self._room.trouble or self._told or "there is no answer yet"
+        if trouble != self._told:
+            complain(f"{self._source.noun} {self._under_way[0].number} is not said yet: {trouble}")
+            self._told = trouble
+
+    def _conclude(self, total: int) -> None:
+        noun = self._source.noun
+        told = []
+        if self._lost:
+            told.append(f"{len(self._lost)} of {total} {noun}s {'was' if len(self._lost) == 1 else 'were'} not said")
+        if changed := self._changed - self._lost:
+            told.append(f"{len(changed)} of {total} {noun}s {'was' if len(changed) == 1 else 'were'} said, but changed")
+        if told:
+            raise ParlourError(f"{', '.join(told)}: which, and why, stands above")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, DeadlineError):
+        return f"acknowledged within {_ACKNOWLEDGED:g} s: it may have been logged"
+    if isinstance(error, DisconnectedError):
+        return f"said, as far as is known: {error}"
+    return f"said: {error}"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parlour.client.display import Lines, harmless, hue
 from parlour.client.events import Message, Presence
 
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+NOW = datetime(2026, 3, 1, 12, 0)
 PLAIN = Lines(colour=False)
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -71,6 +75,30 @@ def test_a_message_is_a_line() -> None:
     assert PLAIN.message(said("hello"), NOW) == "12:00 ada: hello"
     assert PLAIN.message(said("hello"), NOW, room=True) == "12:00 [lobby] ada: hello"
     assert PLAIN.message(said("hello", before=timedelta(days=1)), NOW) == "2026-02-28 12:00 ada: hello"
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be in a place that puts its clocks forward in summer."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_message_has_the_offset_of_its_own_day(berlin: None) -> None:
+    """What was said at two in the afternoon in summer was so also when one reads it in winter."""
+    summer, winter = (replace(said("hello"), at=at) for at in (1_783_080_000_000, 1_795_867_200_000))
+    now = datetime(2026, 11, 28, 12, 0).astimezone()
+    assert PLAIN.message(summer, now) == "2026-07-03 14:00 ada: hello"
+    assert PLAIN.message(winter, now) == "13:00 ada: hello"
+
+
+@pytest.mark.parametrize("at", [2**60, -(2**60)])
+def test_a_message_of_no_time_is_a_line_all_the_same(at: int) -> None:
+    """What a faulty clock, or a peer, gave out as a time ends no display."""
+    assert PLAIN.message(replace(said("hello"), at=at), NOW) == "??:?? ada: hello"
 
 
 def test_me_is_told_of_its_sender() -> None:

@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 
 import click
-import msgspec
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -21,6 +20,7 @@ from parlour.chaos.report import show, summary
 from parlour.chaos.round import Options, Outcome, play
 from parlour.chaos.schedule import Kind
 from parlour.runtime.options import Number, json_option
+from parlour.runtime.output import print_json
 from parlour.runtime.signals import wait_for_stop
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError, UsageError
@@ -129,7 +129,7 @@ def chaos(
 
 def _show(outcome: Outcome, as_json: bool) -> None:
     if as_json:
-        click.echo(msgspec.json.encode(summary(outcome)))
+        print_json(summary(outcome))
     else:
         console = Console(highlight=False)
         show(outcome, console if console.is_terminal else Console(highlight=False, width=WIDE))

@@ -7,10 +7,8 @@ error itself: what goes wrong is raised as a ParlourError, and the group that ho
 from __future__ import annotations
 
 import getpass
-import json
 import secrets
 import sys
-from dataclasses import asdict
 from datetime import datetime
 
 import click
@@ -22,6 +20,7 @@ from parlour.client.events import Disconnected, Message
 from parlour.client.room import Room
 from parlour.client.sender import Arguments, Input, Sender, Source
 from parlour.runtime.options import NAME, ROOM, brokers_option, json_option
+from parlour.runtime.output import json_line
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import check_name, check_text
 
@@ -144,10 +143,7 @@ def _print_all(room: Room, count: int | None, as_json: bool) -> None:
         if isinstance(event, Disconnected):
             raise DisconnectedError(event.reason)
         if isinstance(event, Message):
-            if as_json:
-                line = json.dumps(asdict(event), ensure_ascii=False)
-            else:
-                line = lines.message(event, datetime.now().astimezone())
+            line = json_line(event) if as_json else lines.message(event, datetime.now())
             out.write(line.encode() + b"\n")
             out.flush()
             printed += 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from parlour.client.events import Message, Presence
+from parlour.runtime.output import local_time
 
 __all__ = ["Lines", "harmless", "hue"]
 
@@ -51,13 +52,16 @@ class Lines:
     colour: bool
 
     def message(self, message: Message, now: datetime, room: bool = False) -> str:
-        """Return a message as a line; with the day if it is not today's, with the room if that is not plain."""
+        """Return a message as a line; with the day if it is not today's, with the room if that is not plain.
+
+        `now` is local time. So is that of the message, as it was on its own day: with or without summer time.
+        """
         name, text = harmless(message.by), harmless(message.text)
         painted = self._paint(name, f"1;38;5;{hue(message.by)}")
         # The convention of XEP-0245: what begins with "/me " is told of its sender, not said by it.
         said = f"* {painted} {text[4:]}" if message.text.startswith("/me ") else f"{painted}: {text}"
-        at = datetime.fromtimestamp(message.at / 1000, now.tzinfo)
-        when = at.strftime("%H:%M" if at.date() == now.date() else "%Y-%m-%d %H:%M")
+        at = local_time(message.at)
+        when = "??:??" if at is None else at.strftime("%H:%M" if at.date() == now.date() else "%Y-%m-%d %H:%M")
         return f"{self._paint(when, '2')} {self._place(message.room, room)}{said}"
 
     def presence(self, presence: Presence, room: bool = False) -> str:

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import click
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -28,6 +27,7 @@ from parlour.client.room import Room
 from parlour.client.verdict import Line, Verdict, faults, judge, percentile, summary
 from parlour.runtime.asking import ask
 from parlour.runtime.options import ROOM, Number, brokers_option, json_option
+from parlour.runtime.output import print_json
 from parlour.wire.control import Fleet, Status
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 from parlour.wire.limits import check_room
@@ -308,7 +308,7 @@ def replay(
 
 def _show(verdicts: Sequence[Verdict], as_json: bool) -> None:
     if as_json:
-        click.echo(msgspec.json.encode(summary(verdicts)))
+        print_json(summary(verdicts))
         return
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -60,7 +60,7 @@ class Conversation:
         self._waiting = Waiting()
         self._unsaid = 0  # how many of them are not, now that one goes
         self._lost: str | None = None
-        self._unheard: OSError | None = None  # why nothing can be shown any more
+        self._failure: Exception | None = None  # why nothing can be shown any more
 
     def run(self, room: str) -> None:
         """Enter the room and go on until the person leaves.
@@ -80,8 +80,8 @@ class Conversation:
             self._waiting.close()
             self._chat.close()
             join_all(self._showing, _ENDING)
-        if self._unheard is not None:
-            raise self._unheard
+        if self._failure is not None:
+            raise self._failure
         if self._lost is not None:
             raise DisconnectedError(self._lost)
         if self._unsaid:
@@ -137,7 +137,7 @@ class Conversation:
             self._show(self._lines.note(f"nothing older is kept of {harmless(room.name)}"))
             return
         self._oldest[room.name] = found[0].offset
-        now = datetime.now().astimezone()
+        now = datetime.now()
         first = self._lines.note(f"from before, in {harmless(room.name)}:")
         last = self._lines.note("so far what was before")
         self._show("\n".join([first, *(self._lines.message(message, now) for message in found), last]))
@@ -185,6 +185,12 @@ class Conversation:
 
     def _show_waiting(self) -> None:
         """The body of a thread: show which lines wait, as that changes."""
+        try:
+            self._show_waiting_lines()
+        except Exception as error:
+            self._fail(error)
+
+    def _show_waiting_lines(self) -> None:
         while self._waiting.sleep():
             if not self._keyboard.refresh():
                 for line in self._waiting.explained():
@@ -192,6 +198,12 @@ class Conversation:
 
     def _show_room(self, room: Room) -> None:
         """The body of a room's thread: show what happened before, who is here, then what happens."""
+        try:
+            self._show_events(room)
+        except Exception as error:
+            self._fail(error)
+
+    def _show_events(self, room: Room) -> None:
         replays = room.replays
         if not replays:
             self._show_members(room)
@@ -199,7 +211,7 @@ class Conversation:
             several = len(self._chat.rooms) > 1
             if isinstance(event, Message):
                 self._oldest.setdefault(room.name, event.offset)
-                self._show(self._lines.message(event, datetime.now().astimezone(), several))
+                self._show(self._lines.message(event, datetime.now(), several))
                 replays -= 1
                 if replays == 0:
                     self._show_members(room)
@@ -233,5 +245,9 @@ class Conversation:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
         except OSError as error:
-            self._unheard = error
-            self._keyboard.interrupt()
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Nothing can be shown any more: a chat that only seems to be there is worse than none."""
+        self._failure = self._failure or error
+        self._keyboard.interrupt()

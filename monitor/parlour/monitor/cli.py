@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
-import msgspec
 from msgspec.structs import asdict
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -22,6 +21,7 @@ from parlour.monitor.feed import LoadFeed, ask_decisions, ask_fleet
 from parlour.monitor.render import decision_table, load_table, moves_table, status_table
 from parlour.monitor.table import FleetTable, Snapshot
 from parlour.runtime.options import NAME, Number, brokers_option, json_option
+from parlour.runtime.output import print_json
 from parlour.wire.control import Report
 from parlour.wire.errors import ParlourError
 
@@ -45,11 +45,6 @@ def _console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=WIDE)
 
 
-def _print_json(value: object) -> None:
-    # Unlike the standard library's, msgspec's JSON stays JSON (null) if a node reports a rate that is no number.
-    click.echo(msgspec.json.encode(value))
-
-
 @click.command(epilog="\b\nExamples:\n  parlour status\n  parlour status --broker 10.0.0.5:6000 --json\n")
 @brokers_option
 @json_option
@@ -60,7 +55,7 @@ def status(brokers: Sequence[str], as_json: bool) -> None:
     if not as_json:
         _console().print(status_table(broker, fleet.uptime, fleet.assigned, fleet.refused, snapshot))
         return
-    _print_json(
+    print_json(
         {
             "broker": broker,
             "uptime": round(fleet.uptime, 3),
@@ -112,7 +107,7 @@ def _once(brokers: Sequence[str], as_json: bool) -> None:
     broker, fleet = ask_fleet(brokers)
     snapshot = Snapshot.of_states(fleet.nodes)
     if as_json:
-        _print_json({"broker": broker, **snapshot.as_dict()})
+        print_json({"broker": broker, **snapshot.as_dict()})
     else:
         _console().print(load_table(broker, snapshot))
 
@@ -120,7 +115,7 @@ def _once(brokers: Sequence[str], as_json: bool) -> None:
 def _stream(feed: LoadFeed) -> None:
     while True:
         for report in feed.reports(SILENCE):
-            _print_json({**asdict(report), "received": round(time.time() * 1000)})
+            print_json({**asdict(report), "received": round(time.time() * 1000)})
 
 
 def _watch(feed: LoadFeed) -> None:
@@ -171,7 +166,7 @@ def why(subject: str, brokers: Sequence[str], as_json: bool) -> None:
             f"the broker remembers nobody and no room called {subject!r}: decisions are kept since its start"
         )
     if as_json:
-        _print_json({"subject": subject, "decisions": found})
+        print_json({"subject": subject, "decisions": found})
         return
     console = _console()
     for decision in found:
@@ -221,7 +216,7 @@ def rebalance(plan: bool, brokers: Sequence[str], as_json: bool) -> None:
     """
     done = orders.rebalance(brokers, plan)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "broker": done.broker,
                 "plan": plan,

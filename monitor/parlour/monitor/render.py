@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import datetime
 
 from rich.console import Group
 from rich.table import Table
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from parlour.monitor.table import Row, Snapshot, is_here
 from parlour.runtime.complaints import printable
+from parlour.runtime.output import local_time
 from parlour.wire.control import Candidate, Decision
 
 __all__ = ["decision_table", "load_table", "moves_table", "status_table"]
@@ -127,7 +127,8 @@ def _troubles(snapshot: Snapshot) -> list[Text]:
 
 def decision_table(decision: Decision) -> Group:
     """Return one decision: for whom, when, where to, why, and the nodes that it was made from."""
-    when = datetime.fromtimestamp(decision.at / 1000).strftime("%Y-%m-%d %H:%M:%S")
+    at = local_time(decision.at)
+    when = "?" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
     whom = decision.name if decision.room is None else f"{decision.name}, for room {decision.room},"
     where = "was refused" if decision.node is None else f"went to {decision.node}"
     title = _plain(f"{when} {whom} {where}: {decision.reason}")

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import msgspec
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from parlour.runtime.options import Number, json_option
+from parlour.runtime.output import print_json
 from parlour.simulate import plot as picture
 from parlour.simulate.contest import POLICIES, run
 from parlour.simulate.outcome import Outcome
@@ -108,7 +108,7 @@ def simulate(
                 outcomes.append(run(scenario, policy, nodes, clients, seed))
     if as_json:
         for outcome in outcomes:
-            click.echo(msgspec.json.encode(summary(outcome)))
+            print_json(summary(outcome))
     else:
         printer = Console(highlight=False)
         (printer if printer.is_terminal else Console(highlight=False, width=WIDE)).print(table(outcomes))

@@ -1,0 +1,51 @@
+"""The chat of a person, without a terminal: what becomes of it when a part of it fails."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import datetime
+
+import pytest
+
+from parlour.client import Message
+from parlour.client.display import Lines
+from parlour.client.keyboard import Pipe
+from parlour.client.terminal import Conversation
+from parlour.runtime.threads import join_all, spawn
+from support.cluster import Cluster
+from support.waiting import MS, eventually
+
+
+class Faulty(Lines):
+    """Lines with a bug that comes out when somebody says so."""
+
+    def message(self, message: Message, now: datetime, room: bool = False) -> str:
+        """Return a message as a line."""
+        if message.text == "fail":
+            raise ZeroDivisionError("a bug")
+        return super().message(message, now, room)
+
+
+def test_a_chat_that_cannot_show_a_room_any_more_ends(cluster: Cluster) -> None:
+    """A person would be left with a prompt, in a room in which nothing seems to be said."""
+    ada = cluster.chat("ada").join("lobby")
+    receiver, sender = os.pipe()
+    ended = threading.Event()
+
+    def provoke() -> None:
+        eventually(lambda: "bob" in ada.members, 10)
+        ada.say("fail")
+        ended.wait(10_000 * MS)
+        os.close(sender)  # so that the chat ends in any case
+
+    with os.fdopen(receiver):
+        pipe = Pipe(receiver)
+        thread = spawn("provokes", provoke)
+        try:
+            with pytest.raises(ZeroDivisionError):
+                Conversation(cluster.chat("bob"), pipe, Faulty(colour=False)).run("lobby")
+        finally:
+            ended.set()
+            pipe.close()
+            join_all([thread], 10)

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 import zmq
 
-from parlour.runtime.asking import RefusedError, ask, endpoint
+from parlour.runtime.addresses import endpoint
+from parlour.runtime.asking import RefusedError, ask
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import decode_request, encode
 from parlour.wire.control import Describe, Described, Refused, Status

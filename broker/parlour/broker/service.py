@@ -21,7 +21,7 @@ import zmq
 from parlour.broker.balancer import Balancer
 from parlour.broker.orders import Orders
 from parlour.broker.settings import BrokerSettings
-from parlour.runtime.asking import endpoint
+from parlour.runtime.addresses import endpoint, number_of
 from parlour.runtime.logs import Tally, broker_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import Context, new_context
@@ -154,11 +154,10 @@ class Broker(Service):
         opened.setsockopt(zmq.TCP_KEEPALIVE, 1)
         opened.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
         try:
-            # ZeroMQ binds to numbers, not to names; a name means the IPv4 address that clients will take it for.
-            opened.ipv6 = ":" in host
-            family = socket.AF_INET6 if opened.ipv6 else socket.AF_INET
-            *_, name = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0]
-            opened.bind(endpoint(str(name[0]), port))
+            # ZeroMQ binds to numbers, not to names.
+            number = number_of(host)
+            opened.ipv6 = ":" in number
+            opened.bind(endpoint(number, port))
         except zmq.ZMQError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ParlourError(
@@ -167,10 +166,8 @@ class Broker(Service):
                 ) from None
             reason = zmq.strerror(error.errno or 0)
             raise ParlourError(f"cannot listen at {host}:{port} ({reason}): choose another --bind") from None
-        except OSError as error:
-            raise ParlourError(
-                f"there is no host {host!r} to listen at ({error.strerror}): choose another --bind"
-            ) from None
+        except ParlourError as error:
+            raise ParlourError(f"{error}: choose another --bind") from None
         return opened, parse_address(opened.getsockopt_string(zmq.LAST_ENDPOINT).removeprefix("tcp://"))[1]
 
     # --- the loop --------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import zmq
 
-from parlour.runtime.asking import ask, endpoint
+from parlour.runtime.addresses import endpoint, ipv6_that_answers
+from parlour.runtime.asking import ask
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import new_socket, shared_context
 from parlour.wire.codec import decode_feed
@@ -52,7 +53,9 @@ class Answers(Service):
             for broker in self._brokers:
                 _, described = ask([broker], Describe())
                 if isinstance(described, Described):
-                    socket.connect(endpoint(parse_address(broker)[0], described.feed))
+                    host, _ = parse_address(broker)
+                    socket.ipv6 = ipv6_that_answers(host, described.feed)
+                    socket.connect(endpoint(host, described.feed))
             poller = zmq.Poller()
             poller.register(socket, zmq.POLLIN)
             poller.register(self.wakeup, zmq.POLLIN)

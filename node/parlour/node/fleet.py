@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from itertools import cycle
 
 import zmq
 
-from parlour.runtime.asking import RefusedError, endpoint
+from parlour.runtime.addresses import endpoint, ipv6_choices
+from parlour.runtime.asking import RefusedError
 from parlour.runtime.logs import node_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import Context, new_context
@@ -60,13 +62,16 @@ class _Link:
 
     def __init__(self, context: Context, address: str) -> None:
         self.address = address
-        self.host, port = parse_address(address)
+        self.host, self._port = parse_address(address)
+        self._ipv6 = cycle(ipv6_choices(self.host))
+        self.ipv6 = next(self._ipv6)
         self.dealer = self._socket(context, zmq.DEALER)
         self.dealer.sndhwm = 1  # of the questions that nobody hears now only one is kept: it is asked again anyway
-        self.dealer.connect(endpoint(self.host, port))
+        self.dealer.connect(endpoint(self.host, self._port))
         self.reports = self._socket(context, zmq.PUB)
         self.feed = self._socket(context, zmq.SUB)
         self.described: Described | None = None
+        self.asked = False
         self.enrolled = False
         self.refused = False
         self.silent = False
@@ -77,8 +82,17 @@ class _Link:
     def _socket(self, context: Context, kind: int) -> zmq.Socket[bytes]:
         socket = context.socket(kind)
         socket.linger = 200 if kind == zmq.PUB else 0  # ms: the last report says that the node stops
-        socket.ipv6 = ":" in self.host
+        socket.ipv6 = self.ipv6
         return socket
+
+    def aim(self) -> None:
+        """Try the other kind of address, if the broker has both, as it does not answer at this one."""
+        ipv6, self.ipv6 = self.ipv6, next(self._ipv6)
+        if ipv6 != self.ipv6:
+            self.dealer.disconnect(endpoint(self.host, self._port))
+            for socket in (self.dealer, self.reports, self.feed):
+                socket.ipv6 = self.ipv6
+            self.dealer.connect(endpoint(self.host, self._port))
 
     def connect(self, described: Described, node: str) -> None:
         """The broker told its ports: report there, and listen to its feed."""
@@ -204,6 +218,9 @@ class Fleet(Service):
             self._last = self._report(False)
         question = Describe() if link.described is None else Enroll(self._last)
         link.ask_at = now + ASK_AGAIN
+        if link.described is None and link.asked:
+            link.aim()
+        link.asked = True
         try:
             link.dealer.send(encode(question), zmq.NOBLOCK)
         except zmq.Again:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 
 from parlour.node.broadcast import RINGS
+from parlour.runtime.addresses import number_of
 from parlour.runtime.forks import keep_from_children
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally
@@ -111,11 +112,15 @@ class Listener:
         self._refused: deque[socket.socket] = deque()
         host, port = parse_address(address)
         self._thread: threading.Thread | None = None
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            number = number_of(host)
+        except ParlourError as error:
+            raise ParlourError(f"{error}: choose another with --listen") from None
+        self._socket = socket.socket(socket.AF_INET6 if ":" in number else socket.AF_INET, socket.SOCK_STREAM)
         keep_from_children(self._socket)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((host, port))
+            self._socket.bind((number, port))
             self._socket.listen(BACKLOG)
         except OSError as error:
             self._socket.close()

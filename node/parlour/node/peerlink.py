@@ -15,10 +15,12 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from parlour.node.order import Batch
+from parlour.runtime.addresses import ipv6_choices
 from parlour.wire import relay as wire
 from parlour.wire.codec import check_batch, decode_relay
 from parlour.wire.control import Peer
 from parlour.wire.errors import ProtocolError, UsageError
+from parlour.wire.limits import parse_address
 
 __all__ = ["DEAD", "Hearer", "LinkState", "PeerLink", "RelayedRoom"]
 
@@ -87,7 +89,7 @@ class PeerLink:
         self.monitor: zmq.Socket[bytes] | None = None
         try:
             self.socket.linger = 0
-            self.socket.ipv6 = "[" in place
+            self.socket.ipv6 = ipv6_choices(parse_address(place.removeprefix("tcp://"))[0])[0]
             self.socket.maxmsgsize = LARGEST
             # Subscriptions wait in this queue until the peer is connected, one per room: none may be dropped.
             self.socket.sndhwm = 0

@@ -14,7 +14,7 @@ from typing import Protocol, cast
 import zmq
 
 from parlour.node.peerlink import DEAD, LinkState, PeerLink, RelayedRoom
-from parlour.runtime.asking import endpoint
+from parlour.runtime.addresses import endpoint, number_of
 from parlour.runtime.logs import node_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import new_context
@@ -143,7 +143,8 @@ class Relay(Service):
         """Send and receive until stopped."""
         with new_context(4) as context, context.socket(zmq.XPUB) as out:
             out.linger = 200  # ms: that the node's members leave is the last thing it says
-            out.ipv6 = ":" in self._host
+            host = number_of(self._host)
+            out.ipv6 = ":" in host
             out.setsockopt(zmq.XPUB_VERBOSE, 1)
             out.sndhwm = QUEUED
             out.maxmsgsize = TOPIC
@@ -151,7 +152,7 @@ class Relay(Service):
             # be gigabytes. When it is back it subscribes anew, and is told where each room stands.
             out.tcp_maxrt = DEAD
             try:
-                out.bind(endpoint(self._host, self.port) if self.port else endpoint(self._host, 0)[:-1] + "*")
+                out.bind(endpoint(host, self.port) if self.port else endpoint(host, 0)[:-1] + "*")
             except zmq.ZMQError as error:
                 where = f"{self._host}:{self.port}" if self.port else self._host
                 raise ParlourError(

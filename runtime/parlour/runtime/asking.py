@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 import zmq
 
+from parlour.runtime.addresses import endpoint, ipv6_choices
 from parlour.runtime.probe import what_is_at
 from parlour.runtime.zeromq import Context, new_socket, shared_context
 from parlour.wire.codec import decode_reply, encode
@@ -20,7 +21,7 @@ from parlour.wire.control import Refused, Reply, Request
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 from parlour.wire.limits import parse_address
 
-__all__ = ["DEFAULT_BROKER", "RefusedError", "ask", "endpoint"]
+__all__ = ["DEFAULT_BROKER", "RefusedError", "ask"]
 
 DEFAULT_BROKER = "127.0.0.1:6000"
 """Where a broker listens unless told otherwise."""
@@ -56,18 +57,13 @@ class RefusedError(ParlourError):
         self.retry_after = refused.retry_after
 
 
-def endpoint(host: str, port: int) -> str:
-    """Return ZeroMQ's spelling of a TCP address."""
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-
-
-def _connect(context: Context, host: str, port: int) -> zmq.Socket[bytes] | None:
+def _connect(context: Context, host: str, port: int, ipv6: bool) -> zmq.Socket[bytes] | None:
     """Return a DEALER of the calling thread's, on its way to the broker; None if there is no way."""
     try:
         with ExitStack() as failed:
             socket = failed.enter_context(new_socket(context, zmq.DEALER))
             socket.linger = 0
-            socket.ipv6 = ":" in host
+            socket.ipv6 = ipv6
             socket.connect(endpoint(host, port))
             failed.pop_all()
     except zmq.ZMQError:
@@ -94,10 +90,16 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: s
     """
     if not brokers:
         raise UsageError("no broker is named: give one with --broker HOST:PORT or in PARLOUR_BROKER")
-    waiting = [(broker, *parse_address(broker)) for broker in random.sample(brokers, len(brokers))]
+    # The last is asked first. Of a name with several kinds of addresses each kind is asked, as a broker may have one.
+    waiting = [
+        (broker, host, port, ipv6)
+        for broker in random.sample(brokers, len(brokers))
+        for host, port in [parse_address(broker)]
+        for ipv6 in reversed(ipv6_choices(host))
+    ]
     waiting.sort(key=lambda place: place[0] == first)
     body = encode(request)
-    pause = min(_HEDGE, timeout / len(brokers))
+    pause = min(_HEDGE, timeout / len(waiting))
     deadline = time.monotonic() + timeout
     # A DEALER for each: one that is connected to several gives every question to only one of them, in turn.
     asked: dict[zmq.Socket[bytes], str] = {}
@@ -106,8 +108,8 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: s
     with ExitStack() as closing:
         while (left := deadline - time.monotonic()) > 0:
             if waiting:
-                broker, host, port = waiting.pop()
-                socket = _connect(context, host, port)
+                broker, host, port, ipv6 = waiting.pop()
+                socket = _connect(context, host, port, ipv6)
                 if socket is None:
                     continue
                 asked[closing.enter_context(socket)] = broker

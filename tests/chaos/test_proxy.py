@@ -12,7 +12,7 @@ import pytest
 from parlour.chaos.guardian import Guardian
 from parlour.chaos.part import Part, module
 from parlour.chaos.ports import HOST, Ports
-from parlour.chaos.proxy import FORGETFUL
+from parlour.chaos.proxy import FORGETFUL, LinkState
 from parlour.wire.codec import ClientDecoder, frame
 from parlour.wire.limits import PROTOCOL
 from parlour.wire.messages import Hello, Join, Message, Say
@@ -24,12 +24,12 @@ LINE = frame(Message("lobby", 1, "s-1", "bob", 1, "x" * 100))
 class Between:
     """A proxy, a client that came through it, and the node's side of that connection."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, link: str = "") -> None:
         ports = Ports()
         self.guardian = Guardian()
         self.door, self.port = ports.take(), ports.take()
         self.node = socket.create_server((HOST, self.port))
-        command = module("parlour.chaos.proxy", *options, f"{self.door}:{self.port}")
+        command = module("parlour.chaos.proxy", *options, f"{link}{self.door}:{self.port}")
         self.proxy = Part("proxy", command, self.guardian, threading.Event())
 
     @contextmanager
@@ -129,3 +129,80 @@ def test_the_forgetful_proxy_takes_the_place_out_of_joins() -> None:
         while len(got) < 3:
             got += decoder.feed(server.recv(1 << 16))
         assert got == [said[0], Join("lobby"), said[2]]
+
+
+def switch(between: Between, state: LinkState) -> None:
+    """Let the link be in another state, and wait until it is."""
+    between.proxy.tell(f"{state} n1>n2")
+    assert between.proxy.hear() == "n1>n2"
+
+
+def test_a_link_that_is_closed_is_reset_and_refuses() -> None:
+    """Both ends are told at once; when it is open again others get through."""
+    between = Between(link="n1>n2:open:")
+    with between.connected() as (client, server):
+        client.sendall(b"any bytes")
+        assert read(server, 9) == b"any bytes"
+        switch(between, LinkState.CLOSED)
+        assert drain(client) == drain(server) == b""
+        with pytest.raises(ConnectionResetError), socket.create_connection((HOST, between.door), 5) as other:
+            other.recv(1)
+        switch(between, LinkState.OPEN)
+        with socket.create_connection((HOST, between.door), 5) as other:
+            other.sendall(b"again")
+            node, _ = between.node.accept()
+            with node:
+                assert read(node, 5) == b"again"
+
+
+def test_nothing_passes_a_silent_link() -> None:
+    """Neither bytes nor ends, nor those who come meanwhile; all of it passes once the link is open."""
+    between = Between(link="n1>n2:open:")
+    with between.connected() as (client, server):
+        switch(between, LinkState.SILENT)
+        client.sendall(b"late")
+        server.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            server.recv(1)
+        with socket.create_connection((HOST, between.door), 5) as other:
+            other.sendall(b"too")
+            between.node.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                between.node.accept()
+            client.shutdown(socket.SHUT_WR)
+            switch(between, LinkState.OPEN)
+            server.settimeout(5)
+            between.node.settimeout(5)
+            assert read(server, 4) == b"late"
+            assert server.recv(1) == b""
+            node, _ = between.node.accept()
+            with node:
+                assert read(node, 3) == b"too"
+
+
+def test_a_silent_link_may_be_closed() -> None:
+    """From one state to any other: what waits in a link is reset, too."""
+    between = Between(link="n1>n2:open:")
+    with between.connected() as (client, server):
+        switch(between, LinkState.SILENT)
+        switch(between, LinkState.SILENT)
+        switch(between, LinkState.CLOSED)
+        assert drain(client) == drain(server) == b""
+
+
+@pytest.mark.parametrize("state", [LinkState.CLOSED, LinkState.SILENT])
+def test_a_link_may_be_cut_from_the_start(state: LinkState) -> None:
+    """Nobody gets through until it is opened."""
+    between = Between(link=f"n1>n2:{state}:")
+    between.proxy.start()
+    with between.guardian, between.proxy, between.node:
+        between.node.settimeout(0.2)
+        if state is LinkState.CLOSED:
+            with pytest.raises(ConnectionResetError), socket.create_connection((HOST, between.door), 5) as other:
+                other.recv(1)
+        with pytest.raises(TimeoutError):
+            between.node.accept()
+        switch(between, LinkState.OPEN)
+        between.node.settimeout(5)
+        with socket.create_connection((HOST, between.door), 5):
+            between.node.accept()[0].close()

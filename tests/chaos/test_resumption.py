@@ -76,6 +76,14 @@ def test_who_came_to_a_node_that_stood_still_waited_for_that() -> None:
     assert (other.kind, other.clients) == (Kind.STOP_NODE, 2)
 
 
+def test_while_the_log_is_away_nothing_else_is_to_blame() -> None:
+    """A client that lost its node meanwhile would have heard nothing anyway."""
+    away = Done(Kind.SUSPEND_LOG, "log", 95.0, 105.0, ("ada",))
+    node, log = resumptions([killed(100.0, "ada"), away], {"ada": [heard((105.25, 105.5))]}, {})
+    assert (node.kind, node.clients) == (Kind.KILL_NODE, 0)
+    assert (log.clients, log.resumed.longest) == (1, 10.5)
+
+
 def test_what_follows_the_answer_counts_apart() -> None:
     """Of a delay only what came after a broker last told the client where to go is its way back; else all of it."""
     streams = {

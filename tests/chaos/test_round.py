@@ -54,8 +54,8 @@ def test_without_resume_the_verdict_fails() -> None:
 
 
 def test_a_round_of_everything_is_perfect() -> None:
-    """Nodes and brokers die, stand still and are drained, connections are cut, the relay loses: nothing is lost."""
-    status, outcome, errors = chaos("--duration", "30", clients=30, rooms=3, seed=56)
+    """Nodes and brokers die, connections and links are cut, the log is moved away and put back: nothing is lost."""
+    status, outcome, errors = chaos("--duration", "30", clients=30, rooms=3, seed=1032)
     assert outcome["failures"] == []
     assert (status, errors) == (0, "")
     assert {fault["fault"] for fault in outcome["faults"]} == set(Kind) - {Kind.RESTART_REDIS}
@@ -72,6 +72,35 @@ def test_a_round_on_redis_is_perfect() -> None:
     assert outcome["failures"] == []
     assert (status, errors) == (0, "")
     assert {fault["fault"] for fault in outcome["faults"]} == {"restart-redis", "kill-node"}
+
+
+@pytest.mark.parametrize("seed", [pytest.param(2, id="silent"), pytest.param(6, id="closed")])
+def test_two_nodes_that_never_hear_each_other_are_perfect(seed: int) -> None:
+    """Of two nodes neither ever reaches the other's relay: all is late by a second or two, and nothing is missing."""
+    status, outcome, errors = chaos("--nodes", "2", "--fault", "cut-relay", "--duration", "4", seed=seed)
+    assert outcome["failures"] == []
+    assert (status, errors) == (0, "")
+    (fault,) = outcome["faults"]
+    assert (fault["fault"], fault["clients"]) == ("cut-relay", 12)
+    assert fault["lasted"] > 3.5
+    assert outcome["total"]["said"] > 400
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        pytest.param([], id="locked"),
+        pytest.param(["--log", "redis://"], id="halted", marks=pytest.mark.skipif(bool(MISSING), reason=MISSING)),
+    ],
+)
+def test_a_round_whose_log_does_not_answer_is_perfect(log: list[str]) -> None:
+    """For five seconds and more nothing can be said; what was meant to be said then is said when the log is back."""
+    status, outcome, errors = chaos(*log, "--fault", "suspend-log", "--duration", "2.5", seed=143)
+    assert outcome["failures"] == []
+    assert (status, errors) == (0, "")
+    (fault,) = outcome["faults"]
+    assert fault["lasted"] > 5
+    assert outcome["total"]["said"] > 400
 
 
 @contextmanager
@@ -151,6 +180,8 @@ def _started(folder: Path, word: str = "") -> list[str]:
     [
         (["--fault", "kill-everything"], "'kill-everything' is no fault: there are kill-node"),
         (["--fault", "restart-redis"], "say --log redis://"),
+        (["--fault", "suspend-log", "--log", "sqlite:///nowhere"], "needs a log of our own"),
+        (["--fault", "cut-relay", "--nodes", "1"], "cut-relay needs two nodes"),
         (["--log", "memory://"], "a log in memory is not shared by processes"),
         (["--clients", "0"], "0 is not in the range"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +38,9 @@ def test_faults_come_in_order_and_in_time(seed: int, chosen: set[Kind], duration
     """Faults are of the kinds asked for, one after the other, with talk before the first and after the last."""
     faults = planned(seed, chosen, duration=duration)
     assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)
-    assert all(1.0 <= fault.at <= duration - 1.0 and fault.kind in chosen for fault in faults)
+    assert all(fault.kind in chosen for fault in faults)
+    begun = [fault for fault in faults if fault.at or fault.kind is not Kind.CUT_RELAY]
+    assert all(1.0 <= fault.at <= duration - 1.0 for fault in begun)
 
 
 @given(seeds)
@@ -44,6 +48,27 @@ def test_every_kind_has_its_turn(seed: int) -> None:
     """In a minute no kind is left out, and none comes up much more rarely than another."""
     counts = [sum(fault.kind is kind for fault in planned(seed, set(Kind))) for kind in Kind]
     assert min(counts) >= 1
+
+
+@given(seeds, kinds, st.integers(1, 5))
+def test_two_nodes_are_not_linked_from_the_start(seed: int, chosen: set[Kind], nodes: int) -> None:
+    """Where links are cut at all, one never was whole; it may stay so. No other cut begins before that one ends."""
+    cuts = [fault for fault in planned(seed, chosen, nodes) if fault.kind is Kind.CUT_RELAY]
+    assert bool(cuts) == (Kind.CUT_RELAY in chosen and nodes > 1)
+    until: dict[frozenset[int], float] = {}
+    for number, cut in enumerate(cuts):
+        link = frozenset(cut.targets)
+        assert len(link) == 2
+        assert link <= set(range(1, nodes + 1))
+        assert (cut.at == 0.0) == (number == 0)
+        assert until.get(link, 0.0) <= cut.at
+        until[link] = cut.at + cut.seconds
+
+
+def test_links_are_cut_in_every_way() -> None:
+    """One way or both, silent or closed, for a while or for good."""
+    cuts = [fault for seed in range(50) for fault in planned(seed, {Kind.CUT_RELAY}, duration=10.0)]
+    assert len({(cut.mutual, cut.silent, math.isinf(cut.seconds)) for cut in cuts}) == 8
 
 
 @given(seeds, kinds, st.integers(1, 5), st.integers(1, 3))
@@ -63,4 +88,4 @@ def test_one_node_and_one_broker_are_always_well(seed: int, chosen: set[Kind], n
             assert 1 <= len(fault.targets) <= 10
             assert set(fault.targets) <= set(range(1, 101))
         least, most = LASTS.get(fault.kind, (0.0, 0.0))
-        assert least <= fault.seconds <= most
+        assert least <= fault.seconds <= (math.inf if fault.kind is Kind.CUT_RELAY and not fault.at else most)

@@ -110,10 +110,18 @@ def chaos(
     all is perfect. A time to resume is the longest that a message said during a fault was late at a client it hit; the
     time since the answer is what of it came after a broker told the client where to go.
     """
+    impossible = {}
+    if log != OWN_REDIS:
+        impossible[Kind.RESTART_REDIS] = f"restart-redis needs a server of our own: say --log {OWN_REDIS}"
+    if log not in (None, OWN_REDIS):
+        impossible[Kind.SUSPEND_LOG] = f"suspend-log needs a log of our own: say --log {OWN_REDIS}, or leave --log out"
+    if nodes == 1:
+        impossible[Kind.CUT_RELAY] = "cut-relay needs two nodes: say --nodes 2, or more"
     if kinds is None:
-        kinds = tuple(kind for kind in Kind if kind is not Kind.RESTART_REDIS or log == OWN_REDIS)
-    if Kind.RESTART_REDIS in kinds and log != OWN_REDIS:
-        raise UsageError(f"restart-redis needs a server of our own: say --log {OWN_REDIS}")
+        kinds = tuple(kind for kind in Kind if kind not in impossible)
+    for kind in kinds:
+        if kind in impossible:
+            raise UsageError(impossible[kind])
     if log is not None and log.startswith("memory:"):
         raise UsageError("a log in memory is not shared by processes: say --log sqlite:///PATH, redis://, or nothing")
     seed = secrets.randbelow(10**6) if seed is None else seed

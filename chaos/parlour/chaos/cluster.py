@@ -1,4 +1,4 @@
-"""The cluster under test: brokers, nodes that share a room log, and the proxy through which clients reach them.
+"""The cluster under test: brokers, nodes that share a room log, and the proxy through which nodes are reached.
 
 This module owns all processes of a round, its ports and files, all of which are gone when it is closed. The round's
 thread enters and closes it, the threads that carry out faults use its parts, each part by one of them at a time. It
@@ -8,18 +8,23 @@ must never touch a process, server or file that it did not make.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from itertools import permutations
 
 from parlour.chaos.guardian import Guardian
+from parlour.chaos.logfile import LogFile
 from parlour.chaos.part import Part, module, parlour
 from parlour.chaos.ports import HOST, Ports
-from parlour.chaos.proxy import FORGETFUL
+from parlour.chaos.proxy import FORGETFUL, LinkState
 from parlour.chaos.server import Server
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 
-__all__ = ["OWN_REDIS", "Cluster"]
+__all__ = ["OWN_REDIS", "Cluster", "Link"]
+
+Link = tuple[str, str]
+"""A node that hears, and the node that it hears."""
 
 OWN_REDIS = "redis://"
 """The URL, without a host, of a log in a server that the cluster starts itself."""
@@ -38,12 +43,24 @@ class Cluster:
         brokers: the brokers' addresses.
         parts: each process by its name: `b1`, …, `n1`, …, and `redis`, if the log is in a server of our own.
         folder: for the files of all parts.
+        file: the room log, if it is in a file of our own.
     """
 
     def __init__(
-        self, nodes: int, brokers: int, log: str | None, stop: threading.Event, *, cuttable: bool, forgetful: bool
+        self,
+        nodes: int,
+        brokers: int,
+        log: str | None,
+        stop: threading.Event,
+        *,
+        cuttable: bool,
+        linked: bool,
+        forgetful: bool,
     ) -> None:
-        """Prepare a cluster; `log` is a URL, OWN_REDIS, or None for a file. `cuttable` puts the proxy in between."""
+        """Prepare a cluster; `log` is a URL, OWN_REDIS, or None for a file.
+
+        `cuttable` puts the proxy between clients and nodes, `linked` between the relays of nodes.
+        """
         self.brokers: list[str] = []
         self.parts: dict[str, Part] = {}
         self._nodes = [f"n{number}" for number in range(1, nodes + 1)]
@@ -51,7 +68,11 @@ class Cluster:
         self._log = log
         self._stop = stop
         self._cuttable = cuttable or forgetful
+        self._links: dict[Link, LinkState] = {}
+        if linked:
+            self._links = dict.fromkeys(permutations(self._nodes, 2), LinkState.OPEN)
         self._forgetful = forgetful
+        self.file: LogFile | None = None
         self._opened = ExitStack()
         # Guards the talk with the proxy, a question and its answer. Rank 20.
         self._cutting = make_lock(20, "cutting")
@@ -71,8 +92,11 @@ class Cluster:
         self._guardian = self._opened.enter_context(Guardian())
         self.folder = self._guardian.folder
         ports = Ports()
-        log = self._log or f"sqlite://{self.folder / 'rooms.sqlite'}"
-        if log == OWN_REDIS:
+        log = self._log
+        if log is None:
+            self.file = LogFile(self.folder / "rooms.sqlite")
+            log = self.file.url
+        elif log == OWN_REDIS:
             server = Server(self._guardian, ports.take(), self._stop)
             self._enter(server).start()
             log = server.url
@@ -82,6 +106,7 @@ class Cluster:
             self.add(f"b{number}", parlour("broker", "--bind", address, *QUIET)).start()
         nodes: list[Part] = []
         doors: list[str] = []
+        relays = {name: ports.take() for name in self._nodes} if self._links else {}
         for name in self._nodes:
             listen, advertised = ports.take(), ports.take()
             options = ["--name", name, "--log", log, "--listen", f"{HOST}:{listen}"]
@@ -89,6 +114,13 @@ class Cluster:
             if self._cuttable:
                 doors.append(f"{advertised}:{listen}")
                 options += ["--advertise", f"{HOST}:{advertised}"]
+            if relays:
+                options += ["--relay", f"{HOST}:{relays[name]}"]
+            for link, state in self._links.items():
+                if link[0] == name:
+                    port = ports.take()
+                    doors.append(f"{_word(link)}:{state}:{port}:{relays[link[1]]}")
+                    options += ["--relay-via", link[1], f"{HOST}:{port}"]
             nodes.append(self.add(name, parlour("node", *options, *QUIET)))
         if doors:
             arguments = [FORGETFUL, *doors] if self._forgetful else doors
@@ -125,6 +157,15 @@ class Cluster:
                 proxy.tell(f"{'up' if upwards else 'down'} {name}")
             return [answer for _ in names if (answer := proxy.hear())]
 
+    def switch(self, links: Iterable[Link], state: LinkState) -> None:
+        """Let links between the relays of nodes be in another state; before the start, they start in it."""
+        for link in links:
+            self._links[link] = state
+            if "proxy" in self.parts:
+                with self._cutting:
+                    self.parts["proxy"].tell(f"{state} {_word(link)}")
+                    self.parts["proxy"].hear()
+
     def deaths(self) -> list[str]:
         """Return what to say of parts that have ended by themselves since it was last asked."""
         return [death for part in self.parts.values() if (death := part.died())]
@@ -141,3 +182,7 @@ class Cluster:
     def complaints(self) -> list[str]:
         """Return what the parts have written to their errors, a line each."""
         return [f"{part.name}: {line}" for part in self.parts.values() for line in part.complaints()]
+
+
+def _word(link: Link) -> str:
+    return ">".join(link)

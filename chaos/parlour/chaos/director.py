@@ -6,12 +6,14 @@ round's thread. It must never leave a part halted, nor one away while the cluste
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from parlour.chaos.cluster import Cluster
+from parlour.chaos.cluster import Cluster, Link
 from parlour.chaos.crowd import Crowd
+from parlour.chaos.proxy import LinkState
 from parlour.chaos.resumption import Done
 from parlour.chaos.schedule import Fault, Kind
 from parlour.runtime.asking import ask
@@ -20,7 +22,7 @@ from parlour.runtime.threads import join_all, spawn
 from parlour.wire.control import Rebalance
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Director"]
+__all__ = ["Director", "unlink"]
 
 LOSS = "0.3"
 """Fraction of its batches that a node which drops them keeps from the relay."""
@@ -68,23 +70,31 @@ class Director:
             Kind.STOP_NODE: self._halt,
             Kind.CUT_CONNECTION: self._cut,
             Kind.DROP_RELAY: self._drop,
+            Kind.CUT_RELAY: self._unlink,
             Kind.DRAIN: self._drain,
             Kind.REBALANCE: self._rebalance,
+            Kind.SUSPEND_LOG: self._suspend,
         }
+        self._until = 0.0
 
     def run(self, faults: Sequence[Fault], duration: float) -> None:
         """Do the faults, each at its time, and return when `duration` seconds are over and all parts are back."""
         began = time.monotonic()
+        self._until = began + duration
         try:
             for number, fault in enumerate(faults, 1):
                 if self._stop.wait(max(0.0, began + fault.at - time.monotonic())):
                     break
                 self._threads.append(spawn(f"fault-{number}-{fault.kind}", self._do, fault))
                 self.failures += self._cluster.deaths()
-            self._stop.wait(max(0.0, began + duration - time.monotonic()))
+            self._stop.wait(self._left())
         finally:
             join_all(self._threads, FINISHING)
         self.failures += self._cluster.deaths()
+
+    def _left(self) -> float:
+        """Return for how many seconds there is talk yet."""
+        return max(0.0, self._until - time.monotonic())
 
     def _do(self, fault: Fault) -> None:
         what = self._what(fault)
@@ -126,13 +136,13 @@ class Director:
 
     def _what(self, fault: Fault) -> str:
         letter = {Kind.KILL_BROKER: "b", Kind.CUT_CONNECTION: "c"}.get(fault.kind, "n")
-        if fault.kind is Kind.RESTART_REDIS:
-            return "redis"
+        if fault.kind in (Kind.RESTART_REDIS, Kind.SUSPEND_LOG):
+            return "redis" if self._cluster.file is None else "log"
         return " ".join(f"{letter}{number}" for number in fault.targets)
 
     def _hit(self, fault: Fault, what: str) -> tuple[str, ...]:
         """Return the clients that a fault hits: those of the node, or all."""
-        if fault.kind in (Kind.KILL_BROKER, Kind.RESTART_REDIS, Kind.REBALANCE):
+        if fault.kind in (Kind.KILL_BROKER, Kind.RESTART_REDIS, Kind.SUSPEND_LOG, Kind.REBALANCE):
             return tuple(self._crowd.names)
         return self._crowd.at(what)
 
@@ -179,6 +189,32 @@ class Director:
         # What it loses is missing at the other nodes.
         self._record(fault, what, began, set(self._crowd.names) - set(self._crowd.at(what)))
 
+    def _unlink(self, fault: Fault, what: str) -> None:
+        """Let one node, or two, not hear the other. What lasts for good is still so when all is judged."""
+        links = _links(fault)
+        clients, began = {name for deaf, _ in links for name in self._crowd.at(deaf)}, time.time()
+        unlink(self._cluster, fault)
+        self._stop.wait(self._left() if math.isinf(fault.seconds) else fault.seconds)
+        if not math.isinf(fault.seconds):
+            self._cluster.switch(links, LinkState.OPEN)
+        # Some may have come meanwhile.
+        self._record(fault, what, began, clients.union(*(self._crowd.at(deaf) for deaf, _ in links)))
+
+    def _suspend(self, fault: Fault, what: str) -> None:
+        """Take the room log away, or let it not answer."""
+        clients, began = self._hit(fault, what), time.time()
+        file = self._cluster.file
+        if file is not None:
+            with file.locked() if fault.silent else file.moved():
+                self._stop.wait(fault.seconds)
+        elif fault.silent:
+            self._cluster.parts[what].halt(fault.seconds)
+        else:
+            self._cluster.parts[what].kill()
+            self._stop.wait(fault.seconds)
+            self._cluster.parts[what].start()
+        self._record(fault, what, began, clients)
+
     def _end(self, what: str) -> None:
         """Drain a node; that it does not end in order is a failure."""
         status = self._cluster.parts[what].terminate()
@@ -189,3 +225,13 @@ class Director:
         clients, began = self._hit(fault, what), time.time()
         ask(self._cluster.brokers, Rebalance(), ASKING)
         self._record(fault, "all", began, clients)
+
+
+def unlink(cluster: Cluster, fault: Fault) -> None:
+    """Cut the links of a fault, or let them be cut when the cluster starts."""
+    cluster.switch(_links(fault), LinkState.SILENT if fault.silent else LinkState.CLOSED)
+
+
+def _links(fault: Fault) -> list[Link]:
+    one, other = (f"n{number}" for number in fault.targets)
+    return [(one, other), (other, one)] if fault.mutual else [(one, other)]

@@ -1,12 +1,19 @@
-"""What stands between clients and nodes, so that a connection can be cut in the middle of a frame.
+"""What stands between clients and nodes, and between the relays of nodes, so that connections can be cut.
 
-This module owns the sockets that nodes advertise as theirs and every connection through them; all of it runs on the
-main thread of a process of its own, so that it does not wait for the clients' threads. It must never hold back what it
-can hand on.
+This module owns the sockets that nodes advertise as theirs, those through which they reach each other, and every
+connection through them; all of it runs on the main thread of a process of its own, so that it does not wait for the
+clients' threads. It must never hold back what it can hand on.
 
-Standard input says whom to cut, `up NAME` or `down NAME` a line, where the word is the half of the connection that
-ends in mid-frame; each line is answered on standard output when it is done, by the name, or by an empty line if there
-is no such client. The end of standard input ends the process.
+Arguments are its doors: `PORT:TARGET` for the clients of the node that listens at TARGET, `LINK:STATE:PORT:TARGET` for
+a link to the relay at TARGET. Each line of standard input is an order, and is answered on standard output when it is
+done:
+
+- `up NAME` or `down NAME` resets a client's connection, where the word is the half of it that ends in mid-frame. The
+  answer is the name, or an empty line if there is no such client.
+- `closed LINK` resets the connections of a link and refuses others; `silent LINK` lets nothing through, without a word;
+  `open LINK` hands on again. The answer is the link.
+
+The end of standard input ends the process.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
+from enum import StrEnum
 
 from msgspec.structs import replace
 
@@ -28,7 +36,7 @@ from parlour.wire.codec import ClientDecoder, frames
 from parlour.wire.errors import ProtocolError
 from parlour.wire.messages import ClientMessage, Hello, Join
 
-__all__ = ["FORGETFUL", "Proxy"]
+__all__ = ["FORGETFUL", "LinkState", "Proxy"]
 
 FORGETFUL = "--forgetful"
 """The argument that has the proxy take the position out of every join: the deliberate fault of `--break resume`."""
@@ -44,6 +52,26 @@ TICK = 0.05
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time; close then sends a reset
 
 
+class LinkState(StrEnum):
+    """What becomes of the connections of a link."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    SILENT = "silent"
+
+
+class _Door:
+    """A socket at which the proxy listens; `link` is empty if it is for clients."""
+
+    def __init__(self, port: int, target: int, link: str, state: LinkState) -> None:
+        self.socket = socket.create_server((HOST, port), backlog=4096)
+        self.socket.setblocking(False)
+        self.target = target
+        self.link = link
+        self.state = state
+        self.ways: set[_Way] = set()
+
+
 class _End:
     """One end of a connection: a socket, what it has not taken yet, and whether it has said, and been told, all."""
 
@@ -57,9 +85,10 @@ class _End:
 
 
 class _Way:
-    """A connection of a client and one to its node, each of which gets what the other sends."""
+    """A connection from a client, or a node, and one to a node, each of which gets what the other sends."""
 
-    def __init__(self, client: socket.socket, node: socket.socket) -> None:
+    def __init__(self, door: _Door, client: socket.socket, node: socket.socket) -> None:
+        self.door = door
         self.client = _End(client)
         self.node = _End(node)
         self.ends = {client.fileno(): (self.client, self.node), node.fileno(): (self.node, self.client)}
@@ -69,24 +98,23 @@ class _Way:
 
 
 class Proxy:
-    """Listens at some ports for clients, and hands each on to the port of the node behind; `run` is all of it."""
+    """Hands on what comes in at its doors to the ports of the nodes behind them; `run` is all of it."""
 
-    def __init__(self, ports: Sequence[tuple[int, int]], forgetful: bool) -> None:
-        """Listen at the first port of each pair for the node at the second; raises OSError if that cannot be."""
+    def __init__(self, doors: Sequence[_Door], forgetful: bool) -> None:
+        """Make ready; `forgetful` takes the position out of every join of a client."""
         self._forgetful = forgetful
         self._epoll = select.epoll()
-        self._doors: dict[int, tuple[socket.socket, int]] = {}
+        self._doors = {door.socket.fileno(): door for door in doors}
+        self._links = {door.link: door for door in doors if door.link}
         self._ways: dict[int, _Way] = {}
         self._named: dict[str, _Way] = {}
         self._orders = b""
-        for port, target in ports:
-            door = socket.create_server((HOST, port), backlog=4096)
-            door.setblocking(False)
-            self._doors[door.fileno()] = door, target
-            self._epoll.register(door, select.EPOLLIN)
+        for door in doors:
+            if door.state is not LinkState.SILENT:
+                self._epoll.register(door.socket, select.EPOLLIN)
 
     def run(self, orders: int) -> None:
-        """Hand on what comes, and cut whom `orders`, a descriptor, says, until that ends."""
+        """Hand on what comes, and obey `orders`, a descriptor, until that ends."""
         self._epoll.register(orders, select.EPOLLIN)
         while True:
             for descriptor, events in self._epoll.poll(TICK if self._cutting() else None):
@@ -94,20 +122,42 @@ class Proxy:
                     if not self._obey(os.read(orders, CHUNK)):
                         return
                 elif descriptor in self._doors:
-                    self._accept(*self._doors[descriptor])
-                elif descriptor in self._ways:
+                    self._accept(self._doors[descriptor])
+                elif descriptor in self._ways and self._ways[descriptor].door.state is not LinkState.SILENT:
                     self._serve(self._ways[descriptor], descriptor, events)
 
     def _obey(self, data: bytes) -> bool:
         *lines, self._orders = (self._orders + data).split(b"\n")
         for line in lines:
-            half, _, name = line.decode().partition(" ")
+            word, _, name = line.decode().partition(" ")
+            if word in list(LinkState):
+                self._switch(self._links[name], LinkState(word))
+                print(name, flush=True)
+                continue
             way = self._named.get(name)
             if way is None or way.cut is not None:
                 print(flush=True)
             else:
-                way.cut = way.client if half == "up" else way.node, time.monotonic() + PATIENCE
+                way.cut = way.client if word == "up" else way.node, time.monotonic() + PATIENCE
         return bool(data)
+
+    def _switch(self, door: _Door, state: LinkState) -> None:
+        """Let a link be in another state from now on."""
+        before, door.state = door.state, state
+        if LinkState.SILENT in (before, state) and before is not state:
+            watched = [door.socket, *(end.socket for way in door.ways for end in (way.client, way.node))]
+            for sock in watched:
+                # An end, or a reset, would be told of a descriptor that is in there, whatever one asks for.
+                if state is LinkState.SILENT:
+                    self._epoll.unregister(sock)
+                else:
+                    self._epoll.register(sock, select.EPOLLIN)
+            if state is not LinkState.SILENT:
+                for way in door.ways:
+                    self._watch(way)
+        if state is LinkState.CLOSED:
+            for way in list(door.ways):
+                self._reset(way)
 
     def _cutting(self) -> bool:
         """Reset those in which nothing came to cut; return whether others wait."""
@@ -120,15 +170,20 @@ class Proxy:
 
     # --- connections ------------------------------------------------------------------------------------------
 
-    def _accept(self, door: socket.socket, target: int) -> None:
+    def _accept(self, door: _Door) -> None:
         try:
-            client, _ = door.accept()
+            client, _ = door.socket.accept()
         except OSError:
             return  # It has thought better of it.
+        if door.state is LinkState.CLOSED:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            client.close()
+            return
         node = socket.socket()
-        way = _Way(client, node)
+        way = _Way(door, client, node)
         # Refused or not, what comes of it is seen when it is read.
-        node.connect_ex((HOST, target))
+        node.connect_ex((HOST, door.target))
+        door.ways.add(way)
         for end in (way.client, way.node):
             self._ways[end.socket.fileno()] = way
             self._epoll.register(end.socket, select.EPOLLIN)
@@ -160,7 +215,11 @@ class Proxy:
         except (OSError, ProtocolError):
             self._reset(way)
             return
-        for one, two in ((end, other), (other, end)):
+        self._watch(way)
+
+    def _watch(self, way: _Way) -> None:
+        """Wait for what can be handed on."""
+        for one, two in ((way.client, way.node), (way.node, way.client)):
             wanted = select.EPOLLIN if not one.ended and not two.pending else 0
             self._epoll.modify(one.socket, wanted | (select.EPOLLOUT if one.pending else 0))
 
@@ -173,7 +232,7 @@ class Proxy:
 
     def _read(self, way: _Way, data: bytes) -> bytes:
         """Learn the client's name from its first frame; return what is to be handed on."""
-        if way.name is not None and not self._forgetful:
+        if way.door.link or (way.name is not None and not self._forgetful):
             return data
         messages: list[ClientMessage] = list(way.decoder.feed(data))
         if way.name is None and messages and isinstance(messages[0], Hello):
@@ -192,6 +251,7 @@ class Proxy:
     def _close(self, way: _Way) -> None:
         for descriptor in way.ends:
             del self._ways[descriptor]
+        way.door.ways.discard(way)
         for end in (way.client, way.node):
             end.socket.close()
         if way.cut is not None:
@@ -200,10 +260,15 @@ class Proxy:
             del self._named[way.name]
 
 
+def _door(argument: str) -> _Door:
+    *link, port, target = argument.split(":")
+    name, state = link or ("", LinkState.OPEN)
+    return _Door(int(port), int(target), name, LinkState(state))
+
+
 def _main(arguments: Sequence[str]) -> None:
     raise_limit()
-    pairs = [argument.split(":") for argument in arguments if argument != FORGETFUL]
-    proxy = Proxy([(int(port), int(target)) for port, target in pairs], FORGETFUL in arguments)
+    proxy = Proxy([_door(argument) for argument in arguments if argument != FORGETFUL], FORGETFUL in arguments)
     print("ready", flush=True)
     proxy.run(sys.stdin.fileno())
 

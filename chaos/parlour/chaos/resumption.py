@@ -19,8 +19,12 @@ __all__ = ["Done", "Heard", "Resumption", "Times", "resumptions"]
 AFTER = 1.0
 """Seconds after the end of a fault in which what is said may still be late because of it."""
 
-DIRECT = (Kind.STOP_NODE, Kind.KILL_NODE, Kind.CUT_CONNECTION, Kind.DRAIN)
-"""Faults that hit a client's own node or connection, and not what is behind it; the first holds up the longest."""
+GRAVE = (Kind.SUSPEND_LOG, Kind.STOP_NODE, Kind.KILL_NODE, Kind.CUT_CONNECTION, Kind.DRAIN)
+"""Faults that hold up longer than all others, the longest first: without a log nobody is heard, and the rest hit a
+client's own node or connection, not what is behind it."""
+
+LOGLESS = (Kind.SUSPEND_LOG, Kind.RESTART_REDIS)
+"""Faults during which nothing can be said."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ def resumptions(
     `answers` tells when each was told by a broker where to go, in order, in seconds since the Unix epoch.
 
     A client's stream was held up for as long as the latest message was late that was said from the beginning of the
-    fault until a second after its end; but who was hit at that time in a more direct way, or one that holds up longer,
-    is counted for that alone. What was never seen at all is the judge's matter.
+    fault until a second after its end; but a client that was hit at that time by a graver one is counted for that
+    alone. What was never seen at all is the judge's matter.
     """
     done = list(done)
     delays: dict[Kind, list[tuple[float, float]]] = {}
@@ -114,7 +118,7 @@ def _covers(other: Done, fault: Done) -> bool:
 
 
 def _weight(fault: Done) -> int:
-    return len(DIRECT) - DIRECT.index(fault.kind) if fault.kind in DIRECT else 0
+    return len(GRAVE) - GRAVE.index(fault.kind) if fault.kind in GRAVE else 0
 
 
 def _delay(fault: Done, room: Heard, answers: Sequence[float]) -> tuple[float, float] | None:
@@ -130,7 +134,7 @@ def _delay(fault: Done, room: Heard, answers: Sequence[float]) -> tuple[float, f
         if said > until + AFTER:
             break  # In the log's order times rise, but for what nodes took in at nearly the same moment.
         if fault.began <= said <= until:
-            since = fault.began if fault.kind is Kind.RESTART_REDIS and longest is None else said
+            since = fault.began if fault.kind in LOGLESS and longest is None else said
             told = bisect_right(answers, seen)
             answered = answers[told - 1] if told else 0.0
             whole, rest = longest or (0.0, 0.0)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from parlour.chaos.answers import Answers
 from parlour.chaos.cluster import OWN_REDIS, Cluster
 from parlour.chaos.crowd import Crowd
-from parlour.chaos.director import Director
+from parlour.chaos.director import Director, unlink
 from parlour.chaos.judge import Line, RoomVerdict, judge, total
 from parlour.chaos.record import Recollection
 from parlour.chaos.resumption import Done, Resumption, resumptions
@@ -24,7 +24,7 @@ from parlour.wire.errors import ParlourError
 
 __all__ = ["Options", "Outcome", "play"]
 
-ANSWERED = 45.0
+ANSWERED = 75.0
 """Seconds after the talk in which posts may still be acknowledged: their own deadline is shorter."""
 
 LISTENING = 0.5
@@ -92,14 +92,19 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
     prefix = "room" if options.log in (None, OWN_REDIS) else f"chaos-{secrets.token_hex(4)}"
     rooms = [f"{prefix}-{number}" for number in range(1, options.rooms + 1)]
     tell("the cluster starts")
-    with Cluster(
+    cluster = Cluster(
         options.nodes,
         options.brokers,
         options.log,
         stop,
         cuttable=Kind.CUT_CONNECTION in options.kinds,
+        linked=Kind.CUT_RELAY in options.kinds,
         forgetful=options.forgetful,
-    ) as cluster:
+    )
+    for fault in faults:
+        if fault.kind is Kind.CUT_RELAY and fault.at == 0.0:
+            unlink(cluster, fault)
+    with cluster:
         tell("the clients come in")
         crowd = Crowd(cluster, options.clients, rooms, options.seed, stop)
         crowd.come()

@@ -6,10 +6,12 @@ faults out asks it once. It must never leave a cluster of several nodes, or seve
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 
 __all__ = ["Fault", "Kind", "schedule"]
 
@@ -22,8 +24,10 @@ class Kind(StrEnum):
     STOP_NODE = "stop-node"
     CUT_CONNECTION = "cut-connection"
     DROP_RELAY = "drop-relay"
+    CUT_RELAY = "cut-relay"
     DRAIN = "drain"
     REBALANCE = "rebalance"
+    SUSPEND_LOG = "suspend-log"
     RESTART_REDIS = "restart-redis"
 
 
@@ -47,17 +51,23 @@ LASTS: dict[Kind, tuple[float, float]] = {
     Kind.KILL_BROKER: (0.5, 4.0),
     Kind.STOP_NODE: (1.0, 5.0),
     Kind.DROP_RELAY: (2.0, 6.0),
+    # A node finds out after 6 s that a peer is silent; the shorter ones it does not notice.
+    Kind.CUT_RELAY: (3.0, 12.0),
     Kind.DRAIN: (0.0, 2.0),
+    Kind.SUSPEND_LOG: (5.0, 20.0),
     Kind.RESTART_REDIS: (0.1, 2.0),
 }
-"""Seconds, at least and at most, that a fault lasts: the process is away or halted, the relay loses batches."""
+"""Seconds, at least and at most, that a fault lasts: something is away or halted, or the relay loses batches."""
 
 BUSY: dict[Kind, float] = {
     Kind.KILL_NODE: RECOVERY,
     Kind.KILL_BROKER: RECOVERY,
     Kind.STOP_NODE: 2.0,
     Kind.DROP_RELAY: DRAINING + RECOVERY,
+    Kind.CUT_RELAY: 2.0,
     Kind.DRAIN: DRAINING + RECOVERY,
+    # While the log is away nobody can say anything: there has to be some talk in between.
+    Kind.SUSPEND_LOG: 10.0,
     Kind.RESTART_REDIS: RECOVERY,
 }
 """Seconds besides for which nothing else is planned for what a fault was done to; but it is waited for."""
@@ -66,6 +76,8 @@ CUT_AT_MOST = 10
 """One client in so many is cut off at once, at most."""
 
 _NODES = {Kind.KILL_NODE, Kind.STOP_NODE, Kind.DROP_RELAY, Kind.DRAIN}
+
+_LOGS = {Kind.SUSPEND_LOG, Kind.RESTART_REDIS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +88,17 @@ class Fault:
     """Seconds after the talk began."""
     kind: Kind
     targets: tuple[int, ...]
-    """The node or broker that it is done to, or the clients that are cut off, counted from 1; else nothing."""
+    """The node or broker that it is done to, the node that cannot hear and the one that it cannot hear, or the clients
+    that are cut off, counted from 1; else nothing."""
     seconds: float
-    """How long it lasts: the process is away or halted, the relay loses batches; 0 for what is over at once."""
+    """How long it lasts: something is away or halted, the relay loses batches; 0 for what is over at once, infinite for
+    what lasts until the round is over."""
     upwards: bool = False
     """Whether it is the clients' half of a connection that ends in the middle of a frame, and not the node's."""
+    mutual: bool = False
+    """Whether neither of two nodes hears the other."""
+    silent: bool = False
+    """Whether a relay link or the log is there and does not answer, and not gone."""
 
 
 def schedule(
@@ -97,16 +115,21 @@ class _Dealer:
         self._chance = chance
         self._kinds = kinds
         self._clients = clients
-        # When each node, broker or server is well again.
+        # The links between two nodes, by a number.
+        self._links = dict(enumerate(combinations(range(1, nodes + 1), 2)))
+        # When each node, broker, link or log is well again.
         self._well = {
             "node": dict.fromkeys(range(1, nodes + 1), 0.0),
             "broker": dict.fromkeys(range(1, brokers + 1), 0.0),
-            "server": {0: 0.0},
+            "link": dict.fromkeys(self._links, 0.0),
+            "log": {0: 0.0},
         }
         self._deck: list[Kind] = []
 
     def deal(self, duration: float) -> Iterator[Fault]:
         """Yield fault after fault until the time is up."""
+        if Kind.CUT_RELAY in self._kinds and self._links:
+            yield self._never_linked()
         now = FIRST
         while self._kinds and now <= duration - LAST:
             fault = self._next(now)
@@ -129,11 +152,30 @@ class _Dealer:
         seconds = self._chance.uniform(*LASTS[kind]) if kind in LASTS else 0.0
         if kind in BUSY:
             self._parts(kind)[targets[0]] = now + seconds + BUSY[kind]
+        if kind is Kind.CUT_RELAY:
+            return self._unlinked(now, targets[0], seconds)
         upwards = kind is Kind.CUT_CONNECTION and self._chance.random() < 0.5
-        return Fault(now, kind, targets if kind is not Kind.RESTART_REDIS else (), seconds, upwards)
+        silent = kind is Kind.SUSPEND_LOG and self._chance.random() < 0.5
+        return Fault(now, kind, targets if kind not in _LOGS else (), seconds, upwards, silent=silent)
+
+    def _never_linked(self) -> Fault:
+        """Return the fault that two nodes cannot reach each other from the start on, for a while or for good."""
+        number = self._chance.choice(list(self._links))
+        seconds = self._chance.choice((self._chance.uniform(*LASTS[Kind.CUT_RELAY]), math.inf))
+        self._well["link"][number] = seconds + BUSY[Kind.CUT_RELAY]
+        return self._unlinked(0.0, number, seconds)
+
+    def _unlinked(self, at: float, number: int, seconds: float) -> Fault:
+        nodes = tuple(self._chance.sample(self._links[number], 2))
+        mutual, silent = (self._chance.random() < 0.5 for _ in range(2))
+        return Fault(at, Kind.CUT_RELAY, nodes, seconds, mutual=mutual, silent=silent)
 
     def _parts(self, kind: Kind) -> dict[int, float]:
-        return self._well["node" if kind in _NODES else "broker" if kind is Kind.KILL_BROKER else "server"]
+        if kind in _NODES:
+            return self._well["node"]
+        if kind in _LOGS:
+            return self._well["log"]
+        return self._well["broker" if kind is Kind.KILL_BROKER else "link"]
 
     def _targets(self, kind: Kind, now: float) -> tuple[int, ...] | None:
         """Return to what it can be done now, drawn by lot; None if to nothing."""
@@ -144,6 +186,6 @@ class _Dealer:
             return tuple(sorted(self._chance.sample(range(1, self._clients + 1), count)))
         parts = self._parts(kind)
         well = [number for number, since in parts.items() if since <= now]
-        if len(well) < min(2, len(parts)):
+        if len(well) < min(2, max(1, len(parts))):
             return None
         return (self._chance.choice(well),)

@@ -27,8 +27,8 @@ __all__ = ["Membership", "Talker"]
 ENTERING = 30.0
 """Seconds that a client has to come in, and again to join each room."""
 
-ANSWERED = 30.0
-"""Seconds that a post has to be acknowledged: longer than any fault lasts."""
+ANSWERED = 60.0
+"""Seconds that a post has to be acknowledged: longer than any fault lasts, and another one that follows it."""
 
 ENDING = 10.0
 """Seconds that a client's threads have to end."""

@@ -10,10 +10,11 @@ import pytest
 import zmq
 
 from parlour.node import NodeSettings
+from parlour.node.log import Extent
 from parlour.node.room import Room
-from parlour.wire.codec import encode, frames
+from parlour.wire.codec import decode_relay, encode, frames
 from parlour.wire.control import Peer
-from parlour.wire.messages import MAX_OFFSET, Message
+from parlour.wire.messages import MAX_OFFSET, Join, Joined, Message
 from parlour.wire.relay import Here, Top, Whereabouts, room_topic
 from support.cluster import Cluster, RawClient, cluster
 from support.waiting import MS, eventually
@@ -189,3 +190,28 @@ def test_a_room_that_fails_before_its_pass_goes_on(running: Cluster, monkeypatch
         room(running).combine_elsewhere()
         eventually(lambda: not failures)
         goes_on(running, ada, bob)
+
+
+def test_a_node_may_listen_to_a_room_that_is_being_opened(running: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it stands is not known while the log is slow: the peer is told who is in it, and all goes on."""
+    node = running.nodes[0]
+    asked, answered = threading.Event(), threading.Event()
+
+    def extent(room: str) -> Extent:
+        asked.set()
+        answered.wait(5000 * MS)
+        return type(node.log).extent(node.log, room)
+
+    monkeypatch.setattr(node.log, "extent", extent)
+    with zmq.Context() as context, context.socket(zmq.SUB) as ears, RawClient(running.address, "ada") as ada:
+        ears.linger = 0
+        ears.connect(f"tcp://127.0.0.1:{node._relay.port}")
+        ada.send(Join("lobby"))
+        assert asked.wait(5000 * MS)
+        ears.subscribe(TOPIC)
+        heard = ears.poll(round(5000 * MS * 1000))
+        answered.set()
+        assert heard
+        assert isinstance(decode_relay(ears.recv_multipart()[1]), Here)
+        assert ada.get(Joined).offset == 0
+        goes_on(running, ada)

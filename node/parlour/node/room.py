@@ -222,12 +222,16 @@ class Room:
             hole = self._standing.hole() if self.offset == offset else None
             return hole[1] if hole is not None else None
 
-    def announcement(self) -> tuple[wire.Here, wire.Top]:
+    def announcement(self) -> list[wire.RelayMessage]:
         """Return what a node that begins to listen has to know, which it is then told again."""
         with self._mutex:
             self._heartbeat.begin()
             here = wire.Here(self._s.node, self._s.instance, self._roster.version, self._roster.own())
-            return here, wire.Top(self.epoch, self.offset)
+            return [here, *self._top()]
+
+    def _top(self) -> list[wire.Top]:
+        """Return where the room stands, if that is known: it may be opened right now. The caller holds the mutex."""
+        return [wire.Top(self.epoch, self.offset)] if self.epoch else []
 
     # --- the combiner -----------------------------------------------------------------------------------------
 
@@ -367,10 +371,10 @@ class Room:
     def _beat(self, series: Series) -> None:
         """Tell the other nodes where the room stands, for what of it they may have missed."""
         with self._mutex:
-            top = wire.Top(self.epoch, self.offset)
-            version = self._roster.version
+            tops, version = self._top(), self._roster.version
             series.beaten()
-        self._publish(top)
+        for top in tops:
+            self._publish(top)
         self._publish(wire.Whereabouts(self._s.node, self._s.instance, version + 1, version))
 
     def _begin_anew(self) -> None:

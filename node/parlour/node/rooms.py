@@ -101,14 +101,14 @@ class RoomTable:
             for room in rooms:
                 room.look()
 
-    def announcement(self, name: str) -> tuple[wire.RelayMessage, ...]:
+    def announcement(self, name: str) -> list[wire.RelayMessage]:
         """Return what a node that begins to listen to a room has to know, also of a room that is not here."""
         # As in Room: above all that was told of an earlier room of this name, and below one that is made only now.
         version = time.monotonic_ns() // 1000
         room = self.get(name)
         if room is not None:
             return room.announcement()
-        return (wire.Here(self._s.node, self._s.instance, version, {}),)
+        return [wire.Here(self._s.node, self._s.instance, version, {})]
 
     def _open(self, name: str, entry: _Entry) -> None:
         self._s.relay.subscribe(wire.room_topic(name))

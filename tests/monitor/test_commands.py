@@ -15,7 +15,7 @@ import pytest
 
 from parlour.broker import Broker, BrokerSettings
 from parlour.cli import main
-from parlour.runtime.asking import ask
+from parlour.runtime.asking import RefusedError, ask
 from parlour.wire.control import Assign
 from support.processes import unread
 from support.reports import Publisher, make_report, publisher
@@ -88,13 +88,14 @@ def test_monitor_once_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"name", "address", "clients", "capacity", "rooms", "age", "state", "wait_p50"} <= set(load["nodes"][0])
 
 
-def test_json_stays_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A rate that is no number becomes null, not a word that JSON does not know."""
+def test_a_rate_that_is_no_number_is_never_shown(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The broker takes no such report, so JSON stays JSON and a table a table."""
     with publisher(broker) as mouth:
-        mouth.enroll(make_report("n1", wait_p50=float("nan")))
-    assert printed_json(capsys, "monitor", "--once", "--json")["nodes"][0]["wait_p50"] is None
-    assert main(["monitor", "--once"]) == 0
-    assert "?" in capsys.readouterr().out
+        with pytest.raises(RefusedError, match="wait_p50"):
+            mouth.enroll(make_report("n1", wait_p50=float("nan")))
+        mouth.enroll(make_report("n2"))
+    nodes = printed_json(capsys, "monitor", "--once", "--json")["nodes"]
+    assert [node["name"] for node in nodes] == ["n2"]
 
 
 def test_what_a_node_sends_cannot_steer_the_terminal(broker: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from parlour.node.log import LogError, Post, RoomLog, sqlite_file
 from parlour.node.log.opening import default_log, open_log
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import UsageError
+from parlour.wire.limits import sane_time
 from support.redis_server import RedisServer, missing, redis_cluster, redis_server
 from support.waiting import eventually
 
@@ -82,6 +83,16 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path, servers: dict[str, li
     yield again
     for log in opened:
         log.close()
+
+
+@pytest.mark.parametrize("at", [2**60, -(2**40)], ids=["late", "early"])
+def test_a_time_that_no_calendar_has_is_brought_into_it(opener: Opener, at: int) -> None:
+    """A log written by a node whose clock was mad can be read, and what is read of it can be shown."""
+    log = opener()
+    log.append("lobby", [replace(post(1), at=at)])
+    (message,) = log.read("lobby", 0, 10)
+    again = log.append("lobby", [post(1)])[0]
+    assert (message.at, again.at) == (sane_time(at), sane_time(at))
 
 
 def test_offsets_count_up_from_one_in_each_room(opener: Opener) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import types
 import unicodedata
-from typing import Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from parlour.wire.limits import MAX_NAME, MAX_TEXT
 
@@ -43,8 +43,18 @@ texts: st.SearchStrategy[str] = st.one_of(
 """Texts of messages: anything that UTF-8 can carry, up to the limit."""
 
 
+def _number(kind: type, bounds: Meta) -> st.SearchStrategy[object]:
+    if kind is str:
+        return words
+    if kind is int:
+        return st.integers(bounds.ge, bounds.le)  # type: ignore[arg-type]
+    return st.floats(bounds.ge, bounds.le)
+
+
 def _field(owner: type[Struct], name: str, hint: object) -> st.SearchStrategy[object]:
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _number(*arguments)
     if origin in (Union, types.UnionType):
         return st.one_of([_field(owner, name, argument) for argument in arguments])
     if origin is list:
@@ -58,8 +68,6 @@ def _field(owner: type[Struct], name: str, hint: object) -> st.SearchStrategy[ob
         if owner.__name__ in ("Say", "Message") and name == "text":
             return texts
         return words
-    if hint is int and owner.__name__ == "Described":
-        return st.integers(1, 65535)  # a port
     simple: dict[object, st.SearchStrategy[object]] = {
         int: st.integers(1, _LARGEST),
         float: st.floats(allow_nan=False, allow_infinity=False),
@@ -73,7 +81,7 @@ def instances(kind: type[Struct]) -> st.SearchStrategy[Struct]:
     """Return a strategy for any valid instance of a message's class, its optional fields given or not."""
     required: dict[str, st.SearchStrategy[object]] = {}
     optional: dict[str, st.SearchStrategy[object]] = {}
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     for name in kind.__struct_fields__:
         needed = name not in _defaults(kind)
         (required if needed else optional)[name] = _field(kind, name, hints[name])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parlour.wire import messages as wire
+from parlour.wire.limits import sane_time
 
 __all__ = ["Disconnected", "Event", "Lagging", "Message", "Presence", "Reconnected", "Reconnecting", "Restarted"]
 
@@ -32,7 +33,8 @@ class Message:
     @classmethod
     def of(cls, message: wire.Message, replay: bool) -> Message:
         """Return the event for a message of the protocol."""
-        return cls(message.room, message.offset, message.id, message.by, message.at, message.text, replay)
+        at = sane_time(message.at)
+        return cls(message.room, message.offset, message.id, message.by, at, message.text, replay)
 
 
 @dataclass(frozen=True, slots=True)

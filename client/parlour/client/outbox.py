@@ -188,9 +188,8 @@ class Outbox:
         pending = self._settle(accepted.id)
         if pending is not None:
             own, text = f"{session}-{accepted.id}", pending.say.text
-            pending.future.set_result(
-                Message(accepted.room, accepted.offset, own, name, accepted.at, text, replay=False)
-            )
+            logged = wire.Message(accepted.room, accepted.offset, own, name, accepted.at, text)
+            pending.future.set_result(Message.of(logged, replay=False))
 
     def refused(self, number: int, error: NodeError) -> None:
         """The node would not log a post: it fails, or waits if the node says when it may be logged after all."""

@@ -6,7 +6,6 @@ a node or a broker sent steer the terminal.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from rich.console import Group
@@ -40,8 +39,6 @@ def _age(seconds: float) -> str:
 
 def _rate(number: float) -> str:
     """Return at most five characters, however many messages there are: 0.4, 12, 9800, 1.2M."""
-    if not math.isfinite(number):
-        return "?"
     if number < 10:
         return f"{number:.1f}" if number else "0"
     for limit, unit in ((1e4, ""), (1e6, "k"), (1e9, "M")):

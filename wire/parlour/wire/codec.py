@@ -17,7 +17,7 @@ import msgspec
 
 from parlour.wire.control import Feed, Reply, Request, Ticket
 from parlour.wire.errors import ProtocolError, UsageError
-from parlour.wire.limits import MAX_FRAME
+from parlour.wire.limits import MAX_DEPTH, MAX_FRAME, MAX_TIME
 from parlour.wire.messages import ClientMessage, Message, NodeMessage
 from parlour.wire.relay import RelayMessage
 
@@ -62,15 +62,71 @@ def _no_message(error: Exception) -> ProtocolError:
     )
 
 
-class Decoder(Generic[T]):
-    """Decodes one MessagePack map to a typed message, with every error brought to ProtocolError."""
+# --- nesting: the library recurses once a level, which on a thread's small stack ends the process --------------------
 
-    def __init__(self, kind: object) -> None:
-        self.decode: Callable[[bytes | memoryview], T] = msgspec.msgpack.Decoder(kind).decode
-        """The bare decoding, which raises any of `_UNDECODABLE`."""
+# Bytes that may open a map or a list. A message has few of them, whatever it says, unless it is of many parts or in a
+# script whose UTF-8 has them: counting costs a tenth of decoding, so only what has too many is looked into.
+_OPENING = frozenset({*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
+_MARKS = bytes(code in _OPENING for code in range(256))
+
+# Of each other byte, how long is what it begins; or, where a length follows, in how many bytes, as a negative number.
+_WIDTH = [1] * 256
+for _code, _width in {0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}.items():
+    _WIDTH[_code] = _width
+for _code in range(0xA0, 0xC0):  # short str
+    _WIDTH[_code] = 1 + _code - 0xA0
+for _power in range(5):  # ext of a fixed size
+    _WIDTH[0xD4 + _power] = 2 + 2**_power
+for _code, _width in {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4}.items():
+    _WIDTH[_code] = -_width
+
+
+def _check_depth(body: bytes) -> None:
+    """Raise ProtocolError if maps and lists lie in each other too deeply; what else is wrong the decoder tells."""
+    left: list[int] = []  # of each open map or list, how many keys and values are still to come
+    position, end = 0, len(body)
+    while position < end:
+        while left and not left[-1]:
+            left.pop()
+        if left:
+            left[-1] -= 1
+        code = body[position]
+        position += 1
+        if code not in _OPENING:
+            width = _WIDTH[code]
+            if width > 0:
+                position += width - 1
+            else:
+                size = int.from_bytes(body[position : position - width])
+                position += size - width + (0xC7 <= code <= 0xC9)  # an ext has a byte for its type
+            continue
+        if code < 0xA0:
+            items = code & 0x0F
+        else:
+            width = 2 if code in (0xDC, 0xDE) else 4
+            items = int.from_bytes(body[position : position + width])
+            position += width
+        left.append(2 * items if code < 0x90 or code >= 0xDE else items)
+        if len(left) > MAX_DEPTH:
+            raise ProtocolError(f"not a message: maps and lists may lie in each other {MAX_DEPTH} deep, not deeper")
+
+
+class Decoder(Generic[T]):
+    """Decodes one MessagePack map to a typed message, with every error brought to ProtocolError.
+
+    With `ours` it reads what we wrote ourselves, whose nesting need not be looked into.
+    """
+
+    def __init__(self, kind: object, ours: bool = False) -> None:
+        self.decode: Callable[[bytes], T] = msgspec.msgpack.Decoder(kind).decode
+        """The bare decoding of what does not nest too deeply, which raises any of `_UNDECODABLE`."""
+        self._ours = ours
 
     def __call__(self, body: bytes | memoryview) -> T:
         """Return the message in `body`; raises ProtocolError, whatever is wrong with it."""
+        body = bytes(body)
+        if not self._ours and body.translate(_MARKS).count(1) > MAX_DEPTH:
+            _check_depth(body)
         try:
             return self.decode(body)
         except _UNDECODABLE as error:
@@ -139,6 +195,7 @@ class FrameDecoder(Generic[T]):
             data = self._rest + data
             self._rest = b""
         position, end = 0, len(data)
+        marks = data.translate(_MARKS)
         try:
             while end - position >= 4:
                 (size,) = _LENGTH.unpack_from(data, position)
@@ -155,7 +212,10 @@ class FrameDecoder(Generic[T]):
                 if end - start < size:
                     break
                 position = start + size
-                yield self._decode(data[start:position])
+                body = data[start:position]
+                if marks.count(1, start, position) > MAX_DEPTH:
+                    _check_depth(body)
+                yield self._decode(body)
         except ProtocolError:
             self._broken = True
             raise
@@ -188,6 +248,8 @@ def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) ->
         message = _decode_message(frames[start:position])
         if message.offset != offset or message.room != room:
             raise ProtocolError(f"a batch has message {message.offset} where {offset} of its room belongs")
+        if not 0 <= message.at <= MAX_TIME:
+            raise ProtocolError(f"a batch has a message of the time {message.at}")
         offset += 1
     if position != end or offset != last + 1:
         raise ProtocolError(f"a batch of {last + 1 - first} messages has another number of frames")

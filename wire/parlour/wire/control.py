@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from parlour.wire.limits import PROTOCOL, check_name, check_room
+from parlour.wire.limits import PROTOCOL, Count, Figure, Moment, Seconds, check_name, check_room
 
 __all__ = [
     "Assign",
@@ -63,25 +63,25 @@ class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     address: str  # HOST:PORT where clients connect
     relay: str  # HOST:PORT of the node's XPUB, for the other nodes
     log: str  # the room log's identity: nodes of one cluster share it
-    capacity: int  # clients, at most
-    clients: int = 0
-    rooms: int = 0
+    capacity: Count  # clients, at most
+    clients: Count = 0
+    rooms: Count = 0
     redeemed: list[str] = []  # ids of tickets that came lately, each in three reports: one may be lost
-    messages_in: float = 0.0
-    messages_out: float = 0.0
-    bytes_in: float = 0.0
-    bytes_out: float = 0.0
-    wait_p50: float = 0.0  # milliseconds from a post's arrival to the end of its delivery
-    wait_p99: float = 0.0
-    lagging: int = 0  # connections that read too slowly now
-    cpu: float = 0.0  # cores in use, 1.0 is one whole core
-    memory: int = 0  # resident bytes
+    messages_in: Figure = 0.0
+    messages_out: Figure = 0.0
+    bytes_in: Figure = 0.0
+    bytes_out: Figure = 0.0
+    wait_p50: Figure = 0.0  # milliseconds from a post's arrival to the end of its delivery
+    wait_p99: Figure = 0.0
+    lagging: Count = 0  # connections that read too slowly now
+    cpu: Figure = 0.0  # cores in use, 1.0 is one whole core
+    memory: Count = 0  # resident bytes
     draining: bool = False
     stopping: bool = False  # the node's last word
-    interval: float = 1.0
+    interval: Figure = 1.0
     protocol: str = PROTOCOL
     version: str = ""
-    admits: float = 500.0  # new clients per second that the node can take
+    admits: Figure = 500.0  # new clients per second that the node can take
     orders: list[str] = []  # ids of the last orders to move clients that came
     troubles: list[str] = []  # what its operator has to mend, a line each
 
@@ -121,24 +121,24 @@ class Candidate(Struct, frozen=True, omit_defaults=True, gc=False):
     """A node as the balancer saw it when it decided: load is (clients + pending + credit) ÷ weight."""
 
     node: str
-    load: float
-    clients: int
-    pending: int  # assigned since, not yet seen in a report
-    capacity: int
-    age: float  # seconds since its last report
+    load: Figure
+    clients: Count
+    pending: Count  # assigned since, not yet seen in a report
+    capacity: Count
+    age: Figure  # seconds since its last report
     note: str = ""  # why it could not be taken, if so
 
 
 class Decision(_Control, frozen=True, tag="decision"):
     """One assignment, with what spoke for it. `node` is None if nobody could take the client."""
 
-    at: int  # milliseconds since the Unix epoch
+    at: Moment  # milliseconds since the Unix epoch
     name: str
     room: str | None
     node: str | None
     reason: str
     candidates: list[Candidate]
-    others: int = 0  # further nodes, of higher load, that are not listed
+    others: Count = 0  # further nodes, of higher load, that are not listed
     code: str = ""  # with no node, the word that `refused` carries: "no_node", "full" or "storm"
 
 
@@ -146,7 +146,7 @@ class Transfer(Struct, frozen=True):
     """So many clients of a node, to another."""
 
     to: str
-    clients: int
+    clients: Count
 
 
 class Order(_Control, frozen=True, tag="order"):
@@ -159,7 +159,7 @@ class Order(_Control, frozen=True, tag="order"):
     node: str
     instance: str
     drain: bool = False
-    deadline: float = 0.0
+    deadline: Seconds = 0.0
     moves: list[Transfer] = []
     id: str = ""
 
@@ -213,7 +213,7 @@ class Drain(_Control, frozen=True, tag="drain"):
     """Have this node move its clients away and stop, within `deadline` seconds. Answered by `ordered`."""
 
     node: str
-    deadline: float = 30.0
+    deadline: Figure = 30.0
 
 
 class Rebalance(_Control, frozen=True, tag="rebalance"):
@@ -250,7 +250,7 @@ class Assigned(_Control, frozen=True, tag="assigned"):
     node: str
     address: str
     ticket: str
-    expires_in: float
+    expires_in: Seconds
 
 
 class Refused(_Control, frozen=True, tag="refused"):
@@ -258,7 +258,7 @@ class Refused(_Control, frozen=True, tag="refused"):
 
     code: str
     text: str
-    retry_after: float | None = None
+    retry_after: Seconds | None = None
 
 
 class Enrolled(_Control, frozen=True, tag="enrolled"):
@@ -269,19 +269,19 @@ class NodeState(Struct, frozen=True):
     """A node as the broker sees it: its last report, that report's age in seconds, and a word for its state."""
 
     report: Report
-    age: float
+    age: Figure
     state: str  # "ok", "full", "draining", "late"; for a minute "lost" (fell silent) or "gone" (said goodbye)
-    pending: int
+    pending: Count
 
 
 class Fleet(_Control, frozen=True, tag="fleet"):
     """The answer to `status`."""
 
     broker: str
-    uptime: float
+    uptime: Figure
     nodes: list[NodeState]
-    assigned: int  # decisions since the broker's start
-    refused: int
+    assigned: Count  # decisions since the broker's start
+    refused: Count
 
 
 class Decisions(_Control, frozen=True, tag="decisions"):
@@ -305,5 +305,5 @@ class Ticket(Struct, frozen=True):
 
     node: str
     name: str
-    expires: float  # seconds since the Unix epoch
+    expires: Figure  # seconds since the Unix epoch
     id: Annotated[str, Meta(max_length=64)]  # redeemed, it stands in three reports

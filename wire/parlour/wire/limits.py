@@ -8,22 +8,35 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache, partial
+from typing import Annotated
+
+from msgspec import Meta
 
 from parlour.wire.errors import UsageError
 
 __all__ = [
+    "MAX_COUNT",
+    "MAX_DEPTH",
     "MAX_FRAME",
     "MAX_NAME",
     "MAX_TEXT",
+    "MAX_TIME",
     "PROTOCOL",
+    "Count",
+    "Figure",
+    "Moment",
+    "Place",
+    "Seconds",
     "check_name",
     "check_protocol",
     "check_room",
     "check_text",
+    "minor_version",
     "parse_address",
+    "sane_time",
 ]
 
-PROTOCOL = "1.0"
+PROTOCOL = "1.1"
 """The protocol spoken here, as `major.minor`; peers of the same major understand each other."""
 
 MAX_FRAME = 64 * 1024
@@ -34,6 +47,22 @@ MAX_TEXT = 16 * 1024
 
 MAX_NAME = 64
 """Longest name of a person, room or node, in characters after NFC."""
+
+MAX_DEPTH = 16
+"""Deepest nesting of maps and lists in a message, the outermost counted."""
+
+MAX_COUNT = 2**53 - 1
+"""Largest whole number: it stays exact in languages whose only number is a double."""
+
+MAX_TIME = 253_402_300_799_999
+"""Latest time, in milliseconds since the Unix epoch: the end of the year 9999, the last that calendars can show."""
+
+# The decoder holds these in C, as it reads: NaN and infinity are outside of every range.
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Place = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+Moment = Annotated[int, Meta(ge=0, le=MAX_TIME)]
+Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
+Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
 
 # Control characters would let a name move the cursor of a terminal; surrogates are no text; the two separators
 # break lines; the direction overrides make one name look like another.
@@ -114,6 +143,19 @@ def check_protocol(protocol: str) -> str:
     if int(major[:9]) != int(PROTOCOL.partition(".")[0]):
         raise UsageError(f"this side speaks protocol {PROTOCOL}, not {protocol[:20]}: use a matching version")
     return protocol
+
+
+def minor_version(protocol: str) -> int:
+    """Return the minor of a version that `check_protocol` has let pass."""
+    return int(protocol.partition(".")[2][:9])
+
+
+def sane_time(at: int) -> int:
+    """Return a time of day in ms since the Unix epoch, brought into the years 1970 to 9999.
+
+    Old logs may hold others, and a message with a wrong time is better than none.
+    """
+    return at if 0 <= at <= MAX_TIME else min(max(at, 0), MAX_TIME)
 
 
 def parse_address(address: str) -> tuple[str, int]:

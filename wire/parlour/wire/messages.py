@@ -10,7 +10,17 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import MAX_TEXT, PROTOCOL, check_name, check_room, check_text
+from parlour.wire.limits import (
+    MAX_COUNT,
+    MAX_TEXT,
+    PROTOCOL,
+    Count,
+    Place,
+    Seconds,
+    check_name,
+    check_room,
+    check_text,
+)
 
 __all__ = [
     "MAX_KEY",
@@ -39,7 +49,7 @@ __all__ = [
     "Who",
 ]
 
-MAX_OFFSET = 2**53 - 1
+MAX_OFFSET = MAX_COUNT
 """Offsets and ids stay exact in languages whose only number is a double."""
 
 MAX_KEY = 128
@@ -92,12 +102,15 @@ class Join(_InRoom, frozen=True, tag="join"):
     """Enter a room and be sent what follows a position.
 
     Either the last `history` messages come first, or, with `after`, all that follows that offset (of that `epoch`,
-    if given). Joining a room one is in moves one's position in it.
+    if given). `id`, that of the message at `after`, keeps the place valid in a later epoch whose log has this very
+    message there; where there is no such place, the last `history` messages come. Joining a room one is in moves
+    one's position in it.
     """
 
     history: int = 0
     after: int | None = None
     epoch: str | None = None
+    id: str | None = None
 
     def __post_init__(self) -> None:
         _InRoom.__post_init__(self)
@@ -176,14 +189,17 @@ class Welcome(_Wire, frozen=True, tag="welcome", omit_defaults=False):
 class Joined(_InRoom, frozen=True, tag="joined"):
     """The answer to `join`: where the room stands. Messages up to `offset` are replayed ones, those above are new.
 
-    Messages follow from `after` + 1. `recovered` is false if the asked-for position was not of this epoch, or what
-    followed it is not kept any more: all that is kept follows from its start. Sent unasked, it says that so it became.
+    Messages follow from `after` + 1. `recovered` is false if the asked-for position is not in this log, or what
+    followed it is not kept any more: what a newcomer is sent follows, or all that is kept. Sent unasked, it says that
+    so it became; with `recovered`, that the position goes on in this epoch. `id` is that of the message at `after`, if
+    `after` is `offset` and that message is kept.
     """
 
     epoch: str
-    offset: int
-    after: int
+    offset: Count
+    after: Count
     recovered: bool = True
+    id: str = ""
 
 
 class Left(_InRoom, frozen=True, tag="left"):
@@ -193,9 +209,10 @@ class Left(_InRoom, frozen=True, tag="left"):
 class Message(_Wire, frozen=True, tag="message"):
     """One message of the room log. `id` is `SESSION-N` of its sender, `at` milliseconds since the Unix epoch."""
 
-    # Not checked: it was when it was said, and to do so again would take longer than to encode it.
+    # Not checked: it was when it was said, and to do so again would take longer than to encode it. `at` may come
+    # from an old log: who shows it makes it sane.
     room: str
-    offset: int
+    offset: Place
     id: str
     by: str
     at: int
@@ -209,17 +226,17 @@ class Page(_InRoom, frozen=True, tag="page"):
     """
 
     epoch: str
-    before: int
-    after: int
-    trimmed: int
+    before: Count
+    after: Count
+    trimmed: Count
     messages: list[Message]
 
 
 class Accepted(_InRoom, frozen=True, tag="accepted"):
     """Where a post stands whose own message does not come (again): it was logged before, or its sender has left."""
 
-    id: int
-    offset: int
+    id: Place
+    offset: Place
     at: int
 
 
@@ -230,7 +247,7 @@ class Members(_InRoom, frozen=True, tag="members"):
     """
 
     names: list[str]
-    count: int
+    count: Count
     more: bool = False
 
 
@@ -239,7 +256,7 @@ class Presence(_InRoom, frozen=True, tag="presence"):
 
     joined: list[str]
     left: list[str]
-    count: int
+    count: Count
 
 
 class Lagging(_Wire, frozen=True, tag="lagging"):
@@ -255,8 +272,8 @@ class Error(_Wire, frozen=True, tag="error"):
     code: str
     text: str
     room: str | None = None
-    id: int | None = None
-    retry_after: float | None = None
+    id: Count | None = None
+    retry_after: Seconds | None = None
     fatal: bool = False
 
 

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from parlour.node.log import Appended, Extent, Post
 from parlour.runtime.locks import make_lock
+from parlour.wire.limits import sane_time
 from parlour.wire.messages import Message
 
 __all__ = ["MemoryLog"]
@@ -64,7 +65,7 @@ class MemoryLog:
                 key = (post.session, post.id)
                 known = shelf.posts.get(key)
                 message = known or Message(
-                    room, shelf.top + 1, f"{post.session}-{post.id}", post.by, post.at, post.text
+                    room, shelf.top + 1, f"{post.session}-{post.id}", post.by, sane_time(post.at), post.text
                 )
                 if known is None:
                     shelf.posts[key] = message

@@ -25,6 +25,7 @@ from parlour.node.log import Appended, Extent, LogError, Post
 from parlour.node.log.redis_script import IDENTITY, Job, key, room_of
 from parlour.node.log.redis_server import ANSWER, REWRITE, RedisServer
 from parlour.runtime.locks import make_lock
+from parlour.wire.limits import sane_time
 from parlour.wire.messages import Message
 
 __all__ = ["RedisLog"]
@@ -64,7 +65,7 @@ class RedisLog:
                 appended.append(Appended(epoch, place, post.at, False))
             else:
                 offset, at = place.split()
-                appended.append(Appended(epoch, int(offset), int(at), True))
+                appended.append(Appended(epoch, int(offset), sane_time(int(at)), True))
         return appended
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
@@ -84,7 +85,7 @@ class RedisLog:
                 int(offset.partition("-")[0]),
                 f"{post['session']}-{post['id']}",
                 post["by"],
-                int(post["at"]),
+                sane_time(int(post["at"])),
                 post["text"],
             )
             for offset, post in entries

@@ -22,6 +22,7 @@ from parlour.node.log.sqlite_file import ROOM, ROW, SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import encode
+from parlour.wire.limits import sane_time
 from parlour.wire.messages import Message
 
 __all__ = ["SqliteLog"]
@@ -99,7 +100,7 @@ class SqliteLog:
                     for first, blob in rows:
                         posts = self._file.decode(blob, POSTS)
                         found += [
-                            Message(room, offset, f"{post.session}-{post.id}", post.by, post.at, post.text)
+                            Message(room, offset, f"{post.session}-{post.id}", post.by, sane_time(post.at), post.text)
                             for offset, post in enumerate(posts, first)
                             if offset > after
                         ]

@@ -24,6 +24,7 @@ from msgspec import Struct
 from parlour.node.log import Appended, Post
 from parlour.node.log.sqlite_file import ROOM, SqliteFile
 from parlour.wire.codec import Decoder, encode
+from parlour.wire.limits import sane_time
 
 __all__ = ["POSTS", "PostIndex", "Tail"]
 
@@ -46,12 +47,12 @@ class _Said(Struct, frozen=True, array_like=True, gc=False):
     id: int
 
 
-POSTS: Decoder[list[Post]] = Decoder(list[Post])
+POSTS: Decoder[list[Post]] = Decoder(list[Post], ours=True)
 """A batch."""
 
-_SAID: Decoder[list[_Said]] = Decoder(list[_Said])
+_SAID: Decoder[list[_Said]] = Decoder(list[_Said], ours=True)
 
-_PLACES: Decoder[dict[int, int]] = Decoder(dict[int, int])
+_PLACES: Decoder[dict[int, int]] = Decoder(dict[int, int], ours=True)
 """Where the posts of a run stand: by id, the offset less the run's `after`."""
 
 _RUN_OF_POST = "SELECT last, first, after, places FROM runs WHERE room = ? AND session = ? AND last = ?"
@@ -165,7 +166,7 @@ class PostIndex:
             if not first <= offset < first + len(batch):
                 first, batch = self._batch(tail, offset)
             if first <= offset:  # else it was trimmed
-                found[key] = Appended(self._file.epoch, offset, batch[offset - first].at, True)
+                found[key] = Appended(self._file.epoch, offset, sane_time(batch[offset - first].at), True)
         return found
 
     def add(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None, size: int) -> None:

@@ -18,6 +18,7 @@ from parlour.broker import Broker, BrokerSettings
 from parlour.monitor.feed import ask_fleet
 from parlour.monitor.table import is_here
 from parlour.wire.errors import UnavailableError
+from support.pages import page
 from support.ports import free_ports
 from support.waiting import eventually
 
@@ -171,6 +172,16 @@ def test_each_part_logs_in_the_style_wished(broker: str) -> None:
         "started",
         "stopping:",
     ]
+
+
+def test_each_part_serves_figures_on_a_port_of_its_own(broker: str) -> None:
+    """The broker on the one that is named, the nodes on the next."""
+    base = free_ports()
+    assert run("up", "-d", "--nodes", "2", "--metrics", f"127.0.0.1:{base}")[0] == 0
+    assert "parlour_broker_nodes" in page(f"127.0.0.1:{base}", "/metrics")[1]
+    for number in (1, 2):
+        text = page(f"127.0.0.1:{base + number}", "/metrics")[1]
+        assert f'node="n{number}"' in text
 
 
 def test_a_detached_part_logs_to_a_file(broker: str) -> None:

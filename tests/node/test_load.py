@@ -17,7 +17,7 @@ def test_a_ticket_is_told_in_three_reports() -> None:
     for ticket in ("a", "b", None, None, None):
         if ticket:
             load.redeem(ticket)
-        told.append(load.take().redeemed)
+        told.append(load.take()["redeemed"])
     assert told == [["a"], ["a", "b"], ["a", "b"], ["b"], []]
 
 

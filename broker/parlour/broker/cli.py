@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from parlour.broker.settings import BrokerSettings
-from parlour.runtime.options import ADDRESS, log_file_option, log_options
+from parlour.runtime.options import ADDRESS, log_file_option, log_options, metrics_option
 
 __all__ = ["broker"]
 
@@ -28,15 +28,19 @@ __all__ = ["broker"]
     default=BrokerSettings.auto_rebalance,
     help="Move clients when a node joins or the fleet is uneven, as `parlour rebalance` does when asked.",
 )
+@metrics_option
 @log_options
 @log_file_option
-def broker(bind: str, auto: bool, log_format: str, log_level: str | None, log_file: str | None) -> None:
+def broker(
+    bind: str, auto: bool, metrics: str | None, log_format: str, log_level: str | None, log_file: str | None
+) -> None:
     """Run a broker: it tells clients which node to go to, and watches over the nodes.
 
     It keeps nothing on disk and learns the fleet from the nodes' reports, so it may be stopped and started at any
     time. It ends on SIGTERM or Ctrl-C.
     """
     import gc
+    from contextlib import ExitStack
     from queue import SimpleQueue
 
     from parlour.broker.service import Broker
@@ -48,10 +52,15 @@ def broker(bind: str, auto: bool, log_format: str, log_level: str | None, log_fi
     gc.freeze()  # what was imported stays, and need not be looked at again
     arrived: SimpleQueue[int] = SimpleQueue()
     end_on_failure(arrived)
-    with logging_of("broker", log_format, log_level or "info", log_file):
-        service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
+    service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
+    with ExitStack() as opened:
+        opened.enter_context(logging_of("broker", log_format, log_level or "info", log_file))
+        if metrics is not None:
+            from parlour.broker.metrics import BrokerFigures  # the library takes long to load, and few need it
+            from parlour.runtime.metrics import serving
+
+            figures = BrokerFigures(service)
+            opened.enter_context(serving("broker", metrics, figures.collect, figures.hindrance))
         service.start()
-        try:
-            wait_for_stop(f"broker ready at {service.address}", arrived)
-        finally:
-            service.stop()
+        opened.callback(service.stop)
+        wait_for_stop(f"broker ready at {service.address}", arrived)

@@ -14,15 +14,18 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 
 import zmq
 
 from parlour.broker.balancer import Balancer
+from parlour.broker.fleetlog import FleetLog
 from parlour.broker.orders import Orders
+from parlour.broker.picture import Picture, PictureDesk
 from parlour.broker.settings import BrokerSettings
 from parlour.runtime.addresses import endpoint, number_of
-from parlour.runtime.logs import Tally, broker_log
+from parlour.runtime.logs import broker_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import Context, new_context
 from parlour.wire.codec import decode_feed, decode_request, encode, encode_ticket
@@ -100,10 +103,8 @@ class Broker(Service):
         self._watched = False
         # When a refusal of an instance was last published; those older than `refusal_every` are dropped.
         self._refused: dict[str, float] = {}
-        # The nodes of the roster before, for the log.
-        self._listed: set[str] = set()
-        self._refused_reports = Tally(broker_log, "reports of nodes refused")
-        self._refused_clients = Tally(broker_log, "clients given no node")
+        self._log = FleetLog()
+        self._desk = PictureDesk()
 
     def wake(self) -> None:
         """Make the loop look at `stopping`."""
@@ -112,6 +113,10 @@ class Broker(Service):
                 self._waker.send(b"\0")
         except OSError:
             pass  # The loop has ended and closed its side meanwhile.
+
+    def picture(self) -> Picture | None:
+        """Return what the broker knows now, or None if its thread does not answer; for other threads."""
+        return self._desk.ask(self.wake)
 
     def run(self) -> None:
         """Open the sockets, serve until `stopping`, close them."""
@@ -199,6 +204,17 @@ class Broker(Service):
                 self._take_requests(now)
             if now >= self._roster_due or self._balancer.version != self._roster_version:
                 self._publish_roster(now)
+            if woken.fileno() in ready:
+                woken.recv(4096)
+                self._desk.answer(partial(self._picture, now))
+
+    def _picture(self, now: float) -> Picture:
+        return Picture(
+            self._balancer.status(now),
+            self._balancer.settled(now - self._started),
+            {"assigned": self._balancer.assigned, **self._log.refused_clients.snapshot()},
+            self._log.refused_reports.snapshot(),
+        )
 
     def _clock(self) -> float:
         return time.monotonic() - self._paused
@@ -232,9 +248,7 @@ class Broker(Service):
             self._refused = {instance: at for instance, at in self._refused.items() if at > horizon}
             self._refused[report.instance] = now
             self._publish(f"refusal.{report.node}".encode(), refusal)
-            if refusal.code not in self._refused_reports.totals:
-                broker_log.warning("node %s is refused: %s", report.node, refusal.text)
-            self._refused_reports.add(refusal.code)
+            self._log.refuse(report, refusal)
         return refusal
 
     def _take_requests(self, now: float) -> None:
@@ -266,7 +280,7 @@ class Broker(Service):
     def _publish_orders(self, orders: list[Order], again: bool = False) -> None:
         for order in orders:
             if not again:
-                broker_log.info("node %s is told to %s", order.node, _words(order))
+                self._log.order(order)
             self._publish(f"order.{order.node}".encode(), order)
 
     def _publish_roster(self, now: float) -> None:
@@ -274,24 +288,10 @@ class Broker(Service):
         settled = balancer.settled(now - self._started)
         self._publish(_ROSTER, Roster(broker=self._id, nodes=balancer.peers(), settled=settled))
         if self._roster_version != balancer.version:
-            self._tell_changes(now)
-        self._refused_reports.tell()
-        self._refused_clients.tell()
+            self._log.change(balancer.status(now))
+        self._log.tell()
         self._roster_version = balancer.version
         self._roster_due = now + self.settings.roster_every
-
-    def _tell_changes(self, now: float) -> None:
-        """Log which nodes have come and gone."""
-        states = {state.report.node: state.state for state in self._balancer.status(now)}
-        there = {peer.node for peer in self._balancer.peers()}
-        for name in sorted(there - self._listed):
-            broker_log.info("node %s joined the fleet at %s", name, self._balancer.address(name))
-        for name in sorted(self._listed - there):
-            if states.get(name) == "gone":
-                broker_log.info("node %s left the fleet", name)
-            else:
-                broker_log.warning("node %s is lost: it fell silent", name)
-        self._listed = there
 
     # --- answers ---------------------------------------------------------------------------------------------
 
@@ -346,7 +346,7 @@ class Broker(Service):
         if self._watched:
             self._publish(_DECISION, choice.told())
         if choice.node is None:
-            self._refused_clients.add(choice.code)
+            self._log.refused_clients.add(choice.code)
             wait = self._balancer.retry_after(choice, now)
             return Refused(code=choice.code, text=choice.reason, retry_after=wait)
         life = self.settings.ticket_life
@@ -361,12 +361,6 @@ class Broker(Service):
         # A node that was killed and starts again must wait until its former self is held for lost.
         wait = self._balancer.silence(report.node, now) if refusal.code == "name_taken" else None
         return Refused(code=refusal.code, text=refusal.text, retry_after=wait)
-
-
-def _words(order: Order) -> str:
-    if order.drain:
-        return f"drain within {order.deadline:g} s"
-    return "move clients: " + ", ".join(f"{move.clients} to {move.to}" for move in order.moves)
 
 
 def _waiting(source: zmq.Socket[bytes]) -> Iterator[list[bytes]]:

@@ -61,6 +61,7 @@ class Cluster:
         retain: str | None,
         log_format: str,
         log_level: str | None,
+        metrics: str | None,
         record: Record | None,
     ) -> None:
         self.broker = broker
@@ -68,6 +69,7 @@ class Cluster:
         self.children: list[Child] = []
         self._log = log
         self._retain = retain
+        self._metrics = metrics
         # A person in front of it wants to hear of trouble alone.
         self._log_options = ["--log-format", log_format]
         self._log_options += ["--log-level", log_level or ("info" if record else "warning")]
@@ -106,6 +108,9 @@ class Cluster:
 
     def _launch(self, name: str, *arguments: str) -> None:
         arguments += tuple(self._log_options)
+        if self._metrics is not None:
+            host, _, port = self._metrics.rpartition(":")
+            arguments += ("--metrics", f"{host}:{int(port) + len(self.children)}")
         if self._record is None:
             self.children.append(launch(name, arguments, None))
         else:

@@ -17,7 +17,7 @@ from parlour.cli.record import Record
 from parlour.cli.signals import Signals
 from parlour.node.cli import retain_option
 from parlour.runtime.asking import DEFAULT_BROKER
-from parlour.runtime.options import ADDRESS, log_options
+from parlour.runtime.options import ADDRESS, log_options, metrics_option
 from parlour.runtime.signals import announce
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import parse_address
@@ -111,6 +111,7 @@ def _mind(cluster: Cluster, signals: Signals) -> None:
 @_broker_option
 @click.option("--log", metavar="URL", help="The room log that the nodes share; a file of yours by default.")
 @retain_option
+@metrics_option
 @log_options
 def up(
     detach: bool,
@@ -118,6 +119,7 @@ def up(
     broker: str,
     log: str | None,
     retain: str | None,
+    metrics: str | None,
     log_format: str,
     log_level: str | None,
 ) -> None:
@@ -130,12 +132,14 @@ def up(
         raise UsageError("nodes must be told the broker's port: give --broker one that is not 0")
     if nodes > 1 and log is not None and log.startswith("memory:"):
         raise UsageError("a log in memory is one node's own: say --nodes 1, or --log sqlite:///PATH or redis://")
+    if metrics is not None and not 0 < parse_address(metrics)[1] <= 65535 - nodes:
+        raise UsageError("--metrics names the broker's port, above which each node takes another: not 0, nor too high")
     names = [f"n{number}" for number in range(1, nodes + 1)]
     if detach:
         record = Record(broker)
-        _in_background(Cluster(broker, names, log, retain, log_format, log_level, record), record)
+        _in_background(Cluster(broker, names, log, retain, log_format, log_level, metrics, record), record)
     else:
-        _in_foreground(Cluster(broker, names, log, retain, log_format, log_level, None))
+        _in_foreground(Cluster(broker, names, log, retain, log_format, log_level, metrics, None))
 
 
 @click.command(epilog="\b\nExamples:\n  parlour down\n  parlour down --broker 127.0.0.1:7000\n")

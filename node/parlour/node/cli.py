@@ -13,7 +13,16 @@ import click
 
 from parlour.node.retention import Retention
 from parlour.node.settings import NodeSettings
-from parlour.runtime.options import ADDRESS, NAME, Checked, Number, brokers_option, log_file_option, log_options
+from parlour.runtime.options import (
+    ADDRESS,
+    NAME,
+    Checked,
+    Number,
+    brokers_option,
+    log_file_option,
+    log_options,
+    metrics_option,
+)
 
 __all__ = ["node", "retain_option"]
 
@@ -54,6 +63,7 @@ def retain_option(command: F) -> F:
 )
 @click.option("--relay-loss", type=Number(0, 1), default=0.0, hidden=True)
 @click.option("--relay-via", type=(NAME, ADDRESS), multiple=True, hidden=True)
+@metrics_option
 @log_options
 @log_file_option
 def node(
@@ -67,6 +77,7 @@ def node(
     relay: str | None,
     relay_loss: float,
     relay_via: tuple[tuple[str, str], ...],
+    metrics: str | None,
     log_format: str,
     log_level: str | None,
     log_file: str | None,
@@ -79,6 +90,7 @@ def node(
     import gc
     import signal
     import sys
+    from contextlib import ExitStack
 
     from parlour.node.log.opening import default_log
     from parlour.node.node import Node
@@ -106,10 +118,15 @@ def node(
         )
     )
     end_on_failure(service.stop_wanted)
-    with logging_of(f"node {name}" if name else "node", log_format, log_level or "info", log_file):
+    with ExitStack() as opened:
+        opened.enter_context(logging_of(f"node {name}" if name else "node", log_format, log_level or "info", log_file))
+        if metrics is not None:
+            from parlour.node.metrics import NodeFigures  # the library takes long to load, and few need it
+            from parlour.runtime.metrics import serving
+
+            figures = NodeFigures(service)
+            opened.enter_context(serving("node", metrics, figures.collect, figures.hindrance))
         service.start()
-        try:
-            if wait_for_stop(f"node {service.name} ready at {service.address}", service.stop_wanted) == signal.SIGTERM:
-                service.drain(service.drain_for)
-        finally:
-            service.stop()
+        opened.callback(service.stop)
+        if wait_for_stop(f"node {service.name} ready at {service.address}", service.stop_wanted) == signal.SIGTERM:
+            service.drain(service.drain_for)

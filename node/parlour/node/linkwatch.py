@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from parlour.node.alarms import Alarms
+from parlour.node.peerlink import LinkState
 from parlour.node.relay import Relay
 from parlour.runtime.logs import node_log
 from parlour.wire.control import Peer
@@ -36,6 +37,10 @@ class LinkWatch:
     def start(self) -> None:
         """Begin to watch; it ends with the alarms."""
         self._alarms.after(EVERY, self._watch)
+
+    def states(self) -> list[LinkState]:
+        """Return how the link to each peer is."""
+        return list(self._relay.links().values())
 
     def troubles(self) -> list[str]:
         """Return a line for each peer that was not heard for long enough to tell it."""

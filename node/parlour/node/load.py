@@ -10,11 +10,13 @@ import os
 import time
 from collections import deque
 from contextlib import suppress
+from typing import NamedTuple, TypedDict
 
+from parlour.runtime.histogram import Histogram
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally, node_log
 
-__all__ = ["Load", "Rates"]
+__all__ = ["Load", "Rates", "Totals"]
 
 WAITS = 4096
 """Samples of the waiting time kept per report: one per batch."""
@@ -28,33 +30,53 @@ TOLD = 3
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Rates:
-    """What was counted between two reports: rates per second, waits in milliseconds, CPU in cores."""
+class Rates(TypedDict):
+    """What was counted between two reports, as these tell it: rates per second, waits in milliseconds, CPU in cores."""
 
-    def __init__(self, seconds: float, counts: list[int], waits: list[float], cpu: float, redeemed: list[str]) -> None:
-        self.messages_in, self.messages_out, self.bytes_in, self.bytes_out = (
-            round(count / seconds, 3) for count in counts
-        )
-        waits.sort()
-        self.wait_p50 = round(waits[len(waits) // 2] * 1000, 3) if waits else 0.0
-        self.wait_p99 = round(waits[len(waits) * 99 // 100] * 1000, 3) if waits else 0.0
-        self.cpu = round(cpu / seconds, 4)
-        self.redeemed = redeemed
+    messages_in: float
+    messages_out: float
+    bytes_in: float
+    bytes_out: float
+    wait_p50: float
+    wait_p99: float
+    cpu: float
+    memory: int
+    redeemed: list[str]
+
+
+class Totals(NamedTuple):
+    """What was counted since the node's start, in messages or bytes; these only grow."""
+
+    messages_in: int = 0
+    messages_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 class Load:
-    """The counters of one node since its last report."""
+    """The counters of one node. All only grow; the report tells how much since the last."""
 
     def __init__(self) -> None:
-        # Guards all fields below but _memory, which the fleet thread alone uses. Rank 80.
+        # Guards all fields below but _memory, which the fleet thread alone uses, and the slow commits. Rank 80.
         self._mutex = make_lock(80, "load")
         self._counts = [0, 0, 0, 0]
-        self._waits: deque[float] = deque(maxlen=WAITS)
+        self._told = Totals()
+        self._samples: deque[float] = deque(maxlen=WAITS)
         self._redeemed: deque[list[str]] = deque([[]], TOLD)
         self._since = time.monotonic()
         self._cpu = time.process_time()
         self._memory = 0
         self._slow = Tally(node_log, "commits took long")
+        self.waits = Histogram()
+        """How long the oldest post of each batch was in the node, until all members had it or were passed by."""
+        self.commits = Histogram()
+        """How long the room log took for each batch."""
+        self.encoded = 0
+        """Messages that were made into frames, each once for all members."""
+        self.mended = 0
+        """Holes of the relay's that were read from the log."""
+        self.failed_commits = 0
+        """Batches that the log did not take."""
 
     def count(self, messages_in: int, messages_out: int, bytes_in: int, bytes_out: int, wait: float | None) -> None:
         """Count one batch; `wait` is how long its oldest post was in the node, in seconds."""
@@ -65,30 +87,61 @@ class Load:
             counts[2] += bytes_in
             counts[3] += bytes_out
             if wait is not None:
-                self._waits.append(wait)
+                self._samples.append(wait)
+                self.waits.add(wait)
 
-    def commit(self, seconds: float) -> None:
-        """Count one batch that was logged, or was not, within so many seconds."""
+    def commit(self, seconds: float, encoded: int | None) -> None:
+        """Count one batch that was logged, with as many messages to encode; None if the log failed."""
+        with self._mutex:
+            self.commits.add(seconds)
+            if encoded is None:
+                self.failed_commits += 1
+            else:
+                self.encoded += encoded
         if seconds >= SLOW:
             self._slow.add(f"over {SLOW:g} s" if seconds < 5 * SLOW else f"over {5 * SLOW:g} s")
+
+    def read(self, encoded: int, mended: int = 0) -> None:
+        """Count messages that were read from the log and encoded, or holes that were mended so."""
+        with self._mutex:
+            self.encoded += encoded
+            self.mended += mended
 
     def redeem(self, ticket: str) -> None:
         """A client came with this ticket; the next reports tell the broker, as one may be lost."""
         with self._mutex:
             self._redeemed[-1].append(ticket)
 
+    def totals(self) -> Totals:
+        """Return what was counted since the node's start."""
+        with self._mutex:
+            return Totals(*self._counts)
+
     def take(self) -> Rates:
-        """Return what was counted since the last call, and the tickets of the last three, and begin anew."""
+        """Return what was counted since the last call, and the tickets of the last three."""
         self._slow.tell()
         now, cpu = time.monotonic(), time.process_time()
         with self._mutex:
-            counts, self._counts = self._counts, [0, 0, 0, 0]
-            waits, self._waits = self._waits, deque(maxlen=WAITS)
+            totals = Totals(*self._counts)
+            waits, self._samples = sorted(self._samples), deque(maxlen=WAITS)
             redeemed = [ticket for tickets in self._redeemed for ticket in tickets]
             self._redeemed.append([])
             seconds, self._since = max(now - self._since, 0.001), now
             used, self._cpu = cpu - self._cpu, cpu
-        return Rates(seconds, counts, list(waits), used, redeemed)
+            before, self._told = self._told, totals
+        rates = (round((total - told) / seconds, 3) for total, told in zip(totals, before, strict=True))
+        messages_in, messages_out, bytes_in, bytes_out = rates
+        return Rates(
+            messages_in=messages_in,
+            messages_out=messages_out,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            wait_p50=round(waits[len(waits) // 2] * 1000, 3) if waits else 0.0,
+            wait_p99=round(waits[len(waits) * 99 // 100] * 1000, 3) if waits else 0.0,
+            cpu=round(used / seconds, 4),
+            memory=self.memory(),
+            redeemed=redeemed,
+        )
 
     def memory(self) -> int:
         """Return the resident size of this process, in bytes; the last known one if no file can be opened now."""

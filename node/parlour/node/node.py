@@ -93,6 +93,8 @@ class Node(ProcessBound):
         self.stop_wanted: SimpleQueue[int] = SimpleQueue()
         self.drain_for = self.settings.drain_deadline
         self.refusals = Tally(node_log, "connections refused or ended")
+        self.last_report: Report | None = None
+        self.serving = False
         self.name = ""
         self.address = ""
         self.load = Load()
@@ -151,7 +153,7 @@ class Node(ProcessBound):
             )
         )
         self._relay.serve(self.rooms)
-        self._links = LinkWatch(self._relay, self._alarms, self.rooms.look)
+        self.links = LinkWatch(self._relay, self._alarms, self.rooms.look)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self._mover = Mover(self.name, settings.brokers, settings.move_rate, self._stopped.wait)
         self._rebalancer = Mover(
@@ -175,13 +177,14 @@ class Node(ProcessBound):
         for part in parts:
             part.start()
             opened.callback(self._stop_part, part)
-        self._links.start()
+        self.links.start()
         self._fleet.start()
         opened.callback(self._stop_part, self._fleet)
         self._fleet.enroll(timeout)
         listener.start(f"{self.name}-listener", self._pool, self.refusals)
         opened.callback(self._dismiss)
         opened.callback(listener.stop)
+        self.serving = True
         what = "started at %s: parlour %s, process %d, at most %d clients"
         node_log.info(what, self.address, _VERSION, os.getpid(), settings.capacity)
 
@@ -228,6 +231,7 @@ class Node(ProcessBound):
     def _dismiss(self) -> None:
         """Tell every client that the node stops, end the connections, and join the threads."""
         self._stopped.set()
+        self.serving = False
         with self._mutex:
             self._stopping = True
             sessions = list(self._connections)
@@ -297,8 +301,7 @@ class Node(ProcessBound):
             # The last report tells how many were still here when the node stopped, not that they are gone now.
             clients, draining = self._cut_off if stopping else self._clients, self._draining
         self.refusals.tell()
-        rates = self.load.take()
-        return Report(
+        self.last_report = Report(
             node=self.name,
             instance=self.instance,
             address=self.address,
@@ -307,17 +310,9 @@ class Node(ProcessBound):
             capacity=self.settings.capacity,
             clients=clients,
             rooms=self.rooms.count(),
-            redeemed=rates.redeemed,
-            messages_in=rates.messages_in,
-            messages_out=rates.messages_out,
-            bytes_in=rates.bytes_in,
-            bytes_out=rates.bytes_out,
-            wait_p50=rates.wait_p50,
-            wait_p99=rates.wait_p99,
             lagging=self.catchup.lagging,
             draining=draining,
-            cpu=rates.cpu,
-            memory=self.load.memory(),
+            **self.load.take(),
             stopping=stopping,
             interval=self.settings.report_interval,
             admits=self.settings.admits / len(self.settings.brokers),
@@ -325,10 +320,11 @@ class Node(ProcessBound):
             version=_VERSION,
             troubles=self._troubles(),
         )
+        return self.last_report
 
     def _troubles(self) -> list[str]:
         """Return what the operator has to mend, a line each."""
-        return [line[:TROUBLE] for line in self._links.troubles()[:TROUBLES]]
+        return [line[:TROUBLE] for line in self.links.troubles()[:TROUBLES]]
 
     def _hear_fleet(self, peers: list[Peer], gone: dict[str, str]) -> None:
         """The fleet changed. Called by the fleet thread."""

@@ -74,6 +74,7 @@ class Repair:
                 break
         if not frames:
             return None
+        self._s.load.read(len(frames))
         first = messages[0].offset
         return Batch(first, first + len(frames) - 1, b"".join(frames))
 
@@ -116,6 +117,7 @@ class Repair:
         with self._mutex:
             self._mending = False
         if batch is not None:
+            self._s.load.read(0, mended=1)
             self._room.arrive(epoch, batch.last, batch)
         else:
             self._room.combine_elsewhere()

@@ -343,16 +343,18 @@ class Room:
         try:
             places = self._s.log.append(self.name, posts)
         except LogError as error:
+            self._s.load.commit(time.monotonic() - began, None)
             refuse(self.name, submissions, "unavailable", str(error))
             self._repair.look()  # it may have failed after it had logged them
             return []
-        finally:
-            self._s.load.commit(time.monotonic() - began)
+        took, encoded = time.monotonic() - began, 0
         came = arrivals_of(self.name, posts, places)
         for arrival in came:
             if arrival.batch is not None:
                 first, last, frames = arrival.batch
+                encoded += last - first + 1
                 self._publish(wire.Batch(arrival.epoch, first, last), frames)
+        self._s.load.commit(took, encoded)
         arrivals[:0] = came
         return places
 

@@ -197,6 +197,11 @@ class Tally:
             self.totals[reason] += 1
             self._untold[reason] += 1
 
+    def snapshot(self) -> dict[str, int]:
+        """Return the totals."""
+        with self._mutex:
+            return dict(self.totals)
+
     def tell(self) -> None:
         """Log what was not told yet, if it is time; called about once a second by a thread of the part."""
         now = time.monotonic()

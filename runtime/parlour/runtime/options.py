@@ -25,6 +25,7 @@ __all__ = [
     "json_option",
     "log_file_option",
     "log_options",
+    "metrics_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,6 +99,13 @@ def log_options(command: F) -> F:
         default="text",
         show_default=True,
         help="How events are logged: a line or a JSON object each.",
+    )(command)
+
+
+def metrics_option(command: F) -> F:
+    """Add `--metrics HOST:PORT`."""
+    return click.option(
+        "--metrics", type=ADDRESS, help="Serve /metrics for Prometheus, /healthz and /readyz over HTTP here."
     )(command)
 
 

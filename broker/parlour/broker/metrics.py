@@ -1,0 +1,63 @@
+"""What a broker tells Prometheus: the fleet and the broker's decisions, as its own thread sees them.
+
+This module owns the names of a broker's metrics; the page's thread runs it. It must never look at the balancer itself,
+which belongs to the broker's thread: it asks for a picture.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from parlour.broker.service import Broker
+
+__all__ = ["BrokerFigures"]
+
+STATES = ("ok", "full", "draining", "late", "lost", "gone")
+"""The states of a node."""
+
+
+class BrokerFigures:
+    """The figures of one broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def hindrance(self) -> str:
+        """Return why clients should not ask here now, or nothing."""
+        picture = self._broker.picture()
+        if picture is None:
+            return "the broker does not answer"
+        return "" if picture.settled else "the broker has only started, and may not know all nodes yet"
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics; of a broker that does not answer, none."""
+        picture = self._broker.picture()
+        if picture is None:
+            return
+        count = Counter(state.state for state in picture.nodes)
+        nodes = GaugeMetricFamily("parlour_broker_nodes", "Nodes by state.", labels=["state"])
+        for word in STATES:
+            nodes.add_metric([word], count[word])
+        yield nodes
+        for name, text, values in (
+            ("report_age_seconds", "Age of the node's last report.", [state.age for state in picture.nodes]),
+            ("node_clients", "Clients by that report.", [state.report.clients for state in picture.nodes]),
+            ("node_capacity", "Clients at most.", [state.report.capacity for state in picture.nodes]),
+            ("node_pending", "Clients on their way to the node.", [state.pending for state in picture.nodes]),
+            ("node_troubles", "What the node's operator has to mend.", [len(s.report.troubles) for s in picture.nodes]),
+        ):
+            family = GaugeMetricFamily(f"parlour_broker_{name}", text, labels=["node"])
+            for state, value in zip(picture.nodes, values, strict=True):
+                family.add_metric([state.report.node], value)
+            yield family
+        for name, text, label, counts in (
+            ("assignments", "Answers to clients that asked for a node.", "outcome", picture.assignments),
+            ("refused_reports", "Reports of nodes that were not taken.", "reason", picture.refused_reports),
+        ):
+            total = CounterMetricFamily(f"parlour_broker_{name}", text, labels=[label])
+            for reason, number in sorted(counts.items()):
+                total.add_metric([reason], number)
+            yield total

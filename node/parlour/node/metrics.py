@@ -1,0 +1,82 @@
+"""What a node tells Prometheus: its counters as they stand when somebody asks.
+
+This module owns the names of a node's metrics; the page's thread runs it. It must never change what it reads, nor be in
+the way of a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from parlour.node.node import Node
+from parlour.runtime.metrics import buckets
+
+__all__ = ["NodeFigures"]
+
+
+class NodeFigures:
+    """The figures of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def hindrance(self) -> str:
+        """Return why no client should be sent here now, or nothing."""
+        report = self._node.last_report
+        if report is None or not self._node.serving:
+            return "the node is not in the fleet"
+        if report.draining:
+            return "the node is draining"
+        return ""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        yield from self._gauges()
+        yield from self._counters()
+        load = self._node.load
+        yield buckets(
+            "parlour_node_wait_seconds", "From a post's arrival to the end of its delivery, for each batch.", load.waits
+        )
+        yield buckets("parlour_node_commit_seconds", "What the room log took for each batch.", load.commits)
+
+    def _gauges(self) -> Iterator[Metric]:
+        report = self._node.last_report
+        if report is None:
+            return
+        links = self._node.links.states()
+        for name, text, value in (
+            ("clients", "Clients that were welcomed.", report.clients),
+            ("connections", "Open connections, those included that have not said hello.", self._node.connections()),
+            ("capacity", "Clients at most.", report.capacity),
+            ("rooms", "Rooms with members on this node.", report.rooms),
+            ("lagging", "Connections that read too slowly now.", report.lagging),
+            ("draining", "1 while the node takes no new clients.", report.draining),
+            ("peers", "Other nodes of the fleet.", len(links)),
+            ("relay_links", "Other nodes whose relay is heard.", sum(state.connected for state in links)),
+            ("troubles", "What the operator has to mend, as `parlour status` shows it.", len(report.troubles)),
+        ):
+            yield GaugeMetricFamily(f"parlour_node_{name}", text, value)
+        info = GaugeMetricFamily("parlour_node_info", "Always 1.", labels=["node", "version", "log"])
+        info.add_metric([report.node, report.version, report.log], 1)
+        yield info
+
+    def _counters(self) -> Iterator[Metric]:
+        load, totals = self._node.load, self._node.load.totals()
+        for name, text, value in (
+            ("posts", "Posts that came from clients.", totals.messages_in),
+            ("deliveries", "Messages handed to members, each counted for each of them.", totals.messages_out),
+            ("received_bytes", "Bytes of posts from clients.", totals.bytes_in),
+            ("sent_bytes", "Bytes of messages to members.", totals.bytes_out),
+            ("encodings", "Messages made into frames: once for all members.", load.encoded),
+            ("holes_mended", "Holes of the relay's that were filled from the log.", load.mended),
+            ("log_errors", "Batches that the room log did not take.", load.failed_commits),
+        ):
+            yield CounterMetricFamily(f"parlour_node_{name}", text, value)
+        refused = CounterMetricFamily(
+            "parlour_node_refused_connections", "Connections refused, or ended for an error.", labels=["reason"]
+        )
+        for reason, count in sorted(self._node.refusals.snapshot().items()):
+            refused.add_metric([reason], count)
+        yield refused

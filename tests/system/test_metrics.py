@@ -1,0 +1,95 @@
+"""What Prometheus and a supervisor see of a cluster of processes, and the dashboard that shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parlour.client import connect
+from support.pages import figures, page
+from support.ports import free_ports
+from support.processes import Processes, processes
+from support.source import ROOT
+from support.waiting import eventually
+
+NAMES = re.compile(r"\b(?:parlour|process)_[a-z_]+\b")
+
+
+@pytest.fixture
+def running() -> Iterator[Processes]:
+    """Give what starts processes."""
+    with processes() as started:
+        yield started
+
+
+@pytest.fixture
+def pages(running: Processes, tmp_path: Path) -> tuple[str, str, str]:
+    """Start a broker and a node; return the broker's address and where each serves its figures."""
+    port = free_ports()
+    broker, node = (f"127.0.0.1:{free_ports(1)}" for _ in range(2))
+    running.start("broker", "--bind", f"127.0.0.1:{port}", "--metrics", broker)
+    options = ("--name", "n1", "--broker", f"127.0.0.1:{port}", "--log", f"sqlite://{tmp_path}/rooms.sqlite")
+    running.start("node", *options, "--metrics", node)
+    return f"127.0.0.1:{port}", broker, node
+
+
+def test_what_is_said_is_counted(pages: tuple[str, str, str]) -> None:
+    """By the node as posts, deliveries and batches; by the broker as assignments."""
+    address, broker, node = pages
+    with connect(address, "ada") as ada, connect(address, "bob") as bob:
+        room, other = ada.join("lobby"), bob.join("lobby")
+        for number in range(10):
+            room.say(f"{number}")
+        assert any(getattr(event, "text", "") == "9" for event in other.events(timeout=10))
+        eventually(lambda: figures(node)["parlour_node_clients"] == 2)
+        found = figures(node)
+        assert found["parlour_node_posts_total"] == found["parlour_node_encodings_total"] == 10
+        assert found["parlour_node_deliveries_total"] == 20
+        assert found["parlour_node_wait_seconds_count"] == found["parlour_node_commit_seconds_count"] == 10
+        assert found["parlour_node_sent_bytes_total"] > found["parlour_node_received_bytes_total"] > 100
+        assert found["parlour_node_rooms"] == 1
+        fleet = figures(broker)
+        assert fleet["parlour_broker_assignments_total{outcome=assigned}"] == 2
+        assert fleet["parlour_broker_nodes{state=ok}"] == 1
+        assert 0 <= fleet["parlour_broker_report_age_seconds{node=n1}"] < 3
+    assert figures(node)["parlour_node_posts_total"] == 10, "it only grows"
+
+
+def test_a_part_says_when_it_is_ready(running: Processes, pages: tuple[str, str, str]) -> None:
+    """A node that drains is not; one whose port is in use does not start."""
+    _, broker, node = pages
+    assert page(node, "/readyz") == (200, "ok\n")
+    eventually(lambda: page(broker, "/readyz") == (200, "ok\n"), what="the broker knows its fleet")
+    second = running.launch("broker", "--bind", "127.0.0.1:0", "--metrics", broker)
+    _, errors = second.communicate(timeout=20)
+    port = broker.rpartition(":")[2]
+    line = (
+        f"parlour: cannot serve metrics at {broker} (port {port} of 127.0.0.1 is in use): choose another with --metrics"
+    )
+    assert (second.returncode, errors) == (1, f"{line}\n")
+    process = running._started[1]
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "metrics at http" in errors
+
+
+def test_the_dashboard_and_the_page_name_what_there_is(pages: tuple[str, str, str]) -> None:
+    """Every metric of the dashboard and of the operators' page is one that a broker or node tells."""
+    _, broker, node = pages
+    text = page(broker, "/metrics")[1] + page(node, "/metrics")[1]
+    there = set(NAMES.findall(text))
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text(encoding="utf-8"))
+    shown = {name for panel in dashboard["panels"] for each in panel["targets"] for name in NAMES.findall(each["expr"])}
+    assert len(shown) > 20
+    assert shown - there == set()
+    section = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").partition("\n### Metrics\n")[2]
+    told = set(NAMES.findall(section.partition("\n## ")[0]))
+    assert told - there == set()
+    ours = {name for name in there if name.startswith("parlour_") and f"# TYPE {name} " in text}
+    assert ours - told == set(), "every metric of ours is told"

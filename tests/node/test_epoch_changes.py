@@ -17,8 +17,8 @@ from support.waiting import MS, eventually
 
 def begin_anew(node: Node, *texts: str) -> None:
     """Put another log, which has these messages, in the place of the node's."""
-    node.log._shelves.clear()  # type: ignore[attr-defined]
-    node.log._epoch = "anew"  # type: ignore[attr-defined]
+    node.log.engine._shelves.clear()  # type: ignore[attr-defined]
+    node.log.engine._epoch = "anew"  # type: ignore[attr-defined]
     if texts:
         node.log.append("lobby", [Post("s", number, "x", 1, text) for number, text in enumerate(texts, 1)])
 

@@ -178,7 +178,7 @@ def test_a_log_that_is_stuck_does_not_hold_up_a_stop(tmp_path: Path) -> None:
             holder.execute("BEGIN IMMEDIATE")
             ada.say("lobby", "stuck")
             node = running.nodes[0]
-            eventually(lambda: node.log._writing.locked())  # type: ignore[attr-defined]
+            eventually(lambda: node.log.engine._writing.locked())  # type: ignore[attr-defined]
             begun = time.monotonic()
             with pytest.raises(StuckThreadError, match="n1-closing"):
                 node.stop(0.5)

@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
-from parlour.node.log import LogError, Post, RoomLog, sqlite_file
+from parlour.node.log import LogError, Post, RoomLog, memory, sqlite, sqlite_file
 from parlour.node.log.opening import default_log, open_log
+from parlour.node.log.redis import RedisLog
+from parlour.node.log.redis_script import Job, key
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import sane_time
@@ -86,13 +88,15 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path, servers: dict[str, li
 
 
 @pytest.mark.parametrize("at", [2**60, -(2**40)], ids=["late", "early"])
-def test_a_time_that_no_calendar_has_is_brought_into_it(opener: Opener, at: int) -> None:
+def test_a_time_that_no_calendar_has_is_brought_into_it(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
     """A log written by a node whose clock was mad can be read, and what is read of it can be shown."""
     log = opener()
-    log.append("lobby", [replace(post(1), at=at)])
-    (message,) = log.read("lobby", 0, 10)
-    again = log.append("lobby", [post(1)])[0]
-    assert (message.at, again.at) == (sane_time(at), sane_time(at))
+    if isinstance(log, memory.MemoryLog):
+        pytest.skip("a log in memory was written by nobody before")
+    write_as_of_before(log, monkeypatch, [at])
+    assert [message.at for message in log.read("lobby", 0, 10)] == [sane_time(at)]
 
 
 def test_offsets_count_up_from_one_in_each_room(opener: Opener) -> None:
@@ -202,6 +206,57 @@ def test_trimming_goes_no_further_than_it_shall(opener: Opener) -> None:
     assert log.extent("lobby").trimmed == 2
     assert not log.trim("lobby", 1, ALWAYS, 100)
     assert log.extent("lobby").trimmed == 4
+
+
+FUTURE = 2**50
+"""A time of a clock that was far ahead."""
+
+
+def test_a_time_is_not_before_the_last_nor_ahead_of_the_logs_clock(opener: Opener) -> None:
+    """What a node's clock says is put right when it is logged, and the node is told."""
+    log, other = opener(), opener()
+    now = log.now()
+    appended = [
+        log.append("lobby", [replace(post(1), at=500), replace(post(2), at=400), replace(post(3), at=600)]),
+        other.append("lobby", [replace(post(4), at=550)]),
+        log.append("lobby", [replace(post(5), at=FUTURE)]),
+        log.append("lobby", [replace(post(6), at=now)]),
+    ]
+    times = [place.at for places in appended for place in places]
+    assert times[:4] == [500, 500, 600, 600]
+    assert all(now <= at <= log.now() for at in times[4:])
+    assert times == [message.at for message in other.read("lobby", 0, 9)]
+    assert other.append("lobby", [replace(post(2), at=1)])[0].at == 500
+
+
+@pytest.mark.parametrize(
+    ("keep", "before", "kept"), [pytest.param(2, ALWAYS, 2, id="count"), pytest.param(0, 900, 1, id="age")]
+)
+def test_a_time_ahead_of_the_clock_does_not_end_trimming(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, keep: int, before: int, kept: int
+) -> None:
+    """It was logged by a clock that was wrong, once: it is as old as what follows it."""
+    log = opener()
+    write_as_of_before(log, monkeypatch, [FUTURE, FUTURE, 100, 200, FUTURE, 300, 1000][: 7 if before == 900 else 6])
+    while log.trim("lobby", keep, before, 2):
+        pass
+    _, trimmed, top = log.extent("lobby")
+    assert top - trimmed == kept
+
+
+def write_as_of_before(log: RoomLog, monkeypatch: pytest.MonkeyPatch, times: list[int]) -> None:
+    """Log messages at these times, as logs did when they took any."""
+    with monkeypatch.context() as patched:
+        for module in (memory, sqlite):
+            patched.setattr(module, "settled_time", lambda at, *_: at)
+        log.append("lobby", [replace(post(number), at=at) for number, at in enumerate(times, 1)])
+    if isinstance(log, RedisLog):
+        stream = key("lobby", "log")
+        log._call(Job.plain("DEL", stream))
+        for number, at in enumerate(times, 1):
+            fields = {"session": "s", "id": number, "by": "ada", "at": at, "text": "hello"}
+            pairs = [word for pair in fields.items() for word in pair]
+            log._call(Job.plain("XADD", stream, f"{number}-0", *pairs))
 
 
 def test_trimming_is_done_in_short_steps(opener: Opener) -> None:

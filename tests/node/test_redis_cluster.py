@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 from redis.crc import key_slot
 
 from parlour.node import NodeSettings
+from parlour.node.clockwatch import ClockWatch
 from parlour.node.log import Appended, LogError, Post, RoomLog
 from parlour.node.log.opening import open_log
 from parlour.node.retention import Retention, Trimmer
@@ -178,7 +179,7 @@ def test_what_is_over_is_forgotten_also_while_a_server_is_away(tmp_path: Path) -
         with servers[0].client() as client:
             client.set(f"parlour:{{{spoilt}}}:room", "theirs")
         servers[1].kill()
-        trimmer = Trimmer("trimmer", log, Retention(count=2), 10 * MS)
+        trimmer = Trimmer("trimmer", log, Retention(count=2), 10 * MS, ClockWatch())
         trimmer.start()
         try:
             for room in (rooms[0], rooms[2]):

@@ -286,7 +286,7 @@ class Broker(Service):
     def _publish_roster(self, now: float) -> None:
         balancer = self._balancer
         settled = balancer.settled(now - self._started)
-        self._publish(_ROSTER, Roster(broker=self._id, nodes=balancer.peers(), settled=settled))
+        self._publish(_ROSTER, Roster(self._id, balancer.peers(), settled, time.time_ns() // 1_000_000))
         if self._roster_version != balancer.version:
             self._log.change(balancer.status(now))
         self._log.tell()

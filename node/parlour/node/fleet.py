@@ -120,10 +120,12 @@ class Fleet(Service):
         on_peers: Callable[[list[Peer], dict[str, str]], None],
         on_order: Callable[[Order], None],
         on_silence: Callable[[], None],
+        on_clock: Callable[[str, int], None],
     ) -> None:
         """Report what `report(stopping)` returns; tell `on_peers` who is in the fleet and what instances left.
 
-        `on_silence` is called at every report while no broker tells who is in the fleet.
+        `on_silence` is called at every report while no broker tells who is in the fleet, and `on_clock` is told whose
+        clock says what, in ms since the Unix epoch.
         """
         super().__init__(f"{node}-fleet")
         self._node = node
@@ -133,6 +135,7 @@ class Fleet(Service):
         self._on_peers = on_peers
         self._on_order = on_order
         self._on_silence = on_silence
+        self._on_clock = on_clock
         self._enrolled: Future[None] = Future()
         self._used = 0.0
         self._peers: dict[str, Peer] = {}
@@ -300,6 +303,8 @@ class Fleet(Service):
     def _hear_roster(self, link: _Link, roster: Roster, links: list[_Link]) -> None:
         """Take in who is alive. A node is gone when no broker that knows the whole fleet lists it any more."""
         now = time.monotonic()
+        if roster.at:
+            self._on_clock(f"the broker {link.address}", roster.at)
         if roster.settled:
             link.roster = roster.nodes
             link.roster_at = now

@@ -45,7 +45,7 @@ class NodeFigures:
         report = self._node.last_report
         if report is None:
             return
-        links = self._node.links.states()
+        links = self._node.watches.links.states()
         for name, text, value in (
             ("clients", "Clients that were welcomed.", report.clients),
             ("connections", "Open connections, those included that have not said hello.", self._node.connections()),

@@ -21,11 +21,10 @@ from parlour.node.alarms import Alarms, Workers
 from parlour.node.broadcast import Broadcast
 from parlour.node.catchup import CatchUp
 from parlour.node.fleet import Fleet
-from parlour.node.linkwatch import LinkWatch
 from parlour.node.listener import ClientPool, Listener
 from parlour.node.load import Load
-from parlour.node.log import RoomLog
 from parlour.node.log.opening import open_log
+from parlour.node.log.watched import WatchedLog
 from parlour.node.mover import Mover
 from parlour.node.relay import Relay
 from parlour.node.retention import Trimmer
@@ -34,6 +33,7 @@ from parlour.node.session import Session
 from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
 from parlour.node.tickets import TicketBook
+from parlour.node.watches import Watches
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally, name_part, node_log
@@ -60,9 +60,6 @@ PATIENCE = 4.0
 
 MISSED = 3
 """Reports after which a node counts as lost where there is no broker, which would miss as many, to say so."""
-
-TROUBLES, TROUBLE = 20, 300
-"""Troubles that a report tells at most, and characters of each."""
 
 _VERSION = version("parlour")
 
@@ -112,7 +109,7 @@ class Node(ProcessBound):
     def _start(self, timeout: float) -> None:
         settings, opened = self.settings, self._opened
         threading.stack_size(STACK)
-        self.log: RoomLog = open_log(settings.log)
+        self.log = WatchedLog(open_log(settings.log))
         # On a thread of its own, as it waits for whoever is in the log.
         opened.callback(lambda: join_all([spawn(f"{self.name}-closing", self.log.close)], self._left()))
         listener = Listener(settings.listen)
@@ -153,7 +150,7 @@ class Node(ProcessBound):
             )
         )
         self._relay.serve(self.rooms)
-        self.links = LinkWatch(self._relay, self._alarms, self.rooms.look)
+        self.watches = Watches(self.log, self._relay, self._alarms, self.rooms.look)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self._mover = Mover(self.name, settings.brokers, settings.move_rate, self._stopped.wait)
         self._rebalancer = Mover(
@@ -170,14 +167,19 @@ class Node(ProcessBound):
             self._hear_fleet,
             self._hear_order,
             self._hear_silence,
+            self.watches.clock.hear,
         )
         parts: list[Relay | Workers | Alarms | Service] = [self._relay, workers, self._alarms, self.catchup]
         if settings.retention is not None:
-            parts.append(Trimmer(f"{self.name}-trimmer", self.log, settings.retention, settings.trim_interval))
+            parts.append(
+                Trimmer(
+                    f"{self.name}-trimmer", self.log, settings.retention, settings.trim_interval, self.watches.clock
+                )
+            )
         for part in parts:
             part.start()
             opened.callback(self._stop_part, part)
-        self.links.start()
+        self.watches.start()
         self._fleet.start()
         opened.callback(self._stop_part, self._fleet)
         self._fleet.enroll(timeout)
@@ -318,13 +320,9 @@ class Node(ProcessBound):
             admits=self.settings.admits / len(self.settings.brokers),
             orders=list(self._fleet.orders),
             version=_VERSION,
-            troubles=self._troubles(),
+            troubles=self.watches.troubles(),
         )
         return self.last_report
-
-    def _troubles(self) -> list[str]:
-        """Return what the operator has to mend, a line each."""
-        return [line[:TROUBLE] for line in self.links.troubles()[:TROUBLES]]
 
     def _hear_fleet(self, peers: list[Peer], gone: dict[str, str]) -> None:
         """The fleet changed. Called by the fleet thread."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 import re
 import select
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from parlour.node.clockwatch import ClockWatch
 from parlour.node.log import LogError, RoomLog
 from parlour.runtime.threads import Service
 from parlour.wire.errors import UsageError
@@ -57,9 +57,10 @@ class Retention:
 class Trimmer(Service):
     """The thread that trims all rooms of the log, again and again; that other nodes do so too does no harm."""
 
-    def __init__(self, name: str, log: RoomLog, retention: Retention, interval: float) -> None:
-        """Begin a round every `interval` seconds."""
+    def __init__(self, name: str, log: RoomLog, retention: Retention, interval: float, clock: ClockWatch) -> None:
+        """Begin a round every `interval` seconds, unless the clock is wrong."""
         super().__init__(name)
+        self._clock = clock
         self._log = log
         self._interval = interval
         self._limits: list[tuple[int, float]] = []  # messages that stay, and seconds for which all stay
@@ -88,12 +89,15 @@ class Trimmer(Service):
             yield self._interval
 
     def _round(self) -> Iterator[float]:
+        self._clock.hear("the room log", self._log.now())
+        if not self._clock.right:
+            return
         last = ""
         while rooms := self._log.rooms(last, ROOMS):
             for room in rooms:
                 try:
                     for keep, seconds in self._limits:
-                        before = int((time.time() - seconds) * 1000)
+                        before = self._log.now() - int(seconds * 1000)
                         while self._log.trim(room, keep, before, STEP):
                             yield BREATH
                 except LogError:

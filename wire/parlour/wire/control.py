@@ -106,6 +106,7 @@ class Roster(_Control, frozen=True, tag="roster"):
     broker: str
     nodes: list[Peer]
     settled: bool
+    at: Moment = 0  # the broker's time, in ms since the Unix epoch; 0: it does not tell
 
 
 class Refusal(_Control, frozen=True, tag="refusal"):

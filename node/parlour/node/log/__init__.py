@@ -6,7 +6,7 @@ engine. An engine must never give out an offset twice, nor report a post as logg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec import Struct
 from parlour.wire.errors import UnavailableError
 from parlour.wire.messages import Message
 
-__all__ = ["Appended", "Extent", "LogError", "Post", "RoomLog"]
+__all__ = ["Appended", "Extent", "LogError", "Post", "RoomLog", "old_enough", "settled_time"]
 
 
 class LogError(UnavailableError):
@@ -52,6 +52,25 @@ class Extent(NamedTuple):
     top: int
 
 
+def settled_time(at: int, before: int, now: int) -> int:
+    """Return the time that is logged for a post: not ahead of the log's clock, nor before the last one in the room.
+
+    All are in ms since the Unix epoch. `before` may itself be ahead, in a log with times of a clock that was wrong.
+    """
+    return max(min(at, now), min(before, now))
+
+
+def old_enough(times: Iterable[int], before: int, now: int) -> int:
+    """Return how many of a room's oldest messages, given their times, were logged before a time, as `trim` has it."""
+    count = 0
+    for number, at in enumerate(times, 1):
+        if at >= before and at <= now:
+            break
+        if at < before and at <= now:
+            count = number
+    return count
+
+
 class RoomLog(Protocol):
     """The contract. Every method may be called by any thread and raises LogError if the engine cannot do it."""
 
@@ -60,10 +79,24 @@ class RoomLog(Protocol):
         """A word that names this log, wherever and through whatever path it is opened."""
         ...
 
+    def now(self) -> int:
+        """Return the time by the log's own clock, in ms since the Unix epoch: the one that all its nodes go by."""
+        ...
+
+    def check(self) -> None:
+        """Return if the log can be asked now; raises LogError, and changes nothing."""
+        ...
+
+    @property
+    def remark(self) -> str:
+        """What its operator should know of how it keeps what was said, in a line; empty if there is nothing to say."""
+        ...
+
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
         """Log the posts in their order, all or none, and return where each stands.
 
-        New posts get consecutive offsets from 1 on. A post whose (session, id) the room has is not logged again.
+        New posts get consecutive offsets from 1 on. A post whose (session, id) the room has is not logged again. Times
+        are logged as `settled_time` has them.
         """
         ...
 
@@ -86,8 +119,9 @@ class RoomLog(Protocol):
         """Forget the room's oldest messages, at most `limit`; return whether there may be more to forget.
 
         The last `keep` messages stay, and so do those from the first on that was logged at `before` (ms since the Unix
-        epoch) or later. Offsets go on as if nothing had been forgotten; a forgotten message's post may not be known
-        any more. Takes no longer than an append may have to wait.
+        epoch) or later. A time ahead of the log's clock tells nothing: such a message is as old as the next one whose
+        time is known, and stays if there is none. Offsets go on as if nothing had been forgotten; a forgotten message's
+        post may not be known any more. Takes no longer than an append may have to wait.
         """
         ...
 

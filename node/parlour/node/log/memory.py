@@ -7,15 +7,14 @@ processes: each would have a log of its own.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice, takewhile
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
-from parlour.node.log import Appended, Extent, Post
+from parlour.node.log import Appended, Extent, Post, old_enough, settled_time
 from parlour.runtime.locks import make_lock
-from parlour.wire.limits import sane_time
 from parlour.wire.messages import Message
 
 __all__ = ["MemoryLog"]
@@ -26,6 +25,7 @@ class _Shelf:
     """One room's messages, those up to offset `trimmed` forgotten, and where each post stands."""
 
     trimmed: int = 0
+    at: int = 0  # of the last message, which may be forgotten
     messages: list[Message] = field(default_factory=list)
     posts: dict[tuple[str, int], Message] = field(default_factory=dict)
 
@@ -56,18 +56,31 @@ class MemoryLog:
             return cls()
         return cls._named.setdefault(name, cls())
 
+    def now(self) -> int:
+        """Return this machine's time; see `RoomLog.now`."""
+        return time.time_ns() // 1_000_000
+
+    def check(self) -> None:
+        """Nothing can be wrong with it; see `RoomLog.check`."""
+
+    @property
+    def remark(self) -> str:
+        """Nothing: who chose it knows that it ends with the process; see `RoomLog.remark`."""
+        return ""
+
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
         """Log the posts; see `RoomLog.append`."""
         appended: list[Appended] = []
         with self._mutex:
             shelf = self._shelves.setdefault(room, _Shelf())
+            now = self.now()
             for post in posts:
                 key = (post.session, post.id)
                 known = shelf.posts.get(key)
-                message = known or Message(
-                    room, shelf.top + 1, f"{post.session}-{post.id}", post.by, sane_time(post.at), post.text
-                )
+                at = settled_time(post.at, shelf.at, now)
+                message = known or Message(room, shelf.top + 1, f"{post.session}-{post.id}", post.by, at, post.text)
                 if known is None:
+                    shelf.at = at
                     shelf.posts[key] = message
                     shelf.messages.append(message)
                 appended.append(Appended(self._epoch, message.offset, message.at, known is not None))
@@ -95,8 +108,8 @@ class MemoryLog:
         """Forget the oldest messages; see `RoomLog.trim`."""
         with self._mutex:
             shelf = self._shelves.get(room, _EMPTY)
-            old = takewhile(lambda message: message.at < before, shelf.messages[: max(0, len(shelf.messages) - keep)])
-            count = sum(1 for _ in islice(old, limit))
+            most = shelf.messages[: max(0, len(shelf.messages) - keep)]
+            count = min(limit, old_enough((message.at for message in most), before, self.now()))
             for message in shelf.messages[:count]:
                 session, _, number = message.id.rpartition("-")
                 del shelf.posts[session, int(number)]

@@ -27,7 +27,10 @@ def default_log() -> str:
     """
     folder = user_data_path("parlour")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        for file in folder.glob("rooms*.sqlite*"):
+            file.chmod(0o600)  # of before, when all could read them
     except OSError as error:
         raise LogError(f"cannot make the folder {folder} ({error.strerror}): make it yours, or give --log") from None
     return f"sqlite://{folder / 'rooms.sqlite'}"

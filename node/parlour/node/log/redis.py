@@ -60,12 +60,9 @@ class RedisLog:
         """Log the posts; see `RoomLog.append`."""
         ((epoch, _, _, places),) = self._call(Job.append(room, posts))
         appended: list[Appended] = []
-        for post, place in zip(posts, places, strict=True):
-            if isinstance(place, int):
-                appended.append(Appended(epoch, place, post.at, False))
-            else:
-                offset, at = place.split()
-                appended.append(Appended(epoch, int(offset), sane_time(int(at)), True))
+        for place in places:
+            offset, at, *new = place.split()
+            appended.append(Appended(epoch, int(offset), sane_time(int(at)), not new))
         return appended
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
@@ -95,6 +92,20 @@ class RedisLog:
         """Return what is kept of the room; see `RoomLog.extent`."""
         ((epoch, trimmed, top, _),) = self._call(Job.append(room, ()))
         return Extent(epoch, trimmed, top)
+
+    def now(self) -> int:
+        """Return the time of the server that was named; see `RoomLog.now`."""
+        return self._home.now()
+
+    def check(self) -> None:
+        """Ask every server for a sign of life; see `RoomLog.check`."""
+        for server in set(self._slots):
+            server.now()
+
+    @property
+    def remark(self) -> str:
+        """What a crash of the server would lose; see `RoomLog.remark`."""
+        return next((server.remark for server in set(self._slots) if server.remark), "")
 
     def rooms(self, after: str, limit: int) -> list[str]:
         """Return names of rooms; see `RoomLog.rooms`. What follows the first part is of the time of the first.

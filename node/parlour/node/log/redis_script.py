@@ -40,6 +40,9 @@ IDENTITY = "parlour:identity"
 PATTERN = "parlour:{*}:log"
 """What the names of all streams look like."""
 
+AHEAD = 10_000
+"""Messages that are looked at, at most, for one whose time is not ahead of the clock."""
+
 SYNCED = "synced"
 """The run of every server that has on its disk what it acknowledges."""
 
@@ -49,8 +52,10 @@ _BEGIN = """
 if not string.find(redis.call('INFO', 'replication'), 'master_replid:' .. LINE, 1, true) then
     return redis.error_reply('NOSCRIPT the server was a replica meanwhile')
 end
-local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'log', 'run')
+local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'log', 'run', 'at')
 local epoch, top = state[1], tonumber(state[2] or '0')
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if epoch and state[3] ~= LOG then
     return redis.error_reply('OTHERLOG the room is of another log')
 end
@@ -77,23 +82,29 @@ if #places == 0 then
     trimmed = first and tonumber(string.match(first[1], '%d+')) - 1 or top
 end
 local said, before = {{}}, top
+local latest = math.min(tonumber(state[5] or '0'), now)
 for i = 1, #places do
     local bucket, session, id, by, at, text = KEYS[i + 2], unpack(ARGV, 5 * i - 2, 5 * i + 2)
     local name = bucket .. ' ' .. id
     places[i] = places[i] or said[name]
     if not places[i] then
         top = top + 1
+        latest = math.max(math.min(tonumber(at), now), latest)
+        at = string.format('%d', latest)
         local offset = string.format('%d', top)
         redis.call('XADD', KEYS[2], offset .. '-0', 'session', session, 'id', id, 'by', by, 'at', at, 'text', text)
         said[name] = offset .. ' ' .. at
         redis.call('HSET', bucket, id, said[name])
         redis.call('EXPIRE', bucket, {REMEMBERED})
-        places[i] = top
+        places[i] = said[name] .. ' new'
     end
 end
 -- Also for posts that were logged before: WAIT counts the replicas that have what this connection wrote.
 if renewed or #places > 0 then
     redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', string.format('%d', top), 'log', LOG, 'run', RUN)
+end
+if top > before then
+    redis.call('HSET', KEYS[1], 'at', string.format('%d', latest))
 end
 if top == 0 then
     redis.call('EXPIRE', KEYS[1], {REMEMBERED})
@@ -105,15 +116,30 @@ return {{epoch, trimmed, top, places}}
 
 _TRIM = """
 -- KEYS: the room's hash and its stream. ARGV: (two that are not used), how many to keep, before which time, how many.
-local last, first = top - tonumber(ARGV[3]), nil
-local count = 0
-if last > 0 then
-    for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', string.format('%d', last), 'COUNT', ARGV[5])) do
-        if tonumber(entry[2][8]) >= tonumber(ARGV[4]) then
+-- A time ahead of the clock tells nothing: such a message is as old as the next one whose time is known.
+local last, from, first = top - tonumber(ARGV[3]), '-', nil
+local limit, before, count, seen = tonumber(ARGV[5]), tonumber(ARGV[4]), 0, 0
+while last > 0 and count < limit and seen < AHEAD do
+    local entries = redis.call('XRANGE', KEYS[2], from, string.format('%d', last), 'COUNT', limit)
+    local known = false
+    for number, entry in ipairs(entries) do
+        local at = tonumber(entry[2][8])
+        known = at <= now
+        if known and at >= before then
             break
         end
-        first, count = tonumber(string.match(entry[1], '%d+')) + 1, count + 1
+        if known then
+            count = math.min(limit, seen + number)
+        end
     end
+    if known or #entries < limit then
+        break
+    end
+    seen, from = seen + #entries, '(' .. entries[#entries][1]
+end
+if count > 0 then
+    local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1][1]
+    first = tonumber(string.match(oldest, '%d+')) + count
 end
 if first then
     redis.call('XTRIM', KEYS[2], 'MINID', '=', string.format('%d', first))
@@ -124,7 +150,7 @@ return count
 
 def scripts(run: str, line: str, identity: str) -> dict[str, str]:
     """Return the texts of the scripts for a run and line of a server, by their names."""
-    begin = f"local RUN, LINE, LOG = '{run}', '{line}', '{identity}'{_BEGIN}"
+    begin = f"local RUN, LINE, LOG, AHEAD = '{run}', '{line}', '{identity}', {AHEAD}{_BEGIN}"
     return {"append": begin + _APPEND, "trim": begin + _TRIM}
 
 

@@ -95,6 +95,7 @@ class RedisServer:
         )
         # Its own types are those of its asynchronous twin too.
         self.client: Any = redis.Redis(connection_pool=pool)
+        self.remark = ""  # what a crash of it would lose, if that is more than a moment
         self.lost = False  # it did not answer, and nobody has looked since whether another has taken its place
         self._identify = identify
         self._wait = wait
@@ -206,9 +207,15 @@ class RedisServer:
                 safe = _is_alone(info) and _is_synced(server)
                 safe = safe and self._is_rewritten(server, line, lossy["append"], patience)
                 texts = synced if safe else lossy
+                self.remark = self._kept(server, info)
                 self._scripts = {name: server.script_load(text) for name, text in texts.items()}
         except (RedisError, OSError) as error:
             raise self.explain(error) from None
+
+    def now(self) -> int:
+        """Return the server's time, in ms since the Unix epoch; raises LogError if it does not tell."""
+        seconds, micros = self._ask(self.client.time)
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def is_clustered(self) -> bool:
         """Whether the server is one of a Redis Cluster; raises LogError if it does not tell."""
@@ -279,6 +286,17 @@ class RedisServer:
             )
         if info.get("role") != "master":
             raise LogError(f"the room log {self.shown} is a replica: give --log the primary")
+
+    def _kept(self, server: Any, info: dict[str, Any]) -> str:
+        """Return what a crash would lose, if that is more than a moment; nothing where the server does not tell."""
+        if info.get("aof_enabled", 1):
+            return ""
+        try:
+            snapshots = server.config_get("save").get("save", "")
+        except ResponseError:
+            return ""  # servers for hire do not tell
+        lost = "all since its last snapshot" if snapshots else "everything, as it writes nothing to its disk"
+        return f"the room log {self.shown} would lose {lost} if it crashed: set its appendonly to yes"
 
     def _is_rewritten(self, server: Any, line: str, lossy: str, patience: float) -> bool:
         """Whether the server has rewritten its append-only file in this run; raises LogError if it is about to.

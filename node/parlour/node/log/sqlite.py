@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
-from parlour.node.log import Appended, Extent, LogError, Post
+from msgspec.structs import replace
+
+from parlour.node.log import Appended, Extent, LogError, Post, old_enough, settled_time
 from parlour.node.log.sqlite_file import ROOM, ROW, SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
 from parlour.runtime.locks import make_lock
@@ -28,6 +29,9 @@ from parlour.wire.messages import Message
 __all__ = ["SqliteLog"]
 
 T = TypeVar("T")
+
+AHEAD = 10_000
+"""Messages that are looked at, at most, for one whose time is not ahead of the clock."""
 
 HOLD = 0.05
 """Seconds after which a transaction takes no further posts: other nodes wait for it."""
@@ -70,6 +74,21 @@ class SqliteLog:
     def identity(self) -> str:
         """The log's name, which is in the file."""
         return self._file.identity
+
+    def now(self) -> int:
+        """Return this machine's time, as all nodes that share the file are on it; see `RoomLog.now`."""
+        return time.time_ns() // 1_000_000
+
+    def check(self) -> None:
+        """See whether the file is there and can be read; see `RoomLog.check`."""
+        with self._writing:
+            self._check_file()
+        self._select("SELECT value FROM meta WHERE key = 'epoch'", ())
+
+    @property
+    def remark(self) -> str:
+        """Whether others may read the file; see `RoomLog.remark`."""
+        return self._file.remark()
 
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
         """Log the posts; see `RoomLog.append`. Whoever gets the writer first commits for all who wait."""
@@ -198,6 +217,7 @@ class SqliteLog:
         """Log those of the posts that were not logged before."""
         posts, epoch = job.posts, self._file.epoch
         tail = self._index.tail(job.room)
+        posts = self._settle_times(tail, posts)
         offset = tail.top + 1
         highest = self._index.highest(tail, posts)
         if highest is not None:
@@ -223,6 +243,16 @@ class SqliteLog:
                 offset += 1
         return appended
 
+    def _settle_times(self, tail: Tail, posts: Sequence[Post]) -> Sequence[Post]:
+        """Return the posts with the times that they are logged with; those of most are such already."""
+        now, before = self.now(), tail.at
+        settled: list[Post] = []
+        for post in posts:
+            at = settled_time(post.at, before, now)
+            settled.append(post if at == post.at else replace(post, at=at))
+            before = at
+        return settled
+
     def _insert(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None) -> None:
         """Write a batch of posts that are all new."""
         blob = encode(posts)
@@ -230,6 +260,7 @@ class SqliteLog:
             "INSERT INTO batches VALUES (?, ?, ?)", (tail.room * ROOM + tail.top + len(posts), tail.top + 1, blob)
         )
         self._file.journal += len(blob)
+        tail.at = posts[-1].at
         self._index.add(tail, posts, highest, len(blob))
 
     def _trim(self, name: str, keep: int, before: int, limit: int) -> int:
@@ -246,7 +277,8 @@ class SqliteLog:
             room, newest, batch, first, blob = row
             posts = self._file.decode(blob, POSTS)
             most = max(0, min(limit - count, newest % ROOM - keep - first + 1))
-            old = list(takewhile(lambda post: post.at < before, posts[:most]))
+            times = self._times(batch, posts, newest, newest % ROOM - keep - first + 1)
+            old = posts[: min(most, old_enough(times, before, self.now()))]
             count += len(old)
             writer.executemany(
                 # A run whose last post goes is gone with it; of another, the rest is still known.
@@ -264,6 +296,24 @@ class SqliteLog:
             # If it was the last, this is where the room goes on counting.
             writer.execute("UPDATE rooms SET indexed = max(indexed, ?) WHERE id = ?", (batch % ROOM, room))
         return count
+
+    def _times(self, batch: int, posts: list[Post], newest: int, most: int) -> Iterator[int]:
+        """Yield the times of a batch's posts, and, where the last is ahead of the clock, of those that follow.
+
+        They are `most` at most, and no more than within reason.
+        """
+        yield from (post.at for post in posts[: max(0, most)])
+        if posts[-1].at <= self.now():
+            return
+        query = "SELECT posts FROM batches WHERE id > ? AND id <= ? ORDER BY id"
+        most = min(most, AHEAD) - len(posts)
+        with closing(self._file.writer.execute(query, (batch, newest))) as rows:
+            for (blob,) in rows:
+                if most <= 0:
+                    return
+                following = self._file.decode(blob, POSTS)
+                yield from (post.at for post in following[:most])
+                most -= len(following)
 
     # --- the file ---------------------------------------------------------------------------------------------
 

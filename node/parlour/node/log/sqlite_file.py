@@ -29,6 +29,12 @@ T = TypeVar("T")
 BUSY = 5.0
 """How long to wait for another node's commit, in seconds."""
 
+PRIVATE = 0o600
+"""The mode of the files: what was said is for those who were there."""
+
+READABLE, ENTERABLE = 0o044, 0o011
+"""Bits of the modes of a file and of its folder that let others read the file."""
+
 TURN = 1.0
 """How long to wait for the turn to write, in seconds."""
 
@@ -107,6 +113,15 @@ class SqliteFile:
         except OSError as error:
             raise self.explain(error) from None
 
+    def remark(self) -> str:
+        """Return a line that says so if other users of the machine can read the file, else nothing."""
+        with suppress(OSError):
+            if self._path.stat().st_mode & READABLE and self._path.parent.stat().st_mode & ENTERABLE:
+                return (
+                    f"other users of this machine can read the room log {self._path}: chmod 600 it, and {self._path}-*"
+                )
+        return ""
+
     def reopen(self) -> None:
         """Open what stands at the path now; raises LogError if it is not this log."""
         self._disconnect()
@@ -174,9 +189,12 @@ class SqliteFile:
                 raise LogError(f"cannot open the room log {path}: the folder {path.parent} does not exist")
             if path.exists() and not path.is_file():
                 raise LogError(f"cannot open the room log {path}: it is no file; give --log the path of one")
-            self.writer = self._connect("rw" if self._stands() else "rwc")
+            if not self._stands():
+                # SQLite gives the journal the same mode.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+            self.writer = self._connect()
             try:
-                self.reader = self._connect("rw")
+                self.reader = self._connect()
             except BaseException:
                 self.writer.close()
                 raise
@@ -205,8 +223,8 @@ class SqliteFile:
             )
         return False
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        uri = f"{self._path.absolute().as_uri()}?mode={mode}"
+    def _connect(self) -> sqlite3.Connection:
+        uri = f"{self._path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(uri, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=True)
         try:
             connection.execute(f"PRAGMA synchronous = {self._sync}")
@@ -332,5 +350,6 @@ class SqliteFile:
         self._write_mark(mark)
 
     def _write_mark(self, mark: str) -> None:
-        self._mark.write_text(mark)
+        with open(self._mark, "w", opener=lambda path, flags: os.open(path, flags, PRIVATE)) as file:
+            file.write(mark)
         self._mark_due = time.monotonic() + MARK

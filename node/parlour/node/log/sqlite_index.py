@@ -80,7 +80,7 @@ _Run = tuple[int, str, int, int | None, int, bytes]
 class Tail:
     """A room as it was after this node's last transaction there."""
 
-    __slots__ = ("indexed", "last", "room", "size", "top")
+    __slots__ = ("at", "indexed", "last", "room", "size", "top")
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -89,6 +89,8 @@ class Tail:
         """The offset after which the tail begins: what is up to here has runs, or was trimmed."""
         self.size = 0
         """Bytes of posts in the tail, or somewhat more."""
+        self.at = 0
+        """The time of the last post, in ms since the Unix epoch; 0 if none is kept."""
         self.last: dict[str, int] = {}
         """The highest id, or a higher one, of each session in the tail, and of others that were asked for."""
 
@@ -208,6 +210,13 @@ class PostIndex:
                 if post.id > last.get(post.session, -1):
                     last[post.session] = post.id
         self._remembered += len(last)
+        tail.at = self._last_time(tail)
+
+    def _last_time(self, tail: Tail) -> int:
+        found = self._file.writer.execute(
+            "SELECT posts FROM batches WHERE id = ?", (tail.room * ROOM + tail.top,)
+        ).fetchall()
+        return self._file.decode(found[0][0], POSTS)[-1].at if found else 0
 
     def _settle(self, tail: Tail) -> None:
         """Write the runs of the tail. It is read again: parts of it may have been trimmed."""

@@ -1,0 +1,201 @@
+"""What a node tells its operator: of its room log, and of its clock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parlour.cli import main
+from parlour.node import NodeSettings, clockwatch, logwatch
+from parlour.node.log import Post
+from parlour.node.log.opening import open_log
+from parlour.node.log.watched import WatchedLog
+from parlour.node.retention import Retention, Trimmer
+from support.cluster import Cluster, cluster, fleet
+from support.ports import free_ports
+from support.processes import processes
+from support.redis_server import missing, redis_server
+from support.waiting import MS, eventually
+
+DAY = 86_400
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look and tell sooner than an operator would want."""
+    monkeypatch.setattr(logwatch, "EVERY", 20 * MS)
+    monkeypatch.setattr(clockwatch, "TOLD", 20 * MS)
+
+
+def troubles(running: Cluster) -> list[str]:
+    """Return what the fleet's nodes report."""
+    return [trouble for state in fleet(running.address).nodes for trouble in state.report.troubles]
+
+
+def test_a_log_that_is_away_is_told_of_though_nobody_speaks(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the node's log once, in the reports and so in `status` as long as it lasts, and that it is back."""
+    path = tmp_path / "log.sqlite"
+    with cluster(1, NodeSettings(log=f"sqlite://{path}")) as running, running.clients("ada", room="lobby") as (ada,):
+        ada.say("lobby", "before")
+        assert ada.texts(1) == ["before"]
+        assert troubles(running) == []
+        path.rename(tmp_path / "moved")
+        eventually(lambda: troubles(running))
+        assert main(["status", "--broker", running.address]) == 0
+        said = capfd.readouterr()
+        assert "nothing can be said: the room log" in " ".join(said.out.split())
+        away = f"the room log is away, nothing can be said: the room log {path} is gone: put it back"
+        assert caplog.text.count(away) == 1
+        (tmp_path / "moved").rename(path)
+        eventually(lambda: not troubles(running))
+        eventually(lambda: "the room log is back after" in caplog.text)
+
+
+@pytest.mark.skipif(bool(missing("redis-server")), reason=missing("redis-server") or "")
+def test_a_redis_that_is_killed_is_told_of(tmp_path: Path) -> None:
+    """As soon as it does not answer, and until it does."""
+    with redis_server(tmp_path) as server, cluster(1, NodeSettings(log=server.url)) as running:
+        eventually(lambda: not any("nothing can be said" in trouble for trouble in troubles(running)))
+        server.kill()
+        eventually(lambda: any("nothing can be said" in trouble for trouble in troubles(running)))
+        server.start()
+        eventually(lambda: not any("nothing can be said" in trouble for trouble in troubles(running)), 15)
+
+
+@pytest.mark.skipif(bool(missing("redis-server")), reason=missing("redis-server") or "")
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [
+        pytest.param(("--save", ""), "everything", id="nothing"),
+        pytest.param(("--save", "60 1"), "all since its last snapshot", id="snapshots"),
+        pytest.param(("--appendonly", "yes"), "", id="all"),
+    ],
+)
+def test_what_a_crash_of_redis_would_lose_is_told(
+    tmp_path: Path, options: tuple[str, ...], lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start and in the reports; nothing where it is a moment at most."""
+    with redis_server(tmp_path, *options) as server, cluster(1, NodeSettings(log=server.url)) as running:
+        told = f"would lose {lost}" if lost else ""
+        eventually(lambda: told in "".join(troubles(running)) and bool(told) == bool(troubles(running)))
+        assert (f"the room log {server.url} would lose {lost}" in caplog.text) == bool(lost)
+
+
+def test_the_files_of_a_log_are_its_owners(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All that a node makes is for its user alone; a file that others can read is told of."""
+    path = tmp_path / "log.sqlite"
+    before = os.umask(0)
+    try:
+        with cluster(1, NodeSettings(log=f"sqlite://{path}")) as running:
+            running.nodes[0].log.append("lobby", [Post("s", 1, "ada", 1, "hello")])
+            files = sorted(tmp_path.iterdir())
+            assert [file.name for file in files] == [f"log.sqlite{end}" for end in ("", "-mark", "-shm", "-wal")]
+            assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+            assert troubles(running) == []
+            tmp_path.chmod(0o755)
+            path.chmod(0o644)
+            eventually(lambda: any(f"can read the room log {path}" in trouble for trouble in troubles(running)))
+            eventually(lambda: f"can read the room log {path}: chmod 600" in caplog.text)
+    finally:
+        os.umask(before)
+
+
+def test_a_failure_that_nobody_meets_again_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room that failed, and of which nothing was asked since, is no trouble for ever."""
+    from parlour.node.log import LogError, watched
+
+    log = WatchedLog(open_log(f"sqlite://{tmp_path}/log.sqlite"))
+    (tmp_path / "log.sqlite").rename(tmp_path / "moved")
+    with pytest.raises(LogError):
+        log.extent("lobby")
+    assert log.failure() is not None
+    assert log.errors == 1
+    (tmp_path / "moved").rename(tmp_path / "log.sqlite")
+    monkeypatch.setattr(watched, "STALE", 10 * MS)
+    eventually(lambda: log.failure() is None)
+    log.close()
+
+
+SKEWED = """
+import sys, time
+ahead = {ahead} * 10**9
+real, real_ns = time.time, time.time_ns
+time.time = lambda: real() + ahead / 10**9
+time.time_ns = lambda: real_ns() + ahead
+from parlour.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_node_whose_clock_is_wrong_says_so(tmp_path: Path) -> None:
+    """On standard error, and in `status`."""
+    port = free_ports()
+    address = f"127.0.0.1:{port}"
+    command = [sys.executable, "-c", SKEWED.format(ahead=40 * DAY), "node", "--name", "n1", "--broker", address]
+    with processes() as started:
+        started.broker(port)
+        with subprocess.Popen(
+            [*command, "--log", f"sqlite://{tmp_path}/log.sqlite"], stderr=subprocess.PIPE, text=True
+        ) as skewed:
+            try:
+                assert skewed.stderr is not None
+                line = f"the clock here is 40 days ahead of that of the broker {address}: this node trims no history"
+                eventually(lambda: fleet(address).nodes)
+                eventually(lambda: fleet(address).nodes[0].report.troubles, 15)
+                assert fleet(address).nodes[0].report.troubles[0].startswith(line)
+                while line not in skewed.stderr.readline():
+                    assert skewed.poll() is None
+            finally:
+                skewed.kill()
+
+
+def test_nothing_is_trimmed_while_the_clocks_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was just said would be older than what is kept, by a clock that is far ahead."""
+    log = open_log(f"sqlite://{tmp_path}/log.sqlite")
+    now = log.now()
+    for number, days in enumerate((50, 35, 20, 0), 1):
+        log.append("lobby", [Post("s", number, "ada", now - days * DAY * 1000, "hello")])
+    clock = clockwatch.ClockWatch()
+    rounds: list[int] = []
+
+    def ahead() -> int:
+        rounds.append(1)
+        return now + 40 * DAY * 1000
+
+    trimmer = Trimmer("trimmer", log, Retention(age=30 * DAY), 1 * MS, clock)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(log, "now", ahead)
+            trimmer.start()
+            eventually(lambda: len(rounds) > 5)
+            assert log.extent("lobby").trimmed == 0
+        eventually(lambda: log.extent("lobby").trimmed == 2)
+    finally:
+        trimmer.stop()
+        log.close()
+
+
+def test_a_clock_that_is_put_right_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """And trimming goes on."""
+    now = log_now()
+    watch = clockwatch.ClockWatch()
+    watch.hear("the broker b", now)
+    assert watch.right
+    eventually(lambda: watch.hear("the broker b", now - 3 * 3_600_000) or caplog.text)  # type: ignore[func-returns-value]
+    assert not watch.right
+    watch.hear("the room log", now)
+    assert watch.troubles()[0].startswith("the clock here is 3 hours ahead of that of the broker b")
+    watch.hear("the broker b", log_now())
+    assert watch.right
+    assert "the clocks agree again: history is trimmed as before" in caplog.text
+
+
+def log_now() -> int:
+    """Return the time, as a log on this machine tells it."""
+    return open_log("memory://").now()

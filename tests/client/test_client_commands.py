@@ -271,6 +271,37 @@ def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
     assert logged(cluster, "den") == ["in here"]
 
 
+@pytest.mark.parametrize("command", ["chat", "tail", "monitor"])
+def test_a_dumb_terminal_is_shown_lines(cluster: Cluster, command: str) -> None:
+    """No colour, no cursor that moves, and for a person who chats the terminal's own line to type in."""
+    cluster.chat("bob").join("lobby").say("hello, ada")
+    arguments = {"chat": ["--room", "lobby"], "tail": ["--room", "lobby", "--history", "1"], "monitor": []}[command]
+    master, slave = os.openpty()
+    environment = os.environ | {"TERM": "dumb", "PARLOUR_BROKER": cluster.address}
+    whole = [sys.executable, "-m", "parlour.cli", command, *arguments]
+    with (
+        os.fdopen(master, "r+b", buffering=0) as terminal,
+        subprocess.Popen(whole, env=environment, stdin=slave, stdout=slave, stderr=slave) as process,
+    ):
+        try:
+            os.close(slave)
+            shown = b""
+            if command == "chat":
+                terminal.write(b"ada\n")  # the answer to the question for a name
+            expected = b"bob: hello, ada" if command != "monitor" else b"imbalance"
+            while expected not in shown:
+                assert select.select([terminal], [], [], SECONDS)[0], shown
+                shown += terminal.read(4096)
+            if command == "chat":
+                terminal.write(b"hello, bob\n")
+                while b"ada: hello, bob" not in shown:
+                    shown += terminal.read(4096)
+            assert b"\x1b" not in shown
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(SECONDS)
+
+
 def test_chat_shows_what_the_encoding_lacks(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A letter that cannot be written is shown as its number, and what follows it is shown, too."""
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")

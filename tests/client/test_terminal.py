@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -145,3 +146,111 @@ def test_a_person_looks_back_past_what_was_shown(cluster: Cluster, tmux: Tmux) -
     tmux.shows(pane, "lobby>")
     tmux.type(pane, "/history 3", "Enter")
     eventually(lambda: [line.split()[-1] for line in tmux.lines(pane) if "eve: line" in line][-3:] == ["6", "7", "8"])
+
+
+def test_a_chat_is_put_aside_and_taken_up_again(cluster: Cluster, tmux: Tmux) -> None:
+    """Ctrl-Z gives the shell back; with `fg` the line half typed is there, and what was said meanwhile."""
+    pane = tmux.open("bash", "--norc", "-i")
+    tmux.type(pane, " ".join(chat(cluster, "--name", "ada", "--room", "lobby")), "Enter")
+    tmux.shows(pane, "lobby>")
+    tmux.type(pane, "half a li", "C-z")
+    eventually(lambda: any("Stopped" in line for line in tmux.lines(pane)), 15)
+    cluster.chat("bob").join("lobby").say("meanwhile")
+    tmux.type(pane, "fg", "Enter")
+    tmux.shows(pane, " bob: meanwhile")
+    tmux.shows(pane, "lobby> half a li")
+    tmux.type(pane, "ne", "Enter")
+    tmux.shows(pane, " ada: half a line")
+
+
+def test_page_keys_leave_the_line_alone(cluster: Cluster, tmux: Tmux) -> None:
+    """A person who wants to see more of the screen does not find another line in the place of this one."""
+    pane = in_lobby(cluster, tmux)
+    tmux.type(pane, "one", "Enter")
+    tmux.shows(pane, " ada: one")
+    tmux.type(pane, "half", "PPage", "NPage")
+    tmux.type(pane, " a line")
+    tmux.shows(pane, "lobby> half a line")
+
+
+def test_several_lines_are_pasted(cluster: Cluster, tmux: Tmux) -> None:
+    """Nothing is said before the Return key is pressed; then it is one message, shown as the lines that it has."""
+    bob = cluster.chat("bob").join("lobby")
+    pane = in_lobby(cluster, tmux)
+    tmux.paste(pane, "def f():\r\n    return 1\n-- ada left\n")
+    tmux.shows(pane, "-- ada left")
+    assert tmux.lines(pane)[-3:] == ["lobby> def f():", "    return 1", "-- ada left"]
+    assert bob.history() == []
+    tmux.press(pane, "Enter")
+    tmux.shows(pane, "      | -- ada left")
+    eventually(lambda: tmux.lines(pane)[-1] == "lobby>")
+    first, *others = tmux.lines(pane)[-4:-1]
+    assert first.endswith(" ada: def f():")
+    assert others == ["      |     return 1", "      | -- ada left"]
+    assert [message.text for message in bob.history()] == ["def f():\n    return 1\n-- ada left"]
+
+
+def test_what_was_typed_is_there_in_the_next_chat(cluster: Cluster, tmux: Tmux) -> None:
+    """The arrow key brings it back; the file is for nobody else to read."""
+    pane = in_lobby(cluster, tmux)
+    tmux.type(pane, "über 雪", "Enter")
+    tmux.shows(pane, " ada: über 雪")
+    tmux.press(pane, "C-d")
+    tmux.shows(pane, "exit=0")
+    pane = in_lobby(cluster, tmux)
+    tmux.press(pane, "Up")
+    tmux.shows(pane, "lobby> über 雪")
+    assert (tmux.state / "parlour" / "typed").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_tab_key_completes(cluster: Cluster, tmux: Tmux) -> None:
+    """Commands at the line's start, rooms one has been in behind /join, names everywhere else."""
+    cluster.chat("barbara").join("lobby")
+    pane = in_lobby(cluster, tmux)
+    tmux.type(pane, "/jo", "Tab")
+    tmux.shows(pane, "lobby> /join")
+    tmux.type(pane, "den", "Enter")
+    tmux.shows(pane, "den>")
+    tmux.type(pane, "/join lo", "Tab", "Enter")
+    tmux.shows(pane, "lobby>")
+    tmux.type(pane, "BAR", "Tab")
+    tmux.type(pane, "and bar", "Tab")
+    tmux.shows(pane, "lobby> barbara: and barbara")
+
+
+def test_who_is_named_is_told(cluster: Cluster, tmux: Tmux) -> None:
+    """The name stands out and the bell rings, when it is said; not for part of a word, nor for what was said before."""
+    bob = cluster.chat("bob").join("lobby")
+    bob.say("ada was named before she came")
+    pane = in_lobby(cluster, tmux)
+    front = tmux.open("cat")
+    bob.say("adam and Canada are others")
+    tmux.shows(pane, "are others")
+    assert not tmux.rang(pane)
+    bob.say("are you there, Ada?")
+    tmux.shows(pane, "are you there, Ada?")
+    eventually(lambda: tmux.rang(pane), what="the bell rings")
+    assert "\x1b[7mAda" in tmux.raw(pane).replace("[1;7m", "[7m").replace("\x1b[1m\x1b[7m", "\x1b[7m")
+    assert front != pane
+
+
+def test_a_new_day_has_a_line(cluster: Cluster, tmux: Tmux) -> None:
+    """At midnight, though nobody says anything; in a place where that is in a few seconds."""
+    noon = datetime.now(UTC) + timedelta(seconds=8)
+    left = timedelta(hours=24) - timedelta(hours=noon.hour, minutes=noon.minute, seconds=noon.second)
+    minutes, seconds = divmod(left.seconds, 60)
+    zone = f"XXX-{minutes // 60}:{minutes % 60}:{seconds}"
+    pane = tmux.open("env", f"TZ={zone}", *chat(cluster, "--name", "ada", "--room", "lobby"))
+    tmux.shows(pane, "lobby>")
+    day = (noon + left).date()
+    tmux.shows(pane, f"-- {day:%A}, {day.day} {day:%B %Y}")
+    assert tmux.lines(pane)[-1] == "lobby>"
+
+
+def test_no_colours_where_none_are_wanted(cluster: Cluster, tmux: Tmux) -> None:
+    """NO_COLOR leaves all else as it is."""
+    cluster.chat("bob").join("lobby").say("hello, ada")
+    pane = tmux.open("env", "NO_COLOR=1", *chat(cluster, "--name", "ada", "--room", "lobby"))
+    tmux.shows(pane, "lobby>")
+    tmux.shows(pane, " bob: hello, ada")
+    assert "\x1b" not in tmux.raw(pane).replace("\x1b[39m", "").replace("\x1b[49m", "").replace("\x1b[0m", "")

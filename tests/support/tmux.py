@@ -5,6 +5,7 @@ This module owns the tmux server of one test, on the test's thread. It must neve
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -28,11 +29,16 @@ class Tmux:
 
     def __init__(self, folder: Path) -> None:
         self._socket = str(folder / "tmux")
+        self.state = folder / "state"
+        """Where its programs keep what they keep from one run to the next."""
         self.panes: list[str] = []
 
     def _run(self, *arguments: str) -> str:
         command = ["tmux", "-f", "/dev/null", "-S", self._socket, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS).stdout
+        # The server, and all that is started in it, has the environment of the first of them.
+        environment = os.environ | {"XDG_STATE_HOME": str(self.state), "TERM": "xterm-256color"}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS, env=environment)
+        return done.stdout
 
     def open(self, *command: str) -> int:
         """Start a command in a new window; return its number here. Its exit status is shown at its end."""
@@ -50,6 +56,19 @@ class Tmux:
         """Press keys by their tmux names."""
         if keys:
             self._run("send-keys", "-t", self.panes[pane], *keys)
+
+    def paste(self, pane: int, text: str) -> None:
+        """Paste a text, marked as such, as terminals do for programs that ask for it."""
+        self._run("set-buffer", "--", text)
+        self._run("paste-buffer", "-p", "-r", "-t", self.panes[pane])
+
+    def rang(self, pane: int) -> bool:
+        """Whether a bell has rung in a pane that is not the one in front."""
+        return self._run("display-message", "-p", "-t", self.panes[pane], "#{window_bell_flag}").strip() == "1"
+
+    def raw(self, pane: int) -> str:
+        """Return the screen with its colours."""
+        return self._run("capture-pane", "-p", "-e", "-t", self.panes[pane])
 
     def lines(self, pane: int) -> list[str]:
         """Return what a person sees, without blank lines."""

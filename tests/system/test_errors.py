@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.cluster import cluster
 from support.ports import free_ports
 from support.processes import processes, run
 
@@ -90,3 +91,10 @@ def test_a_node_name_twice(fleet_of_one: str, tmp_path: Path) -> None:
     line = fails("node", "--name", "n1", "--broker", fleet_of_one, "--log", f"sqlite://{tmp_path}/log.sqlite")
     assert "n1 is already in the fleet" in line
     assert "--name" in line
+
+
+def test_a_host_name_that_is_too_long_for_a_nodes_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host's may have 64 characters, and the node's has its port, too."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "h" * 64)
+    with cluster(0) as running:
+        assert running.add_node("").name.startswith("h" * 58 + "-")

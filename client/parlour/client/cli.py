@@ -20,16 +20,16 @@ from parlour.client.events import Disconnected, Message
 from parlour.client.room import Room
 from parlour.client.sender import Arguments, Input, Sender, Source
 from parlour.runtime.options import NAME, ROOM, brokers_option, json_option
-from parlour.runtime.output import json_line
+from parlour.runtime.output import in_colour, is_dumb, json_line
 from parlour.wire.errors import ParlourError, UsageError
-from parlour.wire.limits import check_name, check_text
+from parlour.wire.limits import MAX_NAME, check_name, check_text
 
 __all__ = ["chat", "send", "tail"]
 
 
 def _login_name() -> str:
     try:
-        return check_name(getpass.getuser())
+        return check_name(getpass.getuser()[:MAX_NAME])
     except (OSError, KeyError, UsageError):
         return "guest"
 
@@ -54,23 +54,28 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
 
     from parlour.client.keyboard import Pipe, Terminal
     from parlour.client.terminal import Conversation
+    from parlour.client.typed import Suggestions, Typed
 
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    asked = sys.stdin.isatty() and sys.stdout.isatty()
+    interactive = asked and not is_dumb()
     try:
-        name = name or _asked("Your name", NAME, _login_name(), interactive)
-        room = room or _asked("Room", ROOM, "lobby", interactive)
+        name = name or _asked("Your name", NAME, _login_name(), asked)
+        room = room or _asked("Room", ROOM, "lobby", asked)
     except click.Abort:
         click.echo()  # ends the question's line, in which the shell's prompt would stand
         return
     with connect(brokers, name, room=room) as session:
         if interactive:
-            terminal = Terminal(colour=True)
+            typed = Typed()
+            terminal = Terminal(in_colour(), typed)
+            conversation = Conversation(session, terminal, Lines(in_colour(), session.name))
+            terminal.complete(Suggestions(conversation.rooms, conversation.people))
             with patch_stdout(raw=True):
-                Conversation(session, terminal, Lines(colour=True)).run(room)
+                conversation.run(room, typed.trouble)
         else:
             pipe = Pipe(sys.stdin.fileno())
             try:
-                Conversation(session, pipe, Lines(colour=False)).run(room)
+                Conversation(session, pipe, Lines(colour=False, person=session.name if asked else None)).run(room)
             finally:
                 pipe.close()
 
@@ -136,7 +141,7 @@ def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, co
 
 
 def _print_all(room: Room, count: int | None, as_json: bool) -> None:
-    lines = Lines(colour=sys.stdout.isatty())
+    lines = Lines(colour=sys.stdout.isatty() and in_colour())
     out = sys.stdout.buffer
     printed = 0
     for event in room.events():

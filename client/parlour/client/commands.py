@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_room
 
-__all__ = ["HELP", "Command", "Help", "History", "Join", "Leave", "Quit", "Say", "Who", "parse"]
+__all__ = ["HELP", "NAMES", "Command", "Help", "History", "Join", "Leave", "Quit", "Say", "Who", "parse"]
 
 MOST = 1000
 """Old messages shown at once."""
@@ -22,7 +22,12 @@ HELP = """\
 /history [N]    show the last N messages from before those shown (50)
 /me waves       tell what you do: * ada waves
 //text          say a text that begins with a slash
-/quit           leave (so do Ctrl-C and Ctrl-D)"""
+/help           show this
+/quit           leave (so do Ctrl-C and Ctrl-D)
+Tab completes commands, rooms and names; Ctrl-Z puts the chat aside until `fg`"""
+
+NAMES = tuple(line.split()[0] for line in HELP.splitlines() if line.startswith("/") and not line.startswith("//"))
+"""The commands, as they are typed."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ text out, on any thread. It must never let a control character of another person
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from parlour.client.events import Message, Presence
 from parlour.runtime.output import local_time
@@ -35,6 +36,10 @@ _PICTURES: dict[int, str] = {
 _HUES = (32, 34, 36, 64, 68, 98, 99, 103, 125, 130, 133, 136, 161, 166, 169, 172)
 
 
+_MOST_LINES = 20
+"""Lines that a text may have on the screen; the rest stands in the last of them."""
+
+
 def harmless(text: str) -> str:
     """Return the text on one line, with every control character and direction override shown instead of obeyed."""
     return text.replace("\r\n", "\n").translate(_PICTURES)
@@ -47,22 +52,52 @@ def hue(name: str) -> int:
 
 @dataclass(frozen=True)
 class Lines:
-    """Makes the lines of a chat, with colours for a terminal or without."""
+    """Makes the lines of a chat, with colours for a terminal or without.
+
+    For a `person` of this name a text of several lines is shown as such, and being mentioned stands out.
+    """
 
     colour: bool
+    person: str | None = None
+
+    def mentions(self, message: Message) -> bool:
+        """Whether another person has named the one who reads."""
+        return self.person not in (None, message.by) and self._naming(message.text) is not None
+
+    def _naming(self, text: str) -> re.Match[str] | None:
+        return re.search(rf"(?<!\w){re.escape(harmless(self.person or ''))}(?!\w)", text, re.IGNORECASE)
 
     def message(self, message: Message, now: datetime, room: bool = False) -> str:
         """Return a message as a line; with the day if it is not today's, with the room if that is not plain.
 
         `now` is local time. So is that of the message, as it was on its own day: with or without summer time.
         """
-        name, text = harmless(message.by), harmless(message.text)
+        name = harmless(message.by)
+        text, *further = self._parts(message)
         painted = self._paint(name, f"1;38;5;{hue(message.by)}")
         # The convention of XEP-0245: what begins with "/me " is told of its sender, not said by it.
         said = f"* {painted} {text[4:]}" if message.text.startswith("/me ") else f"{painted}: {text}"
         at = local_time(message.at)
         when = "??:??" if at is None else at.strftime("%H:%M" if at.date() == now.date() else "%Y-%m-%d %H:%M")
-        return f"{self._paint(when, '2')} {self._place(message.room, room)}{said}"
+        first = f"{self._paint(when, '2')} {self._place(message.room, room)}{said}"
+        # No line of a text can pass for another line of the chat.
+        return "\n".join([first, *(f"{self._paint('      |', '2')} {line}" for line in further)])
+
+    def _parts(self, message: Message) -> list[str]:
+        """Return the text as the lines that it is shown in, harmless, and with the reader's name marked."""
+        text = message.text.replace("\r\n", "\n")
+        parts = [text] if self.person is None else text.rstrip("\n").split("\n", _MOST_LINES - 1)
+        lines = [harmless(part) for part in parts]
+        if self.mentions(message):
+            lines = [self._marked(line) for line in lines]
+        return lines
+
+    def _marked(self, line: str) -> str:
+        found = self._naming(line)
+        if found is None:
+            return line
+        before, name, after = line[: found.start()], found[0], line[found.end() :]
+        return f"{before}{self._paint(name, '1;7')}{self._marked(after)}"
 
     def presence(self, presence: Presence, room: bool = False) -> str:
         """Return comings and goings as one dim line."""
@@ -80,6 +115,10 @@ class Lines:
     def note(self, text: str) -> str:
         """Return a remark of the program's own as a dim line."""
         return self._paint(f"-- {text}", "2")
+
+    def day(self, day: date) -> str:
+        """Return the line that stands before the first of a new day."""
+        return self.note(f"{day:%A}, {day.day} {day:%B %Y}")
 
     def fault(self, text: str) -> str:
         """Return what went wrong as a line."""

@@ -14,9 +14,12 @@ from textwrap import wrap
 from typing import Protocol
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import Completer
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.history import History
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.shortcuts import CompleteStyle
 
 __all__ = ["Keyboard", "Pipe", "Terminal"]
 
@@ -47,14 +50,30 @@ class Keyboard(Protocol):
 class Terminal:
     """A person at a terminal, with an input line that stays whole while other lines arrive above it."""
 
-    def __init__(self, colour: bool) -> None:
+    def __init__(self, colour: bool, history: History) -> None:
         self._colour = colour
         # What begins like a colour (ESC [ 31 m), as in a text that is pasted, ends like a mouse's event, and is none.
         keys = KeyBindings()
         keys.add(Keys.Vt100MouseEvent)(lambda event: None)
+        # A person means the screen by them, and would find a line of before in the place of the one half typed.
+        for key in (Keys.PageUp, Keys.PageDown):
+            keys.add(key)(lambda event: None)
+        keys.add(Keys.BracketedPaste)(_paste)
         # The line is wiped when it is entered: what was said comes back from the room, in its order.
-        self._session: PromptSession[str] = PromptSession(erase_when_done=True, key_bindings=keys)
+        self._session: PromptSession[str] = PromptSession(
+            erase_when_done=True,
+            key_bindings=keys,
+            history=history,
+            enable_suspend=True,
+            complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            reserve_space_for_menu=0,
+        )
         self._interrupted = False
+
+    def complete(self, completer: Completer) -> None:
+        """Have the Tab key complete what is typed."""
+        self._session.completer = completer
 
     def read(self, prompt: Callable[[], str]) -> str:
         """Prompt for a line; raises KeyboardInterrupt on Ctrl-C, EOFError on Ctrl-D and when interrupted."""
@@ -92,6 +111,11 @@ class Terminal:
         future = self._session.app.future
         if self._interrupted and future is not None and not future.done():
             self._session.app.exit(exception=EOFError())
+
+
+def _paste(event: KeyPressEvent) -> None:
+    """Put what was pasted into the line: several lines stay so, and only the Return key has them said."""
+    event.current_buffer.insert_text(event.data.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n"))
 
 
 class Pipe:

@@ -11,7 +11,7 @@ import sys
 import threading
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from datetime import datetime
+from datetime import date, datetime, timedelta
 
 from parlour.client.chat import Chat
 from parlour.client.commands import HELP, Command, Help, History, Join, Leave, Quit, Say, Who, parse
@@ -29,6 +29,7 @@ from parlour.client.events import (
 from parlour.client.keyboard import Keyboard
 from parlour.client.room import Room
 from parlour.client.waiting import Waiting
+from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError
 
@@ -55,20 +56,26 @@ class Conversation:
         self._keyboard = keyboard
         self._lines = lines
         self._current: Room | None = None
+        self._known: set[str] = set()  # rooms that one is in, or was
         self._showing: list[threading.Thread] = []
         self._oldest: dict[str, int] = {}  # offsets of the first messages shown of rooms
         self._waiting = Waiting()
+        # Guards _day. Rank 62.
+        self._turning = make_lock(62, "day")
+        self._day = date.today()
         self._unsaid = 0  # how many of them are not, now that one goes
         self._lost: str | None = None
         self._failure: Exception | None = None  # why nothing can be shown any more
 
-    def run(self, room: str) -> None:
-        """Enter the room and go on until the person leaves.
+    def run(self, room: str, remark: str | None = None) -> None:
+        """Show the remark, if any, enter the room and go on until the person leaves.
 
         Raises DisconnectedError if the connection is lost, OSError if nothing can be shown any more, ParlourError if
         something typed was not said, as far as is known.
         """
         self._show(self._lines.note(f"connected to {harmless(self._chat.node)} as {harmless(self._chat.name)}"))
+        if remark is not None:
+            self._show(self._lines.fault(remark))
         try:
             self._showing.append(spawn(f"{self._chat.name}-waits", self._show_waiting))
             self._enter(room)
@@ -108,6 +115,15 @@ class Conversation:
     def _prompt(self) -> str:
         return "\n".join([*self._waiting.shown(), f"{self._current.name if self._current else '(no room)'}> "])
 
+    def rooms(self) -> list[str]:
+        """Return the rooms that one is in, or was, for the Tab key."""
+        return sorted(self._known)
+
+    def people(self) -> list[str]:
+        """Return who is in the current room, but for oneself, for the Tab key."""
+        members = self._current.members if self._current is not None else []
+        return [name for name in members if name != self._chat.name]
+
     def _obey(self, command: Command) -> None:
         if isinstance(command, Join | Leave | Who | History) and not self._chat.connected:
             self._show(self._lines.fault("there is no connection just now: ask again when it is back"))
@@ -146,6 +162,7 @@ class Conversation:
         known = {room.name for room in self._chat.rooms}
         room = self._chat.join(name, history=HISTORY)
         self._current = room
+        self._known.add(room.name)
         if room.name not in known:
             self._oldest.pop(room.name, None)  # of when one was in it before
             self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room))
@@ -191,7 +208,8 @@ class Conversation:
             self._fail(error)
 
     def _show_waiting_lines(self) -> None:
-        while self._waiting.sleep():
+        while self._waiting.sleep(_until_midnight()):
+            self._show("")  # but perhaps the day
             if not self._keyboard.refresh():
                 for line in self._waiting.explained():
                     self._show(self._lines.note(line))
@@ -211,7 +229,8 @@ class Conversation:
             several = len(self._chat.rooms) > 1
             if isinstance(event, Message):
                 self._oldest.setdefault(room.name, event.offset)
-                self._show(self._lines.message(event, datetime.now(), several))
+                bell = "\a" if not event.replay and self._lines.mentions(event) else ""
+                self._show(bell + self._lines.message(event, datetime.now(), several))
                 replays -= 1
                 if replays == 0:
                     self._show_members(room)
@@ -239,10 +258,17 @@ class Conversation:
     def _show_members(self, room: Room) -> None:
         self._show(self._lines.here(room.name, room.members, room.count))
 
+    def _new_day(self) -> str:
+        """Return the line of the day, if it has begun since this was asked last, or nothing."""
+        today = date.today()
+        with self._turning:
+            before, self._day = self._day, today
+        return "" if today == before else self._lines.day(today) + "\n"
+
     def _show(self, line: str) -> None:
         # In one piece: two threads that print their lines in parts could mix them.
         try:
-            sys.stdout.write(line + "\n")
+            sys.stdout.write(f"{self._new_day()}{line}\n" if line else self._new_day())
             sys.stdout.flush()
         except OSError as error:
             self._fail(error)
@@ -251,3 +277,9 @@ class Conversation:
         """Nothing can be shown any more: a chat that only seems to be there is worse than none."""
         self._failure = self._failure or error
         self._keyboard.interrupt()
+
+
+def _until_midnight() -> float:
+    """Return the seconds until the day is over."""
+    now = datetime.now()
+    return (datetime.combine(now + timedelta(days=1), datetime.min.time()) - now).total_seconds()

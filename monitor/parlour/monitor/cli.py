@@ -21,7 +21,7 @@ from parlour.monitor.feed import LoadFeed, ask_decisions, ask_fleet
 from parlour.monitor.render import decision_table, load_table, moves_table, status_table
 from parlour.monitor.table import FleetTable, Snapshot
 from parlour.runtime.options import NAME, Number, brokers_option, json_option
-from parlour.runtime.output import print_json
+from parlour.runtime.output import is_dumb, print_json
 from parlour.wire.control import Report
 from parlour.wire.errors import ParlourError
 
@@ -123,7 +123,7 @@ def _watch(feed: LoadFeed) -> None:
     broker, fleet = ask_fleet([feed.broker])
     table.seed(fleet.nodes, time.monotonic())
     console = _console()
-    if not console.is_terminal:
+    if not console.is_terminal or is_dumb():
         _show(feed, table, broker, REPRINT, console.print)
         return
     # Without rich's own refreshing, which would be a thread that nobody joins by name.
@@ -190,7 +190,7 @@ def drain(node: str, brokers: Sequence[str], deadline: float) -> None:
     The node takes no new clients at once. Those present open a connection to another node before they close theirs,
     so nobody is seen to leave and no message is missed. Waits until the node has left the fleet.
     """
-    terminal = sys.stderr.isatty()
+    terminal = sys.stderr.isatty() and not is_dumb()
 
     def progress(left: int) -> None:
         if terminal:

@@ -41,7 +41,7 @@ from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
 from parlour.wire.control import Order, Peer, Report
 from parlour.wire.errors import ParlourError
-from parlour.wire.limits import check_name, parse_address
+from parlour.wire.limits import MAX_NAME, check_name, parse_address
 from parlour.wire.messages import Bye
 
 __all__ = ["Node"]
@@ -114,7 +114,7 @@ class Node(ProcessBound):
         opened.callback(lambda: join_all([spawn(f"{self.name}-closing", self.log.close)], self._left()))
         listener = Listener(settings.listen)
         opened.callback(listener.stop)
-        self.name = check_name(settings.name or f"{socket.gethostname()}-{listener.port}")
+        self.name = check_name(settings.name or f"{socket.gethostname()[: MAX_NAME - 6]}-{listener.port}")
         name_part(f"node {self.name}")
         self._host = _reachable(listener.host, settings.brokers[0])
         self.address = settings.advertise or f"{self._host}:{listener.port}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import click
 import msgspec
 
-__all__ = ["json_line", "local_time", "print_json"]
+__all__ = ["in_colour", "is_dumb", "json_line", "local_time", "print_json"]
 
 _PERHAPS = re.compile("[^ -~]")
 """What may have to be escaped: anything but the ASCII that can be printed."""
@@ -33,6 +34,16 @@ def json_line(value: object) -> str:
     """
     text = json.dumps(_finite(msgspec.to_builtins(value)), ensure_ascii=False, separators=(",", ":"))
     return _PERHAPS.sub(_escaped, text)
+
+
+def is_dumb() -> bool:
+    """Whether the terminal knows no more than lines: nothing may go back in them, or be wiped."""
+    return os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
+
+
+def in_colour() -> bool:
+    """Whether a terminal may be shown colours: it knows them, and nobody wants none (https://no-color.org)."""
+    return not (is_dumb() or os.environ.get("NO_COLOR"))
 
 
 def local_time(at: int) -> datetime | None:

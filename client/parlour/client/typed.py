@@ -1,0 +1,121 @@
+"""What a person has typed before, kept in a file from one chat to the next, and what the Tab key completes.
+
+This module owns that file, of mode 600 and bounded, and the completion; all of it runs on the main thread. It must
+never end a chat because the file cannot be used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import platformdirs
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import History
+
+from parlour.client.commands import NAMES
+
+__all__ = ["Suggestions", "Typed"]
+
+_MOST = 1000
+"""Lines kept."""
+
+_MOST_BYTES = 256 * 1024
+"""Bytes of them kept, at most."""
+
+
+class Typed(History):
+    """The lines typed before, newest first; `trouble` tells why none is kept, or is None."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trouble: str | None = None
+        try:
+            self._path = platformdirs.user_state_path("parlour") / "typed"
+            self._shorten()
+        except RuntimeError:
+            self.trouble = "what you type is not kept, as you have no home folder: set HOME, or XDG_STATE_HOME"
+        except OSError as error:
+            self.trouble = f"what you type is not kept: {error}"
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Yield the lines kept, the newest first."""
+        if self.trouble is None:
+            yield from (line for _, line in reversed(self._read()))
+
+    def store_string(self, string: str) -> None:
+        """Keep a line; several chats may do so at a time."""
+        if self.trouble is None:
+            try:
+                with open(self._path, "ab", opener=_private) as file:
+                    file.write(json.dumps(string).encode() + b"\n")
+            except OSError:
+                pass  # The line is said all the same.
+
+    def _read(self) -> list[tuple[int, str]]:
+        """Return the lines, each with its size in the file."""
+        lines: list[tuple[int, str]] = []
+        try:
+            data = self._path.read_bytes()
+        except OSError:
+            return lines
+        for record in data.splitlines():
+            try:
+                line = json.loads(record)
+            except ValueError:
+                continue  # Part of what was being written when a machine stopped.
+            if isinstance(line, str):
+                lines.append((len(record) + 1, line))
+        return lines
+
+    def _shorten(self) -> None:
+        """Leave the newest lines alone in the file, for nobody else to read."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self._path, "ab", opener=_private) as file:
+            os.fchmod(file.fileno(), 0o600)
+        lines = self._read()
+        kept: list[str] = []
+        left = _MOST_BYTES
+        for size, line in reversed(lines[-_MOST:]):
+            left -= size
+            if left < 0:
+                break
+            kept.append(line)
+        if len(kept) < len(lines):
+            draft = self._path.with_name(f"typed.{os.getpid()}")
+            with open(draft, "wb", opener=_private) as file:
+                file.write(b"".join(json.dumps(line).encode() + b"\n" for line in reversed(kept)))
+            draft.replace(self._path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+class Suggestions(Completer):
+    """Completes commands, the rooms they may name, and the names of those who are here."""
+
+    def __init__(self, rooms: Callable[[], Sequence[str]], people: Callable[[], Sequence[str]]) -> None:
+        self._rooms = rooms
+        self._people = people
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        """Yield what the text before the cursor may go on as."""
+        text = document.text_before_cursor
+        command, blank, room = text.partition(" ")
+        if blank and command in ("/join", "/leave"):
+            yield from _beginning(room, self._rooms(), "")
+        elif text.startswith("/") and not blank:
+            yield from _beginning(text, NAMES, " ")
+        else:
+            word = text[max(text.rfind(" "), text.rfind("\n")) + 1 :]
+            # Whoever is named first is addressed.
+            yield from _beginning(word, self._people(), ": " if word == text else " ") if word else ()
+
+
+def _beginning(start: str, whole: Sequence[str], end: str) -> Iterator[Completion]:
+    for each in whole:
+        if each.casefold().startswith(start.casefold()):
+            yield Completion(each + end, -len(start), display=each)

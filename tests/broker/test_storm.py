@@ -209,7 +209,7 @@ def test_a_turn_is_kept() -> None:
     assert [ask(name, 1.0) for name in ("a", "b", "c", "d")] == [0.0, 0.0, 1.0, 1.5]
     assert ask("c", 1.5) == 0.5
     for now in (1.6, 1.7, 1.8, 1.9, 2.0):
-        assert ask(f"pusher at {now}", now) > 0
+        assert ask(f"pusher-at-{now}", now) > 0
     assert ask("c", 2.0) == 0.0
     assert ask("d", 2.5, node="n1") == 0.0
     assert ask("c", 3.2) > 2.0

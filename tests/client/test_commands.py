@@ -18,7 +18,7 @@ from parlour.wire.errors import UsageError
         ("//etc/passwd", Say("/etc/passwd")),
         ("/me waves", Say("/me waves")),
         ("/join den", Join("den")),
-        ("/join  the den ", Join("the den")),
+        ("/join  den ", Join("den")),
         ("/leave", Leave(None)),
         ("/leave den", Leave("den")),
         ("/who", Who()),

@@ -111,7 +111,7 @@ def test_colour_wraps_what_is_ours_only() -> None:
     """Another person's escape never survives, while our own colours are there."""
     line = Lines(colour=True).message(said("\x1b[31mred", by="e\x1bve"), NOW)
     assert "␛[31mred" in line
-    assert f"\x1b[1;38;5;{hue(chr(101) + chr(27) + 've')}me␛ve\x1b[0m" in line
+    assert f"\x1b[1;38;5;{hue(chr(101) + chr(27) + 've')}m~eve\x1b[0m" in line
 
 
 def test_comings_and_goings_are_one_line() -> None:
@@ -125,3 +125,10 @@ def test_who_is_here_says_how_many_are_not_named() -> None:
     """A list cut short by the node is not taken for all."""
     assert PLAIN.here("lobby", ["ada", "bob"], 2) == "-- 2 in lobby: ada, bob"
     assert PLAIN.here("lobby", ["ada", "bob"], 300) == "-- 300 in lobby: ada, bob and 298 more"
+
+
+def test_a_name_of_an_older_log_is_marked() -> None:
+    """It could look like another person's line, or one of the program's own."""
+    assert PLAIN.message(said("so they say", "ada: all is well"), NOW) == "12:00 ~ada:_all_is_well: so they say"
+    assert PLAIN.presence(Presence("lobby", ("-- bob left",), (), 2)) == "-- ~bob_left came (2 here)"
+    assert PLAIN.here("lobby", ["ada", "b\u200bob"], 2) == "-- 2 in lobby: ada, ~bob"

@@ -134,7 +134,7 @@ def test_rooms_that_were_left_are_forgotten(cluster: Cluster) -> None:
     link = ada._keeper.current
     assert link is not None
     for number in range(10):
-        ada.join(f"room {number}").leave()
+        ada.join(f"room-{number}").leave()
     eventually(lambda: not (link.asked or link.joined or link.epochs))
     room = ada.join("lobby")
     with pytest.raises(DeadlineError):

@@ -146,7 +146,7 @@ def test_a_killed_node_loses_nothing(tmp_path: Path) -> None:
         started.broker(port)
         nodes = {name: started.node(name, port, tmp_path / "log.sqlite") for name in ("n1", "n2", "n3")}
         eventually(lambda: len(fleet(address).nodes) == 3)
-        chats = [closing.enter_context(connect(address, f"person {number}")) for number in range(6)]
+        chats = [closing.enter_context(connect(address, f"person-{number}")) for number in range(6)]
         rooms = [chat.join("lobby") for chat in chats]
         ears = [Listener(room) for room in rooms]
         with ExitStack() as talks:
@@ -215,11 +215,11 @@ def test_the_broker_is_away_meanwhile(empty_cluster: Cluster) -> None:
 def test_a_drained_node_is_left_unseen(cluster: Cluster) -> None:
     """Twenty chats move while they talk: nobody is seen to come or go, nothing is late, no one is told of a loss."""
     watcher = next(chat for chat in map(cluster.chat, ("w1", "w2")) if chat.node == "n2")
-    chats = [cluster.chat(f"person {number}") for number in range(20)]
-    rooms = [chat.join(f"room {number % 3}") for number, chat in enumerate(chats)]
-    watched = [watcher.join(f"room {number}") for number in range(3)]
+    chats = [cluster.chat(f"person-{number}") for number in range(20)]
+    rooms = [chat.join(f"room-{number % 3}") for number, chat in enumerate(chats)]
+    watched = [watcher.join(f"room-{number}") for number in range(3)]
     everybody = [*rooms, *watched]
-    eventually(lambda: all(room.count == len(room.who()) == (8 if room.name < "room 2" else 7) for room in everybody))
+    eventually(lambda: all(room.count == len(room.who()) == (8 if room.name < "room-2" else 7) for room in everybody))
     eventually(lambda: all(len(room.members) == room.count for room in everybody))
     for room in everybody:
         list(room.events(0.01))
@@ -232,7 +232,7 @@ def test_a_drained_node_is_left_unseen(cluster: Cluster) -> None:
         assert {chat.node for chat in chats} == {"n2"}
         count = len(said[0])
         eventually(lambda: len(said[0]) > count + 5)
-    for name in ("room 0", "room 1", "room 2"):
+    for name in ("room-0", "room-1", "room-2"):
         top = all_logged_once(*(posts for posts, room in zip(said, rooms, strict=True) if room.name == name))
         for ear, room in zip(ears, everybody, strict=True):
             if room.name == name:

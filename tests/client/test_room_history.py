@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parlour.client import UsageError, connect
+from parlour.client import Message, UsageError, connect
 from parlour.node.log import Extent, Post
 from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster
@@ -70,3 +70,13 @@ def test_a_history_that_cannot_be_is_refused(cluster: Cluster) -> None:
     """There is no offset below 1."""
     with connect(cluster.broker.address, "ada", room="lobby") as ada, pytest.raises(UsageError):
         ada.join("lobby").history(before=0)
+
+
+def test_what_was_said_under_a_name_that_is_refused_today_is_kept(cluster: Cluster) -> None:
+    """An older log is read as it is."""
+    cluster.nodes[0].log.append("lobby", [Post("s1", 1, "ada: all is well", 1197849600123, "so they say")])
+    with connect(cluster.broker.address, "ada", room="lobby") as ada:
+        room = ada.join("lobby", history=1)
+        first = next(room.events(5))
+        assert isinstance(first, Message)
+        assert first.by == room.history()[0].by == "ada: all is well"

@@ -254,3 +254,14 @@ def test_no_colours_where_none_are_wanted(cluster: Cluster, tmux: Tmux) -> None:
     tmux.shows(pane, "lobby>")
     tmux.shows(pane, " bob: hello, ada")
     assert "\x1b" not in tmux.raw(pane).replace("\x1b[39m", "").replace("\x1b[49m", "").replace("\x1b[0m", "")
+
+
+def test_rooms_that_differ_in_case_alone_are_told_apart(cluster: Cluster, tmux: Tmux) -> None:
+    """And a name that no room can have gets one that it could."""
+    pane = in_lobby(cluster, tmux)
+    tmux.type(pane, "/join Lobby", "Enter")
+    tmux.shows(pane, "-- Lobby is not lobby: upper and lower case differ")
+    tmux.type(pane, "/join Garden", "Enter")
+    tmux.shows(pane, "-- Garden is new; garden would be another room")
+    tmux.type(pane, "/join a b", "Enter")
+    tmux.shows(pane, "-- a room name may not contain white space: 'a b' could be 'a_b'")

@@ -161,7 +161,7 @@ def test_clients_leave_the_node_open_files() -> None:
         clients: list[RawClient] = []
         with suppress(ConnectionError):
             while len(clients) < 1000:
-                clients.append(closing.enter_context(RawClient(running.address, f"client {len(clients)}", "n1")))
+                clients.append(closing.enter_context(RawClient(running.address, f"client-{len(clients)}", "n1")))
         assert 0 < len(clients) < 1000
         drain = spawn("drain", node.drain, 20_000 * MS)
         for client in clients:

@@ -137,7 +137,7 @@ def test_the_last_node_has_nobody_to_move_to() -> None:
 def test_an_order_moves_so_many_to_the_node_it_names() -> None:
     """Of five clients the two that came last are asked to go, to the node that is named; no others."""
     with cluster(3) as running:
-        clients = [RawClient(running.address, f"client {n}", "n1") for n in range(5)]
+        clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(5)]
         node = running.nodes[0]
         node._hear_order(Order("n1", node.instance, moves=[Transfer("n3", 2)]))
         assert [client.get(Move).node for client in clients[3:]] == ["n3", "n3"]
@@ -149,7 +149,7 @@ def test_an_order_moves_so_many_to_the_node_it_names() -> None:
 def test_an_order_that_is_lost_is_carried_out_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rebalance of which no word reaches the node at first moves the surplus, once."""
     with cluster(2, NodeSettings(report_interval=0.1)) as running:
-        clients = [RawClient(running.address, f"client {n}", "n1") for n in range(6)]
+        clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(6)]
         eventually(lambda: [state.report.clients for state in fleet(running.address).nodes] == [6, 0])
         with monkeypatch.context() as deaf:
             deaf.setattr(Broker, "_publish_orders", lambda *_: None)
@@ -164,7 +164,7 @@ def test_an_order_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one order that comes again and again, and another that a second broker gives meanwhile, one is followed."""
     with cluster(2, NodeSettings(report_interval=0.1)) as running:
         node = running.nodes[0]
-        clients = [RawClient(running.address, f"client {n}", "n1") for n in range(6)]
+        clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(6)]
         order = Order("n1", node.instance, moves=[Transfer("n2", 2)], id="b-1")
         monkeypatch.setattr(Orders, "again", lambda *_: order)
         assert [client.get(Move).node for client in clients[4:]] == ["n2", "n2"]

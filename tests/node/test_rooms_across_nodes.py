@@ -44,7 +44,7 @@ def follow(client: RawClient, count: int, into: list[tuple[int, str, str]]) -> N
 
 def flood(running: Cluster, senders: int, each: int) -> None:
     """Let members on all nodes post at once as fast as they can, and check what every member saw."""
-    names = [f"member {number}" for number in range(max(senders, 3))]
+    names = [f"member-{number}" for number in range(max(senders, 3))]
     with running.clients(*names, room="lobby") as clients:
         seen: list[list[tuple[int, str, str]]] = [[] for _ in clients]
         total = senders * each
@@ -319,7 +319,7 @@ def acknowledged(client: RawClient, number: int) -> bool:
 
 def test_thousands_of_rooms_are_subscribed_to_by_a_node_that_comes_later() -> None:
     """More rooms than a ZeroMQ queue holds by default: none of their subscriptions may be dropped on connecting."""
-    names = [f"room {number}" for number in range(1200)]
+    names = [f"room-{number}" for number in range(1200)]
     settings = NodeSettings(rooms_per_client=len(names), roster_wait=0)
     with cluster(1, settings) as running, running.clients("ada") as (ada,):
         ada.send(*map(Join, names))

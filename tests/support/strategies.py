@@ -7,27 +7,29 @@ limits refuse: what is refused has tests of its own.
 from __future__ import annotations
 
 import types
-import unicodedata
 from typing import Annotated, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
-from parlour.wire.limits import MAX_NAME, MAX_TEXT
+from parlour.wire.errors import UsageError
+from parlour.wire.limits import MAX_NAME, MAX_TEXT, check_room
 
 __all__ = ["instances", "texts", "words"]
 
 _LARGEST = 2**53 - 1
 
 _CHARACTERS = st.characters(
-    exclude_categories=["Cc", "Cs", "Zl", "Zp"],
-    exclude_characters="\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
+    exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Zs"],
+    exclude_characters=",",
 )
 
 
 def _fits(word: str) -> bool:
-    composed = unicodedata.normalize("NFC", word)
-    return 0 < len(composed) <= MAX_NAME and composed == composed.strip()
+    try:
+        return bool(check_room(word))
+    except UsageError:
+        return False
 
 
 words: st.SearchStrategy[str] = st.one_of(

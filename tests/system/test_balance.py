@@ -34,7 +34,7 @@ def test_three_hundred_clients_are_spread_evenly_and_cost_nothing(tmp_path: Path
 
         def arrive(first: int) -> None:
             for number in range(first, CLIENTS, 4):
-                clients.append(stack.enter_context(RawClient(address, f"client {number}", timeout=20)))
+                clients.append(stack.enter_context(RawClient(address, f"client-{number}", timeout=20)))
 
         join_all([spawn(f"arrival-{first}", arrive, first) for first in range(4)], 60)
         counts = Counter(client.node for client in clients)

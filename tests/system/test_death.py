@@ -98,7 +98,7 @@ def test_a_node_that_is_killed(tmp_path: Path) -> None:
         assert reply.node == "n1"
         eventually(lambda: alive(address) == {"n1"})
         for number in range(10):
-            _, reply = ask([address], Assign(f"newcomer {number}", protocol=PROTOCOL))
+            _, reply = ask([address], Assign(f"newcomer-{number}", protocol=PROTOCOL))
             assert isinstance(reply, Assigned)
             assert reply.node == "n1"
         while "ada" not in bob.get(Presence).left:

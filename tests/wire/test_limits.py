@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +19,7 @@ from parlour.wire.limits import (
     check_protocol,
     check_room,
     check_text,
+    marked_name,
     parse_address,
 )
 from parlour.wire.messages import MAX_OFFSET, Hello, Join, Say
@@ -44,7 +46,8 @@ checks = pytest.mark.parametrize("check", [check_name, check_room, check_asker],
         ("😀" * 64, "😀" * 64),
         ("\u1f82" * 64, "\u1f82" * 64),
         ("\u03b1\u0313\u0300\u0345" * 64, "\u1f82" * 64),
-        ("#lobby two", "#lobby two"),
+        ("lobby-2:a'b", "lobby-2:a'b"),
+        ("❤", "❤"),
         ("\u212b", "Å"),
     ],
 )
@@ -57,15 +60,61 @@ def test_words_taken(check: Callable[[str], str], given_word: str, kept: str) ->
 @pytest.mark.parametrize(
     "word",
     ["", "a" * 65, "é" * 65, "e\u0301" * 65, "a\u0338" * 64, " ", " a", "a ", "\u00a0a", "a\u3000"]
-    + [f"a{bad}b" for bad in "\0\t\n\r\x1b\x7f\x85\x9b\u2028\u2029\ud800\u202a\u202e\u2066\u2069"],
+    + [f"a{bad}b" for bad in "\0\t\n\r\x1b\x7f\x85\x9b\u2028\u2029\ud800\u202a\u202e\u2066\u2069"]
+    + [
+        f"a{bad}b"
+        for bad in " \u2009,\u00ad\u034f\u115f\u17b4\u180b\u200b\u200d\u2065\u2800\u3164\ufe0f\ufeff\U000e0041"
+    ]
+    + [f"{first}ada" for first in "#&@+%~:!$-*\u0301\u20dd"]
+    + ["ada: all is well", "-- connection lost"],
     ids=ascii,
 )
 def test_words_refused(check: Callable[[str], str], word: str) -> None:
-    """Too short, too long, edged with space, or able to disturb a terminal: none of these is a name."""
+    """Too short, too long, able to disturb a terminal, or to look like another name or line: none is a name."""
     with pytest.raises(UsageError) as caught:
         check(word)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("a b", r"white space: 'a b' could be 'a_b'"),
+        ("a,b", r"commas: 'a,b' could be 'a_b'"),
+        ("#lobby", r"begin with '#': '#lobby' could be 'lobby'"),
+        ("ad\u200ba", r"invisible characters: 'ad\\u200ba' could be 'ada'"),
+        ("\u3164", r"invisible characters: this is 'U\+3164'"),
+        ("\u0301a", r"begin with a mark"),
+    ],
+)
+def test_who_is_refused_is_told_what_would_do(word: str, advice: str) -> None:
+    """The error names what is wrong, shows it, and proposes a name."""
+    with pytest.raises(UsageError, match=advice):
+        check_room(word)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("ada", "ada"),
+        ("ada: all is well", "~ada:_all_is_well"),
+        ("-- connection lost", "~connection_lost"),
+        ("\u200b", "~_"),
+        ("x\x1b[2J", "~x[2J"),
+    ],
+)
+def test_names_of_older_logs_are_marked(name: str, shown: str) -> None:
+    """None of them can be taken for another's, nor for a line of the program."""
+    assert marked_name(name) == shown
+
+
+@given(name=st.text())
+def test_a_marked_name_is_one_word(name: str) -> None:
+    """It has nothing that a name of today may not have, but for the tilde."""
+    shown = marked_name(name)
+    assert check_name(shown.removeprefix("~")[:64])
+    assert (shown == unicodedata.normalize("NFC", name)) != shown.startswith("~")
 
 
 @given(word=words)

@@ -14,6 +14,7 @@ from datetime import date, datetime
 
 from parlour.client.events import Message, Presence
 from parlour.runtime.output import local_time
+from parlour.wire.limits import marked_name
 
 __all__ = ["Lines", "harmless", "hue"]
 
@@ -72,7 +73,7 @@ class Lines:
 
         `now` is local time. So is that of the message, as it was on its own day: with or without summer time.
         """
-        name = harmless(message.by)
+        name = harmless(marked_name(message.by))
         text, *further = self._parts(message)
         painted = self._paint(name, f"1;38;5;{hue(message.by)}")
         # The convention of XEP-0245: what begins with "/me " is told of its sender, not said by it.
@@ -109,7 +110,7 @@ class Lines:
     def here(self, room: str, names: Sequence[str], count: int) -> str:
         """Return who is in a room as one dim line."""
         others = f" and {count - len(names)} more" if count > len(names) else ""
-        listed = ", ".join(harmless(name) for name in names)
+        listed = ", ".join(harmless(marked_name(name)) for name in names)
         return self.note(f"{count} in {harmless(room)}: {listed}{others}")
 
     def note(self, text: str) -> str:
@@ -133,7 +134,7 @@ class Lines:
 
 def _some(names: Sequence[str], most: int = 5) -> str:
     """Return the names as words, the first few if they are many."""
-    shown = [harmless(name) for name in names[:most]]
+    shown = [harmless(marked_name(name)) for name in names[:most]]
     if len(names) > most:
         shown.append(f"{len(names) - most} more")
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

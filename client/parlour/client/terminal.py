@@ -165,7 +165,18 @@ class Conversation:
         self._known.add(room.name)
         if room.name not in known:
             self._oldest.pop(room.name, None)  # of when one was in it before
+            self._show_alike(room, known)
             self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room))
+
+    def _show_alike(self, room: Room, known: set[str]) -> None:
+        """Remark on a room that may have been entered for another, whose name differs in upper and lower case."""
+        small = room.name.casefold()
+        others = sorted(name for name in known if name.casefold() == small)
+        if others:
+            other = harmless(others[0])
+            self._show(self._lines.note(f"{harmless(room.name)} is not {other}: upper and lower case differ"))
+        elif room.name != small and not room.replays and room.count == 1:
+            self._show(self._lines.note(f"{harmless(room.name)} is new; {harmless(small)} would be another room"))
 
     def _leave(self, name: str | None) -> None:
         left = name or (self._current.name if self._current else None)

@@ -15,6 +15,7 @@ from msgspec import Meta
 from parlour.wire.errors import UsageError
 
 __all__ = [
+    "LEADING",
     "MAX_COUNT",
     "MAX_DEPTH",
     "MAX_FRAME",
@@ -28,9 +29,11 @@ __all__ = [
     "Place",
     "Seconds",
     "check_name",
+    "check_older_name",
     "check_protocol",
     "check_room",
     "check_text",
+    "marked_name",
     "minor_version",
     "parse_address",
     "sane_time",
@@ -64,10 +67,31 @@ Moment = Annotated[int, Meta(ge=0, le=MAX_TIME)]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
 
-# Control characters would let a name move the cursor of a terminal; surrogates are no text; the two separators
-# break lines; the direction overrides make one name look like another.
-_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_FORBIDDEN_CHARACTERS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+LEADING = "#&@+%~:!$-*"
+"""What no name begins with: marks that chat programs put before names and rooms, or before lines of their own."""
+
+# Control characters would let a name move the cursor of a terminal; surrogates are no text.
+_CONTROL = frozenset({"Cc", "Cs"})
+# With white space in it a name could look like a whole line of the chat.
+_WHITE = frozenset({"Zs", "Zl", "Zp"})
+_MARKS = frozenset({"Mn", "Mc", "Me"})
+
+
+def _invisible() -> frozenset[str]:
+    """Return the characters that show nothing, so that two names would look alike: Default_Ignorable_Code_Point.
+
+    It is part of Unicode's DerivedCoreProperties, which Python does not have; most of it is the category Cf. The
+    Braille blank shows nothing either.
+    """
+    spans = (
+        "34f", "115f-1160", "17b4-17b5", "180b-180f", "2065", "2800", "3164", "fe00-fe0f", "ffa0", "fff0-fff8",
+        "e0000-e0fff",
+    )  # fmt: skip
+    bounds = [[int(end, 16) for end in span.split("-")] for span in spans]
+    return frozenset(chr(code) for ends in bounds for code in range(ends[0], ends[-1] + 1))
+
+
+_INVISIBLE = _invisible()
 
 
 # The same few words come with every frame: a check is mostly a look in here, a twentieth of its time.
@@ -90,12 +114,64 @@ def _check_word(what: str, word: str) -> str:
     word = unicodedata.normalize("NFC", word)
     if not 1 <= len(word) <= MAX_NAME:
         raise UsageError(f"a {what} has 1 to {MAX_NAME} characters, this one has {len(word)}")
-    if word != word.strip():
-        raise UsageError(f"a {what} may not begin or end with a space: {word!r}")
     for character in word:
-        if unicodedata.category(character) in _FORBIDDEN_CATEGORIES or character in _FORBIDDEN_CHARACTERS:
-            raise UsageError(f"a {what} may not contain control characters: {word!r}")
+        fault = _fault(character)
+        if fault:
+            raise UsageError(f"a {what} may not contain {fault}: {_advice(word)}")
+    if word[0] in LEADING:
+        raise UsageError(f"a {what} may not begin with {word[0]!r}: {_advice(word)}")
+    if unicodedata.category(word[0]) in _MARKS:
+        raise UsageError(f"a {what} may not begin with a mark that belongs to the letter before it: {_advice(word)}")
     return word
+
+
+def _fault(character: str) -> str:
+    """Return what is wrong with a character of a name, or nothing."""
+    category = unicodedata.category(character)
+    if category in _WHITE or character in "\t\n\v\f\r\x85":
+        return "white space"
+    if category in _CONTROL:
+        return "control characters"
+    if category == "Cf" or character in _INVISIBLE:
+        return "invisible characters"
+    return "commas" if character == "," else ""
+
+
+def _advice(word: str) -> str:
+    """Return a name that could not be, and one that could if it is easily told."""
+    better = _mended(word)
+    shown = repr("".join(c if c not in _INVISIBLE else f"U+{ord(c):04X}" for c in word))
+    return f"{shown} could be {better!r}" if better else f"this is {shown}"
+
+
+def _mended(word: str) -> str:
+    """Return the name without what is wrong with it; perhaps nothing is left."""
+    faults = {character: _fault(character) for character in word}
+    kept = "".join(
+        "" if faults[c] in ("control characters", "invisible characters") else "_" if faults[c] else c for c in word
+    )
+    while kept and (kept[0] in LEADING or kept[0] == "_" or unicodedata.category(kept[0]) in _MARKS):
+        kept = kept[1:]
+    return kept.rstrip("_")
+
+
+def check_older_name(name: str) -> None:
+    """Raise UsageError for a name that no version has ever let in; nodes of an older one have members with others."""
+    if not 1 <= len(name) <= MAX_NAME:
+        raise UsageError(f"a name has 1 to {MAX_NAME} characters, this one has {len(name)}")
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+        raise UsageError(f"a name may not contain control characters: {name!r}")
+
+
+def marked_name(name: str) -> str:
+    """Return a name as it is shown: one of an older log, which would be refused today, with a tilde before it.
+
+    So no line can look as if another person had said it: no name of today begins with a tilde, nor has white space.
+    """
+    try:
+        return check_name(name)
+    except UsageError:
+        return f"~{_mended(name) or '_'}"
 
 
 _remembered_name = _remembered(partial(_check_word, "name"))
@@ -105,7 +181,7 @@ def check_name(name: str) -> str:
     """Return the name of a person or node in NFC; raises UsageError outside the limits."""
     # Each who asks a broker has another, which would be remembered in vain: what is plainly right is seen at once.
     simple = type(name) is str and name.isascii() and name.isprintable()
-    if simple and 0 < len(name) <= MAX_NAME and name == name.strip():
+    if simple and 0 < len(name) <= MAX_NAME and not (" " in name or "," in name or name[0] in LEADING):
         return name
     return _remembered_name(name)
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import check_name, check_room
+from parlour.wire.limits import check_name, check_older_name, check_room
 from parlour.wire.messages import MAX_OFFSET
 
 __all__ = ["Batch", "Here", "RelayMessage", "Resync", "Top", "Whereabouts", "inbox_topic", "room_of", "room_topic"]
@@ -52,7 +52,7 @@ def _check_members(members: Iterable[tuple[str, str | None]]) -> None:
     for session, name in members:
         _check_word("a session", session)
         if name is not None:
-            check_name(name)
+            check_older_name(name)
 
 
 class Batch(_Relay, frozen=True, tag="batch"):

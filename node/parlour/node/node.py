@@ -193,8 +193,7 @@ class Node(ProcessBound):
     def stop(self, timeout: float = 5.0) -> None:
         """Tell the broker and the clients, close, join every thread, in `timeout` seconds and a little more at most.
 
-        Raises StuckThreadError for those that stay, as they do where the log does not answer. Does nothing in a child
-        of a fork, whose parent goes on.
+        Raises StuckThreadError for those that stay. Does nothing in a child of a fork, whose parent goes on.
         """
         if self.inherited:
             return
@@ -234,6 +233,8 @@ class Node(ProcessBound):
         """Tell every client that the node stops, end the connections, and join the threads."""
         self._stopped.set()
         self.serving = False
+        # Clients say again elsewhere what is refused here.
+        self.log.hasten()
         with self._mutex:
             self._stopping = True
             sessions = list(self._connections)

@@ -125,6 +125,10 @@ class RoomLog(Protocol):
         """
         ...
 
+    def hasten(self) -> None:
+        """Wait no longer than a moment for a log that another program holds: the node is about to close it."""
+        ...
+
     def close(self) -> None:
         """Close what is open; the log may not be used after."""
         ...

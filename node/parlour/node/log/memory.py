@@ -117,5 +117,8 @@ class MemoryLog:
             shelf.trimmed += count
             return count == limit
 
+    def hasten(self) -> None:
+        """No other program can hold it."""
+
     def close(self) -> None:
         """Nothing is open; the messages live as long as somebody holds the log."""

@@ -165,8 +165,13 @@ class SqliteLog:
             self._file.grown(ROW * (writer.total_changes - changes))
         return count == limit
 
+    def hasten(self) -> None:
+        """Give up waiting for other programs soon; see `RoomLog.hasten`."""
+        self._file.hasty = True
+
     def close(self) -> None:
         """Close the file."""
+        self.hasten()
         with self._writing, self._reading:
             self._closed = True
             self._file.close()

@@ -35,6 +35,9 @@ PRIVATE = 0o600
 READABLE, ENTERABLE = 0o044, 0o011
 """Bits of the modes of a file and of its folder that let others read the file."""
 
+LOOK = 0.25
+"""Seconds from one look to the next whether one still has to wait for another node's commit, about."""
+
 TURN = 1.0
 """How long to wait for the turn to write, in seconds."""
 
@@ -102,6 +105,8 @@ class SqliteFile:
         """Bytes that commits have put into the journal since it was last carried over, about."""
         self._carrier: Thread | None = None
         self._turn = -1  # the mark, opened: its advisory lock is the turn to write
+        self.hasty = False
+        """Whether nobody is to wait for another program's lock, but for a moment: the file is about to be closed."""
         self._open()
 
     def replaced(self) -> bool:
@@ -133,19 +138,28 @@ class SqliteFile:
         SQLite has no queue: a node that commits without a pause would be found at it whenever another looks. So a node
         holds the turn from when it asks until it has the file, and the one that had it before must wait for the turn.
         """
-        deadline = time.monotonic() + TURN
+        began = time.monotonic()
         while True:
             try:
                 fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() >= deadline:
+                if self.hasty or time.monotonic() >= began + TURN:
                     break  # a node stands still with the turn: only the order depends on it
                 time.sleep(PEEK)
         try:
-            self.writer.execute("BEGIN IMMEDIATE")
+            self._lock(began + BUSY)
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def _lock(self, deadline: float) -> None:
+        while True:
+            try:
+                self.writer.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or self.hasty or time.monotonic() >= deadline:
+                    raise
 
     def close(self) -> None:
         """Close both connections; raises StuckThreadError if the journal is being carried over and that hangs."""
@@ -291,6 +305,7 @@ class SqliteFile:
         self.identity = meta["identity"]
         self.epoch = meta["epoch"]
         self._turn = os.open(self._mark, os.O_RDONLY | os.O_CLOEXEC)
+        self.writer.execute(f"PRAGMA busy_timeout = {round(1000 * LOOK)}")
 
     def _enter_wal(self) -> None:
         """Switch the file to WAL, waiting for another node that does so: SQLite's own time-out is not kept here."""

@@ -93,6 +93,10 @@ class WatchedLog:
         """Forget the oldest messages."""
         return self._call(room, self.engine.trim, room, keep, before, limit)
 
+    def hasten(self) -> None:
+        """Wait no longer than a moment."""
+        self.engine.hasten()
+
     def close(self) -> None:
         """Close the engine."""
         self.engine.close()

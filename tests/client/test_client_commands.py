@@ -250,7 +250,7 @@ def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
     """Without a terminal, lines are read and shown plainly, and the end of input leaves when all is said."""
     ada = cluster.chat("ada").join("lobby")
     ada.say("before you came")
-    typed = "hello\n\n/me waves\n//slash\n/who\n/dance\n/join den\nin here\n/leave\nback\n/quit\nnever said\n"
+    typed = "hello\r\n\r\n/me waves\r\n//slash\n/who\n/dance\n/join den\nin here\n/leave\nback\n/quit\nnever said\n"
     status, out, err = run(cluster, "chat", "--name", "bob", "--room", "lobby", stdin=typed.encode())
     assert (status, err) == (0, "")
     lines = out.decode().splitlines()

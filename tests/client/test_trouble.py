@@ -122,6 +122,28 @@ def test_a_person_sees_what_waits_and_why(one: Cluster, path: Path, tmux: Tmux) 
     tmux.shows(pane, "exit=1")
 
 
+@pytest.mark.skipif(bool(NO_TMUX), reason=NO_TMUX)
+def test_what_is_typed_while_there_is_no_prompt_stands_in_the_next(one: Cluster, path: Path, tmux: Tmux) -> None:
+    """The terminal would echo it in the midst of what is shown; when the chat is left, it echoes again."""
+    pane = tmux.open(*chat(one))
+    tmux.shows(pane, "lobby>")
+    away = path.rename(path.with_name("away.sqlite"))
+    tmux.type(pane, "hello?", "Enter")
+    tmux.shows(pane, "… hello?")
+    tmux.type(pane, "/leave", "Enter")
+    tmux.shows(pane, "-- waiting for 1 of your lines to be said; Ctrl-C leaves at once")
+    tmux.type(pane, "/join den")
+    away.rename(path)
+    tmux.shows(pane, "(no room)> /join den")
+    assert not any(line.startswith("/join") for line in tmux.lines(pane))
+    tmux.press(pane, "Enter")
+    tmux.shows(pane, "den>")
+    tmux.press(pane, "C-d")
+    tmux.shows(pane, "exit=0")
+    tmux.type(pane, "echoed")
+    tmux.shows(pane, "echoed")
+
+
 def test_a_chat_in_a_pipe_tells_once_why_a_line_waits(one: Cluster, path: Path) -> None:
     """Where nothing can be shown that goes away again, a line says it after two seconds."""
     with subprocess.Popen(chat(one), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -138,6 +160,21 @@ def test_a_chat_in_a_pipe_tells_once_why_a_line_waits(one: Cluster, path: Path) 
         assert process.stdout.readline().endswith(" ada: hello?\n")
         assert process.communicate(timeout=20)[0] == ""
         assert process.returncode == 0
+
+
+def test_send_waits_for_a_room_that_cannot_be_joined_yet(one: Cluster, path: Path) -> None:
+    """The log is away when it begins, as when a build and a server are started at the same time."""
+    with closing(sqlite3.connect(path)) as breaker:
+        breaker.execute("ALTER TABLE rooms RENAME TO elsewhere")
+        breaker.commit()
+        command = [sys.executable, "-m", "parlour.cli", "send", "--broker", one.address, "--name", "bot"]
+        with subprocess.Popen([*command, "--room", "lobby", "hello"], stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("parlour: nothing can be said yet: the room log ")
+            breaker.execute("ALTER TABLE elsewhere RENAME TO rooms")
+            breaker.commit()
+            assert process.communicate(timeout=20)[1] == ""
+            assert process.returncode == 0
 
 
 def test_send_tells_why_a_line_waits_and_that_it_is_said(one: Cluster, path: Path) -> None:

@@ -18,7 +18,7 @@ from parlour.client.display import Lines
 from parlour.client.errors import DisconnectedError
 from parlour.client.events import Disconnected, Message
 from parlour.client.room import Room
-from parlour.client.sender import Arguments, Input, Sender, Source
+from parlour.client.sender import Arguments, Input, Sender, Source, enter
 from parlour.runtime.options import NAME, ROOM, brokers_option, json_option
 from parlour.runtime.output import in_colour, is_dumb, json_line
 from parlour.wire.errors import ParlourError, UsageError
@@ -70,8 +70,11 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
             terminal = Terminal(in_colour(), typed)
             conversation = Conversation(session, terminal, Lines(in_colour(), session.name))
             terminal.complete(Suggestions(conversation.rooms, conversation.people))
-            with patch_stdout(raw=True):
-                conversation.run(room, typed.trouble)
+            try:
+                with patch_stdout(raw=True):
+                    conversation.run(room, typed.trouble)
+            finally:
+                terminal.close()
         else:
             pipe = Pipe(sys.stdin.fileno())
             try:
@@ -108,7 +111,7 @@ def send(brokers: tuple[str, ...], name: str, room: str, texts: tuple[str, ...])
     source: Source = Arguments([check_text(text) for text in texts]) if texts else Input(sys.stdin.fileno())
     try:
         with connect(brokers, name, room=room) as session:
-            Sender(session.join(room), source).run()
+            Sender(enter(session, room), source).run()
     except ParlourError as error:
         source.drain(str(error))
         raise

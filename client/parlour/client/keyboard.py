@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import termios
 from collections.abc import Callable
 from functools import partial
 from textwrap import wrap
@@ -22,6 +23,10 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.shortcuts import CompleteStyle
 
 __all__ = ["Keyboard", "Pipe", "Terminal"]
+
+
+_LONGEST = 64 * 1024
+"""Bytes after which a line of a pipe ends though there is no newline: it is too long to be said already."""
 
 
 class Keyboard(Protocol):
@@ -70,6 +75,11 @@ class Terminal:
             reserve_space_for_menu=0,
         )
         self._interrupted = False
+        # Between two prompts the system would echo what is typed, in the midst of what is shown.
+        self._before = termios.tcgetattr(0)
+        silent = list(self._before)
+        silent[3] &= ~termios.ECHO
+        termios.tcsetattr(0, termios.TCSANOW, silent)
 
     def complete(self, completer: Completer) -> None:
         """Have the Tab key complete what is typed."""
@@ -96,7 +106,8 @@ class Terminal:
                 pass  # The prompt ended meanwhile.
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Have the terminal as it was."""
+        termios.tcsetattr(0, termios.TCSANOW, self._before)
 
     def _formatted(self, prompt: str) -> StyleAndTextTuples:
         *above, last = prompt.split("\n")
@@ -129,7 +140,7 @@ class Pipe:
 
     def read(self, prompt: Callable[[], str]) -> str:
         """Return the next line without its end; raises EOFError after the last and when interrupted."""
-        while b"\n" not in self._rest and not self._ended:
+        while b"\n" not in self._rest and not self._ended and len(self._rest) < _LONGEST:
             ready, _, _ = select.select([self._descriptor, self._waking], [], [])
             if self._waking in ready:
                 raise EOFError
@@ -139,7 +150,7 @@ class Pipe:
         if not self._rest:
             raise EOFError
         line, _, self._rest = self._rest.partition(b"\n")
-        return line.decode(errors="replace")
+        return line.removesuffix(b"\r").decode(errors="replace")
 
     def refresh(self) -> bool:
         """Return False: there is no prompt."""

@@ -16,14 +16,15 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from typing import Protocol
 
-from parlour.client.errors import DeadlineError, DisconnectedError
+from parlour.client.chat import Chat
+from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Message
 from parlour.client.room import Room
 from parlour.runtime.complaints import complain
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import MAX_TEXT
 
-__all__ = ["Arguments", "Input", "Sender", "Source", "Text"]
+__all__ = ["Arguments", "Input", "Sender", "Source", "Text", "enter"]
 
 WINDOW = 200
 """Messages under way at a time."""
@@ -171,6 +172,22 @@ class _Post:
     number: int
     future: Future[Message]
     since: float  # monotonic, in seconds
+
+
+def enter(session: Chat, room: str) -> Room:
+    """Join the room, also if the room log is away for a while; raises as `Chat.join` does."""
+    deadline = time.monotonic() + _ACKNOWLEDGED
+    told = False
+    while True:
+        try:
+            return session.join(room)
+        except NodeError as error:
+            if error.retry_after is None or time.monotonic() + error.retry_after > deadline:
+                raise
+            if not told:
+                complain(f"nothing can be said yet: {error}")
+                told = True
+            time.sleep(error.retry_after)
 
 
 class Sender:

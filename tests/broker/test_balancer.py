@@ -142,8 +142,35 @@ def test_another_log_is_refused() -> None:
     assert refusal is not None
     assert refusal.code == "other_log"
     assert refusal.text == (
-        "node n3 uses another room log (X) than the fleet (L): start it with the --log of the others"
+        "node n3 uses another room log (X) than the fleet of 1 (L): start it with the --log of the others"
     )
+    assert list(states(balancer)) == ["n1"]
+
+
+def test_the_log_of_most_nodes_counts() -> None:
+    """A stray node that is heard first after a broker's start does not lock out the fleet, and is told why it goes."""
+    balancer = Balancer()
+    assert balancer.report(report("n1", log="X", clients=1000, capacity=1000, instance="stray"), 0.0) is None
+    refusal = balancer.report(report("n1"), 0.1)
+    assert refusal is not None
+    assert refusal.code == "name_taken"
+    assert balancer.report(report("n2"), 0.1) is None, "two of three use it"
+    assert balancer.report(report("n1"), 1.1) is None
+    assert {name: state.report.log for name, state in states(balancer, 1.1).items()} == {"n1": "L", "n2": "L"}
+    assert arrivals(balancer, 2, 1.1) == {"n1": 1, "n2": 1}, "the stray node's clients do not come"
+    refusal = balancer.report(report("n3", log="X"), 1.2)
+    assert refusal is not None
+    assert "another room log (X) than the fleet of 2 (L)" in refusal.text
+
+
+def test_who_only_asks_to_join_changes_no_log() -> None:
+    """Nodes started with a wrong log, again and again, and such as were not heard for long, are no majority."""
+    balancer = fleet(1)
+    for number in range(20):
+        refusal = balancer.report(report(f"m{number}", log="X"), 0.0, enrols=True)
+        assert refusal is not None
+        balancer.report(report(f"s{number}", log=f"X{number}"), 0.0)
+    assert balancer.report(report("n1"), 2.0) is None
     assert list(states(balancer)) == ["n1"]
 
 

@@ -26,20 +26,39 @@ def fleet(*reports: Report, now: float = 0.0, **options: Any) -> tuple[Balancer,
 
 def test_a_drain_that_nobody_follows_lapses() -> None:
     """A node that never says that it drains is told so at each report, and is given clients again in the end."""
-    balancer, orders = fleet(report("n1"))
+    balancer, orders = fleet(report("n1"), report("n2", interval=60.0))
     assert isinstance(orders.drain(Drain("n1", 2.0), 0.0), Order)
     for now, deadline in ((1.0, 1.0), (2.0, 0.0), (4.0, 0.0), (6.0, 0.0)):
         balancer.report(report("n1"), now)
         assert orders.again("n1", now) == Order(node="n1", instance="n1-a", drain=True, deadline=deadline)
-        assert balancer.assign(Assign("ada"), now, f"t{now}").code == "no_node"
+        assert balancer.assign(Assign("ada"), now, f"t{now}").node == "n2"
     balancer.report(report("n1"), 7.0)
     assert orders.again("n1", 7.0) is None
     assert balancer.assign(Assign("ada"), 7.0, "t").node == "n1"
 
 
+@pytest.mark.parametrize("others", [[], [report("n2", draining=True)], [report("n2", clients=9, capacity=9)]])
+def test_the_last_node_is_not_drained(others: list[Report]) -> None:
+    """Nobody could take its clients, nor those that come: it goes on, and whoever asked is told what to do."""
+    balancer, orders = fleet(report("n1", clients=7), *others)
+    refused = orders.drain(Drain("n1"), 0.0)
+    assert isinstance(refused, Refused)
+    assert refused.code == "last_node"
+    assert refused.text == "no node but n1 is there to take its 7 clients: start another node first"
+    assert balancer.assign(Assign("ada"), 0.0, "t").node == "n1"
+
+
+def test_of_two_nodes_only_one_is_drained() -> None:
+    """The second is told so as soon as the first was, before that says it itself; the first may be told again."""
+    _, orders = fleet(report("n1"), report("n2"))
+    assert isinstance(orders.drain(Drain("n1"), 0.0), Order)
+    assert isinstance(orders.drain(Drain("n2"), 0.0), Refused)
+    assert isinstance(orders.drain(Drain("n1", 60.0), 0.0), Order)
+
+
 def test_an_order_is_for_one_instance() -> None:
     """A node that was killed amid its drain and comes back under its name is not told to drain."""
-    balancer, orders = fleet(report("n1"))
+    balancer, orders = fleet(report("n1"), report("n9", interval=60.0))
     orders.drain(Drain("n1"), 0.0)
     balancer.report(report("n1", instance="n1-b"), 3.0)
     assert orders.again("n1", 3.0) is None

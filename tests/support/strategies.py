@@ -47,7 +47,7 @@ texts: st.SearchStrategy[str] = st.one_of(
 
 def _number(kind: type, bounds: Meta) -> st.SearchStrategy[object]:
     if kind is str:
-        return words
+        return words.map(lambda word: word[: bounds.max_length])
     if kind is int:
         return st.integers(bounds.ge, bounds.le)  # type: ignore[arg-type]
     return st.floats(bounds.ge, bounds.le)

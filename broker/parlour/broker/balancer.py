@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from parlour.broker.choice import Choice
 from parlour.broker.history import History
+from parlour.broker.logvote import LogVote
 from parlour.broker.nodes import Node, Passage, Sight
 from parlour.broker.reasons import lament, note, objection, praise, stranger
 from parlour.broker.rotation import Rotation
@@ -46,6 +47,7 @@ class Balancer:
         self._nodes: dict[str, Node] = {}
         # The room log that all live nodes share; None while there is none.
         self._log: str | None = None
+        self._votes = LogVote()
         # Every live node is in exactly one of these three.
         self._open: Rotation[Sight] = Rotation()
         self._full: dict[str, Node] = {}
@@ -63,25 +65,30 @@ class Balancer:
         self._history = History(self._settings.remembered, self._settings.remembered_each)
         self._turn = 0
         self._longest_interval = 0.0
-        self.version = 0
-        """Counts the changes of the roster."""
-        self.assigned = 0
-        """Clients that were given a node."""
-        self.refused = 0
-        """Clients that were given none."""
+        self.version = 0  # counts the changes of the roster
+        self.assigned = 0  # clients that were given a node
+        self.refused = 0  # clients that were given none
 
     def __len__(self) -> int:
         return len(self._nodes)
 
     # --- reports ---------------------------------------------------------------------------------------------
 
-    def report(self, report: Report, now: float) -> Refusal | None:
-        """Take a node's report, its enrolment if it is new; return why not, if it may not be in this fleet."""
+    def report(self, report: Report, now: float, enrols: bool = False) -> Refusal | None:
+        """Take a node's report, its enrolment if it is new; return why not, if it may not be in this fleet.
+
+        Where reports tell of several room logs, the one of most nodes counts. Who only `enrols` has no vote.
+        """
         node = self._nodes.get(report.node)
         if node is not None and now >= self._silent_at(node):
             self._leave(node, "lost", now)
             node = None
-        refusal = objection(report, node, self._log)
+        refusal = objection(report, node, self._log, len(self._nodes))
+        if refusal is not None and refusal.code != "bad_version" and report.log != self._log and not enrols:
+            until = now + self._settings.missed_reports * self._interval(report)
+            if self._votes.outvotes(report, len(self._nodes), now, until):
+                self._disband(now)
+                node = refusal = None
         if refusal is not None:
             return refusal
         if report.stopping:
@@ -254,11 +261,11 @@ class Balancer:
         # All nodes may be held for beyond reach, which take nothing by that count, though one of them is chosen.
         rate = max(chosen.admits, self._admits)
         idle: Node | None = chosen
-        if self._busy(chosen, now):
+        if chosen.busy(now, self._settings.admits_margin):
             # Few are looked at: a node is busy only if it was chosen hundreds of times within the last second.
             names = () if request.node is not None else (seen.node for seen in self._open if seen.node not in failed)
             others = (self._nodes[name] for name in names)
-            idle = next((node for node in others if not self._busy(node, now)), None)
+            idle = next((node for node in others if not node.busy(now, self._settings.admits_margin)), None)
         if idle is None:
             wait = self._storm.postpone(request.name, now, rate)
         else:
@@ -267,9 +274,6 @@ class Balancer:
             return idle, "", words if idle is chosen else praise([idle.seen], failed, hurried=True)
         asked = "" if request.node is None else f"node {request.node} was asked for, but "
         return None, "storm", asked + self._storm.words(wait, rate)
-
-    def _busy(self, node: Node, now: float) -> bool:
-        return node.admitted(now) + 1 > max(1.0, node.admits * self._settings.admits_margin)
 
     def _miss(self, client: str, failed: set[str], now: float) -> None:
         """Note who could not be reached; a node that many miss counts as lost before its silence shows it."""
@@ -381,6 +385,12 @@ class Balancer:
         if len(self._past) > self._settings.remembered:
             self._past.popitem(last=False)
         self.version += 1
+
+    def _disband(self, now: float) -> None:
+        """Let all nodes go, whose log is that of few; their clients stay with them."""
+        for node in list(self._nodes.values()):
+            self._leave(node, "gone", now)
+            self._storm.back(node.report)
 
     def _interval(self, report: Report) -> float:
         # In this order a NaN becomes the shortest interval.

@@ -17,17 +17,24 @@ GONE = ("lost", "gone")
 """The states of a node that is not in the fleet any more."""
 
 
+TOLD = 100
+"""Refused nodes of which each is told by name; all are counted."""
+
+
 class FleetLog:
     """The log of one broker, and its counts of refusals."""
 
     def __init__(self) -> None:
         self._listed: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
         self.refused_reports = Tally(broker_log, "reports of nodes refused")
         self.refused_clients = Tally(broker_log, "clients given no node")
 
     def refuse(self, report: Report, refusal: Refusal) -> None:
         """A node's report was not taken."""
-        if refusal.code not in self.refused_reports.totals:
+        what = (refusal.code, report.node)
+        if what not in self._told and len(self._told) < TOLD:
+            self._told.add(what)
             broker_log.warning("node %s is refused: %s", report.node, refusal.text)
         self.refused_reports.add(refusal.code)
 

@@ -94,6 +94,10 @@ class Node:
             self.taken.popleft()
         return len(self.taken)
 
+    def busy(self, now: float, margin: float) -> bool:
+        """Whether one more within this second were over what it admits, times the margin."""
+        return self.admitted(now) + 1 > max(1.0, self.admits * margin)
+
     def slow_start(self, mean: float, age: float) -> None:
         """Set its credit by the mean load of the others and its age, 1 being the end of the slow start.
 

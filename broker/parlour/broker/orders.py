@@ -63,9 +63,20 @@ class Orders:
         longest = self._settings.longest_drain
         if not 0 <= request.deadline <= longest:
             return Refused("bad_request", f"a deadline is 0 to {longest:g} seconds, not {request.deadline:g}")
+        if not node.draining and (hindrance := self._last(node)):
+            return Refused("last_node", hindrance)
         if not node.report.draining:
             self._balancer.drain(node, now + request.deadline)
         return self._drain(node, request.deadline)
+
+    def _last(self, node: Node) -> str:
+        """Return why the cluster cannot do without this node, or nothing."""
+        others = [self._balancer.get(peer.node) for peer in self._balancer.peers() if peer.node != node.name]
+        states = [other.seen.state for other in others if other is not None]
+        if "ok" in states or ("full" in states and not node.clients):
+            return ""
+        clients = f"its {node.clients} clients" if node.clients else "clients"
+        return f"no node but {node.name} is there to take {clients}: start another node first"
 
     def _drain(self, node: Node, deadline: float) -> Order:
         return Order(node=node.name, instance=node.report.instance, drain=True, deadline=deadline)

@@ -15,6 +15,9 @@ from parlour.wire.limits import MAX_NAME, check_protocol
 
 __all__ = ["lament", "listed", "note", "objection", "praise", "stranger"]
 
+LONGEST = 200
+"""Characters of a peer's words at most."""
+
 _NOBODY = "no chat node is alive: start one with `parlour node`"
 
 
@@ -24,8 +27,8 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-def objection(report: Report, node: Node | None, log: str | None) -> Refusal | None:
-    """Return why this report cannot be of the fleet's `node`, or of a new one of a fleet with this log; else None."""
+def objection(report: Report, node: Node | None, log: str | None, nodes: int) -> Refusal | None:
+    """Return why a report cannot be of the fleet's `node`, or a new one of a fleet of so many with a log; or None."""
 
     def refuse(code: str, text: str) -> Refusal:
         return Refusal(node=report.node, instance=report.instance, text=text, code=code)
@@ -42,7 +45,7 @@ def objection(report: Report, node: Node | None, log: str | None) -> Refusal | N
     if log is not None and log != report.log:
         return refuse(
             "other_log",
-            f"node {report.node} uses another room log ({report.log}) than the fleet ({log}): "
+            f"node {report.node} uses another room log ({report.log[:LONGEST]}) than the fleet of {nodes} ({log}): "
             "start it with the --log of the others",
         )
     return None

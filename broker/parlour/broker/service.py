@@ -235,9 +235,9 @@ class Broker(Service):
             if isinstance(report, Report):
                 self._take_report(report, now)
 
-    def _take_report(self, report: Report, now: float) -> Refusal | None:
+    def _take_report(self, report: Report, now: float, enrols: bool = False) -> Refusal | None:
         """Hand the report to the balancer, and it or its refusal to the feed; return the refusal."""
-        refusal = self._balancer.report(report, now)
+        refusal = self._balancer.report(report, now, enrols)
         if refusal is None:
             self._publish(f"report.{report.node}".encode(), report)
             order = self._orders.again(report.node, now)
@@ -355,7 +355,7 @@ class Broker(Service):
         return Assigned(node=choice.node, address=address, ticket=encode_ticket(ticket), expires_in=life)
 
     def _enroll(self, report: Report, now: float) -> Reply:
-        refusal = self._take_report(report, now)
+        refusal = self._take_report(report, now, enrols=True)
         if refusal is None:
             return Enrolled()
         # A node that was killed and starts again must wait until its former self is held for lost.

@@ -67,16 +67,14 @@ def _until(deadline: float) -> Iterator[None]:
 def drain(brokers: Sequence[str], node: str, deadline: float, progress: Callable[[int], None]) -> int:
     """Have the node drained, and return how many clients it moved once it has left the fleet.
 
-    `progress` is told how many clients are there still. Raises RefusedError if there is no such node, ParlourError if
-    there is nobody to move its clients to, if some were not moved, or if it is there after `deadline` seconds and a
+    `progress` is told how many clients are there still. Raises RefusedError if there is no such node, or no other to
+    move its clients to, ParlourError if some were not moved, or if it is there after `deadline` seconds and a
     few more.
     """
     begun = time.monotonic()
     _, fleet = ask_fleet(brokers)
     here = {state.report.node: state for state in fleet.nodes if is_here(state.state)}
     had, interval = (here[node].report.clients, here[node].report.interval) if node in here else (0, 0.0)
-    if had and not any(state.state in ("ok", "late") for name, state in here.items() if name != node):
-        raise ParlourError(f"nobody is there to take the {_clients(had)} of {node}: start another node first")
     _, (order,) = _order(brokers, Drain(node, deadline))
     left, heard = had, False
     for _ in _until(begun + deadline + _SPARE):

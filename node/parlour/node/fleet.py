@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import cycle
 
 import zmq
+from msgspec.structs import replace
 
 from parlour.runtime.addresses import endpoint, ipv6_choices
 from parlour.runtime.asking import RefusedError
@@ -38,7 +39,7 @@ from parlour.wire.control import (
 from parlour.wire.errors import ProtocolError, UnavailableError
 from parlour.wire.limits import parse_address
 
-__all__ = ["Fleet"]
+__all__ = ["LARGEST", "Fleet"]
 
 ASK_AGAIN = 2.0
 """Seconds after which a broker that did not answer is asked again."""
@@ -52,6 +53,9 @@ STEP = 0.05
 HASTE = 0.1
 """Seconds between two reports at least, however the load steps."""
 
+
+LARGEST = 1024 * 1024
+"""Bytes of a report that a broker takes. The bounds of its lists keep it below that."""
 
 ORDERS = 4
 """Orders that are known again: with several brokers, theirs may cross."""
@@ -256,6 +260,9 @@ class Fleet(Service):
     def _send_report(self, links: list[_Link], stopping: bool) -> None:
         report = self._last = self._report(stopping)
         body = encode(report)
+        if len(body) > LARGEST:
+            # A broker would not take it and hold the node for lost. Tickets that it is not told of expire.
+            body = encode(replace(report, redeemed=[], orders=[], troubles=[]))
         self._used = report.clients / report.capacity
         for link in links:
             if link.enrolled:

@@ -16,7 +16,7 @@ from parlour.runtime.histogram import Histogram
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally, node_log
 
-__all__ = ["Load", "Rates", "Totals"]
+__all__ = ["UNTOLD", "Load", "Rates", "Totals"]
 
 WAITS = 4096
 """Samples of the waiting time kept per report: one per batch."""
@@ -26,6 +26,9 @@ SLOW = 1.0
 
 TOLD = 3
 """Reports that list a redeemed ticket: a node that loses so many in a row is held for lost anyhow."""
+
+REDEEMED, UNTOLD = 2000, 60_000
+"""Tickets that a report tells anew at most, and that wait for the next ones: more than admitted in their 30 s."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -62,7 +65,8 @@ class Load:
         self._counts = [0, 0, 0, 0]
         self._told = Totals()
         self._samples: deque[float] = deque(maxlen=WAITS)
-        self._redeemed: deque[list[str]] = deque([[]], TOLD)
+        self._untold: deque[str] = deque(maxlen=UNTOLD)
+        self._redeemed: deque[list[str]] = deque(maxlen=TOLD)
         self._since = time.monotonic()
         self._cpu = time.process_time()
         self._memory = 0
@@ -110,7 +114,7 @@ class Load:
     def redeem(self, ticket: str) -> None:
         """A client came with this ticket; the next reports tell the broker, as one may be lost."""
         with self._mutex:
-            self._redeemed[-1].append(ticket)
+            self._untold.append(ticket)
 
     def totals(self) -> Totals:
         """Return what was counted since the node's start."""
@@ -124,8 +128,9 @@ class Load:
         with self._mutex:
             totals = Totals(*self._counts)
             waits, self._samples = sorted(self._samples), deque(maxlen=WAITS)
+            count = min(REDEEMED, len(self._untold))
+            self._redeemed.append([self._untold.popleft() for _ in range(count)])
             redeemed = [ticket for tickets in self._redeemed for ticket in tickets]
-            self._redeemed.append([])
             seconds, self._since = max(now - self._since, 0.001), now
             used, self._cpu = cpu - self._cpu, cpu
             before, self._told = self._told, totals

@@ -347,7 +347,9 @@ class Node(ProcessBound):
         with self._mutex:
             if self._draining or self._stopping:
                 return
-            if order.drain:
+            if order.drain and not self.peers():
+                node_log.error("a broker orders this node to drain, but it is the last one: it goes on")
+            elif order.drain:
                 node_log.info("a broker orders this node to drain and stop within %g s", order.deadline)
                 self._draining = True
                 self.drain_for = order.deadline

@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from parlour.wire.limits import PROTOCOL, Count, Figure, Moment, Seconds, check_name, check_room
+from parlour.wire.limits import MAX_NAME, PROTOCOL, Count, Figure, Moment, Seconds, check_name, check_room
 
 __all__ = [
     "Assign",
@@ -162,7 +162,7 @@ class Order(_Control, frozen=True, tag="order"):
     drain: bool = False
     deadline: Seconds = 0.0
     moves: list[Transfer] = []
-    id: str = ""
+    id: Annotated[str, Meta(max_length=MAX_NAME)] = ""  # followed, it stands in the node's reports
 
 
 Feed = Report | Roster | Refusal | Decision | Order
@@ -307,4 +307,4 @@ class Ticket(Struct, frozen=True):
     node: str
     name: str
     expires: Figure  # seconds since the Unix epoch
-    id: Annotated[str, Meta(max_length=64)]  # redeemed, it stands in three reports
+    id: Annotated[str, Meta(max_length=32)]  # redeemed, it stands in three reports

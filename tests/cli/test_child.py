@@ -16,7 +16,7 @@ import pytest
 from parlour.cli import child as child_module
 from parlour.cli import record as record_module
 from parlour.cli.child import Child, start_time, stop_all
-from parlour.cli.record import Record
+from parlour.cli.record import Record, Setup
 from parlour.cli.signals import Signals
 from parlour.wire.errors import ParlourError, UnavailableError
 from support.waiting import MS, eventually
@@ -107,12 +107,13 @@ def test_a_record_finds_what_still_runs(record: Record, program: Callable[..., C
     running, ended = program("n1", sleeper()), program("n2", "print('bye')")
     eventually(lambda: not ended.alive)
     with record.locked():
-        record.save([running, ended], "memory://")
-        found = record.load()
+        record.save([running, ended], Setup(2, "memory://"))
+        assert record.load().setup == Setup(2, "memory://")
+        found = record.load().running
         assert [(child.name, child.pid, child.alive) for child in found] == [("n1", running.pid, True)]
         assert json.loads((record.folder / "cluster.json").read_text())["broker"] == "127.0.0.1:6000"
         assert stop_all(found) == []
-        assert record.load() == []
+        assert record.load().running == []
         record.forget()
     assert sorted(os.listdir(record.folder)) == ["lock"]
 

@@ -200,10 +200,10 @@ def test_a_detached_cluster_runs_until_down(broker: str) -> None:
     """Detached it outlives `up`, is not started twice, and `down` leaves nothing."""
     assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2\n", "")
     assert nodes_at(broker) == ["n1", "n2"]
-    assert run("up", "-d", "--nodes", "5") == (0, f"ready: broker {broker}, nodes n1 n2 (already running)\n", "")
+    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2 (already running)\n", "")
     status, _, err = run("up")
     assert status == 1
-    assert err.startswith(f"parlour: a cluster runs at {broker} already")
+    assert err.startswith(f"parlour: the broker, node n1 and node n2 of `parlour up -d` run at {broker} already")
     assert run("down") == (0, f"stopped: broker {broker}, nodes n1 n2\n", "")
     assert not listening(broker)
 
@@ -251,7 +251,12 @@ def test_a_broker_without_nodes_is_not_taken_for_a_cluster(broker: str) -> None:
         for options in ([], ["-d"]):
             status, _, err = run("up", *options)
             assert status == 1
-            assert err.startswith(f"parlour: a broker without nodes runs at {broker} already")
+            assert err.startswith(
+                f"parlour: a broker without nodes that `parlour up -d` did not start runs at {broker}"
+            )
+        status, _, err = run("down")
+        assert status == 1
+        assert f"what runs at {broker} was not started by `parlour up --detach`" in err
     finally:
         service.stop()
 
@@ -286,33 +291,92 @@ def test_a_data_folder_that_cannot_be_made_is_named(broker: str, monkeypatch: py
     assert not listening(broker)
 
 
-def test_a_cluster_whose_nodes_have_died_is_not_ready(broker: str) -> None:
-    """That its broker still lists them is no reason to say that it runs."""
-    assert run("up", "-d", "--nodes", "1")[0] == 0
-    os.kill(detached(broker)["n1"], signal.SIGKILL)
-    eventually(lambda: nodes_at(broker) == [], 10)
-    for arguments in ((), ("-d",)):
-        status, out, err = run("up", *arguments)
-        assert (status, out) == (1, "")
-        assert err.startswith(f"parlour: a broker without nodes runs at {broker} already")
-
-
-def test_what_is_left_of_a_cluster_must_be_stopped_first(broker: str) -> None:
-    """Nodes without their broker are not mixed with new ones; `down` still knows them."""
-    assert run("up", "-d", "--nodes", "1")[0] == 0
-    os.kill(detached(broker)["broker"], signal.SIGKILL)
+def test_what_died_is_started_again(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node, the broker, or everything: `up -d` starts that, says so, and leaves alone what runs."""
+    assert run("up", "-d", "--nodes", "3")[0] == 0
+    first = detached(broker)
+    os.kill(first["n1"], signal.SIGKILL)  # the broker believes it there for three seconds more
+    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2 n3 (started node n1)\n", "")
+    second = detached(broker)
+    assert {name for name in first if first[name] != second[name]} == {"n1"}
+    os.kill(second["broker"], signal.SIGKILL)
     eventually(lambda: not listening(broker))
-    status, _, err = run("up", "-d")
+    status, _, err = run("status")
     assert status == 1
-    assert "node n1 of an earlier cluster still runs" in err
-    assert run("down") == (0, f"stopped: broker {broker}, nodes n1\n", "")
+    assert f"start one with `parlour up -d --broker {broker}`" in err
+    line = f"ready: broker {broker}, nodes n1 n2 n3 (started the broker)\n"
+    assert run("up", "-d", "--broker", broker) == (0, line, "")
+    for pid in detached(broker).values():
+        os.kill(pid, signal.SIGKILL)
+    line = f"ready: broker {broker}, nodes n1 n2 n3 (started the broker, node n1, node n2 and node n3)\n"
+    assert run("up", "-d") == (0, line, "")
+
+
+def test_nodes_are_added_to_a_cluster_that_runs(broker: str) -> None:
+    """As many as are missing; of fewer than run the way to stop one is told."""
+    assert run("up", "-d", "--nodes", "1")[0] == 0
+    line = f"ready: broker {broker}, nodes n1 n2 n3 (started node n2 and node n3)\n"
+    assert run("up", "-d", "--nodes", "3") == (0, line, "")
+    status, _, err = run("up", "-d", "--nodes", "2")
+    assert status == 1
+    assert err.startswith(f"parlour: nodes n3 runs at {broker} beyond --nodes 2: `parlour drain n3 --broker {broker}`")
+    assert run("drain", "n3")[0] == 0
+    assert run("up", "-d", "--nodes", "2") == (0, f"ready: broker {broker}, nodes n1 n2 (already running)\n", "")
+
+
+def test_options_that_contradict_what_runs_are_refused(broker: str, tmp_path: Path) -> None:
+    """They are not ignored; those that fit are no contradiction."""
+    log = f"sqlite://{tmp_path}/one.sqlite"
+    assert run("up", "-d", "--nodes", "1", "--log", log, "--retain", "30d")[0] == 0
+    for option, value in (("--log", f"sqlite://{tmp_path}/two.sqlite"), ("--retain", "12h"), ("--log-format", "json")):
+        status, out, err = run("up", "-d", option, value)
+        assert (status, out) == (1, "")
+        assert err.startswith(f"parlour: the cluster at {broker} runs with another {option}: ")
+    assert run("up", "-d", "--log", log, "--retain", "30d")[0] == 0
+    os.kill(detached(broker)["n1"], signal.SIGKILL)
+    assert run("up", "-d")[0] == 0  # with that log, or the broker would refuse it
+    assert nodes_at(broker) == ["n1"]
+
+
+def test_a_record_of_an_older_parlour_is_read(broker: str) -> None:
+    """It tells the parts and the log, from which what died is started again."""
+    assert run("up", "-d")[0] == 0
+    path = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({"broker": broker, "log": record["log"], "parts": record["parts"]}))
+    os.kill(detached(broker)["n2"], signal.SIGKILL)
+    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2 (started node n2)\n", "")
+    assert run("down")[0] == 0
+
+
+def test_a_part_that_is_stuck_is_named(broker: str) -> None:
+    """A broker that runs and does not answer is not waited for, nor taken for somebody else's."""
+    assert run("up", "-d", "--nodes", "1")[0] == 0
+    pid = detached(broker)["broker"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        status, _, err = run("up", "-d")
+        assert status == 1
+        assert err.startswith(f"parlour: the broker runs as process {pid}, but does not answer: `kill -9 {pid}`")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 (started the broker)\n", "")
+
+
+def test_down_names_what_it_stops(broker: str) -> None:
+    """Not what had died before, nor a broker that is not there."""
+    assert run("up", "-d")[0] == 0
+    for name in ("broker", "n2"):
+        os.kill(detached(broker)[name], signal.SIGKILL)
+    eventually(lambda: not listening(broker))
+    assert run("down") == (0, "stopped: nodes n1 (the broker and node n2 had ended before)\n", "")
 
 
 def test_nodes_that_were_drained_are_not_stopped_again(broker: str) -> None:
     """When all have left before, `down` stops the broker, and says that there was nothing else."""
     assert run("up", "-d", "--nodes", "1")[0] == 0
     assert run("drain", "n1") == (0, "n1 drained: 0 clients moved\n", "")
-    assert run("down") == (0, f"stopped: broker {broker}, no nodes\n", "")
+    assert run("down") == (0, f"stopped: broker {broker}, no nodes (node n1 had ended before)\n", "")
 
 
 def test_ctrl_c_while_starting_leaves_nothing(broker: str) -> None:

@@ -227,5 +227,7 @@ def test_no_broker_is_one_line() -> None:
     for process in [_start(*command, "--broker", "127.0.0.1:1") for command in commands]:
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out) == (1, "")
-        assert err.startswith("parlour: no broker answers at 127.0.0.1:1: start one with `parlour up -d`")
+        assert err.startswith(
+            "parlour: no broker answers at 127.0.0.1:1: start one with `parlour up -d --broker 127.0.0.1:1`"
+        )
         assert err.count("\n") == 1

@@ -95,7 +95,8 @@ def test_nobody_there() -> None:
         took = time.monotonic() - started
     assert 0.9 < took < 1.0 + 800 * MS
     assert str(caught.value) == (
-        f"no broker answers at {mute} or {closed}: start one with `parlour up -d`, or name another with --broker"
+        f"no broker answers at {mute} or {closed}: start one with `parlour up -d --broker {mute}`, "
+        "or name another with --broker"
     )
 
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from parlour.cli.child import Child, launch, stop_all
-from parlour.cli.record import Record
+from parlour.cli.record import Record, Setup
 from parlour.monitor.feed import ask_fleet
 from parlour.monitor.table import is_here
 from parlour.wire.errors import ParlourError, UnavailableError
 from parlour.wire.limits import parse_address
 
-__all__ = ["Cluster", "running_nodes"]
+__all__ = ["Cluster", "by_number", "running_nodes"]
 
 START_TIMEOUT = 20.0
 """Seconds for the broker, and again for all the nodes, to be there."""
+
+FORGET_TIMEOUT = 5.0
+"""Seconds in which a broker is sure to notice that a node has died: it waits for three reports of a second each."""
 
 PROBE_INTERVAL = 0.05
 """Seconds between two looks at whether what was started is there."""
@@ -30,7 +33,7 @@ PROBE_INTERVAL = 0.05
 def running_nodes(broker: str) -> list[str] | None:
     """Return who is in the fleet of the broker that runs at this address already; None if nobody listens there.
 
-    Raises ParlourError if somebody does who is no broker.
+    Raises UnavailableError if somebody does who is no broker.
     """
     try:
         # ZeroMQ would go on trying to connect where nobody listens; TCP says so at once.
@@ -38,11 +41,16 @@ def running_nodes(broker: str) -> list[str] | None:
     except OSError:
         return None
     try:
-        return sorted(_present(broker, timeout=2.0), key=lambda name: (len(name), name))
+        return by_number(_present(broker, timeout=2.0))
     except UnavailableError:
-        raise ParlourError(
+        raise UnavailableError(
             f"{broker} is in use by something that does not answer as a broker: choose another address with --broker"
         ) from None
+
+
+def by_number(names: Iterable[str]) -> list[str]:
+    """Return the names in order, n2 before n10."""
+    return sorted(names, key=lambda name: (len(name), name))
 
 
 def _present(broker: str, timeout: float) -> set[str]:
@@ -51,97 +59,112 @@ def _present(broker: str, timeout: float) -> set[str]:
 
 
 class Cluster:
-    """A broker and nodes of these names. With a record they are detached: they outlive this process."""
+    """A broker and nodes. With a record they are detached: they outlive this process.
 
-    def __init__(
-        self,
-        broker: str,
-        nodes: Sequence[str],
-        log: str | None,
-        retain: str | None,
-        log_format: str,
-        log_level: str | None,
-        metrics: str | None,
-        record: Record | None,
-    ) -> None:
+    `earlier` are parts that another `up` has started, running or not.
+    """
+
+    def __init__(self, broker: str, setup: Setup, record: Record | None, earlier: Sequence[Child] = ()) -> None:
         self.broker = broker
-        self.nodes = nodes
-        self.children: list[Child] = []
-        self._log = log
-        self._retain = retain
-        self._metrics = metrics
-        # A person in front of it wants to hear of trouble alone.
-        self._log_options = ["--log-format", log_format]
-        self._log_options += ["--log-level", log_level or ("info" if record else "warning")]
+        self.setup = setup
+        self.children = [child for child in earlier if child.alive]
+        self.started: list[Child] = []
+        """What `start` has started, in order."""
+        self._dead = {child.name for child in earlier} - {child.name for child in self.children}
         self._record = record
 
-    def start(self, pause: Callable[[float], None]) -> None:
-        """Start the broker, then the nodes, and return when all are in the fleet.
+    def start(self, pause: Callable[[float], None]) -> list[str]:
+        """Start the broker and the nodes that do not run, and return the fleet's nodes when all are in it.
 
-        `pause` waits for so many seconds and may raise to give up. Whatever is raised, nothing is left running.
-        If a child ends, raises ParlourError with its own words, or SystemExit if they are on our standard error.
+        `pause` waits for so many seconds and may raise to give up. Whatever is raised, nothing that was started is left
+        running. If a child ends, raises ParlourError with its words, or SystemExit if they are on our standard error.
         """
         try:
-            self._launch("broker", "broker", "--bind", self.broker)
-            self._await([], pause)
-            host = self.broker.rpartition(":")[0]
-            for name in self.nodes:
-                arguments = ["--broker", self.broker, "--name", name, "--listen", f"{host}:0"]
-                arguments += ["--log", self._log] if self._log else []
-                arguments += ["--retain", self._retain] if self._retain else []
-                self._launch(name, "node", *arguments)
-            self._await(self.nodes, pause)
+            present = self._at_broker()
+            if present is None:
+                self._launch("broker", "broker", "--bind", self.broker)
+                self._await([], pause)
+                present = []
+            elif self._dead.intersection(present):
+                present = self._forgotten(pause)
+            there = {child.name for child in self.children}.union(present)
+            for name in self.setup.names:
+                if name not in there:
+                    self._launch(name, "node", *self._node_arguments(name))
+            return self._await(self.setup.names, pause)
         except BaseException:
             # On SIGINT one that has only begun prints where it was. No node has clients yet to send to others.
-            self._stop(signal.SIGTERM)
+            stop_all(self.started, signal.SIGTERM)
             raise
 
-    def stop(self) -> list[Child]:
-        """Stop everything, nodes first; return those that had to be killed."""
-        return self._stop(signal.SIGINT)
+    def stop(self) -> None:
+        """Stop everything, nodes first."""
+        stop_all(self.children)
 
-    def _stop(self, number: signal.Signals) -> list[Child]:
-        killed = stop_all(self.children, number)
-        if self._record is not None:
-            self._record.forget()
-        return killed
+    def _at_broker(self) -> list[str] | None:
+        try:
+            return running_nodes(self.broker)
+        except UnavailableError as error:
+            raise self._stuck(["broker"]) or error from None
+
+    def _node_arguments(self, name: str) -> list[str]:
+        arguments = ["--broker", self.broker, "--name", name, "--listen", f"{self.broker.rpartition(':')[0]}:0"]
+        arguments += ["--log", self.setup.log] if self.setup.log else []
+        return arguments + (["--retain", self.setup.retain] if self.setup.retain else [])
+
+    def _forgotten(self, pause: Callable[[float], None]) -> list[str]:
+        """Return the fleet once the broker has noticed who died: who is in it still was started anew by somebody."""
+        deadline = time.monotonic() + FORGET_TIMEOUT
+        while self._dead & (present := _present(self.broker, timeout=2.0)) and time.monotonic() < deadline:
+            pause(PROBE_INTERVAL)
+        return by_number(present)
 
     def _launch(self, name: str, *arguments: str) -> None:
-        arguments += tuple(self._log_options)
-        if self._metrics is not None:
-            host, _, port = self._metrics.rpartition(":")
-            arguments += ("--metrics", f"{host}:{int(port) + len(self.children)}")
-        if self._record is None:
-            self.children.append(launch(name, arguments, None))
-        else:
+        # A person in front of it wants to hear of trouble alone.
+        level = self.setup.log_level or ("info" if self._record else "warning")
+        arguments += ("--log-format", self.setup.log_format, "--log-level", level)
+        if self.setup.metrics is not None:
+            host, _, port = self.setup.metrics.rpartition(":")
+            arguments += ("--metrics", f"{host}:{int(port) + ['broker', *self.setup.names].index(name)}")
+        if self._record is not None:
             arguments += ("--log-file", str(self._record.log(name)))
-            self.children.append(launch(name, arguments, self._record.output(name)))
+        child = launch(name, arguments, self._record.output(name) if self._record else None)
+        self.started.append(child)
+        self.children.append(child)
         if self._record is not None:
             # At once, so that `down` finds it even if we are killed before the next.
-            self._record.save(self.children, self._log)
+            self._record.save(self.children, self.setup)
 
-    def _await(self, nodes: Sequence[str], pause: Callable[[float], None]) -> None:
+    def _await(self, nodes: Sequence[str], pause: Callable[[float], None]) -> list[str]:
+        """Return the fleet when these nodes are in it."""
         deadline = time.monotonic() + START_TIMEOUT
         while True:
-            missing = self._missing(nodes)
-            for child in self.children:
+            try:
+                present: set[str] | None = _present(self.broker, timeout=0.5)
+            except UnavailableError:
+                present = None
+            for child in self.started:
                 if not child.alive:
                     raise self._stillborn(child)
-            if not missing:
-                return
+            missing = ["broker"] if present is None else [name for name in nodes if name not in present]
+            if present is not None and not missing:
+                return by_number(present)
             if time.monotonic() >= deadline:
                 where = f"in {self._record.folder}" if self._record else "above"
-                raise UnavailableError(
+                raise self._stuck(missing) or UnavailableError(
                     f"{' and '.join(missing)} did not come up within {START_TIMEOUT:g} s: see the output {where}"
                 )
             pause(PROBE_INTERVAL)
 
-    def _missing(self, nodes: Sequence[str]) -> list[str]:
-        try:
-            present = _present(self.broker, timeout=0.5)
-        except UnavailableError:
-            return ["the broker"]
-        return [name for name in nodes if name not in present]
+    def _stuck(self, missing: Sequence[str]) -> UnavailableError | None:
+        """Return the error for a part that runs from before and does nothing, if there is one."""
+        for child in self.children:
+            if child.name in missing and child not in self.started:
+                return UnavailableError(
+                    f"{child.label} runs as process {child.pid}, but does not answer: `kill -9 {child.pid}`, "
+                    f"and then `parlour up -d --broker {self.broker}` again"
+                )
+        return None
 
     def _stillborn(self, child: Child) -> BaseException:
         if child.output is not None:

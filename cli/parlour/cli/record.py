@@ -1,7 +1,7 @@
 """What `up --detach` writes down so that `down` finds it: one folder per broker's address in the user's state folder.
 
 This module owns that folder: the record, the lock that lets one command at a time work on it, and the place of the
-processes' output. It runs on the main thread. It must never believe a record whose processes have ended.
+processes' output. It runs on the main thread. It must never take a process that has ended for one that runs.
 """
 
 from __future__ import annotations
@@ -13,18 +13,53 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 
 from parlour.cli.child import Child
 from parlour.wire.errors import ParlourError, UnavailableError
 
-__all__ = ["Record"]
+__all__ = ["Record", "Recorded", "Setup"]
 
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another `up --detach` or `down`, each of which has shorter deadlines of its own."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the parts of a cluster are to run, as `up` was asked."""
+
+    # How many nodes; they are named n1, n2, and so on.
+    nodes: int = 2
+    # The room log's URL; None for the default.
+    log: str | None = None
+    # What is kept of each room; None for all.
+    retain: str | None = None
+    # HOST:PORT where the broker serves its figures, each node on a port above; None for nowhere.
+    metrics: str | None = None
+    # How the parts log, and from which level on; None for what suits the way in which they run.
+    log_format: str = "text"
+    log_level: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the nodes."""
+        return [f"n{number}" for number in range(1, self.nodes + 1)]
+
+
+class Recorded(NamedTuple):
+    """What a record says: how the cluster was to run (None without a record), and all processes, dead or alive."""
+
+    setup: Setup | None
+    parts: list[Child]
+
+    @property
+    def running(self) -> list[Child]:
+        """The processes that still run."""
+        return [part for part in self.parts if part.alive]
 
 
 class Record:
@@ -65,23 +100,28 @@ class Record:
                 time.sleep(0.05)
             yield
 
-    def save(self, children: Sequence[Child], log: str | None) -> None:
-        """Write the processes down, all or nothing."""
+    def save(self, children: Sequence[Child], setup: Setup) -> None:
+        """Write the processes and their setup down, all or nothing."""
         parts = [{"name": c.name, "pid": c.pid, "started": c.started, "output": c.output} for c in children]
         draft = self._path.with_suffix(".draft")
-        draft.write_text(json.dumps({"broker": self._broker, "log": log, "parts": parts}, indent=1), encoding="utf-8")
+        draft.write_text(
+            json.dumps({"broker": self._broker, **asdict(setup), "parts": parts}, indent=1), encoding="utf-8"
+        )
         os.replace(draft, self._path)
 
-    def load(self) -> list[Child]:
-        """Return the recorded processes that still run."""
+    def load(self) -> Recorded:
+        """Return what is recorded; raises ParlourError for a file that is no record."""
         try:
             record: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
             parts = [Child(p["name"], int(p["pid"]), p["started"], p["output"]) for p in record["parts"]]
+            # An older parlour wrote down the log alone.
+            known = {field.name: record[field.name] for field in fields(Setup) if field.name in record}
+            setup = Setup(**{"nodes": max(1, sum(part.name != "broker" for part in parts)), **known})
         except FileNotFoundError:
-            return []
+            return Recorded(None, [])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ParlourError(f"cannot read {self._path} ({error}): remove it") from None
-        return [part for part in parts if part.alive]
+        return Recorded(setup, parts)
 
     def forget(self) -> None:
         """Remove the record, leaving what the processes printed."""

@@ -6,20 +6,22 @@ that `up` did not start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from parlour.cli.child import Child, stop_all
 from parlour.cli.cluster import Cluster, running_nodes
-from parlour.cli.record import Record
+from parlour.cli.record import Record, Recorded, Setup
 from parlour.cli.signals import Signals
 from parlour.node.cli import retain_option
 from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.runtime.options import ADDRESS, log_options, metrics_option
 from parlour.runtime.signals import announce
-from parlour.wire.errors import ParlourError, UsageError
+from parlour.wire.errors import ParlourError, UnavailableError, UsageError
 from parlour.wire.limits import parse_address
 
 __all__ = ["down", "up"]
@@ -46,42 +48,100 @@ def _line(word: str, broker: str, nodes: Sequence[str], note: str = "") -> str:
     return f"{word}: broker {broker}, {' '.join(['nodes', *nodes]) if nodes else 'no nodes'}{note}"
 
 
-def _refuse_occupied(broker: str, nodes: list[str] | None) -> None:
+def _refuse_occupied(broker: str, record: Record) -> None:
+    """Raise ParlourError if a cluster, or some of one, runs there, with the way to stop it or to go on with it."""
+    parts = record.load().running
+    if parts:
+        raise ParlourError(
+            f"{_labels(parts)} of `parlour up -d` run{'s' * (len(parts) == 1)} at {broker} already: "
+            f"`parlour down --broker {broker}` stops, `parlour up -d --broker {broker}` completes that"
+        )
+    nodes = running_nodes(broker)
     if nodes is not None:
-        what = "a cluster" if nodes else "a broker without nodes"
-        raise ParlourError(f"{what} runs at {broker} already: stop that, or choose another address with --broker")
+        raise _foreign(broker, nodes)
 
 
-def _in_background(cluster: Cluster, record: Record) -> None:
+def _foreign(broker: str, nodes: Sequence[str]) -> ParlourError:
+    what = "a cluster" if nodes else "a broker without nodes"
+    return ParlourError(
+        f"{what} that `parlour up -d` did not start runs at {broker} already: add nodes to it with "
+        f"`parlour node --broker {broker}`, stop it where it was started, or choose another address with --broker"
+    )
+
+
+def _in_background(broker: str, given: Mapping[str, Any]) -> None:
+    record = Record(broker)
     with record.locked():
-        nodes = running_nodes(cluster.broker)
-        if nodes:
-            click.echo(_line("ready", cluster.broker, nodes, " (already running)"))
-            return
-        _refuse_occupied(cluster.broker, nodes)
-        left = record.load()
-        if left:
+        recorded = record.load()
+        if recorded.running:
+            _refuse_contradictions(broker, recorded, given)
+        else:
+            nodes = running_nodes(broker)
+            if nodes is not None:
+                if given or not nodes:
+                    raise _foreign(broker, nodes)
+                click.echo(_line("ready", broker, nodes, " (already running; not started by `parlour up -d`)"))
+                return
+        # A record that `down` has not removed is of a cluster that died: it is to come back as it was.
+        setup = replace(recorded.setup or Setup(), **given)
+        _refuse_impossible(setup)
+        cluster = Cluster(broker, setup, record, recorded.parts)
+        try:
+            with Signals() as signals:
+                nodes = cluster.start(signals.wait)
+        except BaseException:
+            if recorded.setup is None:
+                record.forget()
+            else:
+                record.save(recorded.parts, recorded.setup)
+            raise
+        record.save(cluster.children, setup)
+    if not cluster.started:
+        note = " (already running)"
+    elif recorded.parts:
+        note = f" (started {_labels(cluster.started)})"
+    else:
+        note = ""
+    click.echo(_line("ready", broker, nodes, note))
+
+
+def _refuse_contradictions(broker: str, recorded: Recorded, given: Mapping[str, Any]) -> None:
+    """Raise ParlourError if the options do not fit what runs."""
+    for name, value in given.items():
+        if name != "nodes" and value != getattr(recorded.setup, name):
             raise ParlourError(
-                f"{', '.join(child.label for child in left)} of an earlier cluster still run{'s' * (len(left) == 1)}: "
-                f"stop that with `parlour down --broker {cluster.broker}` first"
+                f"the cluster at {broker} runs with another --{name.replace('_', '-')}: leave that out, "
+                f"or stop it first with `parlour down --broker {broker}`"
             )
-        with Signals() as signals:
-            cluster.start(signals.wait)
-        click.echo(_line("ready", cluster.broker, cluster.nodes))
+    most = given.get("nodes", MAX_NODES)
+    names = [part.name for part in recorded.running if part.name not in ("broker", *Setup(most).names)]
+    if names:
+        raise ParlourError(
+            f"{' '.join(['nodes', *names])} run{'s' * (len(names) == 1)} at {broker} beyond --nodes {most}: "
+            f"`parlour drain {names[-1]} --broker {broker}` stops one and keeps its clients"
+        )
 
 
-def _in_foreground(cluster: Cluster) -> None:
-    _refuse_occupied(cluster.broker, running_nodes(cluster.broker))
+def _refuse_impossible(setup: Setup) -> None:
+    if setup.nodes > 1 and setup.log is not None and setup.log.startswith("memory:"):
+        raise UsageError("a log in memory is one node's own: say --nodes 1, or --log sqlite:///PATH or redis://")
+    if setup.metrics is not None and not 0 < parse_address(setup.metrics)[1] <= 65535 - setup.nodes:
+        raise UsageError("--metrics names the broker's port, above which each node takes another: not 0, nor too high")
+
+
+def _in_foreground(broker: str, setup: Setup) -> None:
+    _refuse_impossible(setup)
+    _refuse_occupied(broker, Record(broker))
+    cluster = Cluster(broker, setup, None)
     with Signals() as signals:
         try:
-            cluster.start(signals.wait)
-            announce(_line("ready", cluster.broker, cluster.nodes))
+            announce(_line("ready", broker, cluster.start(signals.wait)))
             _mind(cluster, signals)
         except KeyboardInterrupt:
             pass
         finally:
             cluster.stop()
-    click.echo(_line("stopped", cluster.broker, cluster.nodes))
+    click.echo(_line("stopped", broker, setup.names))
 
 
 def _mind(cluster: Cluster, signals: Signals) -> None:
@@ -126,20 +186,25 @@ def up(
     """Start a broker and nodes on this machine.
 
     Prints a line that begins with `ready` when all nodes are in the fleet. Stays until Ctrl-C, which stops them
-    all, unless told to --detach.
+    all, unless told to --detach. Run again with --detach it starts what has died, and the nodes that --nodes asks for
+    in addition.
     """
     if parse_address(broker)[1] == 0:
         raise UsageError("nodes must be told the broker's port: give --broker one that is not 0")
-    if nodes > 1 and log is not None and log.startswith("memory:"):
-        raise UsageError("a log in memory is one node's own: say --nodes 1, or --log sqlite:///PATH or redis://")
-    if metrics is not None and not 0 < parse_address(metrics)[1] <= 65535 - nodes:
-        raise UsageError("--metrics names the broker's port, above which each node takes another: not 0, nor too high")
-    names = [f"n{number}" for number in range(1, nodes + 1)]
+    options: dict[str, Any] = {
+        "nodes": nodes,
+        "log": log,
+        "retain": retain,
+        "metrics": metrics,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
     if detach:
-        record = Record(broker)
-        _in_background(Cluster(broker, names, log, retain, log_format, log_level, metrics, record), record)
+        _in_background(broker, given)
     else:
-        _in_foreground(Cluster(broker, names, log, retain, log_format, log_level, metrics, None))
+        _in_foreground(broker, Setup(**given))
 
 
 @click.command(epilog="\b\nExamples:\n  parlour down\n  parlour down --broker 127.0.0.1:7000\n")
@@ -148,18 +213,34 @@ def down(broker: str) -> None:
     """Stop the cluster that `parlour up --detach` started."""
     record = Record(broker)
     with record.locked():
-        children = record.load()
-        if not children:
+        recorded = record.load()
+        running = recorded.running
+        if not running:
             record.forget()
-            raise ParlourError(f"there is nothing to stop: no cluster of `parlour up --detach` runs at {broker}")
-        killed = stop_all(children)
+            raise ParlourError(f"there is nothing to stop: {_what_runs(broker)}")
+        killed = stop_all(running)
         record.forget()
-    click.echo(_line("stopped", broker, _nodes(children), _note(killed)))
+    nodes = [child.name for child in running if child.name != "broker"]
+    ended = [part for part in recorded.parts if part not in running]
+    notes = [
+        f"{_labels(parts)} had {how}" for parts, how in ((ended, "ended before"), (killed, "to be killed")) if parts
+    ]
+    note = f" ({'; '.join(notes)})" if notes else ""
+    if any(child.name == "broker" for child in running):
+        click.echo(_line("stopped", broker, nodes, note))
+    else:
+        click.echo(f"stopped: {' '.join(['nodes', *nodes])}{note}")
 
 
-def _nodes(children: list[Child]) -> list[str]:
-    return [child.name for child in children if child.name != "broker"]
+def _what_runs(broker: str) -> str:
+    try:
+        if running_nodes(broker) is None:
+            return f"no cluster of `parlour up --detach` runs at {broker}"
+    except UnavailableError:
+        pass
+    return f"what runs at {broker} was not started by `parlour up --detach`: stop it where it was started"
 
 
-def _note(killed: list[Child]) -> str:
-    return f" ({', '.join(child.label for child in killed)} had to be killed)" if killed else ""
+def _labels(parts: Sequence[Child]) -> str:
+    *others, last = [part.label for part in parts]
+    return f"{', '.join(others)} and {last}" if others else last

@@ -106,7 +106,7 @@ def _load(row: Row) -> list[str | Text]:
 def _totals(snapshot: Snapshot) -> Text:
     here = snapshot.here
     if not here:
-        return Text("no node is in the fleet: start one with `parlour node`")
+        return Text("no node is in the fleet: `parlour up -d` starts again what it once started, `parlour node` one")
     return Text(
         f"{len(here)} node{'s' * (len(here) != 1)}, {snapshot.clients} of {snapshot.capacity} clients, "
         f"imbalance {snapshot.imbalance:.2f}, "

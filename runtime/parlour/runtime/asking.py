@@ -125,4 +125,5 @@ def _advice(brokers: Sequence[str]) -> str:
     found = [what for broker in brokers if (what := what_is_at(broker, _LOOK / len(brokers)))]
     if found:
         return f"{', and '.join(found)}: name another with --broker"
-    return "start one with `parlour up -d`, or name another with --broker"
+    start = "parlour up -d" if list(brokers) == [DEFAULT_BROKER] else f"parlour up -d --broker {brokers[0]}"
+    return f"start one with `{start}`, or name another with --broker"

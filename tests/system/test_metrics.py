@@ -60,6 +60,27 @@ def test_what_is_said_is_counted(pages: tuple[str, str, str]) -> None:
     assert figures(node)["parlour_node_posts_total"] == 10, "it only grows"
 
 
+def test_a_log_that_is_away_is_told(pages: tuple[str, str, str], tmp_path: Path) -> None:
+    """By a figure, and by the node's not being ready; both are over when it is back."""
+    address, _, node = pages
+    with connect(address, "ada") as ada:
+        room = ada.join("lobby")
+        room.say("one")
+        assert figures(node)["parlour_node_log_up"] == 1
+        for file in tmp_path.glob("rooms.sqlite*"):
+            file.rename(tmp_path / f"away-{file.name}")
+        later = room.post("two", timeout=60)
+        eventually(lambda: page(node, "/readyz")[0] == 503)
+        assert page(node, "/readyz")[1].startswith("the room log fails: ")
+        found = figures(node)
+        assert found["parlour_node_log_up"] == 0
+        assert found["parlour_node_log_errors_total"] > 0
+        for file in tmp_path.glob("away-*"):
+            file.rename(tmp_path / file.name.removeprefix("away-"))
+        assert later.result(30).text == "two"
+        eventually(lambda: page(node, "/readyz") == (200, "ok\n"), 10)
+
+
 def test_a_part_says_when_it_is_ready(running: Processes, pages: tuple[str, str, str]) -> None:
     """A node that drains is not; one whose port is in use does not start."""
     _, broker, node = pages

@@ -79,8 +79,6 @@ class Load:
         """Messages that were made into frames, each once for all members."""
         self.mended = 0
         """Holes of the relay's that were read from the log."""
-        self.failed_commits = 0
-        """Batches that the log did not take."""
 
     def count(self, messages_in: int, messages_out: int, bytes_in: int, bytes_out: int, wait: float | None) -> None:
         """Count one batch; `wait` is how long its oldest post was in the node, in seconds."""
@@ -94,14 +92,11 @@ class Load:
                 self._samples.append(wait)
                 self.waits.add(wait)
 
-    def commit(self, seconds: float, encoded: int | None) -> None:
-        """Count one batch that was logged, with as many messages to encode; None if the log failed."""
+    def commit(self, seconds: float, encoded: int) -> None:
+        """Count one batch that the log took or refused, and the messages that were encoded of it."""
         with self._mutex:
             self.commits.add(seconds)
-            if encoded is None:
-                self.failed_commits += 1
-            else:
-                self.encoded += encoded
+            self.encoded += encoded
         if seconds >= SLOW:
             self._slow.add(f"over {SLOW:g} s" if seconds < 5 * SLOW else f"over {5 * SLOW:g} s")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from parlour.node.node import Node
+from parlour.runtime.complaints import printable
 from parlour.runtime.metrics import buckets
 
 __all__ = ["NodeFigures"]
@@ -29,6 +30,9 @@ class NodeFigures:
             return "the node is not in the fleet"
         if report.draining:
             return "the node is draining"
+        failure = self._node.log.failure()
+        if failure is not None:
+            return f"the room log fails: {printable(failure[1])}"
         return ""
 
     def collect(self) -> Iterator[Metric]:
@@ -51,6 +55,7 @@ class NodeFigures:
             ("connections", "Open connections, those included that have not said hello.", self._node.connections()),
             ("capacity", "Clients at most.", report.capacity),
             ("rooms", "Rooms with members on this node.", report.rooms),
+            ("log_up", "0 while the room log fails.", self._node.log.failure() is None),
             ("lagging", "Connections that read too slowly now.", report.lagging),
             ("draining", "1 while the node takes no new clients.", report.draining),
             ("peers", "Other nodes of the fleet.", len(links)),
@@ -71,7 +76,7 @@ class NodeFigures:
             ("sent_bytes", "Bytes of messages to members.", totals.bytes_out),
             ("encodings", "Messages made into frames: once for all members.", load.encoded),
             ("holes_mended", "Holes of the relay's that were filled from the log.", load.mended),
-            ("log_errors", "Batches that the room log did not take.", load.failed_commits),
+            ("log_errors", "Calls of the room log that failed.", self._node.log.errors),
         ):
             yield CounterMetricFamily(f"parlour_node_{name}", text, value)
         refused = CounterMetricFamily(

@@ -343,7 +343,7 @@ class Room:
         try:
             places = self._s.log.append(self.name, posts)
         except LogError as error:
-            self._s.load.commit(time.monotonic() - began, None)
+            self._s.load.commit(time.monotonic() - began, 0)
             refuse(self.name, submissions, "unavailable", str(error))
             self._repair.look()  # it may have failed after it had logged them
             return []

@@ -56,7 +56,7 @@ def test_a_full_backlog_lets_go_and_asks_again() -> None:
     assert not backlog.rejoin(0.0)
     assert offsets(backlog) == [1, 2, 3]
     assert backlog.rejoin(0.0)
-    assert backlog.resume() == wire.Join("lobby", after=3, epoch="e1")
+    assert backlog.resume() == wire.Join("lobby", after=3, epoch="e1", id="s-3")
     assert not backlog.rejoin(0.0)
     # What is still under way from the old position is not kept: it would leave a hole.
     backlog.message(said(10), "e1")
@@ -77,7 +77,7 @@ def test_a_refused_rejoin_is_tried_again_later() -> None:
     assert not backlog.rejoin(6.9)
     assert backlog.wait(6.0) == 1.0
     assert backlog.rejoin(7.0)
-    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1")
+    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1", id="s-1")
 
 
 def test_a_refused_first_join_is_no_rejoin() -> None:
@@ -90,11 +90,42 @@ def test_a_new_epoch_is_told_and_counts_anew() -> None:
     backlog = Backlog("lobby")
     backlog.joined(joined())
     backlog.message(said(1), "e1")
-    backlog.joined(joined(epoch="e2"))
+    backlog.joined(wire.Joined("lobby", "e2", 0, 0, recovered=False))
     backlog.message(said(1), "e2")
     assert isinstance(backlog.take(), Message)
     assert backlog.take() == Restarted("lobby", "e2", 0)
     assert isinstance(backlog.take(), Message)
+
+
+def test_a_place_that_a_new_epoch_has_is_gone_on_from() -> None:
+    """The log has all that was shown: nothing is told, nothing comes again, and what is new is no replay."""
+    backlog = Backlog("lobby", history=50)
+    assert backlog.resume() == wire.Join("lobby", 50)
+    backlog.joined(wire.Joined("lobby", "e1", 7, 7, id="s-7"))
+    assert backlog.resume() == wire.Join("lobby", 50, 7, "e1", "s-7")
+    backlog.joined(wire.Joined("lobby", "e2", 9, 7))
+    for offset in (7, 8, 9, 10):
+        backlog.message(said(offset), "e2")
+    events = [backlog.take() for _ in range(4)]
+    assert [(event.offset, event.replay) for event in events if isinstance(event, Message)] == [
+        (8, False),
+        (9, False),
+        (10, False),
+    ]
+    assert backlog.resume() == wire.Join("lobby", 50, 10, "e2", "s-10")
+
+
+def test_a_place_of_another_connection_is_not_ours() -> None:
+    """A node that was behind goes on from its own place: the room is joined again, to hear of ours."""
+    backlog = Backlog("lobby")
+    backlog.joined(joined())
+    for offset in (1, 2):
+        backlog.message(said(offset), "e1")
+    backlog.joined(wire.Joined("lobby", "e2", 1, 1))
+    backlog.message(said(2), "e2")
+    assert offsets(backlog) == [1, 2]
+    assert backlog.rejoin(0.0)
+    assert backlog.resume() == wire.Join("lobby", 0, 2, "e1", "s-2")
 
 
 def test_a_new_epoch_finds_a_full_backlog_full() -> None:
@@ -108,7 +139,7 @@ def test_a_new_epoch_finds_a_full_backlog_full() -> None:
     assert isinstance(backlog.take(), Message)
     assert backlog.take() is None
     assert backlog.rejoin(0.0)
-    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1")
+    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1", id="s-1")
     backlog.joined(wire.Joined("lobby", "e2", 5, 3, recovered=False))
     assert backlog.take() == Restarted("lobby", "e2", 3)
     backlog.message(said(4), "e2")
@@ -169,7 +200,7 @@ def test_a_hole_is_never_passed_on() -> None:
         backlog.message(said(offset), "e1")
     assert offsets(backlog) == [1, 2]
     assert backlog.rejoin(0.0)
-    assert backlog.resume() == wire.Join("lobby", after=2, epoch="e1")
+    assert backlog.resume() == wire.Join("lobby", after=2, epoch="e1", id="s-2")
     backlog.joined(joined(offset=5, after=2))
     for offset in (3, 4, 5):
         backlog.message(said(offset), "e1")
@@ -190,12 +221,12 @@ def test_trimmed_history_is_told_as_a_new_start() -> None:
     backlog = Backlog("lobby")
     backlog.joined(joined())
     backlog.message(said(1), "e1")
-    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1")
+    assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1", id="s-1")
     backlog.joined(wire.Joined("lobby", "e1", 9, 7, recovered=False))
     backlog.message(said(8), "e1")
     assert isinstance(backlog.take(), Message)
     assert backlog.take() == Restarted("lobby", "e1", 7)
-    assert backlog.take() == Message("lobby", 8, "s-8", "ada", 0, "text 8", replay=True)
+    assert backlog.take() == Message("lobby", 8, "s-8", "ada", 0, "text 8", replay=False)
 
 
 def test_a_connection_that_comes_and_goes_does_not_fill_the_backlog() -> None:

@@ -133,7 +133,7 @@ def test_members_anywhere_get_what_they_lack(broadcast: Broadcast) -> None:
     batch = Batch(5, 7, b"".join(bodies))
     lagging: list[Outlet] = []
     with connected(2 * TOGETHER + 9) as pairs:
-        members = [Member(Outlet(near, 1000, lagging.append), None, "", "") for near, _ in pairs]  # type: ignore[arg-type]
+        members = [Member(Outlet(near, 1000, lagging.append), None, "", "", True) for near, _ in pairs]  # type: ignore[arg-type]
         positions = {0: 3, 1: 5, 2: 7, TOGETHER: 6, TOGETHER + 1: 3, len(pairs) - 1: 5}
         for index, member in enumerate(members):
             member.offset = positions.get(index, 4)

@@ -86,7 +86,7 @@ def test_a_hole_is_not_mended_with_what_was_read_before(monkeypatch: pytest.Monk
             eventually(reading)
             begin_anew(node, "restored 1", "restored 2", "restored 3")
             bob.send(Say("lobby", 50, "new 4"))
-            assert heard_until(bob, "new 4")[0] == (0, "anew")
+            assert heard_until(bob, "new 4") == [(3, "anew"), (4, "new 4")]
         for number in range(5, 9):
             bob.send(Say("lobby", number, f"new {number}"))
         assert heard_until(bob, "new 8") == [(number, f"new {number}") for number in range(5, 9)]
@@ -143,8 +143,85 @@ def test_a_post_is_delivered_though_the_log_fails_right_after_it(monkeypatch: py
 def test_who_comes_in_shows_that_the_log_is_another() -> None:
     """Nobody says anything; who joins has the node ask the log, and all members are told what that has."""
     with cluster(1) as running, running.clients("ada", "bob") as (ada, bob):
-        ada.join("lobby")
+        ada.join("lobby", history=10)
         begin_anew(running.nodes[0], "restored")
-        bob.send(Join("lobby", after=0, epoch="another"))
+        bob.send(Join("lobby", 10, after=0, epoch="another"))
         for client in (ada, bob):
             assert heard_until(client, "restored")[-2:] == [(0, "anew"), (1, "restored")]
+
+
+def test_members_go_on_where_the_new_epoch_has_what_they_have() -> None:
+    """The log counts on under another epoch: who understands that is sent what is new alone, an older client all."""
+    with cluster(1) as running, running.clients("ada", "bob") as (ada, bob):
+        (node,) = running.nodes
+        with RawClient(running.address, "old", protocol="1.0") as old:
+            for client in (ada, bob, old):
+                client.join("lobby", history=2)
+            ada.say("lobby", *map(str, range(1, 6)))
+            for client in (ada, bob, old):
+                assert client.texts(5) == ["1", "2", "3", "4", "5"]
+            node.log._epoch = "anew"  # type: ignore[attr-defined]
+            bob.say("lobby", "6")
+            for client in (ada, bob):
+                told = client.get(Joined)
+                assert (told.epoch, told.after, told.offset, told.recovered) == ("anew", 5, 5, True)
+                assert client.texts(1) == ["6"]
+            assert heard_until(old, "6") == [(0, "anew"), *((n, str(n)) for n in range(1, 7))]
+            ada.say("lobby", "7")
+            for client in (ada, bob, old):
+                assert client.texts(1) == ["7"]
+                assert not [heard for heard in client.heard if isinstance(heard, Joined | Message)]
+
+
+def test_the_first_to_speak_in_another_log_is_heard() -> None:
+    """Nothing of what was said is in the new log: its last are shown to who asked for some, and the new."""
+    with cluster(2) as running, running.clients("ada", "bob") as (ada, bob):
+        ada.join("lobby", history=2)
+        bob.join("lobby")
+        ada.say("lobby", "1", "2", "3")
+        for client in (ada, bob):
+            assert client.texts(3) == ["1", "2", "3"]
+        begin_anew(running.nodes[0], "a", "b", "c", "d", "e")
+        bob.send(Say("lobby", 50, "new"))
+        assert heard_until(ada, "new") == [(3, "anew"), (4, "d"), (5, "e"), (6, "new")]
+        assert heard_until(bob, "new") == [(5, "anew"), (6, "new")]
+
+
+@pytest.mark.parametrize(
+    ("position", "protocol", "whence"),
+    [
+        ({"after": 7, "epoch": "old", "id": "s-7", "history": 2}, "1.1", (7, True)),
+        ({"after": 7, "epoch": "old", "id": "t-7", "history": 2}, "1.1", (8, False)),
+        ({"after": 7, "epoch": "old", "history": 2}, "1.1", (8, False)),
+        ({"after": 17, "epoch": "old", "id": "s-17", "history": 100}, "1.1", (0, False)),
+        ({"after": 0, "epoch": "old", "history": 2}, "1.1", (8, False)),
+        ({"after": 7, "epoch": "old", "id": "s-7", "history": 2}, "1.0", (0, False)),
+        ({"after": 7, "epoch": "memory", "id": "t-7", "history": 2}, "1.1", (7, True)),
+    ],
+    ids=["the very message", "another", "without", "not there", "the begin", "1.0", "this epoch"],
+)
+def test_who_comes_back_goes_on_after_a_message_that_the_log_has(
+    position: dict[str, object], protocol: str, whence: tuple[int, bool]
+) -> None:
+    """Only that message proves that the log of a later epoch is the one of before; else one is a newcomer."""
+    with cluster(1) as running:
+        (node,) = running.nodes
+        node.log.append("lobby", [Post("s", number, "x", 1, str(number)) for number in range(1, 11)])
+        if position["epoch"] == "memory":
+            position = {**position, "epoch": node.log.extent("lobby").epoch}
+        with RawClient(running.address, "ada", protocol=protocol) as ada:
+            joined = ada.join("lobby", **position)
+            assert (joined.after, joined.recovered) == whence
+            assert [ada.get(Message).offset for _ in range(10 - whence[0])] == list(range(whence[0] + 1, 11))
+
+
+def test_who_was_sent_nothing_yet_has_a_place_too() -> None:
+    """A newcomer that asks for no history is told the id of the last message, and to older clients it is not."""
+    with cluster(1) as running:
+        running.nodes[0].log.append("lobby", [Post("s", 1, "x", 1, "one")])
+        with RawClient(running.address, "ada") as ada, RawClient(running.address, "old", protocol="1.0") as old:
+            assert (ada.join("lobby").id, old.join("lobby").id) == ("s-1", "")
+            assert ada.join("lobby", history=1).id == "", "what follows names the place"
+            ada.say("lobby", "two")
+            ada.texts(2)
+            assert ada.join("lobby").id == f"{ada.session}-1"

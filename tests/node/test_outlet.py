@@ -17,7 +17,7 @@ def test_it_is_live_only_when_none_of_its_rooms_is_ahead_of_it() -> None:
     near, far = socket.socketpair()
     with near, far:
         outlet = Outlet(near, 1000, lambda _: None)
-        member = Member(outlet, cast(Room, room), "session", "ada")
+        member = Member(outlet, cast(Room, room), "session", "ada", modern=True)
         outlet.enter(member)
         assert outlet.place(member, "e", 3, b"joined"), "it is to be brought up to date"
         assert not outlet.go_live()
@@ -37,7 +37,7 @@ def test_what_was_read_for_another_place_is_not_sent() -> None:
     near, far = socket.socketpair()
     with near, far:
         outlet = Outlet(near, 1000, lambda _: None)
-        member = Member(outlet, cast(Room, SimpleNamespace(epoch="e", offset=9)), "session", "ada")
+        member = Member(outlet, cast(Room, SimpleNamespace(epoch="e", offset=9)), "session", "ada", modern=True)
         outlet.enter(member)
         outlet.place(member, "e", 3, b"")
         for epoch, offset in (("d", 3), ("e", 2)):

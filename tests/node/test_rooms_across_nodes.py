@@ -183,8 +183,8 @@ def test_history_is_replayed_from_where_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize("position", [{"after": 7}, {"after": 1, "epoch": "another"}])
 def test_a_position_that_is_not_of_this_log_is_not_recovered(position: dict[str, object]) -> None:
-    """Beyond the log's end, or of another epoch: the client is told so, and gets all there is."""
-    with cluster(1) as running, running.clients("ada") as (ada,):
+    """Beyond the log's end, or of another epoch: an older client is told so, and gets all there is."""
+    with cluster(1) as running, RawClient(running.address, "ada", protocol="1.0") as ada:
         ada.join("lobby")
         ada.say("lobby", "one", "two")
         ada.texts(2)

@@ -33,10 +33,18 @@ M = TypeVar("M", bound=NodeMessage)
 class RawClient:
     """A client made of a socket and a decoder; every read has a deadline."""
 
-    def __init__(self, broker: str, name: str, node: str | None = None, timeout: float = 5.0, key: str = "") -> None:
+    def __init__(
+        self,
+        broker: str,
+        name: str,
+        node: str | None = None,
+        timeout: float = 5.0,
+        key: str = "",
+        protocol: str = PROTOCOL,
+    ) -> None:
         _, reply = ask([broker], Assign(name, node=node, protocol=PROTOCOL))
         assert isinstance(reply, Assigned)
-        self._enter(name, reply.node, reply.address, Hello(name, reply.ticket, PROTOCOL, key), timeout)
+        self._enter(name, reply.node, reply.address, Hello(name, reply.ticket, protocol, key), timeout)
 
     def _enter(self, name: str, node: str, address: str, hello: Hello, timeout: float) -> None:
         self.name = name

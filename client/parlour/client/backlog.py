@@ -43,12 +43,13 @@ class Backlog:
 
     def __init__(self, room: str, bound: int = BOUND, history: int = 0) -> None:
         self._room = room
-        self._history = history  # messages that the first join asks for
+        self._history = history  # messages that a newcomer asks for
         self._bound = bound
         self._events: deque[Event] = deque()
         self._phase = _Phase.JOINING
         self._epoch: str | None = None
         self._last = 0  # offset of the last message kept, or behind which messages follow
+        self._id = ""  # of the message at `_last`, if it is known: it keeps the place in a later epoch
         self._replayed = 0  # messages up to this offset were said before the room was joined
         self._retry_at = 0.0
 
@@ -64,14 +65,22 @@ class Backlog:
         """The node says where the room stands: as the answer to a join, or unasked when one cannot go on from there."""
         if self._phase is _Phase.FULL:
             return  # Being in the room is enough: what is kept of it from here on will be asked for.
-        # Without recovery all that is kept follows: that is news only if what we have is not of the same kind.
-        anew = joined.epoch != self._epoch or (not joined.recovered and joined.after > self._last)
-        if anew:
+        other = joined.epoch != self._epoch
+        if other and joined.recovered and self._epoch is not None:
+            if joined.after != self._last:
+                # Told for another place than ours: one of the connections was behind. Joining again tells of ours.
+                self._phase = _Phase.FULL
+                return
+            self._epoch = joined.epoch  # whose log has all that we have: the place stays
+        # Without recovery something else follows: that is news only if what we have is not of the same kind.
+        elif other or (not joined.recovered and joined.after > self._last):
             if self._epoch is not None:
                 self._events.append(Restarted(self._room, joined.epoch, joined.after))
+            if other:
+                self._replayed = joined.offset
             self._epoch = joined.epoch
             self._last = joined.after
-            self._replayed = joined.offset
+            self._id = joined.id
         # The answer to another join, further on, is not the one that is waited for.
         if self._phase is _Phase.JOINING and joined.after <= self._last:
             self._phase = _Phase.LIVE
@@ -83,7 +92,7 @@ class Backlog:
             whole = message.offset == self._last + 1
             if whole and self._phase is not _Phase.FULL and len(self._events) < self._bound:
                 self._events.append(event)
-                self._last = message.offset
+                self._last, self._id = message.offset, message.id
             elif whole or self._phase is _Phase.LIVE:
                 self._phase = _Phase.FULL
         return event
@@ -122,7 +131,7 @@ class Backlog:
         self._phase = _Phase.JOINING
         if self._epoch is None:
             return wire.Join(self._room, self._history)
-        return wire.Join(self._room, after=self._last, epoch=self._epoch)
+        return wire.Join(self._room, self._history, self._last, self._epoch, self._id or None)
 
     def rejoin(self, now: float) -> bool:
         """Whether to join again, as messages were let go and all that was kept has been taken.

@@ -54,10 +54,11 @@ class Lagging:
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """There is no going on from the last message: all that the log keeps follows, from the offset after `after`.
+    """There is no going on from the last message; what follows begins with the offset after `after`.
 
-    Either what came next is not kept any more, or the log began anew: then the epoch is another, and offsets count
-    from 1 again.
+    Either what came next is not kept any more: then all that is kept follows. Or the log began anew: then the epoch is
+    another, and some offsets may come again, with other messages. What a newcomer is shown follows then, or what was
+    said since the last message that the log still has.
     """
 
     room: str

@@ -40,7 +40,7 @@ def catch_up(outlet: Outlet, turns: int) -> bool:
                 return False
             epoch, offset = member.epoch, member.offset
             try:
-                following = member.room.follow(epoch, offset)
+                following = member.room.follow(member, epoch, offset)
             except LogError as error:
                 failure = error
                 continue

@@ -10,7 +10,8 @@ from bisect import insort
 from collections import deque
 from typing import NamedTuple
 
-from parlour.wire.codec import message_ids, skip_frames
+from parlour.wire.codec import messages_of, skip_frames
+from parlour.wire.messages import Message
 
 __all__ = ["HELD", "Arrival", "Batch", "Order", "Ring", "joined"]
 
@@ -141,6 +142,15 @@ class Ring:
         """Whether all that follows `offset` is here."""
         return self.start <= offset <= self._end
 
+    @property
+    def last(self) -> Message | None:
+        """The last message, if one is here."""
+        return messages_of(self._batches[-1].between(self._end, self._end))[0] if self._batches else None
+
+    def messages(self) -> list[Message]:
+        """Return all messages that are here."""
+        return [message for batch in self._batches for message in messages_of(batch.frames)]
+
     def agrees(self, batch: Batch) -> bool:
         """Whether the batch has, of the messages that are here, the same ones."""
         for ours in self._batches:
@@ -148,7 +158,7 @@ class Ring:
             if first <= last:
                 mine, theirs = (bytes(each.between(first, last)) for each in (ours, batch))
                 # Nodes of two versions may write a message in two ways: then it is told by its id.
-                if mine != theirs and message_ids(mine) != message_ids(theirs):
+                if mine != theirs and [m.id for m in messages_of(mine)] != [m.id for m in messages_of(theirs)]:
                     return False
         return True
 

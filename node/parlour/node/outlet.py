@@ -32,13 +32,16 @@ NOWHERE = 2**63
 class Member:
     """A client in one room: how far the room's messages, of which epoch, were handed to its outlet.
 
-    `epoch`, `offset`, `missed_presence` and `left` are guarded by the outlet's mutex.
+    `epoch`, `offset`, `missed_presence` and `left` are guarded by the outlet's mutex. `history` is how much a newcomer
+    is shown, which it asked for when it joined; a `modern` one speaks protocol 1.1 or a later minor.
     """
 
-    __slots__ = ("epoch", "left", "missed_presence", "name", "offset", "outlet", "room", "session")
+    __slots__ = ("epoch", "history", "left", "missed_presence", "modern", "name", "offset", "outlet", "room", "session")
 
-    def __init__(self, outlet: Outlet, room: Room, session: str, name: str) -> None:
+    def __init__(self, outlet: Outlet, room: Room, session: str, name: str, modern: bool) -> None:
         self.outlet = outlet
+        self.history = 0
+        self.modern = modern
         self.room = room
         self.session = session
         self.name = name
@@ -175,17 +178,19 @@ class Outlet:
             member.room.combine_elsewhere()
         return True
 
-    def restart(self, member: Member, joined: Joined) -> None:
-        """A new epoch began, or what was next is not kept: tell the member, and bring it all of the room's history."""
+    def restart(self, member: Member, notice: Callable[[Member, str, int], Joined | None]) -> None:
+        """A new epoch began, or what was next is not kept: give the member its notice, and go on there."""
         with self._mutex:
             # Who is being placed right now is told by whoever places it.
             if not self.closed and member.offset != NOWHERE:
-                self._restart(member, joined)
+                joined = notice(member, member.epoch, member.offset)
+                if joined is not None:
+                    self._restart(member, joined)
 
     def _restart(self, member: Member, joined: Joined) -> None:
         member.epoch, member.offset = joined.epoch, joined.after
         self._send(frame(joined))
-        if not self.lagging:
+        if not self.lagging and joined.after != joined.offset:
             self.lagging = True
             self._on_lag(self)
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from parlour.node.log import LogError
+from parlour.node.log import Extent, LogError
 from parlour.node.order import Batch
+from parlour.node.standing import Record, Standing
 from parlour.node.surroundings import Surroundings
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
-from parlour.wire.messages import Joined
+from parlour.wire.messages import Join
 
 if TYPE_CHECKING:
     from parlour.node.room import Room
@@ -24,6 +25,9 @@ __all__ = ["Repair"]
 
 READ = 1000
 """Messages read from the log at once, at most."""
+
+LATEST = 200
+"""Messages of a log that became another one, at most, that are taken for new by their times."""
 
 RETRY = 0.5
 """Seconds before a log that failed, or does not have what it should, is asked again."""
@@ -46,8 +50,59 @@ class Repair:
         with self._mutex:
             return self._mending or self._looking
 
-    def follow(self, epoch: str, offset: int, current: str, top: int) -> Batch | Joined:
-        """Return what the log has after a position, up to where the room stands, as `Room.follow` does."""
+    def record(self, offset: int) -> Record:
+        """Return the message at an offset, with an empty id if it is not kept; raises LogError."""
+        for found in self._s.log.read(self._room.name, offset - 1, 1) if offset else []:
+            if found.offset == offset:
+                return Record(offset, found.id, found.at)
+        return Record(offset)
+
+    def ask(self, join: Join, current: str, modern: bool) -> tuple[Extent, bool]:
+        """Return what the log keeps, and whether it has, in another epoch, what a client names; raises LogError.
+
+        Only who is `modern` may name a message. `current` is the room's epoch; the log's may be another.
+        """
+        kept = self._s.log.extent(self._room.name)
+        if kept.epoch != current:
+            self.look()
+        named = modern and join.id and join.after and join.epoch != kept.epoch
+        return kept, bool(named and join.after and self.record(join.after).id == join.id)
+
+    def renewal(self, standing: Standing) -> tuple[Extent, Record, bool] | None:
+        """Return whence the room has to begin anew, as `Standing.begin` takes it; None if it need not, or not now."""
+        try:
+            extent = self._s.log.extent(self._room.name)
+            if standing.fits(extent) and not standing.false:
+                return None
+            shared = self._shared(standing, extent)
+            if shared is not None:
+                return extent, shared, True
+            latest = self._s.log.read(self._room.name, max(extent.trimmed, extent.top - LATEST), LATEST)
+            return extent, self.record(standing.fresh(extent, latest)), False
+        except LogError:
+            self.look()
+            return None
+
+    def _shared(self, standing: Standing, extent: Extent) -> Record | None:
+        """Return the last message that the log has of those that were delivered here, if it has one; raises LogError.
+
+        A log changes at its end only: where it has one of them, it has those before it.
+        """
+        last, delivered = standing.last, standing.delivered()
+        if last.id and extent.trimmed < last.offset <= extent.top and self.record(last.offset).id == last.id:
+            return last
+        offsets = [offset for offset in delivered if extent.trimmed < offset <= extent.top]
+        if not offsets:
+            return None
+        found = self._s.log.read(self._room.name, min(offsets) - 1, len(offsets))
+        same = [message for message in found if delivered.get(message.offset) == message.id]
+        return Record(same[-1].offset, same[-1].id, same[-1].at) if same else None
+
+    def follow(self, epoch: str, offset: int, current: str, top: int) -> Batch | Extent:
+        """Return what the log has after a position, up to where the room stands; raises LogError.
+
+        If there is no going on from there, return what the log keeps.
+        """
         batch = self._read(offset, top - offset) if epoch == current else None
         # An epoch that is over does not come again: if it is not over now, what was read is of it.
         extent = self._s.log.extent(self._room.name)
@@ -55,7 +110,7 @@ class Repair:
             if batch is not None and batch.first == offset + 1:
                 return batch
             if epoch != current or offset < extent.trimmed:
-                return Joined(self._room.name, current, top, min(extent.trimmed, top), recovered=False)
+                return extent
         self.look()
         raise LogError(f"the room log lacks messages of {self._room.name} after {offset}")
 

@@ -74,8 +74,9 @@ class Room:
         shown by the top that each of them publishes when it does.
         """
         extent = self._s.log.extent(self.name)
+        last = self._repair.record(extent.top)
         with self._mutex:
-            self._standing.begin(extent)
+            self._standing.begin(extent, last)
             self._unheard = peers - self._roster.nodes
             self._heard_all.wait_for(lambda: not self._unheard, self._s.settings.roster_wait)
             self._unheard.clear()
@@ -89,17 +90,18 @@ class Room:
         Raises LogError if the log has to be asked and does not answer.
         """
         with self._mutex:
-            kept = self._standing.reach(join)
+            kept, found = self._standing.reach(join, member.modern), False
         if kept is None:
-            kept = self._s.log.extent(self.name)
-            if kept.epoch != self.epoch:
-                self._repair.look()
+            kept, found = self._repair.ask(join, self.epoch, member.modern)
         with self._mutex:
-            after, recovered = self._standing.place(join, kept)
+            after, recovered = self._standing.place(join, kept, found, member.modern)
+            member.history = join.history
             if member not in self._members:
                 self._members += (member,)
                 self._roster.enter(member.session, member.name)
-            return Joined(self.name, self.epoch, self.offset, after, recovered)
+            here = kept.epoch == self.epoch  # else the member waits there until this room is in that epoch, too
+            last = self._standing.last.id if here and member.modern and after == self.offset else ""
+            return Joined(self.name, kept.epoch, self.offset if here else kept.top, after, recovered, last)
 
     def leave(self, member: Member, grace: float = 0.0) -> None:
         """Remove a member and tell the others, at once or if its session is not back in `grace` seconds."""
@@ -203,7 +205,7 @@ class Room:
 
     # --- what others ask --------------------------------------------------------------------------------------
 
-    def follow(self, epoch: str, offset: int) -> Batch | Joined | None:
+    def follow(self, member: Member, epoch: str, offset: int) -> Batch | Joined | None:
         """Return what follows a position, from the ring or the log, not beyond what is delivered; raises LogError.
 
         Where it was trimmed away meanwhile, or is of an epoch that is over, return the notice of that, behind which
@@ -214,7 +216,16 @@ class Room:
             batch = self._standing.after(offset) if epoch == current else None
         if epoch == current and (batch or offset >= top):
             return batch
-        return self._repair.follow(epoch, offset, current, top)
+        following = self._repair.follow(epoch, offset, current, top)
+        if isinstance(following, Batch):
+            return following
+        with self._mutex:
+            return self._notice(member, epoch, offset, following.trimmed)
+
+    def _notice(self, member: Member, epoch: str, offset: int, trimmed: int = 0) -> Joined | None:
+        """Tell a member at this place where it is now; None if just there. Only with the mutex, or as the combiner."""
+        where = self._standing.notice(epoch, offset, member.history, member.modern, trimmed)
+        return where and Joined(self.name, self.epoch, max(self._standing.began, where[0]), *where)
 
     def missing(self, offset: int) -> int | None:
         """Return the last offset of the messages that are missing after `offset`, or None if they are not any more."""
@@ -350,10 +361,9 @@ class Room:
         took, encoded = time.monotonic() - began, 0
         came = arrivals_of(self.name, posts, places)
         for arrival in came:
-            if arrival.batch is not None:
-                first, last, frames = arrival.batch
-                encoded += last - first + 1
-                self._publish(wire.Batch(arrival.epoch, first, last), frames)
+            if (batch := arrival.batch) is not None:
+                encoded += batch.last - batch.first + 1
+                self._publish(wire.Batch(arrival.epoch, batch.first, batch.last), batch.frames)
         self._s.load.commit(took, encoded)
         arrivals[:0] = came
         return places
@@ -381,16 +391,10 @@ class Room:
 
     def _begin_anew(self) -> None:
         """If one cannot go on from here with what the log has, every member starts anew. Run by the combiner alone."""
-        try:
-            extent = self._s.log.extent(self.name)
-        except LogError:
-            self._repair.look()
+        if (renewal := self._repair.renewal(self._standing)) is None:
             return
         with self._mutex:
-            if self._standing.fits(extent) and not self._standing.false:
-                return
-            self._standing.begin(extent)
+            self._standing.begin(*renewal)
             members = self._members
-        joined = Joined(self.name, extent.epoch, extent.top, extent.trimmed, recovered=False)
         for member in members:
-            member.outlet.restart(member, joined)
+            member.outlet.restart(member, self._notice)

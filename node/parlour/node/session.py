@@ -21,7 +21,7 @@ from parlour.node.log import LogError, Post
 from parlour.node.outlet import Member, Outlet
 from parlour.wire.codec import ClientDecoder, decode_ticket, frame
 from parlour.wire.errors import ProtocolError, UsageError
-from parlour.wire.limits import check_protocol
+from parlour.wire.limits import check_protocol, minor_version
 from parlour.wire.messages import (
     Bye,
     ClientMessage,
@@ -80,6 +80,7 @@ class Session:
         self._decoder = ClientDecoder()
         self._heard_at = time.monotonic()
         self.name = ""
+        self._modern = False  # whether it speaks protocol 1.1 or a later minor
         self.id = ""
         self.since = time.monotonic()
         self.leaves_by = 0.0  # until then, in monotonic seconds, it may follow the last request to move
@@ -164,6 +165,7 @@ class Session:
         self._node.tickets.redeem(ticket, self._node.name, hello.name)
         self._node.load.redeem(ticket.id)
         self.name = hello.name
+        self._modern = minor_version(hello.protocol) >= 1
         self.id = session_of(hello.key or secrets.token_hex())
         self.outlet.answer(frame(Welcome(self._node.name, self.id)))
         return said
@@ -262,7 +264,7 @@ class Session:
             except LogError as error:
                 self.outlet.answer(self._unavailable(join.room, error))
                 return
-            member = Member(self.outlet, room, self.id, self.name)
+            member = Member(self.outlet, room, self.id, self.name, self._modern)
             self.outlet.enter(member)
         before = self.outlet.hold(member)
         try:

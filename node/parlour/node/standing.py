@@ -7,12 +7,28 @@ without. It must never go on past a message that is missing, unless told from wh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from parlour.node.log import Extent
 from parlour.node.order import Arrival, Batch, Order, Ring
-from parlour.wire.messages import Join
+from parlour.wire.messages import MAX_OFFSET, Join, Message
 
-__all__ = ["Standing"]
+__all__ = ["Record", "Standing"]
+
+
+EPOCHS = 16
+"""Epochs that are over whose places are still known, at most."""
+
+
+class Record(NamedTuple):
+    """What a message is known by: another log, or one that lost its end, has another at this offset, or none.
+
+    `id` is empty if it is not known, or not kept; `at` is in milliseconds since the Unix epoch.
+    """
+
+    offset: int
+    id: str = ""
+    at: int = 0
 
 
 class Standing:
@@ -21,15 +37,55 @@ class Standing:
     def __init__(self, size: int) -> None:
         """Keep about `size` bytes of frames for those who have to catch up."""
         self._size = size
-        self.begin(Extent("", 0, 0))
+        self.epoch = ""
+        self._valid: dict[str, int] = {}
+        self.begin(Extent("", 0, 0), Record(0))
 
-    def begin(self, extent: Extent) -> None:
-        """Go on after all that the log holds, with nothing of it here."""
+    def begin(self, extent: Extent, last: Record, shared: bool = False) -> None:
+        """Go on after a message of the log, with nothing of what follows here.
+
+        It is `shared` if it is the last that the log has of what was delivered here; members go on from there at the
+        latest. Else their places are void.
+        """
+        # Of epochs that are over, and of this one if it begins anew, up to which offset their places are places here.
+        before, same = self._valid, self.epoch == extent.epoch
+        if shared:
+            latest = list(before.items())[-EPOCHS:]
+            self._valid = {epoch: min(valid, last.offset) for epoch, valid in latest}
+            self._valid[self.epoch] = last.offset
+        else:
+            self._valid = {self.epoch: extent.trimmed} if same else {}
         self.epoch = extent.epoch
-        self.offset = extent.top
-        self._order = Order(extent.top)
-        self._ring = Ring(self._size, extent.top)
+        self.trimmed = extent.trimmed
+        self.began = self.offset = last.offset
+        self._last = last
+        self._order = Order(last.offset)
+        self._order.hint(extent.top)
+        self._ring = Ring(self._size, last.offset)
+        self._foreign: tuple[str, int] = ("", 0)  # another epoch, and the first offset of it that was heard of
         self.false = False  # what was delivered is not what was logged
+
+    @property
+    def last(self) -> Record:
+        """The last message delivered."""
+        last = self._ring.last
+        return Record(last.offset, last.id, last.at) if last is not None else self._last
+
+    def delivered(self) -> dict[int, str]:
+        """Return the ids of the latest messages delivered, by offset."""
+        known = {self.began: self._last.id} if self._last.id else {}
+        return {**known, **{message.offset: message.id for message in self._ring.messages()}}
+
+    def fresh(self, extent: Extent, latest: Iterable[Message]) -> int:
+        """Return the offset behind which messages of a log that has none of those delivered here are new.
+
+        They were heard of, or of the `latest` they are, by their times.
+        """
+        epoch, first = self._foreign
+        heard = [first] if epoch == extent.epoch else []
+        last = self.last.at
+        later = [message.offset for message in latest if last and message.at > last]
+        return max(extent.trimmed, min([extent.top, *(offset - 1 for offset in (*heard, *later))]))
 
     @property
     def known(self) -> int:
@@ -42,6 +98,10 @@ class Standing:
 
     def overtaken(self, arrival: Arrival) -> bool:
         """Whether the log has to be asked how far it is: it seems to be another, or not to have what is here."""
+        if arrival.epoch != self.epoch and arrival.batch is not None:
+            epoch, first = self._foreign
+            first = min(first, arrival.batch.first) if epoch == arrival.epoch else arrival.batch.first
+            self._foreign = (arrival.epoch, first)
         return arrival.epoch != self.epoch or arrival.trimmed > self.offset or arrival.top < arrival.offset
 
     def take(self, arrivals: Iterable[Arrival]) -> list[Batch]:
@@ -73,23 +133,49 @@ class Standing:
         """Return what follows an offset, or a part of it; None if that is not here."""
         return self._ring.after(offset, self._size)
 
-    def reach(self, join: Join) -> Extent | None:
+    def reach(self, join: Join, modern: bool) -> Extent | None:
         """Return what is here, if that is all that a joining client may want; else None."""
         # A client that comes from a node that is quicker may be ahead of this one, but not of the log.
         start = max(0, self.offset - join.history) if join.after is None else join.after
-        if join.epoch in (None, self.epoch) and self._ring.reaches(start):
-            return Extent(self.epoch, self._ring.start, self.offset)
-        return None
+        ours = join.epoch in (None, self.epoch) or (modern and start <= self._valid_to(join.epoch))
+        return Extent(self.epoch, self._ring.start, self.offset) if ours and self._ring.reaches(start) else None
 
-    def place(self, join: Join, kept: Extent) -> tuple[int, bool]:
+    def place(self, join: Join, kept: Extent, found: bool, modern: bool) -> tuple[int, bool]:
         """Return after which offset a joining client is to begin, and whether that is the position it asked for.
 
-        Another node may have brought the log further. It is all or nothing: a position that is not of this epoch, or
-        behind which something was trimmed away, brings the whole of the history that is kept.
+        `kept` is what the log has, or what is enough of it; `found` tells that it has the message that the client
+        names. Another node may have brought the log further. Who does not know better (not `modern`) is sent all that
+        is kept where its place is none.
         """
-        start = min(kept.trimmed, self.offset)
+        here = kept.epoch == self.epoch
+        end = self.offset if here else kept.top
+        start = min(kept.trimmed, end)
         if join.after is None:
-            return max(start, self.offset - join.history), True
-        if start <= join.after <= max(kept.top, self.offset) and join.epoch in (None, self.epoch):
+            return max(start, end - join.history), True
+        same = found or join.epoch in (None, kept.epoch)
+        known = self._valid_to(join.epoch) if here and modern else -1
+        valid = max(kept.top, end) if same else known
+        if start <= join.after <= valid:
             return join.after, True
-        return start, False
+        if not modern or join.after <= valid:
+            return start, False
+        # From the last message that is still there, if one is known to be, or as a newcomer.
+        return (known if not same and known >= start else max(start, end - join.history)), False
+
+    def notice(self, epoch: str, offset: int, history: int, modern: bool, trimmed: int) -> tuple[int, bool] | None:
+        """Return as `place` does where a member goes on whose place is of this epoch; None if just there.
+
+        Where something was trimmed meanwhile, `trimmed` is how far.
+        """
+        trimmed = min(max(trimmed, self.trimmed), self.offset)
+        valid = MAX_OFFSET if epoch == self.epoch else -1
+        valid = self._valid.get(epoch, valid)
+        if valid < 0 or not (modern or epoch == self.epoch):
+            return max(trimmed, self.began - history) if modern else trimmed, False
+        after = max(trimmed, min(offset, valid))
+        if after == offset:
+            return None if epoch == self.epoch else (after, True)
+        return after, False
+
+    def _valid_to(self, epoch: str | None) -> int:
+        return self._valid.get(epoch or "", -1)

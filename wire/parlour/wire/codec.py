@@ -36,7 +36,7 @@ __all__ = [
     "encode_ticket",
     "frame",
     "frames",
-    "message_ids",
+    "messages_of",
     "skip_frames",
 ]
 
@@ -255,14 +255,14 @@ def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) ->
         raise ProtocolError(f"a batch of {last + 1 - first} messages has another number of frames")
 
 
-def message_ids(frames: bytes | memoryview) -> list[str]:
-    """Return the ids of the messages in joined frames of our own making."""
-    ids: list[str] = []
+def messages_of(frames: bytes | memoryview) -> list[Message]:
+    """Return the messages in joined frames of our own making."""
+    messages: list[Message] = []
     position = 0
     while position < len(frames):
         start, position = position + 4, position + skip_frames(frames[position:], 1)
-        ids.append(_decode_message(frames[start:position]).id)
-    return ids
+        messages.append(_decode_message(frames[start:position]))
+    return messages
 
 
 def skip_frames(frames: bytes | memoryview, count: int) -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from parlour.cli import main
 from parlour.node import linkwatch
+from parlour.wire.control import Peer
 from support.cluster import RawClient, cluster, fleet
 from support.ports import free_ports
 from support.processes import processes
@@ -50,6 +51,23 @@ def test_what_is_said_at_a_peer_that_is_not_heard_comes_late(
         assert caplog.text.count(line) == 1
         assert here.peers() == {"n2"}
         assert there.peers() == {"n1"}
+
+
+def test_what_is_said_at_a_peer_without_an_address_comes_late() -> None:
+    """No connection can even be begun: it is read from the log and told, like one that does not come about."""
+    with cluster(2) as running, RawClient(running.address, "bob", "n1") as bob:
+        node = running.nodes[0]
+        eventually(running.acquainted)
+        peer = node._relay.peers()["n2"]
+        node._relay.set_peers([Peer("n2", peer.instance, "nowhere")])
+        bob.join("lobby")
+        with RawClient(running.address, "ada", "n2") as ada:
+            ada.join("lobby")
+            ada.say("lobby", "one")
+            assert bob.texts(1) == ["one"]
+        eventually(lambda: "cannot hear n2: no connection to its relay at nowhere" in str(node._report(False).troubles))
+        node._relay.set_peers([peer])
+        eventually(lambda: [state.connected for state in node._relay.links().values()] == [True])
 
 
 def test_a_peer_that_is_heard_again_is_told(caplog: pytest.LogCaptureFixture) -> None:

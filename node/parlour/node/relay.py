@@ -7,6 +7,7 @@ hint and may lose anything; it must never hold up a thread that publishes, nor b
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Protocol, cast
@@ -216,7 +217,8 @@ class Relay(Service):
                 poller.unregister(link.monitor)
                 link.close()
                 del self._links[node]
-                self._states.pop(link.peer, None)
+        for peer in self._states.keys() - set(wanted.values()):
+            del self._states[peer]
         for node, peer in wanted.items():
             if node in self._links:
                 continue
@@ -224,7 +226,10 @@ class Relay(Service):
                 place = endpoint(*parse_address(self._via.get(node, peer.relay)))
                 link = self._links[node] = PeerLink(context, peer, place, self._topics, self)
             except (UsageError, zmq.ZMQError) as error:
-                node_log.error("cannot reach node %s at %r: %s", node, peer.relay, error)
+                # It counts as one that does not come about, so that what is said there is read from the log.
+                if peer not in self._states:
+                    node_log.error("cannot reach node %s at %r: %s", node, peer.relay, error)
+                    self._states[peer] = LinkState(False, time.monotonic(), False)
                 continue
             self._states[peer] = link.state
             poller.register(link.monitor, zmq.POLLIN)

@@ -65,6 +65,20 @@ def test_the_error_tells_whether_it_may_be_logged() -> None:
         assert type(post.exception(0)) is kind
 
 
+def test_a_post_that_was_never_sent_fails_with_why() -> None:
+    """It is certain then that it is not logged, and what kept it from being sent is told."""
+    outbox = Outbox(idle, roomy)
+    outbox.detach("no broker answers")
+    away = outbox.post("lobby", "one", 0.0)
+    outbox.expire()
+    outbox.detach()
+    outbox.not_opened("lobby", "the room log is away")
+    closed = outbox.post("lobby", "two", 0.0)
+    outbox.expire()
+    assert str(away.exception(0)) == "it could not be sent within 0 s: no broker answers"
+    assert str(closed.exception(0)) == "it could not be sent within 0 s: the room log is away"
+
+
 @given(st.lists(st.sampled_from(["post", "lose", "open", "acknowledge", "refuse"]), max_size=60))
 def test_every_connection_gets_what_is_not_acknowledged_in_order(steps: list[str]) -> None:
     """Whatever happens, a connection is sent all that is unacknowledged, each once, unless refused, by rising ids."""

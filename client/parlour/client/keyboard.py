@@ -10,6 +10,7 @@ import os
 import select
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from textwrap import wrap
 from typing import Protocol
@@ -107,7 +108,8 @@ class Terminal:
 
     def close(self) -> None:
         """Have the terminal as it was."""
-        termios.tcsetattr(0, termios.TCSANOW, self._before)
+        with suppress(termios.error):  # it may be gone
+            termios.tcsetattr(0, termios.TCSANOW, self._before)
 
     def _formatted(self, prompt: str) -> StyleAndTextTuples:
         *above, last = prompt.split("\n")

@@ -39,10 +39,13 @@ class _Pending:
     doubtful: bool = False  # sent on a connection that was lost: it may have been logged
     refusal: NodeError | None = None
 
-    def expired(self) -> ParlourError:
-        """Return why it failed, now that its time is over."""
-        if self.refusal is not None and not self.sent and not self.doubtful:
-            return self.refusal
+    def expired(self, trouble: str | None) -> ParlourError:
+        """Return why it failed, now that its time is over; `trouble` is why its room's posts wait."""
+        if not self.sent and not self.doubtful:
+            if self.refusal is not None:
+                return self.refusal
+            why = f": {trouble}" if trouble else ""
+            return DeadlineError(f"it could not be sent within {self.timeout:g} s{why}")
         return DeadlineError(f"no acknowledgement within {self.timeout:g} s: it may have been logged")
 
 
@@ -158,9 +161,10 @@ class Outbox:
         with self._changed:
             expired = [number for number, each in self._pending.items() if each.deadline <= now]
             over = [self._pending.pop(number) for number in expired]
+            errors = [each.expired(self._lost or self._troubles.get(each.say.room)) for each in over]
             self._changed.notify_all()
-        for each in over:
-            each.future.set_exception(each.expired())
+        for each, error in zip(over, errors, strict=True):
+            each.future.set_exception(error)
 
     def ready(self) -> list[str]:
         """Return the rooms whose posts were refused and have waited long enough."""

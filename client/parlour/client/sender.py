@@ -280,8 +280,6 @@ class Sender:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, DeadlineError):
-        return f"acknowledged within {_ACKNOWLEDGED:g} s: it may have been logged"
-    if isinstance(error, DisconnectedError):
+    if isinstance(error, DeadlineError | DisconnectedError):
         return f"said, as far as is known: {error}"
     return f"said: {error}"

@@ -206,3 +206,15 @@ def test_a_node_without_a_thread_to_spare_goes_on(monkeypatch: pytest.MonkeyPatc
 def no_thread(_: threading.Thread) -> None:
     """Start a thread where the system has none left."""
     raise RuntimeError("can't start new thread")
+
+
+def test_the_last_node_follows_no_order_to_drain(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does it where a broker, perhaps an older one, gives the order: the cluster would stop."""
+    with cluster(1) as running, running.clients("ada") as (ada,):
+        node = running.nodes[0]
+        node._hear_order(Order(node="n1", instance=node.instance, drain=True, deadline=1.0))
+        assert "it is the last one: it goes on" in caplog.text
+        assert node.stop_wanted.empty()
+        ada.join("lobby")
+        ada.say("lobby", "here we are")
+        assert ada.texts(1) == ["here we are"]

@@ -1,10 +1,11 @@
-"""A bot that greets who comes and rolls dice: say `!roll 2d6` in its room.
+"""A bot that greets people and rolls dice: say `!roll 2d6` in its room.
 
-Run it beside a cluster (`parlour up -d`): python examples/dicebot.py [ROOM] [HOST:PORT]
+Run it beside a cluster (`parlour up -d`): python examples/dicebot.py [ROOM] [--broker HOST:PORT]
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import re
 import sys
@@ -24,23 +25,29 @@ def answer(room: Room, message: Message) -> None:
     room.say(f"{message.by} rolls {' + '.join(map(str, rolled)) or 'nothing'} = {sum(rolled)}")
 
 
-def main(name: str = "lobby", broker: str = "127.0.0.1:6000") -> None:
+def main(name: str, broker: str) -> None:
     """Sit in the room until Ctrl-C; a lost connection is found again, and nothing is missed."""
-    with connect(broker, name="dicebot", room=name) as chat:
+    with connect(broker, name="dicebot", room=name, bot=True) as chat:
         room = chat.join(name)
         print(f"rolling dice in {room.name} on {chat.node}; Ctrl-C ends it")
         for event in room.events():
             if isinstance(event, Message):
                 answer(room, event)
-            elif isinstance(event, Presence) and event.joined:
-                room.say(f"welcome, {', '.join(event.joined)}!")
+            elif isinstance(event, Presence) and (people := [each for each in event.joined if each not in event.bots]):
+                room.say(f"welcome, {', '.join(people)}!")
             elif isinstance(event, Disconnected):
                 sys.exit(f"dicebot: {event.reason}")
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description="A bot that greets people and rolls dice: say `!roll 2d6` in its room."
+    )
+    parser.add_argument("room", nargs="?", default="lobby", help="the room to sit in (default: %(default)s)")
+    parser.add_argument("--broker", default="127.0.0.1:6000", help="HOST:PORT of a broker (default: %(default)s)")
+    options = parser.parse_args()
     try:
-        main(*sys.argv[1:])
+        main(options.room, options.broker)
     except KeyboardInterrupt:
         pass
     except ParlourError as error:

@@ -27,6 +27,7 @@ from parlour.runtime.asking import RefusedError
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import encode
 from parlour.wire.control import Refused
+from parlour.wire.messages import Hello
 from support.cluster import Cluster
 from support.waiting import eventually
 
@@ -169,7 +170,7 @@ def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(asking, "_HEDGE", 10.0)
     with stormy(3) as brokers:
         with pytest.raises(RefusedError, match="turn"):
-            enter([broker.address for broker in brokers], "ada", None, 1.5)
+            enter([broker.address for broker in brokers], Hello("ada", ""), None, 1.5)
         # When the time is nearly over, the others are asked soon, too.
         assert max(broker.asked for broker in brokers) >= sum(broker.asked for broker in brokers) - 1 >= 4
 

@@ -25,11 +25,11 @@ def test_two_nodes_agree_though_changes_are_lost(
             mine.leave(f"{node}-{session}")
             if what == "enter":
                 mine.enter(f"{node}-{session}", name)
-        first, version, told = mine.take_unpublished()
+        first, version, told, _ = mine.take_unpublished()
         if number % 2 == 0 and not other.change(node, "x", first, version, told):
-            other.replace(node, "x", mine.version, mine.own())
+            other.replace(node, "x", mine.version, *mine.own())
     for node, mine in rosters.items():
-        rosters["n2" if node == "n1" else "n1"].replace(node, "x", mine.version, mine.own())
+        rosters["n2" if node == "n1" else "n1"].replace(node, "x", mine.version, *mine.own())
     assert rosters["n1"].names() == rosters["n2"].names()
 
 

@@ -25,7 +25,7 @@ from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import check_name, check_room
+from parlour.wire.limits import PROTOCOL, check_name, check_room
 
 __all__ = ["Chat", "connect"]
 
@@ -48,9 +48,10 @@ class Chat(ProcessBound):
     advice = "connect in this process"
 
     def __init__(
-        self, name: str, connection: Connection, brokers: Sequence[str], key: str, give_up: float | None = None
+        self, hello: wire.Hello, connection: Connection, brokers: Sequence[str], give_up: float | None = None
     ) -> None:
-        self.name = name
+        self.name = hello.name
+        self._observer = hello.observer
         self.session = connection.welcome.session
         self.node = connection.welcome.node
         self.address = connection.address
@@ -58,7 +59,7 @@ class Chat(ProcessBound):
         self._lock = make_lock(25, "chat")
         self._rooms: dict[str, Room] = {}
         self._end: str | None = None  # why nothing can be asked any more
-        self._keeper = Keeper(self, brokers, key, give_up)
+        self._keeper = Keeper(self, brokers, hello, give_up)
         self.outbox = Outbox(self._keeper.wake, self._await_room)
         self._keeper.start(connection)
 
@@ -143,6 +144,8 @@ class Chat(ProcessBound):
     def post(self, room: str, text: str, timeout: float) -> Future[Message]:
         """Post a text to a room that this chat is in; see `Room.post`."""
         self.check_process()
+        if self._observer:
+            raise UsageError("an observer only listens: connect without observer=True to speak")
         return self.outbox.post(room, text, timeout)
 
     def _await_room(self, deadline: float) -> bool:
@@ -269,9 +272,12 @@ def connect(
     room: str | None = None,
     timeout: float = 10.0,
     give_up: float | None = None,
+    observer: bool = False,
+    bot: bool = False,
 ) -> Chat:
     """Connect to the cluster of these brokers (HOST:PORT, one or several) and return the open chat.
 
+    An `observer` hears all, is seen by nobody, and cannot say anything; a `bot` is shown to others as a program.
     `room` tells the broker which room is meant to be joined. Gives up after `timeout` seconds. A connection that is
     lost later is looked for again for as long as the program runs, or at most `give_up` seconds. Raises UsageError for
     a name or address that is none, UnavailableError if no broker answers, RefusedError (of `parlour.runtime.asking`)
@@ -280,10 +286,10 @@ def connect(
     name = check_name(name)
     known = [brokers] if isinstance(brokers, str) else list(brokers)
     # Whoever shows the key goes on with the session: it is told to nodes alone.
-    key = secrets.token_urlsafe(32)
-    connection = enter(known, name, None if room is None else check_room(room), timeout, key=key)
+    hello = wire.Hello(name, "", PROTOCOL, secrets.token_urlsafe(32), observer, bot)
+    connection = enter(known, hello, None if room is None else check_room(room), timeout)
     try:
-        return Chat(name, connection, known, key, give_up)
+        return Chat(hello, connection, known, give_up)
     except BaseException:  # the system has no thread for it
         connection.close()
         raise

@@ -126,7 +126,7 @@ Examples:
 )
 @brokers_option
 @click.option("--room", type=ROOM, required=True, help="The room to listen to.")
-@click.option("--name", type=NAME, help="The name to be present under.  [default: tail- and a random word]")
+@click.option("--name", type=NAME, help="The name to be seen under.  [default: seen by nobody]")
 @click.option("--history", type=click.IntRange(min=0), default=0, show_default=True, help="Old messages to begin with.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many messages, old ones included.")
 @json_option
@@ -135,9 +135,10 @@ def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, co
 
     With --json a line is an object with room, offset, id, by, at (milliseconds since 1970), text and replay.
     """
+    observer = name is None
     name = name or f"tail-{secrets.token_hex(3)}"
     try:
-        with connect(brokers, name, room=room) as session:
+        with connect(brokers, name, room=room, observer=observer) as session:
             _print_all(session.join(room, history), count, as_json)
     except KeyboardInterrupt:
         pass

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from parlour.client.backoff import Backoff
 from parlour.client.connection import Connection
 from parlour.client.errors import DeadlineError, NodeError
@@ -53,11 +55,11 @@ class EnteringError(ParlourError):
 
 
 def enter(
-    brokers: Sequence[str], name: str, room: str | None, timeout: float, node: str | None = None, key: str = ""
+    brokers: Sequence[str], hello: Hello, room: str | None, timeout: float, node: str | None = None
 ) -> Connection:
     """Return a connection to the node that a broker named, within `timeout` seconds; `node` asks for that one alone.
 
-    `key` is the secret of the session that is to go on. Raises UnavailableError if no broker answers, RefusedError or
+    `hello` is what to say there, but for the ticket. Raises UnavailableError if no broker answers, RefusedError or
     NodeError if there is no place and none will come in time, DeadlineError if no node could be reached, and
     ProtocolError if a peer speaks otherwise.
     """
@@ -68,7 +70,7 @@ def enter(
     turned_away: EnteringError | None = None
     while (left := deadline - time.monotonic()) > 0:
         try:
-            return try_to_enter(brokers, Assign(name, room, node, failed, PROTOCOL), key, left, first)
+            return try_to_enter(brokers, Assign(hello.name, room, node, failed, PROTOCOL), hello, left, first)
         except RefusedError as refused:
             if failed and refused.code == "no_node":
                 # The broker knows only that the client named each node as failed, and the client knows why.
@@ -102,7 +104,7 @@ def _final(error: EnteringError, timeout: float) -> NodeError | ProtocolError | 
 
 
 def try_to_enter(
-    brokers: Sequence[str], assign: Assign, key: str, timeout: float, first: str | None = None
+    brokers: Sequence[str], assign: Assign, hello: Hello, timeout: float, first: str | None = None
 ) -> Connection:
     """Ask the brokers once, `first` before the others, and go where they say; takes `timeout` s at most, or six.
 
@@ -112,7 +114,7 @@ def try_to_enter(
     broker, reply = ask(brokers, assign, min(_ASKING, timeout), first)
     if not isinstance(reply, Assigned):
         raise ProtocolError(f"{broker} answered {type(reply).__name__}, not where to go: is it a broker?")
-    hello = Hello(assign.name, reply.ticket, PROTOCOL, key)
+    hello = replace(hello, ticket=reply.ticket)
     return step_in(reply.node, reply.address, hello, max(0.1, deadline - time.monotonic()))
 
 

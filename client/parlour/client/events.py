@@ -39,12 +39,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Names that came to the room or went from it; `count` names are there now."""
+    """Names that came to the room or went from it; `count` are there now. Of those who came, `bots` are programs."""
 
     room: str
     joined: tuple[str, ...]
     left: tuple[str, ...]
     count: int
+    bots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from parlour.client.backoff import BRIEF, LONGEST, Backoff
 from parlour.client.connection import Connection
 from parlour.client.entrance import EnteringError, step_in, try_to_enter
@@ -53,11 +55,11 @@ _LONG = 60.0
 class Keeper:
     """Keeps `chat` connected; `start` it with the first connection, `close` it at the end."""
 
-    def __init__(self, chat: Chat, brokers: Sequence[str], key: str, give_up: float | None) -> None:
-        """Come back through these brokers, with the session's key, for at most `give_up` seconds at a time."""
+    def __init__(self, chat: Chat, brokers: Sequence[str], hello: wire.Hello, give_up: float | None) -> None:
+        """Come back through these brokers, with this hello, for at most `give_up` seconds at a time."""
         self._chat = chat
         self._brokers = brokers
-        self._key = key
+        self._hello = hello  # but for the ticket
         self._give_up = give_up
         # Guards _told, _closing, _awake, _links and _attempt. Rank 50.
         self._lock = make_lock(50, f"{chat.name}'s keeper")
@@ -188,7 +190,7 @@ class Keeper:
         elif self._try_at is not None and now >= self._try_at:
             self._try_at = None
             assign = Assign(self._chat.name, failed=list(self._failed), protocol=PROTOCOL)
-            self._begin(partial(try_to_enter, self._brokers, assign, self._key, ATTEMPT, self._turn_at))
+            self._begin(partial(try_to_enter, self._brokers, assign, self._hello, ATTEMPT, self._turn_at))
 
     # --- attempts ---------------------------------------------------------------------------------------------
 
@@ -334,7 +336,7 @@ class Keeper:
     def move(self, link: Link, move: wire.Move) -> None:
         """A node asks that one goes on at another."""
         if link is self.current and self._next is None and self._attempt is None:
-            hello = wire.Hello(self._chat.name, move.ticket, PROTOCOL, self._key)
+            hello = replace(self._hello, ticket=move.ticket)
             self._begin(partial(step_in, move.node, move.address, hello, ATTEMPT))
 
     def _arrive(self) -> None:

@@ -16,6 +16,7 @@ from parlour.client.errors import DeadlineError
 from parlour.client.verdict import Line
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
+from parlour.wire.limits import PROTOCOL
 
 __all__ = ["Observer"]
 
@@ -43,7 +44,8 @@ class Observer:
         self._inside = False
         self._top = 0
         name = f"observer-{secrets.token_hex(3)}"
-        self._connection = enter(brokers, name, room, ENTERING, node)
+        hello = wire.Hello(name, "", PROTOCOL, observer=True)
+        self._connection = enter(brokers, hello, room, ENTERING, node)
         self._connection.start(f"{name}-reader", self._hear, self._end)
 
     def __enter__(self) -> Observer:

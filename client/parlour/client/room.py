@@ -73,6 +73,13 @@ class Room(ProcessBound):
             return sorted(self._roster.names)
 
     @property
+    def bots(self) -> list[str]:
+        """Those of the `members` that are programs, sorted."""
+        self.check_process()
+        with self._lock:
+            return sorted(self._roster.bots & self._roster.names)
+
+    @property
     def count(self) -> int:
         """How many names are here."""
         self.check_process()
@@ -287,7 +294,7 @@ class Room(ProcessBound):
         with self._changed:
             if link is not self._link:
                 return  # Who is here is told by the newest connection alone.
-            if not self._roster.list(members.names, members.count, members.more):
+            if not self._roster.list(members.names, members.count, members.more, _bots(members.names, members.bots)):
                 return
             self._tell()
             names = sorted(self._roster.names)
@@ -317,7 +324,7 @@ class Room(ProcessBound):
                 return
             # One's own absence, while one was on the way back, is over when one hears of it.
             left = [name for name in presence.left if name != self._chat.name]
-            self._roster.change(presence.joined, left, presence.count)
+            self._roster.change(presence.joined, left, presence.count, _bots(presence.joined, presence.bots))
             self._tell()
 
     def on_lagging(self) -> None:
@@ -360,7 +367,10 @@ class Room(ProcessBound):
     def _tell(self) -> None:
         """Keep the news of the roster for the application, as soon as they can be kept; the lock is held."""
         news = self._roster.news()
-        if news is not None and self._backlog.offer(Presence(self.name, *news, self._roster.count)):
+        if news is None:
+            return
+        bots = tuple(name for name in news[0] if name in self._roster.bots)
+        if self._backlog.offer(Presence(self.name, *news, self._roster.count, bots)):
             self._roster.told()
             self._changed.notify()
 
@@ -371,6 +381,10 @@ class Room(ProcessBound):
             asked.append(self._entering)
         self._questions, self._pages, self._entering_open = [], {}, False
         return asked
+
+
+def _bots(names: list[str], places: list[int]) -> list[str]:
+    return [names[place] for place in places if place < len(names)]
 
 
 def _fail(futures: list[Future[Any]], error: ParlourError) -> None:

@@ -16,23 +16,27 @@ class Roster:
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.bots: set[str] = set()  # those that are programs, as far as the node told
         self.count = 0
         self._known = False  # the names of the first list were there before: they are no news
         self._listing: set[str] = set()
         self._came: set[str] = set()
         self._went: set[str] = set()
 
-    def change(self, joined: Iterable[str], left: Iterable[str], count: int) -> None:
+    def change(self, joined: Iterable[str], left: Iterable[str], count: int, bots: Iterable[str] = ()) -> None:
         """Apply a change; names that are known to be here, or not to be, change nothing."""
         joined, left = set(joined), set(left)
+        self.bots = (self.bots - joined) | set(bots)
         self.count = count
         # A list that comes in parts was drawn up before this change, and replaces the names at its last part.
         if self._listing:
             self._listing = (self._listing | joined) - left
         self._become((self.names | joined) - left, joined, left)
 
-    def list(self, names: Iterable[str], count: int, more: bool) -> bool:
+    def list(self, names: Iterable[str], count: int, more: bool, bots: Iterable[str] = ()) -> bool:
         """Take one part of a list of names; return whether it was the last, so that the list now holds."""
+        names = set(names)
+        self.bots = (self.bots - names) | set(bots)
         self._listing.update(names)
         if more:
             return False

@@ -36,12 +36,36 @@ class Member:
     is shown, which it asked for when it joined; a `modern` one speaks protocol 1.1 or a later minor.
     """
 
-    __slots__ = ("epoch", "history", "left", "missed_presence", "modern", "name", "offset", "outlet", "room", "session")
+    __slots__ = (
+        "bot",
+        "epoch",
+        "history",
+        "left",
+        "missed_presence",
+        "modern",
+        "name",
+        "observer",
+        "offset",
+        "outlet",
+        "room",
+        "session",
+    )
 
-    def __init__(self, outlet: Outlet, room: Room, session: str, name: str, modern: bool) -> None:
+    def __init__(
+        self,
+        outlet: Outlet,
+        room: Room,
+        session: str,
+        name: str,
+        modern: bool,
+        observer: bool = False,
+        bot: bool = False,
+    ) -> None:
         self.outlet = outlet
         self.history = 0
         self.modern = modern
+        self.observer = observer  # seen by nobody
+        self.bot = bot
         self.room = room
         self.session = session
         self.name = name

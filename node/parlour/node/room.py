@@ -98,7 +98,8 @@ class Room:
             member.history = join.history
             if member not in self._members:
                 self._members += (member,)
-                self._roster.enter(member.session, member.name)
+                if not member.observer:
+                    self._roster.enter(member.session, member.name, member.bot)
             here = kept.epoch == self.epoch  # else the member waits there until this room is in that epoch, too
             last = self._standing.last.id if here and member.modern and after == self.offset else ""
             return Joined(self.name, kept.epoch, self.offset if here else kept.top, after, recovered, last)
@@ -108,7 +109,7 @@ class Room:
         with self._mutex:
             self._roster_wanted.pop(member, None)
             self._members = tuple(other for other in self._members if other is not member)
-            if all(other.session != member.session for other in self._members):
+            if all(other.observer or other.session != member.session for other in self._members):
                 self._roster.miss(member.session, time.monotonic() + grace)
         if grace:
             self._s.alarms.after(grace, self._give_up)
@@ -178,14 +179,14 @@ class Room:
     def hear_here(self, head: wire.Here) -> None:
         """Another node tells of all its members of the room."""
         with self._mutex:
-            self._roster.replace(head.node, head.instance, head.version, head.members)
+            self._roster.replace(head.node, head.instance, head.version, head.members, head.bots)
             self._heard(head.node)
         self.combine_elsewhere()
 
     def hear_whereabouts(self, head: wire.Whereabouts) -> bool:
         """Another node tells of changes among its members; return False if some before them were missed."""
         with self._mutex:
-            known = self._roster.change(head.node, head.instance, head.first, head.version, head.members)
+            known = self._roster.change(head.node, head.instance, head.first, head.version, head.members, head.bots)
         if head.members:
             self.combine_elsewhere()
         return known
@@ -237,7 +238,7 @@ class Room:
         """Return what a node that begins to listen has to know, which it is then told again."""
         with self._mutex:
             self._heartbeat.begin()
-            here = wire.Here(self._s.node, self._s.instance, self._roster.version, self._roster.own())
+            here = wire.Here(self._s.node, self._s.instance, self._roster.version, *self._roster.own())
             return [here, *self._top()]
 
     def _top(self) -> list[wire.Top]:
@@ -321,8 +322,7 @@ class Room:
             if (posts or unpublished) and self._s.relay.heard(self._topic):
                 self._heartbeat.begin()
         if unpublished is not None:
-            first, version, changes = unpublished
-            self._publish(wire.Whereabouts(self._s.node, self._s.instance, first, version, changes))
+            self._publish(wire.Whereabouts(self._s.node, self._s.instance, *unpublished))
         size = delivered = 0
         if ripe:
             batch = joined(ripe)

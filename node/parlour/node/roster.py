@@ -7,7 +7,7 @@ one session of that name is left, nor keep a session of a node that is gone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from parlour.wire.codec import frame
 from parlour.wire.messages import Members, Presence
@@ -21,11 +21,12 @@ NAMES = 200
 class _Share:
     """The members on one start of a node: session to name, as of that node's change number `version`."""
 
-    __slots__ = ("members", "version")
+    __slots__ = ("bots", "members", "version")
 
     def __init__(self, version: int) -> None:
         self.version = version
         self.members: dict[str, str] = {}
+        self.bots: set[str] = set()  # those of the sessions that are programs
 
 
 class Roster:
@@ -37,6 +38,7 @@ class Roster:
         self._shares: dict[tuple[str, str], _Share] = {}
         self._own = _Share(version)
         self._names: Counter[str] = Counter()
+        self._people: Counter[str] = Counter()  # how many of a name's sessions are no bots
         self._joined: set[str] = set()
         self._left: set[str] = set()
         self._listed: set[str] = set()
@@ -59,12 +61,20 @@ class Roster:
         if not whole:
             names = names[:NAMES]
         chunks = [names[i : i + NAMES] for i in range(0, len(names), NAMES)] or [[]]
-        return [frame(Members(self._room, chunk, count, more=chunk is not chunks[-1])) for chunk in chunks]
+        return [
+            frame(Members(self._room, chunk, count, chunk is not chunks[-1], self._places_of_bots(chunk)))
+            for chunk in chunks
+        ]
 
     def presence_frame(self) -> bytes:
         """Return the changes since the last call as a `presence` frame; of very many, as many as go into it."""
         came, went = self.take_changes()
-        return frame(Presence(self._room, came[: NAMES // 2], went[: NAMES // 2], len(self._names)))
+        came = came[: NAMES // 2]
+        return frame(Presence(self._room, came, went[: NAMES // 2], len(self._names), self._places_of_bots(came)))
+
+    def _places_of_bots(self, names: list[str]) -> list[int]:
+        """Return where in the list the names are of which all sessions are bots."""
+        return [place for place, name in enumerate(names) if not self._people[name]]
 
     @property
     def changed(self) -> bool:
@@ -84,7 +94,7 @@ class Roster:
 
     # --- this node's own members ------------------------------------------------------------------------------
 
-    def enter(self, session: str, name: str) -> None:
+    def enter(self, session: str, name: str, bot: bool = False) -> None:
         """A member came in on this node, or is back before it was missed."""
         self._missed.pop(session, None)
         if self._own.members.get(session) != name:
@@ -92,7 +102,9 @@ class Roster:
             self._own.members[session] = name
             self._own.version += 1
             self._unpublished[session] = name
-            self._add(name)
+            if bot:
+                self._own.bots.add(session)
+            self._add(name, bot)
 
     def miss(self, session: str, due: float) -> None:
         """A member's connection broke: it leaves at `due` (monotonic seconds) unless it is back."""
@@ -115,27 +127,28 @@ class Roster:
         if name is not None:
             self._own.version += 1
             self._unpublished[session] = None
-            self._remove(name)
+            self._remove(name, session in self._own.bots)
+            self._own.bots.discard(session)
 
     @property
     def version(self) -> int:
         """How many changes this node's own members made."""
         return self._own.version
 
-    def own(self) -> dict[str, str]:
-        """Return this node's own members, session to name."""
-        return dict(self._own.members)
+    def own(self) -> tuple[dict[str, str], list[str]]:
+        """Return this node's own members, session to name, and which of the sessions are bots."""
+        return dict(self._own.members), list(self._own.bots)
 
     @property
     def unpublished(self) -> bool:
         """Whether there are changes that the other nodes have not been told of."""
         return self._published < self._own.version
 
-    def take_unpublished(self) -> tuple[int, int, dict[str, str | None]]:
-        """Return what the other nodes have not been told of yet: first and last change, and session to name."""
+    def take_unpublished(self) -> tuple[int, int, dict[str, str | None], list[str]]:
+        """Return what the other nodes have not been told of yet: first and last change, session to name, and bots."""
         first, self._published = self._published + 1, self._own.version
         unpublished, self._unpublished = self._unpublished, {}
-        return first, self._published, unpublished
+        return first, self._published, unpublished, [session for session in unpublished if session in self._own.bots]
 
     # --- the other nodes' members -----------------------------------------------------------------------------
 
@@ -144,21 +157,31 @@ class Roster:
         """The nodes that have told of their members."""
         return {node for node, _ in self._shares}
 
-    def replace(self, node: str, instance: str, version: int, members: Mapping[str, str]) -> None:
+    def replace(
+        self, node: str, instance: str, version: int, members: Mapping[str, str], bots: Iterable[str] = ()
+    ) -> None:
         """A node told of all its members, as of its change number `version`."""
         share = self._shares.get((node, instance))
         if share is not None and version < share.version:
             return
         fresh = _Share(version)
         fresh.members.update(members)
-        for name in fresh.members.values():
-            self._add(name)
+        fresh.bots.update(session for session in bots if session in members)
+        for session, name in fresh.members.items():
+            self._add(name, session in fresh.bots)
         if share is not None:
-            for name in share.members.values():
-                self._remove(name)
+            self._remove_all(share)
         self._shares[node, instance] = fresh
 
-    def change(self, node: str, instance: str, first: int, version: int, members: Mapping[str, str | None]) -> bool:
+    def change(
+        self,
+        node: str,
+        instance: str,
+        first: int,
+        version: int,
+        members: Mapping[str, str | None],
+        bots: Collection[str] = (),
+    ) -> bool:
         """A node told of its changes `first` to `version`; return False if some before them were missed."""
         share = self._shares.get((node, instance))
         if share is None:
@@ -168,12 +191,15 @@ class Roster:
         if first > share.version + 1:
             return False
         for session, name in members.items():
-            old = share.members.pop(session, None)
+            old, was_bot = share.members.pop(session, None), session in share.bots
+            share.bots.discard(session)
             if name is not None:
                 share.members[session] = name
-                self._add(name)
+                if session in bots:
+                    share.bots.add(session)
+                self._add(name, session in bots)
             if old is not None:
-                self._remove(old)
+                self._remove(old, was_bot)
         share.version = version
         return True
 
@@ -181,21 +207,26 @@ class Roster:
         """A node is gone, and its members with it; what it tells since it started anew is another instance's."""
         share = self._shares.pop((node, instance), None)
         if share is not None:
-            for name in share.members.values():
-                self._remove(name)
+            self._remove_all(share)
 
-    def _add(self, name: str) -> None:
+    def _add(self, name: str, bot: bool) -> None:
         self._names[name] += 1
+        self._people[name] += not bot
         if self._names[name] == 1:
             if name in self._left:
                 self._left.remove(name)
             else:
                 self._joined.add(name)
 
-    def _remove(self, name: str) -> None:
+    def _remove_all(self, share: _Share) -> None:
+        for session, name in share.members.items():
+            self._remove(name, session in share.bots)
+
+    def _remove(self, name: str, bot: bool) -> None:
         self._names[name] -= 1
+        self._people[name] -= not bot
         if self._names[name] == 0:
-            del self._names[name]
+            del self._names[name], self._people[name]
             if name in self._joined:
                 self._joined.remove(name)
             else:

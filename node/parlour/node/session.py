@@ -11,7 +11,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from parlour.node.catchup import TURN, catch_up
@@ -82,6 +82,7 @@ class Session:
         self.name = ""
         self._modern = False  # whether it speaks protocol 1.1 or a later minor
         self.id = ""
+        self._observer = self._bot = False
         self.since = time.monotonic()
         self.leaves_by = 0.0  # until then, in monotonic seconds, it may follow the last request to move
         self._said_bye = False
@@ -166,6 +167,7 @@ class Session:
         self._node.load.redeem(ticket.id)
         self.name = hello.name
         self._modern = minor_version(hello.protocol) >= 1
+        self._observer, self._bot = hello.observer, hello.bot
         self.id = session_of(hello.key or secrets.token_hex())
         self.outlet.answer(frame(Welcome(self._node.name, self.id)))
         return said
@@ -232,6 +234,9 @@ class Session:
                 self._not_joined(name, [say.id for say in says])
                 continue
             ids = [say.id for say in says]
+            if self._observer:
+                self._refuse(name, ids, "observer", "an observer only listens: connect without that to speak")
+                continue
             self._highest = max(self._highest, *ids)
             if min(ids) <= self._highest - WINDOW:
                 says = self._without_stale(name, says)
@@ -247,9 +252,12 @@ class Session:
                 self.outlet.answer(frame(Error("stale_id", text, room, say.id)))
         return [say for say in says if say.id > least]
 
-    def _not_joined(self, room: str, ids: list[int | None]) -> None:
+    def _not_joined(self, room: str, ids: Sequence[int | None]) -> None:
+        self._refuse(room, ids, "not_joined", f"join {room} before")
+
+    def _refuse(self, room: str, ids: Sequence[int | None], code: str, text: str) -> None:
         for number in ids:
-            self.outlet.answer(frame(Error("not_joined", f"join {room} before", room, number)))
+            self.outlet.answer(frame(Error(code, text, room, number)))
 
     def _join(self, join: Join) -> None:
         member = self._members.get(join.room)
@@ -264,7 +272,8 @@ class Session:
             except LogError as error:
                 self.outlet.answer(self._unavailable(join.room, error))
                 return
-            member = Member(self.outlet, room, self.id, self.name, self._modern)
+            flags = (self._modern, self._observer, self._bot)
+            member = Member(self.outlet, room, self.id, self.name, *flags)
             self.outlet.enter(member)
         before = self.outlet.hold(member)
         try:

@@ -85,12 +85,16 @@ class Hello(_Wire, frozen=True, tag="hello"):
 
     `key` is a secret of the client's own choice, at most 128 characters: its hash names the session, so that a
     client that shows it again, to whichever node, goes on with its session. Without one the session is a new one.
+
+    An `observer` hears everything and is seen by nobody; it may not post. A `bot` is a program, and shown as that.
     """
 
     name: str
     ticket: str
     protocol: str = ""
     key: str = ""
+    observer: bool = False
+    bot: bool = False
 
     def __post_init__(self) -> None:
         force_setattr(self, "name", check_name(self.name))
@@ -243,20 +247,26 @@ class Accepted(_InRoom, frozen=True, tag="accepted"):
 class Members(_InRoom, frozen=True, tag="members"):
     """Who is in a room: distinct names, sorted, at most 200 a frame; with `more`, the next frame goes on.
 
-    `count` is the number of all distinct names in the room, which may be more than are listed after a `join`.
+    `count` is the number of all distinct names in the room, which may be more than are listed after a `join`. `bots`
+    are the places in `names`, from 0, of those that are programs.
     """
 
     names: list[str]
     count: Count
     more: bool = False
+    bots: list[Count] = []
 
 
 class Presence(_InRoom, frozen=True, tag="presence"):
-    """Names that came to or went from a room since the last such frame, and how many are there now."""
+    """Names that came to or went from a room since the last such frame, and how many are there now.
+
+    `bots` are the places in `joined`, from 0, of those that are programs.
+    """
 
     joined: list[str]
     left: list[str]
     count: Count
+    bots: list[Count] = []
 
 
 class Lagging(_Wire, frozen=True, tag="lagging"):

@@ -84,6 +84,7 @@ class Here(_OfNode, frozen=True, tag="here"):
 
     version: int  # counts this node's changes in this room
     members: dict[str, str]
+    bots: list[str] = []  # those of the sessions that are programs
 
     def __post_init__(self) -> None:
         _OfNode.__post_init__(self)
@@ -100,6 +101,7 @@ class Whereabouts(_OfNode, frozen=True, tag="whereabouts"):
     first: int
     version: int
     members: dict[str, str | None] = {}
+    bots: list[str] = []  # those of the sessions that are programs
 
     def __post_init__(self) -> None:
         _OfNode.__post_init__(self)

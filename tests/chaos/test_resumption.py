@@ -84,6 +84,15 @@ def test_while_the_log_is_away_nothing_else_is_to_blame() -> None:
     assert (log.clients, log.resumed.longest) == (1, 10.5)
 
 
+def test_a_long_fault_is_measured_outside_the_graver_ones() -> None:
+    """What is on its way while a client is away is not late because of a link; the rest of the time shows the link."""
+    link = Done(Kind.CUT_RELAY, "n1 n2", 0.0, 60.0, ("ada",))
+    streams = {"ada": [heard((10.0, 11.25), (29.5, 31.5), (30.25, 31.5), (50.0, 50.5))]}
+    node, cut = resumptions([link, killed(30.0, "ada")], streams, {})
+    assert (node.kind, node.resumed.longest) == (Kind.KILL_NODE, 1.25)
+    assert (cut.clients, cut.resumed.longest) == (1, 1.25)
+
+
 def test_what_follows_the_answer_counts_apart() -> None:
     """Of a delay only what came after a broker last told the client where to go is its way back; else all of it."""
     streams = {

@@ -85,7 +85,7 @@ def resumptions(
     `answers` tells when each was told by a broker where to go, in order, in seconds since the Unix epoch.
 
     A client's stream was held up for as long as the latest message was late that was said from the beginning of the
-    fault until a second after its end; but a client that was hit at that time by a graver one is counted for that
+    fault until a second after its end; but what it waited for while it was hit by a graver one is counted for that
     alone. What was never seen at all is the judge's matter.
     """
     done = list(done)
@@ -94,10 +94,15 @@ def resumptions(
     for fault in done:
         counts[fault.kind] = counts.get(fault.kind, 0) + 1
         for client in fault.clients:
-            if any(_covers(other, fault) and client in other.clients for other in done):
-                continue
+            graver = [
+                (other.began, other.ended + AFTER)
+                for other in done
+                if _weight(other) > _weight(fault) and client in other.clients
+            ]
             told = answers.get(client, ())
-            found = [delay for room in heard.get(client, ()) if (delay := _delay(fault, room, told)) is not None]
+            found = [
+                delay for room in heard.get(client, ()) if (delay := _delay(fault, room, told, graver)) is not None
+            ]
             if found:
                 delays.setdefault(fault.kind, []).append(
                     (max(whole for whole, _ in found), max(rest for _, rest in found))
@@ -111,32 +116,35 @@ def resumptions(
     return result
 
 
-def _covers(other: Done, fault: Done) -> bool:
-    """Whether another fault, whose effects may have lasted at that time, is to blame rather than this one."""
-    together = other.began <= fault.ended + AFTER and fault.began <= other.ended + AFTER
-    return together and _weight(other) > _weight(fault)
-
-
 def _weight(fault: Done) -> int:
     return len(GRAVE) - GRAVE.index(fault.kind) if fault.kind in GRAVE else 0
 
 
-def _delay(fault: Done, room: Heard, answers: Sequence[float]) -> tuple[float, float] | None:
+def _delay(
+    fault: Done, room: Heard, answers: Sequence[float], graver: Sequence[tuple[float, float]]
+) -> tuple[float, float] | None:
     """Return the longest delay of what was said during the fault, and that since the last answer; None if nothing was.
+
+    Messages on their way during one of the `graver` faults, from its beginning to its end, are left out.
 
     While the log is away nothing can be said, and what was posted counts as said when it is back: then the time until
     the first message is the delay.
     """
     longest: tuple[float, float] | None = None
+    first = fault.kind in LOGLESS
     until = fault.ended + AFTER
     for index in range(bisect_left(room.times, fault.began), len(room.times)):
         said, seen = room.lines[index].at / 1000, room.times[index]
         if said > until + AFTER:
             break  # In the log's order times rise, but for what nodes took in at nearly the same moment.
         if fault.began <= said <= until:
-            since = fault.began if fault.kind in LOGLESS and longest is None else said
+            since, first = fault.began if first else said, False
             told = bisect_right(answers, seen)
             answered = answers[told - 1] if told else 0.0
-            whole, rest = longest or (0.0, 0.0)
-            longest = max(whole, seen - since), max(rest, seen - max(since, answered))
+            whole, rest = seen - since, seen - max(since, answered)
+            if longest is not None and whole <= longest[0] and rest <= longest[1]:
+                continue
+            if not any(began <= seen and said <= ended for began, ended in graver):
+                before = longest or (0.0, 0.0)
+                longest = max(before[0], whole), max(before[1], rest)
     return longest

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parlour.node.log import Appended, LogError, Post, RoomLog, sqlite_index
+from parlour.node.log import Appended, LogError, Post, RoomLog, sqlite_file, sqlite_index
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.opening import open_log
 from parlour.node.log.sqlite import SqliteLog
+from parlour.wire.codec import Decoder
 
 ALWAYS = 2**53
 """A time after everything that is said here."""
@@ -118,21 +119,30 @@ def test_a_look_up_does_not_grow(logs: tuple[RoomLog, RoomLog], ids: tuple[int, 
 def test_many_repeated_posts_read_each_batch_once(
     logs: tuple[RoomLog, RoomLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch that repeats old ones, in whichever order, takes no more than these took."""
+    """A batch that repeats old ones, in whichever order, takes no more than these took; so it is with runs."""
     log, _ = logs
     for first in range(1, 200, 20):
         say(log, *range(first, first + 20))
-    read: list[int] = []
+    batches: list[int] = []
+    runs: list[bytes] = []
     batch = sqlite_index.PostIndex._batch
+    decode = sqlite_file.SqliteFile.decode
 
     def reading(self: sqlite_index.PostIndex, tail: sqlite_index.Tail, offset: int) -> tuple[int, list[Post]]:
-        read.append(offset)
+        batches.append(offset)
         return batch(self, tail, offset)
 
+    def decoding(self: sqlite_file.SqliteFile, blob: bytes, decoder: Decoder[object]) -> object:
+        if decoder is sqlite_index._PLACES:
+            runs.append(blob)
+        return decode(self, blob, decoder)
+
     monkeypatch.setattr(sqlite_index.PostIndex, "_batch", reading)
-    backwards = list(range(200, 0, -3))
-    assert say(log, *backwards) == [(number, True) for number in backwards]
-    assert len(read) <= 10
+    monkeypatch.setattr(sqlite_file.SqliteFile, "decode", decoding)
+    to_and_fro = [number for pair in zip(range(200, 0, -3), range(1, 200, 3), strict=True) for number in pair]
+    assert say(log, *to_and_fro) == [(number, True) for number in to_and_fro]
+    assert len(batches) <= 10
+    assert len(runs) == len(set(runs)) <= 10
 
 
 def test_a_log_of_before_gets_what_it_lacks(logs: tuple[RoomLog, RoomLog], path: Path) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from parlour.cli import main
 from parlour.node import NodeSettings, clockwatch, logwatch
-from parlour.node.log import Post
+from parlour.node.log import LogError, Post, sqlite_file, watched
 from parlour.node.log.opening import open_log
 from parlour.node.log.watched import WatchedLog
 from parlour.node.retention import Retention, Trimmer
@@ -108,8 +111,6 @@ def test_the_files_of_a_log_are_its_owners(tmp_path: Path, caplog: pytest.LogCap
 
 def test_a_failure_that_nobody_meets_again_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A room that failed, and of which nothing was asked since, is no trouble for ever."""
-    from parlour.node.log import LogError, watched
-
     log = WatchedLog(open_log(f"sqlite://{tmp_path}/log.sqlite"))
     (tmp_path / "log.sqlite").rename(tmp_path / "moved")
     with pytest.raises(LogError):
@@ -119,6 +120,23 @@ def test_a_failure_that_nobody_meets_again_is_forgotten(tmp_path: Path, monkeypa
     (tmp_path / "moved").rename(tmp_path / "log.sqlite")
     monkeypatch.setattr(watched, "STALE", 10 * MS)
     eventually(lambda: log.failure() is None)
+    log.close()
+
+
+def test_a_log_that_another_program_holds_is_away_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client tries again a second after each failure, and each takes as long as the engine waits."""
+    clock = [100.0]
+    log = WatchedLog(open_log(f"sqlite://{tmp_path}/log.sqlite"))
+    with closing(sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)) as program:
+        program.execute("BEGIN IMMEDIATE")
+        log.hasten()
+        monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+        with pytest.raises(LogError, match="another program holds it"):
+            log.append("lobby", [Post("s", 1, "ada", 1, "hello")])
+        clock[0] += sqlite_file.BUSY + 1.0 + logwatch.EVERY
+        assert log.failure() is not None
     log.close()
 
 
@@ -194,6 +212,16 @@ def test_a_clock_that_is_put_right_is_told(caplog: pytest.LogCaptureFixture) -> 
     watch.hear("the broker b", log_now())
     assert watch.right
     assert "the clocks agree again: history is trimmed as before" in caplog.text
+
+
+def test_the_clock_of_a_broker_that_is_gone_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nothing would ever be trimmed again, though both clocks may have been put right."""
+    watch = clockwatch.ClockWatch()
+    watch.hear("the broker b", log_now() - 3 * 3_600_000)
+    assert not watch.right
+    monkeypatch.setattr(clockwatch, "HEARD", 10 * MS)
+    eventually(lambda: watch.right)
+    assert watch.troubles() == []
 
 
 def log_now() -> int:

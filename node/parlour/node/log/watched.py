@@ -19,8 +19,11 @@ T = TypeVar("T")
 NOTED = 1000
 """Rooms whose failure is noted at most: where a log is away, they are all alike."""
 
-STALE = 5.0
-"""Seconds after which a failure that did not come again is forgotten: nobody may ask for that room any more."""
+STALE = 15.0
+"""Seconds after which a failure that did not come again is forgotten: nobody may ask for that room any more.
+
+More than pass between two failures of a client that sends its post again: an engine may take 5 s until it gives up.
+"""
 
 CHECK = ""
 """What stands for a room where the log itself was asked how it does."""

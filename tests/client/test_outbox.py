@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parlour.client import DeadlineError, Message, NodeError
+from parlour.client import outbox as module
 from parlour.client.outbox import Outbox
 from parlour.wire.messages import Say
 
@@ -49,6 +51,23 @@ def test_a_refused_post_holds_back_those_after_it() -> None:
     assert [say.id for say in sent] == [1, 1, 2]
     outbox.acknowledge(1, logged(1))
     assert first.result(0) == logged(1)
+
+
+def test_no_post_falls_so_far_behind_that_a_node_would_refuse_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One room's log is away while much is said in another: the next post waits, until the first is acknowledged."""
+    monkeypatch.setattr(module, "WINDOW", 20)
+    outbox = Outbox(idle, roomy)
+    outbox.post("den", "waits", 100)
+    sent: list[Say] = []
+    outbox.open("lobby", sent.append)
+    for number in range(2, 21):
+        outbox.post("lobby", str(number), 10)
+        outbox.acknowledge(number, logged(number))
+    with pytest.raises(DeadlineError, match="a post to den waits"):
+        outbox.post("lobby", "21 is 20 above the first", 0.01)
+    outbox.acknowledge(1, logged(1))
+    outbox.post("lobby", "goes", 0.01)
+    assert sent[-1].text == "goes"
 
 
 def test_the_error_tells_whether_it_may_be_logged() -> None:

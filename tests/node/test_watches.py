@@ -123,9 +123,7 @@ def test_a_failure_that_nobody_meets_again_is_forgotten(tmp_path: Path, monkeypa
     log.close()
 
 
-def test_a_log_that_another_program_holds_is_away_all_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_another_program_holds_is_away_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client tries again a second after each failure, and each takes as long as the engine waits."""
     clock = [100.0]
     log = WatchedLog(open_log(f"sqlite://{tmp_path}/log.sqlite"))

@@ -19,7 +19,7 @@ from parlour.client.patience import wait_until
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import ParlourError
-from parlour.wire.limits import check_text
+from parlour.wire.limits import WINDOW, check_text
 
 __all__ = ["MAX_PENDING", "Outbox"]
 
@@ -87,7 +87,7 @@ class Outbox:
             raise DeadlineError(f"what was said before could not be sent within {timeout:g} s: try again later")
         with self._changed:
             if not wait_until(self._changed, self._has_place, now + timeout):
-                raise DeadlineError(f"{MAX_PENDING} posts wait for their acknowledgement already: try again later")
+                raise DeadlineError(f"{self._fullness()}: try again later")
             self._check_open()
             self._reserved += 1
         try:
@@ -122,7 +122,18 @@ class Outbox:
             send(pending.say)
 
     def _has_place(self) -> bool:
-        return len(self._pending) + self._reserved < MAX_PENDING or self._end is not None
+        if self._end is not None:
+            return True
+        # A node refuses an id that is far below others. One room's posts may wait long while other rooms' are logged.
+        oldest = next(iter(self._pending), self._last_id)
+        spread = self._last_id + self._reserved - oldest
+        return len(self._pending) + self._reserved < MAX_PENDING and spread < WINDOW - 1
+
+    def _fullness(self) -> str:
+        if len(self._pending) + self._reserved >= MAX_PENDING:
+            return f"{MAX_PENDING} posts wait for their acknowledgement already"
+        oldest = next(iter(self._pending.values())).say
+        return f"a post to {oldest.room} waits for its acknowledgement, and {WINDOW} were made since"
 
     def _check_open(self) -> None:
         if self._end is not None:

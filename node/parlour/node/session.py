@@ -21,7 +21,7 @@ from parlour.node.log import LogError, Post
 from parlour.node.outlet import Member, Outlet
 from parlour.wire.codec import ClientDecoder, decode_ticket, frame
 from parlour.wire.errors import ProtocolError, UsageError
-from parlour.wire.limits import check_protocol, minor_version
+from parlour.wire.limits import WINDOW, check_protocol, minor_version
 from parlour.wire.messages import (
     Bye,
     ClientMessage,
@@ -45,9 +45,6 @@ __all__ = ["Session", "session_of"]
 
 CHUNK = 16 * 1024
 """Bytes read at once: all frames that are there are taken together, within reason."""
-
-WINDOW = 10_000
-"""How far the id of a post may be below the highest of its connection: more than any client leaves unacknowledged."""
 
 DRAIN = 0.5
 """Seconds a connection is read on after its last frame was sent: an unread byte would make the system drop it."""

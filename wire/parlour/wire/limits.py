@@ -23,6 +23,7 @@ __all__ = [
     "MAX_TEXT",
     "MAX_TIME",
     "PROTOCOL",
+    "WINDOW",
     "Count",
     "Figure",
     "Moment",
@@ -53,6 +54,9 @@ MAX_NAME = 64
 
 MAX_DEPTH = 16
 """Deepest nesting of maps and lists in a message, the outermost counted."""
+
+WINDOW = 10_000
+"""How far the id of a post may be below the highest of its connection. Clients leave none that far unacknowledged."""
 
 MAX_COUNT = 2**53 - 1
 """Largest whole number: it stays exact in languages whose only number is a double."""

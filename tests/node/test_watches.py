@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -90,8 +91,8 @@ def test_what_a_crash_of_redis_would_lose_is_told(
         assert (f"the room log {server.url} would lose {lost}" in caplog.text) == bool(lost)
 
 
-def test_the_files_of_a_log_are_its_owners(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """All that a node makes is for its user alone; a file that others can read is told of."""
+def test_the_files_of_a_log_are_its_owners(tmp_path: Path) -> None:
+    """All that a node makes is for its user alone."""
     path = tmp_path / "log.sqlite"
     before = os.umask(0)
     try:
@@ -101,12 +102,24 @@ def test_the_files_of_a_log_are_its_owners(tmp_path: Path, caplog: pytest.LogCap
             assert [file.name for file in files] == [f"log.sqlite{end}" for end in ("", "-mark", "-shm", "-wal")]
             assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
             assert troubles(running) == []
-            tmp_path.chmod(0o755)
-            path.chmod(0o644)
-            eventually(lambda: any(f"can read the room log {path}" in trouble for trouble in troubles(running)))
-            eventually(lambda: f"can read the room log {path}: chmod 600" in caplog.text)
     finally:
         os.umask(before)
+
+
+@pytest.mark.parametrize("ending", ["", "-wal"])
+def test_a_log_that_others_can_read_is_told_of(ending: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The journal, too, has what was said; but not if a folder on the way keeps others out."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "data" / "log.sqlite"
+        path.parent.mkdir()
+        path.parent.chmod(0o755)
+        told = f"can read the room log {path}: chmod 600"
+        with cluster(1, NodeSettings(log=f"sqlite://{path}")) as running:
+            Path(f"{path}{ending}").chmod(0o644)
+            assert running.nodes[0].log.remark == ""
+            Path(folder).chmod(0o755)
+            eventually(lambda: any(told in trouble for trouble in troubles(running)))
+            eventually(lambda: told in caplog.text)
 
 
 def test_a_failure_that_nobody_meets_again_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ PRIVATE = 0o600
 """The mode of the files: what was said is for those who were there."""
 
 READABLE, ENTERABLE = 0o044, 0o011
-"""Bits of the modes of a file and of its folder that let others read the file."""
+"""Bits of the modes of a file, and of each folder on the way to it, that let others read the file."""
 
 LOOK = 0.25
 """Seconds from one look to the next whether one still has to wait for another node's commit, about."""
@@ -120,8 +120,12 @@ class SqliteFile:
 
     def remark(self) -> str:
         """Return a line that says so if other users of the machine can read the file, else nothing."""
+        readable = False
+        for file in (self._path, Path(f"{self._path}-wal")):  # what was said last may be in the journal alone
+            with suppress(OSError):
+                readable = readable or bool(file.stat().st_mode & READABLE)
         with suppress(OSError):
-            if self._path.stat().st_mode & READABLE and self._path.parent.stat().st_mode & ENTERABLE:
+            if readable and all(folder.stat().st_mode & ENTERABLE for folder in self._path.absolute().parents):
                 return (
                     f"other users of this machine can read the room log {self._path}: chmod 600 it, and {self._path}-*"
                 )

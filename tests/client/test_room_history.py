@@ -57,7 +57,7 @@ def test_history_ends_where_another_epoch_begins(cluster: Cluster, monkeypatch: 
 
         def replaced(asked: str) -> Extent:
             found = extent(asked)
-            monkeypatch.setattr(log, "_epoch", "another")
+            monkeypatch.setattr(log.engine, "_epoch", "another")
             return found
 
         monkeypatch.setattr(log, "extent", replaced)

@@ -45,7 +45,7 @@ def test_a_stream_that_is_closed_or_full(redirection: str, arguments: list[str],
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 def test_a_broker_does_not_end_as_it_cannot_say_that_it_is_ready(redirection: str) -> None:
     """Where its output goes to a full disk, a line is lost, and no more."""
-    process = started(redirection, "broker", "--bind", f"127.0.0.1:{free_ports()}")
+    process = started(redirection, "broker", "--bind", f"127.0.0.1:{free_ports()}", "--log-level", "warning")
 
     def minds_signals() -> bool:
         status = Path(f"/proc/{process.pid}/status").read_text()
@@ -64,7 +64,16 @@ def test_a_broker_does_not_end_as_it_cannot_say_that_it_is_ready(redirection: st
 
 def test_a_broker_ends_when_nobody_waits_for_it_any_more() -> None:
     """Who has it started, and is gone before it is ready, would not stop it either."""
-    command = [sys.executable, "-m", "parlour.cli", "broker", "--bind", f"127.0.0.1:{free_ports()}"]
+    command = [
+        sys.executable,
+        "-m",
+        "parlour.cli",
+        "broker",
+        "--bind",
+        f"127.0.0.1:{free_ports()}",
+        "--log-level",
+        "warning",
+    ]
     with unread() as output:
         done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=30)
     assert (done.returncode, done.stderr) == (0, b"")

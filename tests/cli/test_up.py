@@ -285,8 +285,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(broker: str, monkeypatch: py
     status, out, err = run("up", "-d", "--nodes", "1")
     assert (status, out) == (1, "")
     assert err.startswith(
-        "parlour: node n1 did not start: cannot make the folder /dev/null/parlour (Not a directory):"
-        " make it yours, or give --log"
+        "parlour: cannot make the folder /dev/null/parlour (Not a directory): make it yours, or give --log"
     )
     assert not listening(broker)
 
@@ -372,11 +371,49 @@ def test_down_names_what_it_stops(broker: str) -> None:
     assert run("down") == (0, "stopped: nodes n1 (the broker and node n2 had ended before)\n", "")
 
 
-def test_nodes_that_were_drained_are_not_stopped_again(broker: str) -> None:
-    """When all have left before, `down` stops the broker, and says that there was nothing else."""
+def test_an_address_of_another_machine_is_told(broker: str) -> None:
+    """Nothing can be started there; and a name that stands for none is said to be so."""
+    for options in ((), ("-d",)):
+        status, out, err = run("up", *options, "--broker", "192.0.2.77:6000")
+        assert (status, out) == (1, "")
+        assert err.startswith("parlour: 192.0.2.77 is no address of this machine: give --broker one of its own")
+        status, out, err = run("up", *options, "--broker", "no-such-host.invalid:6000")
+        assert (status, out) == (1, "")
+        assert err.startswith("parlour: there is no host 'no-such-host.invalid' to listen at")
+    assert not listening(broker)
+
+
+def test_a_cluster_on_all_addresses_tells_one_that_others_reach(broker: str) -> None:
+    """Clients elsewhere are not sent to their own machine."""
+    everywhere = f"0.0.0.0:{broker.rpartition(':')[2]}"
+    status, out, err = run("up", "-d", "--nodes", "1", "--broker", everywhere)
+    try:
+        if status:
+            assert "say --advertise HOST:PORT" in err  # this machine has no way to others
+            return
+        assert out == f"ready: broker {everywhere}, nodes n1\n"
+        (state,) = ask_fleet([broker])[1].nodes
+        assert not state.report.address.startswith(("127.", "0."))
+        assert not state.report.relay.startswith(("127.", "0."))
+    finally:
+        run("down", "--broker", everywhere)
+
+
+def test_all_that_is_written_down_is_private(broker: str) -> None:
+    """The record and what the parts print are for their user alone, also what was there before."""
+    folder = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-")
+    folder.mkdir(parents=True, mode=0o755)
+    (folder / "n1.out").touch(0o644)
     assert run("up", "-d", "--nodes", "1")[0] == 0
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o700}
+
+
+def test_nodes_that_were_drained_are_not_stopped_again(broker: str) -> None:
+    """`down` stops the others, and says which had ended before."""
+    assert run("up", "-d", "--nodes", "2")[0] == 0
     assert run("drain", "n1") == (0, "n1 drained: 0 clients moved\n", "")
-    assert run("down") == (0, f"stopped: broker {broker}, no nodes (node n1 had ended before)\n", "")
+    assert run("down") == (0, f"stopped: broker {broker}, nodes n2 (node n1 had ended before)\n", "")
 
 
 def test_ctrl_c_while_starting_leaves_nothing(broker: str) -> None:

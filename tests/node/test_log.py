@@ -626,6 +626,45 @@ def test_a_url_that_is_none_is_the_callers_error(wrong: str) -> None:
 
 def test_the_default_log_is_in_the_users_data_directory() -> None:
     """Its folder is made; its URL can be opened."""
-    where = default_log()
+    where, note = default_log("127.0.0.1:6000")
     assert os.environ["XDG_DATA_HOME"] in where
+    assert not note
     open_log(where).close()
+
+
+def test_each_broker_has_a_default_log_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clusters of one user do not mix; who has a log of before at another broker is told how to go on with it."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    logs = [default_log(broker) for broker in ("127.0.0.1:7000", "[::1]:6000", "chat.example.org:6000")]
+    assert logs == [
+        (f"sqlite://{tmp_path}/parlour/rooms-{name}.sqlite", "")
+        for name in ("127.0.0.1-7000", "1-6000", "chat.example.org-6000")
+    ]
+    open_log(default_log("127.0.0.1:6000")[0]).close()
+    url, note = default_log("127.0.0.1:7000")
+    assert f"give --log sqlite://{tmp_path}/parlour/rooms.sqlite" in note
+    open_log(url).close()
+    assert default_log("127.0.0.1:7000") == (url, "")
+    assert default_log("localhost:6000") == default_log("127.0.0.1:6000")
+
+
+def test_the_default_log_is_where_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever characters the home folder's name has."""
+    home = tmp_path / "50% #1? ü"
+    monkeypatch.setenv("XDG_DATA_HOME", str(home))
+    open_log(default_log("127.0.0.1:6000")[0]).close()
+    assert [path.name for path in tmp_path.iterdir()] == [home.name]
+    assert (home / "parlour" / "rooms.sqlite").exists()
+    assert (home / "parlour").stat().st_mode & 0o777 == 0o700
+
+
+def test_files_of_the_default_log_are_made_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of before could be read by everybody on the machine."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    folder = tmp_path / "parlour"
+    folder.mkdir(mode=0o755)
+    for ending in ("", "-wal", "-mark"):
+        (folder / f"rooms.sqlite{ending}").touch(0o644)
+    default_log("127.0.0.1:6000")
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700

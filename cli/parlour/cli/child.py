@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from parlour.runtime.folders import private
+
 __all__ = ["STOP_TIMEOUT", "Child", "launch", "start_time", "stop_all"]
 
 STOP_TIMEOUT = 6.0
@@ -117,9 +119,15 @@ def launch(name: str, arguments: Sequence[str], output: Path | None) -> Child:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
         return Child(name, process.pid, start_time(process.pid), None, process)
     command = [sys.executable, "-m", "parlour.cli", *arguments]
-    with output.open("wb") as file:
+    # What it prints, and all files that it makes, are for its user alone.
+    with open(output, "wb", opener=private) as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
         )
     return Child(name, process.pid, start_time(process.pid), str(output), process)
 

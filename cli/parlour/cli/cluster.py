@@ -15,6 +15,7 @@ from parlour.cli.child import Child, launch, stop_all
 from parlour.cli.record import Record, Setup
 from parlour.monitor.feed import ask_fleet
 from parlour.monitor.table import is_here
+from parlour.runtime.addresses import number_of
 from parlour.wire.errors import ParlourError, UnavailableError
 from parlour.wire.limits import parse_address
 
@@ -33,11 +34,21 @@ PROBE_INTERVAL = 0.05
 def running_nodes(broker: str) -> list[str] | None:
     """Return who is in the fleet of the broker that runs at this address already; None if nobody listens there.
 
-    Raises UnavailableError if somebody does who is no broker.
+    Raises UnavailableError if somebody does who is no broker, ParlourError if the address is none of this machine's.
     """
+    host, port = parse_address(broker)
+    number = number_of(host)
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in number else socket.AF_INET) as probe:
+            probe.bind((number, 0))
+    except OSError:
+        raise ParlourError(
+            f"{host} is no address of this machine: give --broker one of its own, such as 127.0.0.1:{port}, "
+            f"or 0.0.0.0:{port} for all of them"
+        ) from None
     try:
         # ZeroMQ would go on trying to connect where nobody listens; TCP says so at once.
-        socket.create_connection(parse_address(broker), timeout=1.0).close()
+        socket.create_connection((number, port), timeout=1.0).close()
     except OSError:
         return None
     try:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import platformdirs
 
 from parlour.cli.child import Child
+from parlour.runtime.folders import home_folder, private
 from parlour.wire.errors import ParlourError, UnavailableError
 
 __all__ = ["Record", "Recorded", "Setup"]
@@ -67,7 +68,8 @@ class Record:
 
     def __init__(self, broker: str) -> None:
         self._broker = broker
-        self.folder = platformdirs.user_state_path("parlour") / re.sub(r"[^\w.]+", "-", broker).strip("-")
+        state = home_folder(platformdirs.user_state_path, "XDG_STATE_HOME")
+        self.folder = state / re.sub(r"[^\w.]+", "-", broker).strip("-")
         self._path = self.folder / "cluster.json"
 
     def output(self, name: str) -> Path:
@@ -83,8 +85,12 @@ class Record:
         """Hold the folder for one command; raises UnavailableError if another does not let go of it in time."""
         deadline = time.monotonic() + LOCK_TIMEOUT
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = (self.folder / "lock").open("wb")
+            for folder in (self.folder.parent, self.folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+            for each in self.folder.iterdir():
+                each.chmod(0o600)  # of before, when others could read what nodes printed
+            file = open(self.folder / "lock", "wb", opener=private)  # noqa: SIM115 - closed below
         except OSError as error:
             raise ParlourError(f"cannot write to {self.folder} ({error.strerror}): make it yours") from None
         with file:
@@ -104,9 +110,8 @@ class Record:
         """Write the processes and their setup down, all or nothing."""
         parts = [{"name": c.name, "pid": c.pid, "started": c.started, "output": c.output} for c in children]
         draft = self._path.with_suffix(".draft")
-        draft.write_text(
-            json.dumps({"broker": self._broker, **asdict(setup), "parts": parts}, indent=1), encoding="utf-8"
-        )
+        with open(draft, "w", encoding="utf-8", opener=private) as file:
+            json.dump({"broker": self._broker, **asdict(setup), "parts": parts}, file, indent=1)
         os.replace(draft, self._path)
 
     def load(self) -> Recorded:

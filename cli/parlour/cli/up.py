@@ -18,10 +18,11 @@ from parlour.cli.cluster import Cluster, running_nodes
 from parlour.cli.record import Record, Recorded, Setup
 from parlour.cli.signals import Signals
 from parlour.node.cli import retain_option
+from parlour.node.log.opening import default_log
 from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.runtime.options import ADDRESS, log_options, metrics_option
 from parlour.runtime.signals import announce
-from parlour.wire.errors import ParlourError, UnavailableError, UsageError
+from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import parse_address
 
 __all__ = ["down", "up"]
@@ -85,6 +86,8 @@ def _in_background(broker: str, given: Mapping[str, Any]) -> None:
         # A record that `down` has not removed is of a cluster that died: it is to come back as it was.
         setup = replace(recorded.setup or Setup(), **given)
         _refuse_impossible(setup)
+        if setup.log is None:
+            _tell_of_log(broker)
         cluster = Cluster(broker, setup, record, recorded.parts)
         try:
             with Signals() as signals:
@@ -122,6 +125,13 @@ def _refuse_contradictions(broker: str, recorded: Recorded, given: Mapping[str, 
         )
 
 
+def _tell_of_log(broker: str) -> None:
+    """Say so if the log that the nodes use by default begins empty beside one that may be meant."""
+    _, note = default_log(broker)
+    if note:
+        click.echo(f"parlour: {note}", err=True)
+
+
 def _refuse_impossible(setup: Setup) -> None:
     if setup.nodes > 1 and setup.log is not None and setup.log.startswith("memory:"):
         raise UsageError("a log in memory is one node's own: say --nodes 1, or --log sqlite:///PATH or redis://")
@@ -132,6 +142,8 @@ def _refuse_impossible(setup: Setup) -> None:
 def _in_foreground(broker: str, setup: Setup) -> None:
     _refuse_impossible(setup)
     _refuse_occupied(broker, Record(broker))
+    if setup.log is None:
+        _tell_of_log(broker)
     cluster = Cluster(broker, setup, None)
     with Signals() as signals:
         try:
@@ -236,7 +248,7 @@ def _what_runs(broker: str) -> str:
     try:
         if running_nodes(broker) is None:
             return f"no cluster of `parlour up --detach` runs at {broker}"
-    except UnavailableError:
+    except ParlourError:
         pass
     return f"what runs at {broker} was not started by `parlour up --detach`: stop it where it was started"
 

@@ -56,7 +56,9 @@ def retain_option(command: F) -> F:
     show_default=True,
     help="Clients at most.",
 )
-@click.option("--log", metavar="URL", help="The room log.  [default: one SQLite file in your data directory]")
+@click.option(
+    "--log", metavar="URL", help="The room log.  [default: a SQLite file in your data directory, one per broker]"
+)
 @retain_option
 @click.option(
     "--relay", type=ADDRESS, help="Where the other nodes hear this one.  [default: a free port of --listen's host]"
@@ -95,7 +97,7 @@ def node(
     from parlour.node.log.opening import default_log
     from parlour.node.node import Node
     from parlour.runtime.descriptors import raise_limit
-    from parlour.runtime.logs import logging_of
+    from parlour.runtime.logs import logging_of, node_log
     from parlour.runtime.signals import end_on_failure, wait_for_stop
 
     raise_limit()
@@ -103,6 +105,9 @@ def node(
     # wait at once, as after a post to a room in which everybody answers, left it no time to work.
     sys.setswitchinterval(0.1)
     gc.freeze()  # what was imported stays: not to look at it in each collection saves a busy node 8 % of its time
+    note = ""
+    if log is None:
+        log, note = default_log(min(brokers))  # whichever is named first, it is the same log
     service = Node(
         NodeSettings(
             brokers=brokers,
@@ -110,7 +115,7 @@ def node(
             advertise=advertise,
             name=name,
             capacity=capacity,
-            log=log or default_log(),
+            log=log,
             retention=Retention.parse(retain) if retain else None,
             relay=relay,
             relay_loss=relay_loss,
@@ -126,6 +131,8 @@ def node(
 
             figures = NodeFigures(service)
             opened.enter_context(serving("node", metrics, figures.collect, figures.hindrance))
+        if note:
+            node_log.warning("%s", note)
         service.start()
         opened.callback(service.stop)
         if wait_for_stop(f"node {service.name} ready at {service.address}", service.stop_wanted) == signal.SIGTERM:

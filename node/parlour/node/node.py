@@ -19,6 +19,7 @@ from queue import SimpleQueue
 
 from parlour.node.alarms import Alarms, Workers
 from parlour.node.broadcast import Broadcast
+from parlour.node.capacity import allowed, bounds
 from parlour.node.catchup import CatchUp
 from parlour.node.fleet import Fleet
 from parlour.node.listener import ClientPool, Listener
@@ -34,13 +35,13 @@ from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
 from parlour.node.tickets import TicketBook
 from parlour.node.watches import Watches
+from parlour.runtime.addresses import number_of, reachable
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally, name_part, node_log
 from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
 from parlour.wire.control import Order, Peer, Report
-from parlour.wire.errors import ParlourError
 from parlour.wire.limits import MAX_NAME, check_name, parse_address
 from parlour.wire.messages import Bye
 
@@ -94,6 +95,7 @@ class Node(ProcessBound):
         self.serving = False
         self.name = ""
         self.address = ""
+        self.capacity = self.settings.capacity
         self.load = Load()
         self.tickets = TicketBook()
 
@@ -114,13 +116,17 @@ class Node(ProcessBound):
         opened.callback(lambda: join_all([spawn(f"{self.name}-closing", self.log.close)], self._left()))
         listener = Listener(settings.listen)
         opened.callback(listener.stop)
-        self.name = check_name(settings.name or f"{socket.gethostname()[: MAX_NAME - 6]}-{listener.port}")
+        self.name = check_name(settings.name or _default_name(listener.port))
         name_part(f"node {self.name}")
-        self._host = _reachable(listener.host, settings.brokers[0])
+        self._host = reachable(listener.host, settings.brokers[0])
         self.address = settings.advertise or f"{self._host}:{listener.port}"
-        self._pool = ClientPool(f"{self.name}-client", settings.capacity, self._serve)
+        self.capacity, fewer = allowed(settings.capacity, bounds())
+        if fewer:
+            node_log.warning("%s", fewer)
+        self._pool = ClientPool(f"{self.name}-client", self.capacity, self._serve)
         relay_host, relay_port = parse_address(settings.relay) if settings.relay else (listener.host, 0)
-        self._relay_host = _reachable(relay_host, settings.brokers[0])
+        relay_host = number_of(relay_host)
+        self._relay_host = reachable(relay_host, settings.brokers[0])
         self._relay = Relay(
             f"{self.name}-relay",
             self.name,
@@ -188,7 +194,7 @@ class Node(ProcessBound):
         opened.callback(listener.stop)
         self.serving = True
         what = "started at %s: parlour %s, process %d, at most %d clients"
-        node_log.info(what, self.address, _VERSION, os.getpid(), settings.capacity)
+        node_log.info(what, self.address, _VERSION, os.getpid(), self.capacity)
 
     def stop(self, timeout: float = 5.0) -> None:
         """Tell the broker and the clients, close, join every thread, in `timeout` seconds and a little more at most.
@@ -284,7 +290,7 @@ class Node(ProcessBound):
         with self._mutex:
             self._clients += change
             clients = self._clients
-        self._fleet.changed(clients / self.settings.capacity)
+        self._fleet.changed(clients / self.capacity)
 
     def peers(self) -> set[str]:
         """Return the names of the other nodes of the cluster."""
@@ -310,7 +316,7 @@ class Node(ProcessBound):
             address=self.address,
             relay=f"{self._relay_host}:{self._relay.port}",
             log=self.log.identity,
-            capacity=self.settings.capacity,
+            capacity=self.capacity,
             clients=clients,
             rooms=self.rooms.count(),
             lagging=self.catchup.lagging,
@@ -382,14 +388,7 @@ class Node(ProcessBound):
             self.rooms.forget(node, instance)
 
 
-def _reachable(host: str, broker: str) -> str:
-    """Return the host to tell to others for the one listened on: of all addresses, that which faces the broker."""
-    if host in ("0.0.0.0", "::"):
-        kind = socket.AF_INET6 if host == "::" else socket.AF_INET
-        try:
-            with socket.socket(kind, socket.SOCK_DGRAM) as probe:
-                probe.connect(parse_address(broker))  # of a datagram socket: nothing is sent, a route is chosen
-                host = probe.getsockname()[0]
-        except OSError as error:
-            raise ParlourError(f"cannot tell which address to give to clients ({error}): say --advertise") from None
-    return f"[{host}]" if ":" in host else host
+def _default_name(port: int) -> str:
+    """Return a name for a node at this port: that of its machine, as much of it as a name may have."""
+    end = f"-{port}"
+    return socket.gethostname()[: MAX_NAME - len(end)] + end

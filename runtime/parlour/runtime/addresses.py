@@ -6,11 +6,14 @@ call it. It must never guess by the look of a name: only numbers tell by themsel
 
 from __future__ import annotations
 
+import ipaddress
 import socket
+from contextlib import suppress
 
 from parlour.wire.errors import ParlourError
+from parlour.wire.limits import parse_address
 
-__all__ = ["endpoint", "ipv6_choices", "ipv6_that_answers", "number_of"]
+__all__ = ["endpoint", "ipv6_choices", "ipv6_that_answers", "number_of", "reachable"]
 
 
 def endpoint(host: str, port: int) -> str:
@@ -49,6 +52,31 @@ def number_of(host: str) -> str:
     except OSError as error:
         raise ParlourError(f"there is no host {host!r} to listen at ({error.strerror})") from None
     return found.get(socket.AF_INET) or found[socket.AF_INET6]
+
+
+def reachable(host: str, broker: str) -> str:
+    """Return the host to tell to others, for a number that is listened on; in brackets if it is of IPv6.
+
+    Of all addresses (0.0.0.0, ::) that is the one that faces the broker, or the rest of the world where the broker is
+    on this machine: who listens on all wants to be reached from elsewhere. Raises ParlourError where there is none.
+    """
+    if host in ("0.0.0.0", "::"):
+        kind = socket.AF_INET6 if host == "::" else socket.AF_INET
+        there, port = parse_address(broker)
+        with suppress(ParlourError):
+            number = ipaddress.ip_address(number_of(there).partition("%")[0])
+            if number.is_loopback or number.is_unspecified:
+                there, port = ("2001:db8::1" if host == "::" else "192.0.2.1"), 9  # addresses for documentation
+        try:
+            with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+                probe.connect((there, port))  # of a datagram socket: nothing is sent, a route is chosen
+                host = probe.getsockname()[0]
+        except OSError as error:
+            raise ParlourError(
+                f"cannot tell by which address others reach this machine ({error.strerror}): say --advertise "
+                "HOST:PORT, or listen at one address instead of all"
+            ) from None
+    return f"[{host}]" if ":" in host else host
 
 
 def _families(host: str) -> dict[int, str]:

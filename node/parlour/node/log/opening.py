@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from platformdirs import user_data_path
 
 from parlour.node.log import LogError, RoomLog
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.sqlite import SqliteLog
+from parlour.runtime.folders import home_folder
 from parlour.wire.errors import UsageError
+from parlour.wire.limits import parse_address
 
 __all__ = ["default_log", "open_log"]
 
 
-def default_log() -> str:
-    """Return the URL of the log that all nodes of a user share unless told otherwise, with its folder made.
+def default_log(broker: str) -> tuple[str, str]:
+    """Return the URL of the log that a user's nodes share at a broker unless told otherwise, with its folder made.
 
-    Raises LogError if that cannot be.
+    The second is a line for the operator, where a log is begun beside one that may be meant, or nothing. Raises
+    ParlourError if the folder cannot be made.
     """
-    folder = user_data_path("parlour")
+    folder = home_folder(user_data_path, "XDG_DATA_HOME")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -33,7 +36,21 @@ def default_log() -> str:
             file.chmod(0o600)  # of before, when all could read them
     except OSError as error:
         raise LogError(f"cannot make the folder {folder} ({error.strerror}): make it yours, or give --log") from None
-    return f"sqlite://{folder / 'rooms.sqlite'}"
+    host, port = parse_address(broker)
+    common = folder / "rooms.sqlite"
+    if (host, port) in (("127.0.0.1", 6000), ("localhost", 6000)):
+        return _url_of(common), ""
+    own = folder / f"rooms-{re.sub(r'[^A-Za-z0-9.]+', '-', host).strip('-')}-{port}.sqlite"
+    if own.exists() or not common.exists():
+        return _url_of(own), ""
+    return _url_of(own), (
+        f"the room log of the broker {broker} begins empty, in {own}: if what was said is to be in {common} as before, "
+        f"give --log {_url_of(common)}"
+    )
+
+
+def _url_of(path: Path) -> str:
+    return f"sqlite://{quote(str(path))}"
 
 
 def open_log(url: str) -> RoomLog:

@@ -18,6 +18,7 @@ from threading import Thread
 from typing import TypeVar
 
 from parlour.node.log import LogError
+from parlour.runtime.folders import private
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import Decoder
 from parlour.wire.errors import ProtocolError
@@ -28,9 +29,6 @@ T = TypeVar("T")
 
 BUSY = 5.0
 """How long to wait for another node's commit, in seconds."""
-
-PRIVATE = 0o600
-"""The mode of the files: what was said is for those who were there."""
 
 READABLE, ENTERABLE = 0o044, 0o011
 """Bits of the modes of a file, and of each folder on the way to it, that let others read the file."""
@@ -209,7 +207,7 @@ class SqliteFile:
                 raise LogError(f"cannot open the room log {path}: it is no file; give --log the path of one")
             if not self._stands():
                 # SQLite gives the journal the same mode.
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+                os.close(private(str(path), os.O_RDWR | os.O_CREAT))
             self.writer = self._connect()
             try:
                 self.reader = self._connect()
@@ -369,6 +367,6 @@ class SqliteFile:
         self._write_mark(mark)
 
     def _write_mark(self, mark: str) -> None:
-        with open(self._mark, "w", opener=lambda path, flags: os.open(path, flags, PRIVATE)) as file:
+        with open(self._mark, "w", opener=private) as file:
             file.write(mark)
         self._mark_due = time.monotonic() + MARK

@@ -1,0 +1,78 @@
+"""The capacity that a node reports is what the system allows it."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parlour.node import capacity
+from parlour.node.capacity import Bound, allowed, bounds
+from parlour.wire.errors import ParlourError
+from support.cluster import RawClient, fleet
+from support.ports import free_ports
+from support.processes import processes
+from support.waiting import MS
+
+
+def test_the_least_limit_counts() -> None:
+    """With a line that names it; at none there is no node."""
+    many, few, none = (Bound(count, f"limit {count}", "raise it") for count in (10_000, 80, -20))
+    assert allowed(100, [many]) == (100, "")
+    assert allowed(100, [many, few]) == (80, "takes 80 clients instead of 100: limit 80: raise it")
+    with pytest.raises(ParlourError, match="no place for a client: limit -20: raise it"):
+        allowed(100, [many, none])
+
+
+def test_limits_of_this_machine_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files always; threads by the user, if the system binds it, by its control groups, and by the kernel."""
+    assert all(bound.clients > 0 for bound in bounds())
+    (tmp_path / "pids.max").write_text("500\n")
+    (tmp_path / "pids.current").write_text("100\n")
+    monkeypatch.setattr(capacity, "_groups", lambda: iter([tmp_path]))
+    monkeypatch.setattr(capacity, "_is_privileged", lambda: False)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (5000, 5000))
+    found = {bound.what: bound.clients for bound in bounds()}
+    (group,) = [clients for what, clients in found.items() if str(tmp_path) in what]
+    assert group == 500 - 100 - capacity.THREADS
+    (user,) = [what for what in found if "ulimit -u" in what]
+    assert 0 < int(re.findall(r"[0-9]+", user)[1]) < 5000
+    (tmp_path / "pids.max").write_text("max\n")
+    assert not any(str(tmp_path) in bound.what for bound in bounds())
+
+
+def limited(files: int, port: int) -> list[str]:
+    """Return the command of a node that may have so many files open."""
+    arguments = ["node", "--name", "n1", "--broker", f"127.0.0.1:{port}", "--log", "memory://"]
+    return ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", sys.executable, "-m", "parlour.cli", *arguments]
+
+
+def test_a_node_with_few_files_takes_as_many_clients_as_it_can() -> None:
+    """It reports that, so that the broker sends no more; and where there is place for none it does not start."""
+    port = free_ports()
+    with processes() as started:
+        started.broker(port)
+        with subprocess.Popen(limited(420, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:
+            try:
+                assert node.stdout is not None
+                assert "ready" in node.stdout.readline()
+                (state,) = fleet(f"127.0.0.1:{port}").nodes
+                assert state.report.capacity == 100
+                with RawClient(f"127.0.0.1:{port}", "ada") as ada:
+                    ada.join("lobby")
+            finally:
+                node.terminate()
+                _, said = node.communicate(timeout=10_000 * MS)
+        assert (
+            "takes 100 clients instead of 10000: 420 files may be open, 320 of them its own: raise that (ulimit -n)"
+            in said
+        )
+        done = subprocess.run(limited(320, port), capture_output=True, text=True, timeout=20_000 * MS, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines()[-1].startswith(
+            "parlour: the system leaves this node no place for a client: 320 files"
+        )

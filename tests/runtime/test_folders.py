@@ -1,0 +1,26 @@
+"""The user's own folders: where there are none, one line says what to set."""
+
+from __future__ import annotations
+
+import pwd
+
+import pytest
+
+from parlour.cli.record import Record
+from parlour.node.log.opening import default_log
+from parlour.wire.errors import ParlourError
+
+
+def test_without_a_home_folder_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user that the system does not list may have none."""
+
+    def nobody(_: int) -> pwd.struct_passwd:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for variable in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ParlourError, match="set HOME, or XDG_STATE_HOME, to a folder of yours"):
+        Record("127.0.0.1:6000")
+    with pytest.raises(ParlourError, match="set HOME, or XDG_DATA_HOME, to a folder of yours"):
+        default_log("127.0.0.1:6000")

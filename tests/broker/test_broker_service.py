@@ -272,6 +272,25 @@ def test_the_feed_hands_on_everything(broker: Broker, context: Opener) -> None:
     assert ear.hear(lambda message: isinstance(message, Roster)).nodes == []
 
 
+def test_a_stray_node_heard_first_locks_nobody_out(
+    broker: Broker, context: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reports of a broker's first moments decide by their number; nodes that ask to join have no say in it."""
+    ear = Ear(context, broker)
+    pub = publisher(context, broker)
+    stray = encode(report("stray", log="X"))
+    eventually(lambda: pub.send_multipart([b"", stray]) or list(fleet(broker)) == ["stray"])
+    for name in ("m1", "m2", "m3"):
+        assert isinstance(reply(broker, Enroll(report(name, log="Y"))), Refused)
+    for name in ("n1", "n2", "n1"):
+        pub.send_multipart([b"", encode(report(name))])
+    eventually(lambda: {name for name, state in fleet(broker).items() if state.state == "ok"} == {"n1", "n2"})
+    pub.send_multipart([b"", stray])
+    refusal = ear.hear(lambda message: isinstance(message, Refusal) and message.node == "stray")
+    assert "another room log (X) than the fleet of 2 (L)" in refusal.text
+    assert refusal.text in caplog.text
+
+
 def test_who_leaves_silences_nobody_else(broker: Broker, context: Opener) -> None:
     """Decisions are told to those who listen, though somebody unsubscribes who never had subscribed."""
     ear = Ear(context, broker)

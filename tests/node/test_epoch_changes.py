@@ -26,7 +26,7 @@ def begin_anew(node: Node, *texts: str) -> None:
 @contextmanager
 def held(node: Node, ask: str, thread: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], bool]]:
     """Hold up the first answer that a thread gets from the log, until the block ends; gives whether it is held up."""
-    real, begun, go = getattr(node.log, ask), threading.Event(), threading.Event()
+    real, begun, go = getattr(node.log.engine, ask), threading.Event(), threading.Event()
 
     def slow(*arguments: object) -> object:
         answer = real(*arguments)
@@ -35,7 +35,7 @@ def held(node: Node, ask: str, thread: str, monkeypatch: pytest.MonkeyPatch) -> 
             go.wait(10_000 * MS)
         return answer
 
-    monkeypatch.setattr(node.log, ask, slow)
+    monkeypatch.setattr(node.log.engine, ask, slow)
     try:
         yield begun.is_set
     finally:

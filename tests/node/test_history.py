@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 
 import pytest
 
 from parlour.node import NodeSettings
-from parlour.node.history import PAGE
+from parlour.node.history import PAGE, read_page
 from parlour.node.log import Post
+from parlour.node.log.memory import MemoryLog
 from parlour.node.retention import Retention
+from parlour.wire.codec import NodeDecoder, frame
 from parlour.wire.errors import UsageError
-from parlour.wire.messages import Error, History, Join, Joined, Lagging, Message, Page
+from parlour.wire.limits import MAX_FRAME, MAX_QUESTIONS, MAX_TEXT
+from parlour.wire.messages import (
+    Error,
+    History,
+    Join,
+    Joined,
+    Lagging,
+    Leave,
+    Left,
+    Members,
+    Message,
+    Page,
+    Ping,
+    Pong,
+    Who,
+)
 from support.cluster import Cluster, RawClient, cluster
 from support.waiting import MS, eventually
 
@@ -62,6 +80,99 @@ def test_a_page_is_bounded_whatever_is_asked_for() -> None:
         fill(running, 300)
         with running.clients("ada", room="lobby") as (ada,):
             assert page(ada, limit=10**6) == (300 - PAGE, 0, list(range(301 - PAGE, 301)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pages_are_full_and_follow_each_other(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the texts are, a page is encoded once, and holds what fits; together the pages are the whole room."""
+    chance = random.Random(seed)
+    log = MemoryLog()
+    letters = ["a", "é", "山", "😀"]
+    for number in range(1, 301):
+        text = chance.choice(letters) * chance.choice([0, 3, 100, MAX_TEXT // 4])
+        log.append("Räume", [Post("s" * 16, number, "Zoë" * 20, 1_700_000_000_000, text)])
+    encoded: list[int] = []
+    monkeypatch.setattr("parlour.node.history.frame", lambda page: encoded.append(1) or frame(page))  # type: ignore[func-returns-value]
+    before, seen, pages = 301, list[int](), 0
+    while before > 1:
+        data = read_page(log, History("Räume", before, 10**6))
+        (answer,) = NodeDecoder().feed(data)
+        assert isinstance(answer, Page)
+        pages += 1
+        seen[:0] = [message.offset for message in answer.messages]
+        assert seen == list(range(answer.after + 1, 301))
+        if answer.after and len(answer.messages) < PAGE:
+            (missed,) = log.read("Räume", answer.after - 1, 1)
+            assert len(data) + len(frame(missed)) > MAX_FRAME - 100 * (len(answer.messages) + 1)
+        before = answer.after + 1
+    assert len(encoded) == pages > 1
+
+
+def test_questions_without_end_are_refused() -> None:
+    """Who asks on before it has an answer is refused what is too much, and answered again when it has waited."""
+    with cluster() as running:
+        fill(running, 5)
+        with running.clients("ada", "bob", room="lobby") as (ada, bob):
+            ada.send(*(History("lobby", limit=1) for _ in range(MAX_QUESTIONS + 5)))
+            errors = [ada.get(Error) for _ in range(5)]
+            assert {(error.code, error.room, error.fatal) for error in errors} == {
+                ("too_many_questions", "lobby", False)
+            }
+            assert len([answer for answer in ada.heard if isinstance(answer, Page)]) == MAX_QUESTIONS
+            assert page(bob, limit=1) == (4, 0, [5]), "nobody else is kept from asking"
+            eventually(lambda: _answered(ada), 5)
+            ada.heard.clear()
+            ada.send(*(History("lobby", limit=1) for _ in range(5000)))
+            with pytest.raises(ConnectionError):
+                _read_on(ada)
+            last = [answer for answer in ada.heard if isinstance(answer, Error)][-1]
+            assert (last.code, last.fatal) == ("too_many_questions", True)
+
+
+def _read_on(client: RawClient) -> None:
+    while True:
+        client.read()
+
+
+def _answered(client: RawClient) -> bool:
+    client.send(History("lobby", limit=2))
+    answer = client.get((Page, Error))  # type: ignore[arg-type, var-annotated]
+    return isinstance(answer, Page)
+
+
+def test_questions_of_who_is_gone_are_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crowds that ask for pages by the thousand, and read none, cost the node next to nothing."""
+    with cluster() as running:
+        (node,) = running.nodes
+        node.log.append("lobby", [Post("s", n, "eve", 1, "x" * 10_000) for n in range(1, 101)])
+        reads: list[int] = []
+        real = node.log.read
+        monkeypatch.setattr(node.log, "read", lambda *arguments: reads.append(1) or real(*arguments))  # type: ignore[func-returns-value]
+        crowd = [RawClient(running.address, f"c{number}") for number in range(10)]
+        for client in crowd:
+            client.join("lobby")
+        questions = b"".join(frame(History("lobby", before)) for before in range(2, 30_000))
+        for client in crowd:
+            client.socket.settimeout(2)
+            try:
+                client.socket.sendall(questions)
+            except OSError:
+                pass  # cut off before it had asked everything
+            client.close()
+        eventually(lambda: node._clients == 0, 10, "all are gone")
+        assert len(reads) <= 2 * MAX_QUESTIONS * len(crowd) + 20
+
+
+def test_a_list_of_names_is_sent_once_for_many_questions() -> None:
+    """Who asks a thousand times at once who is here is told; leaving at once, one is told before that."""
+    with cluster() as running, running.clients("ada", room="lobby") as (ada,):
+        ada.send(*(Who("lobby") for _ in range(1000)), Ping())
+        ada.get(Pong)
+        ada.send(Ping(), Who("lobby"), Leave("lobby"))
+        ada.get(Left)
+        lists = [heard for heard in ada.heard if isinstance(heard, Members)]
+        assert 2 <= len(lists) <= 20
+        assert isinstance(ada.heard[-1], Members)
 
 
 def test_a_page_holds_what_goes_into_one_frame() -> None:

@@ -7,25 +7,28 @@ This module owns the table of rooms. Any thread may call the public half; the re
 from __future__ import annotations
 
 import secrets
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 
 from parlour.client.backlog import BOUND
 from parlour.client.connection import Connection
 from parlour.client.entrance import enter
-from parlour.client.errors import DisconnectedError, NodeError
+from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Message
 from parlour.client.keeper import Keeper
 from parlour.client.link import Link
 from parlour.client.outbox import Outbox
+from parlour.client.patience import wait_until
 from parlour.client.room import Room
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import PROTOCOL, check_name, check_room
+from parlour.wire.limits import MAX_QUESTIONS, PROTOCOL, check_name, check_room
 
 __all__ = ["Chat", "connect"]
 
@@ -55,8 +58,10 @@ class Chat(ProcessBound):
         self.session = connection.welcome.session
         self.node = connection.welcome.node
         self.address = connection.address
-        # Guards _rooms and _end. Rank 25.
+        # Guards _rooms, _end and _asking. Rank 25.
         self._lock = make_lock(25, "chat")
+        self._answered = threading.Condition(self._lock)
+        self._asking = 0  # pages of history that are asked for now
         self._rooms: dict[str, Room] = {}
         self._end: str | None = None  # why nothing can be asked any more
         self._keeper = Keeper(self, brokers, hello, give_up)
@@ -197,6 +202,20 @@ class Chat(ProcessBound):
                 room.on_members(message, link)
             else:
                 room.on_presence(message, link)
+
+    @contextmanager
+    def one_of_few(self, deadline: float) -> Iterator[None]:
+        """Wait until a page of history may be asked for, as a node answers so many at a time; raises DeadlineError."""
+        with self._answered:
+            if not wait_until(self._answered, lambda: self._asking < MAX_QUESTIONS, deadline):
+                raise DeadlineError("too many pages of history are asked for at the same time: wait for some")
+            self._asking += 1
+        try:
+            yield
+        finally:
+            with self._answered:
+                self._asking -= 1
+                self._answered.notify()
 
     def room(self, name: str) -> Room | None:
         """Return the room of this name that this chat is in, or is about to be."""

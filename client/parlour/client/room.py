@@ -167,7 +167,8 @@ class Room(ProcessBound):
         found: list[Message] = []
         epoch, asked = None, wire.History(self.name, wire.MAX_OFFSET if before is None else before, limit)
         while len(found) < limit:
-            page = self._page(asked, deadline)
+            with self._chat.one_of_few(deadline):
+                page = self._page(asked, deadline)
             if epoch not in (None, page.epoch):
                 break  # Offsets of before mean nothing in this one.
             found[:0] = [Message.of(message, replay=True) for message in page.messages]
@@ -183,8 +184,8 @@ class Room(ProcessBound):
         with self._lock:
             self._check_here()
             self._pages[page] = question
-        self._chat.request(question)
         try:
+            self._chat.request(question)
             return _answer(page, f"the history of {self.name}", max(0.0, deadline - time.monotonic()))
         finally:
             with self._lock:

@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from parlour.node.catchup import TURN, catch_up
-from parlour.node.history import read_page
+from parlour.node.history import PAUSE, Questions, read_page
 from parlour.node.inbox import Submission
 from parlour.node.log import LogError, Post
 from parlour.node.outlet import Member, Outlet
 from parlour.wire.codec import ClientDecoder, decode_ticket, frame
 from parlour.wire.errors import ProtocolError, UsageError
-from parlour.wire.limits import WINDOW, check_protocol, minor_version
+from parlour.wire.limits import MAX_QUESTIONS, WINDOW, check_protocol, minor_version
 from parlour.wire.messages import (
     Bye,
     ClientMessage,
@@ -83,6 +83,8 @@ class Session:
         self.since = time.monotonic()
         self.leaves_by = 0.0  # until then, in monotonic seconds, it may follow the last request to move
         self._said_bye = False
+        self._questions = Questions()
+        self._whos: set[str] = set()  # rooms of which the client asked who is there, in what was read last
         self._highest = 0  # of the ids of posts
         self.outlet = Outlet(sock, node.settings.unread_answers, node.catchup.watch)
         self._handlers: dict[type, Callable[..., None]] = {
@@ -189,7 +191,7 @@ class Session:
             finally:
                 # Also when the last frame is broken: those before it were not.
                 self._handle(said, len(data))
-            if self._said_bye:
+            if self._said_bye or self.outlet.closed:
                 return
 
     def _drain(self) -> None:
@@ -208,6 +210,7 @@ class Session:
     def _handle(self, said: list[ClientMessage], size: int) -> None:
         """Do what was asked, in order; posts that stand together are handed to their rooms together."""
         share = size // max(1, len(said))  # of the bytes read, for each message
+        self._questions.read()
         posts: dict[str, list[Say]] = {}
         for message in said:
             if type(message) is Say:
@@ -220,8 +223,18 @@ class Session:
             if isinstance(message, Bye):
                 self._said_bye = True
                 return
-            self._handlers[type(message)](message)
+            # Nobody reads the answers any more; what was posted is said all the same.
+            if not self.outlet.closed:
+                self._handlers[type(message)](message)
         self._post(posts, share)
+        for name in list(self._whos):
+            self._tell_who(name)
+
+    def _tell_who(self, name: str) -> None:
+        """Have the list of names sent, once however often it was asked for."""
+        if name in self._whos:
+            self._whos.remove(name)
+            self._members[name].room.combine()
 
     def _post(self, said: dict[str, list[Say]], size: int) -> None:
         now, at = time.monotonic(), time.time_ns() // 1_000_000
@@ -306,6 +319,7 @@ class Session:
         if member is None:
             self._not_joined(leave.room, [None])
         else:
+            self._tell_who(leave.room)
             self._part(member, grace=0.0)
             self.outlet.answer(frame(Left(leave.room)))
 
@@ -321,11 +335,17 @@ class Session:
             self._not_joined(who.room, [None])
         else:
             member.room.want_roster(member, whole=True)
-            member.room.combine()
+            self._whos.add(who.room)
 
     def _history(self, history: History) -> None:
         if history.room not in self._members:
             self._not_joined(history.room, [None])
+            return
+        if not self._questions.ask():
+            text = f"at most {MAX_QUESTIONS} questions for a page may be open: wait for the answers"
+            if self._questions.hopeless:
+                raise _RefusedError("too_many_questions", text)
+            self.outlet.answer(frame(Error("too_many_questions", text, history.room, retry_after=PAUSE)))
             return
         try:
             self.outlet.answer(read_page(self._node.log, history))

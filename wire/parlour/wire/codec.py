@@ -37,6 +37,7 @@ __all__ = [
     "frame",
     "frames",
     "messages_of",
+    "most_bytes",
     "skip_frames",
 ]
 
@@ -167,6 +168,16 @@ def frames(messages: Iterable[object]) -> bytes:
         parts.append(_pack_length(len(body)))
         parts.append(body)
     return b"".join(parts)
+
+
+# Of a message's body: the map, the keys, the type, the heads of four texts and the numbers.
+_WITHOUT_TEXTS = 80
+
+
+def most_bytes(message: Message) -> int:
+    """Return how long the message's body is at most, without encoding it."""
+    texts = (message.room, message.id, message.by, message.text)
+    return _WITHOUT_TEXTS + sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
 
 
 class FrameDecoder(Generic[T]):

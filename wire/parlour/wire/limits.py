@@ -20,6 +20,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_FRAME",
     "MAX_NAME",
+    "MAX_QUESTIONS",
     "MAX_TEXT",
     "MAX_TIME",
     "PROTOCOL",
@@ -51,6 +52,9 @@ MAX_TEXT = 16 * 1024
 
 MAX_NAME = 64
 """Longest name of a person, room or node, in characters after NFC."""
+
+MAX_QUESTIONS = 16
+"""Questions for old messages that a client may have open on one connection."""
 
 MAX_DEPTH = 16
 """Deepest nesting of maps and lists in a message, the outermost counted."""

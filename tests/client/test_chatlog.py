@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.client.chatlog import Came, Entry, Left, Said, crowd, parse_log
+from parlour.client.chatlog import Came, Entry, Left, Log, Said, crowd, parse_log
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_TEXT
 from support.strategies import texts
@@ -16,16 +16,21 @@ from support.strategies import texts
 EXCERPT = Path(__file__).parents[1] / "data" / "ubuntu-excerpt.txt"
 
 
+def read(*lines: str, end: str = "\n") -> Log:
+    """Read a log of these lines, which are few among many others."""
+    return parse_log("".join(line + end for line in (*lines, *["[23:59] <end> ."] * 100)).encode(), "day.txt")
+
+
 def parse(*lines: str) -> list[Entry]:
     """Parse a log of these lines."""
-    return parse_log("".join(line + "\n" for line in lines).encode(), "day.txt")
+    return list(parse_log("".join(line + "\n" for line in lines).encode(), "day.txt").entries)
 
 
 def told(*lines: str) -> list[tuple[type[Entry], str, str]]:
     """Return kind, nick and text of each entry, without the line that makes it a log."""
     return [
         (type(entry), entry.nick, entry.text if isinstance(entry, Said) else "")
-        for entry in parse(*lines, "[23:59] <end> .")[:-1]
+        for entry in read(*lines).entries[:-100]
     ]
 
 
@@ -40,8 +45,13 @@ def told(*lines: str) -> list[tuple[type[Entry], str, str]]:
         ("[04:52] <][AcHm2][> for what no ip my eth0", "][AcHm2][", "for what no ip my eth0"),
         ("[12:03] <K|NgGh0sT> so <b>bold</b> > all", "K|NgGh0sT", "so <b>bold</b> > all"),
         ("[04:48] <brunner> \ufeffis the AMD64 branch …", "brunner", "\ufeffis the AMD64 branch …"),
-        ("[05:00] <m>   indented \x02bold\x02\x0b\x85\u2028\r", "m", "  indented \x02bold\x02\x0b\x85\u2028\r"),
+        ("[05:00] <m>   indented \x02bold\x02\x0b\x85\u2028", "m", "  indented \x02bold\x02\x0b\x85\u2028"),
         ("[05:42]  * maco hugs Pelo", "maco", "/me hugs Pelo"),
+        ("[05:42]  * Topic is 'odd'", "Topic", "/me is 'odd'"),
+        ("[05:42:07] * ada has quit smoking", "ada", "/me has quit smoking"),
+        ("[05:42] <@ada> an operator", "ada", "an operator"),
+        ("\x0306[05:42] * +ada waves", "ada", "/me waves"),
+        ("[05:42] <\x0304,01ada\x0f> \x0304red\x03", "ada", "\x0304red\x03"),
         ("[05:42]  * dthacker-work has to go.  bye", "dthacker-work", "/me has to go.  bye"),
     ],
 )
@@ -60,6 +70,14 @@ def test_what_is_said(line: str, nick: str, text: str) -> None:
         ('=== Harti [n=Harti@unaffiliated/harti]  has left #ubuntu ["-carpe] ', [(Left, "Harti", "")]),
         ('=== gone [n=gone@example.com]  has quit ["Client exiting"]', [(Left, "gone", "")]),
         ("=== ompaul was kicked off #ubuntu by Seveas (Seveas)", [(Left, "ompaul", "")]),
+        ("\x0303[10:00] * Joins: bob (~b@host)\x03", [(Came, "bob", "")]),
+        ("[10:00] * Parts: bob (~b@host) (bye)", [(Left, "bob", "")]),
+        ("[10:00] * Quits: bob (~b@host) (Quit: bye)", [(Left, "bob", "")]),
+        ("[10:00] * ada (~a@host) has joined ##chan", [(Came, "ada", "")]),
+        ("[10:00] * ada has quit IRC (x)", [(Left, "ada", "")]),
+        ("[10:00] * bob was kicked by ada (no)", [(Left, "bob", "")]),
+        ("[10:00:01] *** ada has quit IRC (Ping timeout: 240 seconds)", [(Left, "ada", "")]),
+        ("[10:01] *** ada is now known as ada_", [(Left, "ada", ""), (Came, "ada_", "")]),
         ("=== u^A is now known as u^A_", [(Left, "u^A", ""), (Came, "u^A_", "")]),
         ("=== [1]SuperSayjin is now known as Super ", [(Left, "[1]SuperSayjin", ""), (Came, "Super", "")]),
     ],
@@ -75,14 +93,84 @@ def test_comings_and_goings(line: str, entries: list[tuple[type[Entry], str, str
         "",
         "=== mode/#ubuntu [-oo rob mdz]  by ChanServ",
         "=== ..[topic/#ubuntu:Seveas] : Happy Dapper Day Everyone! somebody has joined #ubuntu ",
-        "=== Elvis has left the building",
-        "=== khermans claps",
-        "--- Log opened",
+        "Session Start: Mon Jan 02 16:07:49 2017",
+        "[10:00] * Now talking in #chan",
+        "[10:00] * Topic is 'all is well'",
+        "[10:00] * Set by ada!a@host on Tue Oct 25 10:19:06 2016",
+        "[10:00] * ChanServ sets mode: +o ada",
+        "[10:00] *** ada changes topic to 'tea'",
+        "\x0302[10:00] * Disconnected",
     ],
 )
 def test_what_nobody_does_is_passed_over(line: str) -> None:
     """Modes, topics and the like are no nick's lines."""
     assert told(line) == []
+    assert read(line).unread == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "=== Elvis has left the building",
+        "=== khermans claps",
+        "--- Log opened",
+        "-ChanServ- be quiet",
+        "[10:00] *** something else",
+        "[25:00] <ada> hi",
+        "10:00 <ada> hi",
+        "and this is the rest",
+    ],
+)
+def test_what_fits_no_format_is_counted(line: str) -> None:
+    """A line that is not understood is not played, and its number is told."""
+    log = read("[10:00] <ada> hi", line)
+    assert (log.unread, len(log.entries)) == ((2,), 101)
+
+
+def test_too_much_that_fits_no_format_is_refused() -> None:
+    """Over two lines in a hundred are too many to pass over: the first are named."""
+    said = ["[10:00] <ada> hi"] * 293
+    assert len(read_lines(said + ["?"] * 5).unread) == 5
+    with pytest.raises(UsageError) as caught:
+        read_lines(["?"] * 6 + said)
+    assert str(caught.value) == (
+        "day.txt: 6 of 299 lines fit no format (lines 1, 2, 3, 4, 5, …): "
+        "`parlour replay --help` tells what is read; mend or remove them"
+    )
+
+
+def read_lines(lines: list[str]) -> Log:
+    """Read a log of just these lines."""
+    return parse_log("\n".join(lines).encode(), "day.txt")
+
+
+def test_a_line_that_goes_on() -> None:
+    """An indented line without a time belongs to what was said right before it, and to nothing else."""
+    log = read("[10:00] <ada> one", "  two", "\tthree", "=== bob has joined #c", "  four", end="\r\n")
+    assert log.entries[0] == Said(1, 0, "ada", "one\ntwo\nthree")
+    assert log.unread == (5,)
+
+
+def test_a_character_cut_in_half() -> None:
+    """What IRC cut at its 512th byte ends in U+FFFD, which is told; a character within a line is no cut."""
+    lines = [b"[10:00] <ada> caf\xc3\r", b"[10:00] <ada> tea \xf0\x9f\x8d", b"[10:00] <ada> \xc3\xa9"]
+    log = parse_log(b"\n".join(lines), "day.txt")
+    assert [entry.text for entry in log.entries if isinstance(entry, Said)] == ["caf\ufffd", "tea \ufffd", "é"]
+    assert log.mended == (1, 2)
+
+
+def test_another_encoding() -> None:
+    """Whole files of another encoding are refused until it is named; stray bytes of one are mended."""
+    data = b"[10:00] <ada> caf\xe9 noir\n" + b"[10:00] <ada> hi\n" * 40
+    with pytest.raises(UsageError, match=r"day.txt: 1 of 41 lines are not utf-8 \(line 1\): name the file's encoding"):
+        parse_log(data, "day.txt")
+    assert parse_log(data + b"[10:00] <ada> hi\n" * 9, "day.txt").mended == (1,)
+    first = parse_log(data, "day.txt", "cp1252").entries[0]
+    assert isinstance(first, Said)
+    assert first.text == "café noir"
+    for encoding in ("utf-16", "rot13", "klingon"):
+        with pytest.raises(UsageError, match=f"{encoding} is no encoding that logs can be read in"):
+            parse_log(data, "day.txt", encoding)
 
 
 def test_entries_know_their_lines() -> None:
@@ -101,6 +189,12 @@ def test_times_go_on_over_midnight() -> None:
     assert [entry.at for entry in parse(*(f"[{time}] <a> x" for time in times))] == [0, 60, 180, 210, 300]
 
 
+def test_a_long_silence_is_no_clock_put_back() -> None:
+    """Only a step back of up to an hour is the clock's; half a day without a word is that, and seconds count."""
+    times = ["10:00:05", "23:00:10", "12:30:00", "11:45:00"]
+    assert [entry.at for entry in parse(*(f"[{time}] <a> x" for time in times))] == [0, 46805, 95395, 95395.5]
+
+
 def test_a_minute_is_spread_over_its_lines() -> None:
     """What was said in one minute is not played in one moment; what has no time happens when its neighbours do."""
     lines = ["=== b has joined #c", "[10:00] <a> 1", "[10:00] <a> 2", "=== a has left #c", "[10:02] <b> 3"]
@@ -116,7 +210,7 @@ def test_the_crowd_is_who_is_there_at_once() -> None:
 def test_a_real_excerpt() -> None:
     """The beginning of a real day is told whole, and every line said keeps its bytes."""
     data = EXCERPT.read_bytes()
-    entries = parse_log(data, "excerpt")
+    entries = parse_log(data, "excerpt").entries
     said = [entry for entry in entries if isinstance(entry, Said)]
     raw = [line for line in data.split(b"\n") if line.startswith(b"[")]
     assert [f"<{entry.nick}> {entry.text}".encode() for entry in said] == [line[8:] for line in raw]
@@ -124,18 +218,17 @@ def test_a_real_excerpt() -> None:
     assert sum(isinstance(entry, Left) for entry in entries) == data.count(b"has left") + 1
 
 
-@given(st.lists(texts.filter(lambda text: "\n" not in text), min_size=1, max_size=5))
+@given(st.lists(texts.filter(lambda text: "\n" not in text and text[-1:] != "\r"), min_size=1, max_size=5))
 def test_any_text_keeps_its_bytes(said: list[str]) -> None:
     """Whatever a text holds, newlines apart, it is read as it was written, a byte order mark before all or not."""
     data = "".join(f"[12:00] <ada> {text}\n" for text in said).encode()
     for mark in (b"", b"\xef\xbb\xbf"):
-        assert [entry.text for entry in parse_log(mark + data, "day.txt") if isinstance(entry, Said)] == said
+        assert [entry.text for entry in parse_log(mark + data, "day.txt").entries if isinstance(entry, Said)] == said
 
 
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        (b"[12:00] <a> caf\xe9", "day.txt:2: this line is not UTF-8"),
         (b"[12:00] <a> " + b"x" * (MAX_TEXT + 1), "day.txt:2: a text has at most"),
         (b"[12:00] <" + b"a" * 65 + b"> hi", "day.txt:2: a name has 1 to 64"),
         (b"=== a\x07b has joined #c", "day.txt:2: a name may not contain control"),
@@ -149,8 +242,7 @@ def test_what_no_room_can_carry_is_named(line: bytes, complaint: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello\n", b"=== a has joined #c\n"])
-def test_what_is_no_log_is_refused(data: bytes) -> None:
-    """A file in which nobody says anything is told so, with what was looked for."""
+def test_what_is_no_log_is_refused() -> None:
+    """A file of which no line is read is told so, with what was looked for."""
     with pytest.raises(UsageError, match=r"day.txt holds no line such as `\[12:34\] <ada> hello`"):
-        parse_log(data, "day.txt")
+        parse_log(b"hello\n", "day.txt")

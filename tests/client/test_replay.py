@@ -316,7 +316,11 @@ def test_a_replay_that_leads_nowhere_is_given_up(
 
 @pytest.mark.parametrize(
     ("data", "complaint"),
-    [(b"[12:00] <a> caf\xe9\n", ":1: this line is not UTF-8"), (b"no log\n", "holds no line such as")],
+    [
+        (b"[12:00] <a> caf\xe9 noir\n", ": 1 of 1 lines are not utf-8 (line 1)"),
+        (b"no log\n", "holds no line such as"),
+        (b"[12:00] <a> one\nno log\n", ": 1 of 2 lines fit no format (line 2)"),
+    ],
 )
 def test_a_file_that_is_no_log_is_refused(empty_cluster: Cluster, tmp_path: Path, data: bytes, complaint: str) -> None:
     """What cannot be played is found before anything is played, also before the cluster is asked."""
@@ -326,6 +330,34 @@ def test_a_file_that_is_no_log_is_refused(empty_cluster: Cluster, tmp_path: Path
     assert isinstance(result.exception, UsageError)
     assert str(path) in str(result.exception)
     assert complaint in str(result.exception)
+
+
+def test_logs_without_a_word_are_refused(empty_cluster: Cluster, tmp_path: Path) -> None:
+    """Where nobody says anything in any file, there is nothing to judge."""
+    (quiet := tmp_path / "quiet.txt").write_text("=== a has joined #c\n")
+    (empty := tmp_path / "empty.txt").touch()
+    result = run(empty_cluster, quiet, empty)
+    assert "no line such as `[12:34] <ada> hello`" in str(result.exception)
+
+
+def test_logs_of_other_programs(cluster: Cluster, tmp_path: Path) -> None:
+    """A day of mIRC and one of Colabti are perfect, a quiet day too; what was not read or was mended is told."""
+    (mirc := tmp_path / "mirc.txt").write_bytes(
+        b"Session Ident: #chan\r\n[10:00] * Now talking in #chan\r\n[10:00] * Joins: bob (~b@host)\r\n"
+        + b"[10:01] <@ada> hi\r\n" * 60
+        + b"[10:02] <ada> caf\xc3\r\n?\r\n[10:02] * ada has quit IRC (x)\r\n"
+    )
+    (colabti := tmp_path / "colabti.txt").write_text(
+        "[10:00:00] <ada> hi\n[10:01:00] *** ada is now known as ada_\n[23:04:05] <ada_> back\n"
+    )
+    (quiet := tmp_path / "quiet.txt").write_text("[10:00] * Joins: bob (~b@host)\n")
+    told = verdict(run(cluster, mirc, colabti, quiet, "--json", "--observers", "1"))
+    assert told["perfect"] is True
+    assert [(log["clients"], log["lines"]) for log in told["logs"]] == [(2, 61), (2, 2), (1, 0)]
+    assert (told["unread"], told["logs"][0]["unread_lines"], told["logs"][0]["mended_lines"]) == (1, [65], [64])
+    table = run(cluster, mirc, "--observers", "1").stdout
+    assert "\n1 unread: line 65 " in table
+    assert "\n1 with U+FFFD for a broken character: line 64 " in table
 
 
 def test_a_file_that_names_no_room_needs_one(empty_cluster: Cluster, tmp_path: Path) -> None:

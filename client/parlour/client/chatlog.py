@@ -1,15 +1,15 @@
 """Recorded days of a channel: who came, what was said, who left, line by line.
 
-This module owns the format of the logs: `[12:34] <ada> text`, `[12:34]  * ada waves`, and `=== ` before what the
-channel itself tells. It is pure, bytes in and entries out, on any thread. It must never change a text, nor take a line
-for the end of one at anything but a newline.
+This module owns the formats of the logs: those that write `=== ` before what the channel itself tells, those of mIRC
+(`[12:34] * Joins: ada (a@host)`) and those of Colabti and ZNC (`[12:34] *** ada has quit IRC (bye)`). It is pure, bytes
+in and entries out, on any thread. It must never pass over a line that it does not understand without counting it.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
@@ -17,7 +17,7 @@ from operator import attrgetter
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name, check_text
 
-__all__ = ["Came", "Entry", "Left", "Said", "crowd", "parse_log"]
+__all__ = ["SHOWN", "Came", "Entry", "Left", "Log", "Said", "crowd", "numbers", "parse_log"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,59 +49,148 @@ class Said(_Entry):
 Entry = Came | Left | Said
 """What one line of a log tells; a change of name is two of them."""
 
-# Some loggers put a space behind a nick that ends in a bracket. No space follows where the text is empty.
-_SAID = re.compile(r"\[(\d\d):(\d\d)\] <([^<> ]+) ?> ?(.*)")
-_DID = re.compile(r"\[(\d\d):(\d\d)\] +\* (\S+) ?(.*)")
 
-# What channels tell besides, topics and modes for example, is of no nick's making and is passed over.
-_HOST = r"(?:\s+\[[^\]]*\])?\s+"
-_JOINED = re.compile(rf"=== (\S+){_HOST}has joined #.*")
-_LEFT = re.compile(rf"=== (\S+){_HOST}(?:has left #|has quit\b|was kicked off #).*")
-_RENAMED = re.compile(r"=== (\S+) is now known as (\S+)\s*")
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What was read of a log, and the numbers of the lines that were not read as they stand."""
+
+    entries: tuple[Entry, ...]
+    unread: tuple[int, ...]
+    """Lines that fit none of the formats; they are not played."""
+    mended: tuple[int, ...]
+    """Lines with bytes that are no character of the encoding; U+FFFD is played instead."""
+
+
+MAX_BAD = 0.02
+"""Share of a log's lines that may be unread, or may hold wrong bytes, before the log is refused."""
+
+SHOWN = 5
+"""Line numbers that a message or a verdict names at most."""
+
+_HOURS, _MINUTES = "([01][0-9]|2[0-3])", "([0-5][0-9])"
+_TIME = re.compile(rf"\[{_HOURS}:{_MINUTES}(?::{_MINUTES})?\] (.*)")
+
+# Some loggers put a space behind a nick that ends in a bracket. No space follows where the text is empty.
+_SAID = re.compile(r"<([^<> ]+) ?> ?(.*)")
+# With two spaces before the star it is always a deed. With one, as mIRC has it, an event looks like a deed too.
+_DEED = re.compile(r" +\* (\S+) ?(.*)")
+_STAR = re.compile(r"\* (\S+) ?(.*)")
+_EVENT = re.compile(r"(?:\*\*\*|\*|===) (.*)")
+
+_HOST = r"(?:\s+[\[(][^\])]*[\])])?\s+"
+_REASON = r"\s*(?:[\[(].*)?"
+_CHANNEL = r"[#&]\S*"
+_JOINED = re.compile(rf"(\S+){_HOST}has joined {_CHANNEL}{_REASON}|Joins: (\S+)(?: .*)?")
+_LEFT = re.compile(
+    rf"(\S+){_HOST}(?:has left {_CHANNEL}{_REASON}|has quit(?: IRC)?{_REASON}"
+    rf"|was kicked (?:(?:off|from) {_CHANNEL} )?by \S+{_REASON})|(?:Parts|Quits): (\S+)(?: .*)?"
+)
+_RENAMED = re.compile(r"(\S+) is now known as (\S+)\s*")
+
+# What channels and the logging program itself tell is of no nick's making. It is understood, and passed over.
+_TOLD = re.compile(
+    r"mode/[#&].*|(?:\.\.)?\[?topic/[#&].*|\S+ (?:sets mode: |changes topic to |has changed the topic to).*"
+    r"|Now talking (?:in|on) [#&].*|Topic is '.*|Topic for [#&].*|Set by \S+ on .*|Retrieving [#&].*|Disconnected"
+    r"|Attempting to rejoin channel .*|Rejoined channel .*|You were kicked .*|You are now known as .*"
+)
+_SESSION = re.compile(r"Session (?:Start|Ident|Time|Close): .*")
+
+_CODES = re.compile(r"\x03(?:\d{1,2}(?:,\d{1,2})?)?|\x04[0-9a-fA-F]{6}|[\x02\x0f\x11\x16\x1d\x1e\x1f]")
+"""Colours, bold and the like: texts keep them, names and events do without."""
+
+_RANKS = "~&@%+"
+"""Signs of an operator and the like before a nick, which may not begin with one (RFC 2812, 2.3.1)."""
 
 _MINUTE = 60.0
-"""Seconds between two times that a log can tell apart."""
+"""Seconds between two times that a log without seconds can tell apart."""
 
-_DAY = 24 * 60
-"""Minutes after which a log's times begin again."""
+_HOUR = 60 * 60
+_DAY = 24 * _HOUR
+"""Seconds after which a log's times begin again."""
 
 
 class _Clock:
-    """The time that a log tells: `now`, in seconds since its first minute."""
+    """The time that a log tells: `now`, in seconds since its first time, in steps of `step` seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.step = _MINUTE
         self._last: int | None = None
 
-    def set(self, hours: str, minutes: str) -> None:
-        minute = 60 * int(hours) + int(minutes)
-        if self._last is not None:
-            passed = (minute - self._last) % _DAY
-            # After midnight the times begin again. A step back of less than half a day is a clock that was put right,
-            # for which nobody should wait a day.
-            if passed < _DAY / 2:
-                self.now += _MINUTE * passed
-        self._last = minute
+    def set(self, hours: str, minutes: str, seconds: str | None) -> None:
+        if seconds is not None:
+            self.step = 1.0
+        second = _HOUR * int(hours) + 60 * int(minutes) + int(seconds or 0)
+        passed = 0 if self._last is None else (second - self._last) % _DAY
+        # After midnight the times begin again. A step back of up to an hour is the end of summer time, or a clock that
+        # was put right, for which nobody should wait a day.
+        if passed < _DAY - _HOUR:
+            self.now += passed
+        self._last = second
 
 
-def parse_log(data: bytes, source: str) -> list[Entry]:
+def parse_log(data: bytes, source: str, encoding: str = "utf-8") -> Log:
     """Return what the log tells, in its order.
 
-    The lines of one minute are spread over it, as their seconds were not recorded. Raises UsageError, with `source`
-    and the line's number, for a line that is not UTF-8 or that a room cannot carry, and for a log without a line said.
+    Spreads the lines of one minute over it where seconds were not recorded. Raises UsageError, with `source` and line
+    numbers, for a line that a room cannot carry, for a log of which more than `MAX_BAD` cannot be read, and for an
+    encoding that does not write ASCII as it is.
     """
+    new_decoder = _decoders(encoding)
     entries: list[Entry] = []
+    unread: list[int] = []
+    cut: list[int] = []
+    wrong: list[int] = []
     clock = _Clock()
-    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+    lines = talk = 0
+    for number, raw in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        raw = raw.removesuffix(b"\r")
+        if not raw.strip():
+            continue
+        lines += 1
+        decoder = new_decoder()
         try:
-            entries += _read(line.decode(), number, clock)
+            line = decoder.decode(raw)
+            # IRC ends a message at its 512th byte, also within a character.
+            if decoder.getstate()[0]:
+                line += "\ufffd"
+                cut.append(number)
         except UnicodeDecodeError:
-            raise UsageError(f"{source}:{number}: this line is not UTF-8: convert the file first") from None
+            line = raw.decode(encoding, "replace")
+            wrong.append(number)
+        try:
+            if talk == number - 1 and line[0] in " \t" and isinstance(last := entries[-1], Said):
+                entries[-1] = replace(last, text=check_text(f"{last.text}\n{line.strip()}"))
+                talk = number
+                continue
+            read = _read(line, number, clock)
         except UsageError as error:
             raise UsageError(f"{source}:{number}: {error}") from None
-    if not any(isinstance(entry, Said) for entry in entries):
+        if read is None:
+            unread.append(number)
+        elif read:
+            entries += read
+            talk = number if isinstance(read[-1], Said) else 0
+    if lines and len(unread) == lines:
         raise UsageError(f"{source} holds no line such as `[12:34] <ada> hello`: is it the log of a channel?")
-    return list(_spread(entries))
+    if len(wrong) > MAX_BAD * lines:
+        raise UsageError(
+            f"{source}: {len(wrong)} of {lines} lines are not {encoding} ({numbers(wrong)}): "
+            "name the file's encoding with --encoding"
+        )
+    if len(unread) > MAX_BAD * lines:
+        raise UsageError(
+            f"{source}: {len(unread)} of {lines} lines fit no format ({numbers(unread)}): "
+            "`parlour replay --help` tells what is read; mend or remove them"
+        )
+    return Log(tuple(_spread(entries, clock.step)), tuple(unread), tuple(sorted(cut + wrong)))
+
+
+def numbers(lines: Sequence[int]) -> str:
+    """Return the first of these line numbers, as a message names them."""
+    return (
+        ("line " if len(lines) == 1 else "lines ") + ", ".join(map(str, lines[:SHOWN])) + ", …" * (len(lines) > SHOWN)
+    )
 
 
 def crowd(entries: Iterable[Entry]) -> int:
@@ -117,26 +206,62 @@ def crowd(entries: Iterable[Entry]) -> int:
     return most
 
 
-def _read(line: str, number: int, clock: _Clock) -> list[Entry]:
-    """Return what one line tells, which is nothing for many; raises UsageError if a room cannot carry it."""
-    if said := _SAID.fullmatch(line) or _DID.fullmatch(line):
-        hours, minutes, nick, text = said.groups()
-        clock.set(hours, minutes)
-        # What somebody does is said in the way that terminals show as a deed (XEP-0245).
-        text = text if said.re is _SAID else f"/me {text}"
-        return [Said(number, clock.now, check_name(nick), check_text(text))]
-    if joined := _JOINED.fullmatch(line):
-        return [Came(number, clock.now, check_name(joined[1]))]
-    if left := _LEFT.fullmatch(line):
-        return [Left(number, clock.now, check_name(left[1]))]
-    if renamed := _RENAMED.fullmatch(line):
-        old, new = renamed.groups()
-        return [Left(number, clock.now, check_name(old)), Came(number, clock.now, check_name(new))]
-    return []
+def _decoders(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
+    """Return what makes decoders of this encoding; raises UsageError if lines cannot be told apart in it."""
+    try:
+        if "\n[<*".encode(encoding) == b"\n[<*":
+            return codecs.getincrementaldecoder(encoding)
+    except (LookupError, ValueError):
+        pass
+    raise UsageError(f"{encoding} is no encoding that logs can be read in: try cp1252 or utf-8, or convert the file")
 
 
-def _spread(entries: Iterable[Entry]) -> Iterator[Entry]:
+def _read(line: str, number: int, clock: _Clock) -> list[Entry] | None:
+    """Return what one line tells, or None if it fits no format; raises UsageError if a room cannot carry it."""
+    # mIRC colours whole lines, from before the time.
+    while code := _CODES.match(line):
+        line = line[code.end() :]
+    if line.startswith("=== "):
+        return _event(line, number, clock)
+    if (timed := _TIME.fullmatch(line)) is None:
+        return [] if _SESSION.fullmatch(line) else None
+    *time, rest = timed.groups()
+    clock.set(*time)
+    if said := _SAID.fullmatch(rest):
+        return _said(said, number, clock, "")
+    if deed := _DEED.fullmatch(rest):
+        return _said(deed, number, clock, "/me ")
+    if (event := _event(rest, number, clock)) is not None:
+        return event
+    if deed := _STAR.fullmatch(rest):
+        return _said(deed, number, clock, "/me ")
+    return None
+
+
+def _said(said: re.Match[str], number: int, clock: _Clock, before: str) -> list[Entry]:
+    """Return what a nick said or did: deeds are said in the way that terminals show as such (XEP-0245)."""
+    return [Said(number, clock.now, _nick(said[1]), check_text(before + said[2]))]
+
+
+def _event(line: str, number: int, clock: _Clock) -> list[Entry] | None:
+    if (event := _EVENT.fullmatch(_CODES.sub("", line))) is None:
+        return None
+    told = event[1]
+    if joined := _JOINED.fullmatch(told):
+        return [Came(number, clock.now, _nick(joined[1] or joined[2]))]
+    if left := _LEFT.fullmatch(told):
+        return [Left(number, clock.now, _nick(left[1] or left[2]))]
+    if renamed := _RENAMED.fullmatch(told):
+        return [Left(number, clock.now, _nick(renamed[1])), Came(number, clock.now, _nick(renamed[2]))]
+    return [] if _TOLD.fullmatch(told) else None
+
+
+def _nick(written: str) -> str:
+    return check_name(_CODES.sub("", written).lstrip(_RANKS))
+
+
+def _spread(entries: Iterable[Entry], step: float) -> Iterator[Entry]:
     for at, group in groupby(entries, attrgetter("at")):
         together = list(group)
         for index, entry in enumerate(together):
-            yield replace(entry, at=at + _MINUTE * index / len(together))
+            yield replace(entry, at=at + step * index / len(together))

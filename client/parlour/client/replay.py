@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parlour.client.chat import Chat, connect
-from parlour.client.chatlog import Entry, Left, Said, crowd, parse_log
+from parlour.client.chatlog import Left, Log, Said, crowd, numbers, parse_log
 from parlour.client.observer import Observer
 from parlour.client.room import Room
 from parlour.client.verdict import Line, Verdict, faults, judge, percentile, summary
@@ -65,11 +65,11 @@ class _Recording:
 
     file: Path
     room: str
-    entries: list[Entry]
+    log: Log
 
     @property
     def lines(self) -> int:
-        return sum(isinstance(entry, Said) for entry in self.entries)
+        return sum(isinstance(entry, Said) for entry in self.log.entries)
 
 
 @dataclass
@@ -122,7 +122,7 @@ def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Call
     performance = _Performance()
     began = time.monotonic()
     wasted = 0.0
-    for entry in recording.entries:
+    for entry in recording.log.entries:
         if speed is not None:
             time.sleep(max(0.0, began + entry.at / speed - time.monotonic()))
         tried = time.monotonic()
@@ -176,6 +176,8 @@ def _perform(
         room=recording.room,
         clients=len(cast.names),
         lines=recording.lines,
+        unread=recording.log.unread,
+        mended=recording.log.mended,
         said=performance.said,
         acknowledged=len(performance.acknowledged),
         seconds=performance.seconds,
@@ -184,14 +186,14 @@ def _perform(
     )
 
 
-def _read(file: Path, room: str | None) -> _Recording:
+def _read(file: Path, room: str | None, encoding: str) -> _Recording:
     try:
         data = file.read_bytes()
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    entries = parse_log(data, str(file))
+    log = parse_log(data, str(file), encoding)
     try:
-        return _Recording(file, room or check_room(file.stem), entries)
+        return _Recording(file, room or check_room(file.stem), log)
     except UsageError as error:
         raise UsageError(f"{file} needs a --room, as its name makes none: {error}") from None
 
@@ -237,6 +239,10 @@ def _table(verdict: Verdict) -> Table:
         f"{verdict.room}: {verdict.clients} clients, {verdict.said} said, {verdict.acknowledged} acknowledged "
         f"in {verdict.seconds:.1f} s"
     )
+    if verdict.unread:
+        title += f"\n{len(verdict.unread)} unread: {numbers(verdict.unread)}"
+    if verdict.mended:
+        title += f"\n{len(verdict.mended)} with U+FFFD for a broken character: {numbers(verdict.mended)}"
     columns = ("node", "received", "lost", "duplicated", "reordered", "differing", "foreign", "p50 ms", "p99 ms")
     table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1, 0, 0))
     for column in columns:
@@ -257,6 +263,17 @@ def _table(verdict: Verdict) -> Table:
 
 @click.command(
     epilog="""\b
+Logs that are read, with times [12:34] or [12:34:56]:
+  [12:34] <ada> text                        what is said, in all of them
+  [12:34] * ada waves                       what somebody does, in all of them
+  === ada has joined #chan                  Ubuntu's: left, quit, changes of name
+  [12:34] * Joins: ada (a@host)             mIRC: the same, Parts: and Quits: too
+  [12:34] *** ada is now known as ada_      Colabti, ZNC: the same
+
+An indented line without a time goes on with the line said before it. Other lines are unread: they are counted, and the
+first are named. A file with over 2 % of them is refused. U+FFFD stands for a character that was cut in half.
+
+\b
 Examples:
   parlour replay channel.txt
   parlour replay --speed 60 --room rerun monday.txt tuesday.txt
@@ -275,6 +292,7 @@ Examples:
 @click.option(
     "--observers", type=click.IntRange(min=1), default=2, show_default=True, help="Clients per node that hear it all."
 )
+@click.option("--encoding", default="utf-8", show_default=True, help="The encoding of the files, such as cp1252.")
 @json_option
 def replay(
     files: tuple[Path, ...],
@@ -282,6 +300,7 @@ def replay(
     room: str | None,
     speed: float | None,
     observers: int,
+    encoding: str,
     as_json: bool,
 ) -> None:
     """Play recorded days of a channel on a cluster, one after the other, and judge the delivery.
@@ -290,13 +309,17 @@ def replay(
     1 unless every observer heard every line once, in order and unchanged. What others say in the room meanwhile is
     counted as foreign, and is no fault.
     """
-    recordings = [_read(file, room) for file in files]
+    recordings = [_read(file, room, encoding) for file in files]
+    # A quiet day may be one of many, but nothing can be judged where nobody says anything at all.
+    if not any(recording.lines for recording in recordings):
+        names = ", ".join(str(recording.file) for recording in recordings)
+        raise UsageError(f"{names}: no line such as `[12:34] <ada> hello`: is it the log of a channel?")
     nodes = [node for node in _nodes(brokers) for _ in range(observers)]
-    _allow_files(max(crowd(recording.entries) for recording in recordings) + len(nodes))
+    _allow_files(max(crowd(recording.log.entries) for recording in recordings) + len(nodes))
     verdicts: list[Verdict] = []
     with _progress() as progress:
         for recording in recordings:
-            task = progress.add_task(recording.room, total=len(recording.entries))
+            task = progress.add_task(recording.room, total=len(recording.log.entries))
             verdicts.append(_perform(recording, brokers, nodes, speed, partial(progress.advance, task)))
     try:
         _show(verdicts, as_json)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from parlour.client.chatlog import SHOWN
+
 __all__ = ["Line", "Tally", "Verdict", "faults", "judge", "percentile", "summary"]
 
 
@@ -74,6 +76,10 @@ class Verdict:
     observers: tuple[Tally, ...]
     failures: tuple[str, ...]
     """What went wrong on the way, a line each."""
+    unread: tuple[int, ...] = ()
+    """Numbers of the file's lines that fit no format of a log."""
+    mended: tuple[int, ...] = ()
+    """Numbers of the file's lines in which U+FFFD stands for a broken character."""
 
 
 def judge(node: str, said: Sequence[Line], heard: Iterable[Line]) -> Tally:
@@ -138,6 +144,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "perfect": faults(verdicts) is None,
         "clients": sum(verdict.clients for verdict in verdicts),
         "lines": sum(verdict.lines for verdict in verdicts),
+        "unread": sum(len(verdict.unread) for verdict in verdicts),
         "said": sum(verdict.said for verdict in verdicts),
         "acknowledged": sum(verdict.acknowledged for verdict in verdicts),
         "seconds": round(sum(verdict.seconds for verdict in verdicts), 3),
@@ -148,6 +155,10 @@ def summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
                 "room": verdict.room,
                 "clients": verdict.clients,
                 "lines": verdict.lines,
+                "unread": len(verdict.unread),
+                "unread_lines": list(verdict.unread[:SHOWN]),
+                "mended": len(verdict.mended),
+                "mended_lines": list(verdict.mended[:SHOWN]),
                 "said": verdict.said,
                 "acknowledged": verdict.acknowledged,
                 "seconds": round(verdict.seconds, 3),

@@ -185,7 +185,7 @@ def test_why(broker: Broker) -> None:
     ("reports", "request_", "code", "words", "retry"),
     [
         ([], Assign(name="ada"), "no_node", "no chat node is alive: start one with `parlour node`", True),
-        ([report("n1", capacity=0)], Assign(name="ada"), "full", "none of the 1 nodes can take a client", True),
+        ([report("n1", capacity=0)], Assign(name="ada"), "full", "the only node cannot take a client", True),
         ([report("n1")], Assign(name="ada", node="n2"), "no_node", "there is no node named 'n2'", True),
         ([report("n1")], Assign(name="ada", protocol="2.0"), "bad_version", "this side speaks protocol 1.1", False),
         ([], Why("\u0316\u0301" * 10_000), "bad_request", "a name has 1 to 64 characters, this one has 20000", False),

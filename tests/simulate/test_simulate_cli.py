@@ -78,7 +78,7 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """Before any work is done a line says what to install."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["simulate", "--plot", "a.png"]) == 1
-    assert capsys.readouterr().err == "parlour: a plot needs matplotlib: pip install 'parlour[plot]'\n"
+    assert capsys.readouterr().err == "parlour: a plot needs matplotlib: `pip install matplotlib` beside parlour\n"
 
 
 def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from parlour.broker.nodes import Node
 from parlour.broker.reasons import listed, stranger
 from parlour.broker.settings import BrokerSettings
 from parlour.broker.surplus import Load, plan
+from parlour.runtime.output import counted
 from parlour.wire.control import Drain, Order, Refused, Transfer
 
 __all__ = ["Orders"]
@@ -75,7 +76,7 @@ class Orders:
         states = [other.seen.state for other in others if other is not None]
         if "ok" in states or ("full" in states and not node.clients):
             return ""
-        clients = f"its {node.clients} clients" if node.clients else "clients"
+        clients = f"its {counted(node.clients, 'client')}" if node.clients else "clients"
         return f"no node but {node.name} is there to take {clients}: start another node first"
 
     def _drain(self, node: Node, deadline: float) -> Order:

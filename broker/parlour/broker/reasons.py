@@ -82,7 +82,8 @@ def lament(nodes: int, full: int, draining: int, failed: int) -> tuple[str, str]
         return "no_node", _NOBODY
     counts = ((full, "full"), (draining, "draining"), (failed, "out of the client's reach"))
     state = ", ".join(f"{count} {word}" for count, word in counts if count)
-    text = f"none of the {nodes} nodes can take a client ({state}): try again, or start another node"
+    none = "the only node cannot take a client" if nodes == 1 else f"none of the {nodes} nodes can take a client"
+    text = f"{none} ({state}): try again, or start another node"
     return "full" if full else "no_node", text
 
 

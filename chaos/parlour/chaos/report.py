@@ -16,6 +16,7 @@ from parlour.chaos.cluster import OWN_REDIS
 from parlour.chaos.judge import FAULTS, total
 from parlour.chaos.resumption import Times
 from parlour.chaos.round import Options, Outcome
+from parlour.runtime.output import counted
 
 __all__ = ["show", "summary"]
 
@@ -27,8 +28,9 @@ def show(outcome: Outcome, console: Console) -> None:
     """Print the tables."""
     options = outcome.options
     console.print(
-        f"seed {options.seed}: {options.nodes} nodes, {options.brokers} brokers, {options.clients} clients in "
-        f"{options.rooms} rooms, {options.duration:g} s, log {_log(options)}"
+        f"seed {options.seed}: {counted(options.nodes, 'node')}, {counted(options.brokers, 'broker')}, "
+        f"{counted(options.clients, 'client')} in "
+        f"{counted(options.rooms, 'room')}, {options.duration:g} s, log {_log(options)}"
     )
     console.print()
     console.print(_rooms(outcome))

@@ -85,9 +85,9 @@ class Backlog:
         if self._phase is _Phase.JOINING and joined.after <= self._last:
             self._phase = _Phase.LIVE
 
-    def message(self, message: wire.Message, epoch: str | None) -> Message:
-        """Return the message, of this epoch, as an event; it is kept if it is the next one."""
-        event = Message.of(message, replay=message.offset <= self._replayed)
+    def message(self, message: wire.Message, epoch: str | None, session: str = "") -> Message:
+        """Return the message, of this epoch, as an event for this session; it is kept if it is the next one."""
+        event = Message.of(message, message.offset <= self._replayed, session)
         if epoch is not None and epoch == self._epoch and message.offset > self._last:
             whole = message.offset == self._last + 1
             if whole and self._phase is not _Phase.FULL and len(self._events) < self._bound:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import secrets
 import sys
+from dataclasses import asdict
 from datetime import datetime
 
 import click
@@ -144,6 +145,11 @@ def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, co
         pass
 
 
+def _fields(message: Message) -> dict[str, object]:
+    """Return what `tail` tells of a message: nothing that it hears is its own."""
+    return {name: value for name, value in asdict(message).items() if name != "mine"}
+
+
 def _print_all(room: Room, count: int | None, as_json: bool) -> None:
     lines = Lines(colour=sys.stdout.isatty() and in_colour())
     out = sys.stdout.buffer
@@ -152,7 +158,7 @@ def _print_all(room: Room, count: int | None, as_json: bool) -> None:
         if isinstance(event, Disconnected):
             raise DisconnectedError(event.reason)
         if isinstance(event, Message):
-            line = json_line(event) if as_json else lines.message(event, datetime.now())
+            line = json_line(_fields(event)) if as_json else lines.message(event, datetime.now())
             out.write(line.encode() + b"\n")
             out.flush()
             printed += 1

@@ -29,12 +29,14 @@ class Message:
     text: str
     replay: bool
     """Whether it was said before this chat joined the room."""
+    mine: bool = False
+    """Whether this chat said it; another may have the same name."""
 
     @classmethod
-    def of(cls, message: wire.Message, replay: bool) -> Message:
-        """Return the event for a message of the protocol."""
-        at = sane_time(message.at)
-        return cls(message.room, message.offset, message.id, message.by, at, message.text, replay)
+    def of(cls, message: wire.Message, replay: bool, session: str) -> Message:
+        """Return the event for a message of the protocol, as the chat of this session sees it."""
+        at, mine = sane_time(message.at), message.id.rpartition("-")[0] == session
+        return cls(message.room, message.offset, message.id, message.by, at, message.text, replay, mine)
 
 
 @dataclass(frozen=True, slots=True)

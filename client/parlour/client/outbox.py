@@ -204,7 +204,7 @@ class Outbox:
         if pending is not None:
             own, text = f"{session}-{accepted.id}", pending.say.text
             logged = wire.Message(accepted.room, accepted.offset, own, name, accepted.at, text)
-            pending.future.set_result(Message.of(logged, replay=False))
+            pending.future.set_result(Message.of(logged, False, session))
 
     def refused(self, number: int, error: NodeError) -> None:
         """The node would not log a post: it fails, or waits if the node says when it may be logged after all."""

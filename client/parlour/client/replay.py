@@ -27,7 +27,7 @@ from parlour.client.room import Room
 from parlour.client.verdict import Line, Verdict, faults, judge, percentile, summary
 from parlour.runtime.asking import ask
 from parlour.runtime.options import ROOM, Number, brokers_option, json_option
-from parlour.runtime.output import print_json
+from parlour.runtime.output import counted, print_json
 from parlour.wire.control import Fleet, Status
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 from parlour.wire.limits import check_room
@@ -217,7 +217,8 @@ def _allow_files(clients: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ParlourError(
-            f"{clients} clients at once need {needed} open files, and {hard} are allowed: raise `ulimit -n` to that"
+            f"{counted(clients, 'client')} at once need {needed} open files, and {hard} are allowed: "
+            "raise `ulimit -n` to that"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
@@ -236,8 +237,8 @@ def _progress() -> Progress:
 
 def _table(verdict: Verdict) -> Table:
     title = (
-        f"{verdict.room}: {verdict.clients} clients, {verdict.said} said, {verdict.acknowledged} acknowledged "
-        f"in {verdict.seconds:.1f} s"
+        f"{verdict.room}: {counted(verdict.clients, 'client')}, {verdict.said} said, "
+        f"{verdict.acknowledged} acknowledged in {verdict.seconds:.1f} s"
     )
     if verdict.unread:
         title += f"\n{len(verdict.unread)} unread: {numbers(verdict.unread)}"

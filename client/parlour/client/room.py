@@ -171,7 +171,7 @@ class Room(ProcessBound):
                 page = self._page(asked, deadline)
             if epoch not in (None, page.epoch):
                 break  # Offsets of before mean nothing in this one.
-            found[:0] = [Message.of(message, replay=True) for message in page.messages]
+            found[:0] = [Message.of(message, True, self._chat.session) for message in page.messages]
             epoch = page.epoch
             if page.after <= page.trimmed or len(found) >= limit:
                 break
@@ -286,7 +286,7 @@ class Room(ProcessBound):
     def on_message(self, message: wire.Message, epoch: str | None) -> Message:
         """Keep a message of this epoch for the application, and return it as the event that it is."""
         with self._changed:
-            event = self._backlog.message(message, epoch)
+            event = self._backlog.message(message, epoch, self._chat.session)
             self._changed.notify()
         return event
 

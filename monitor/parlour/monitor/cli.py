@@ -21,7 +21,7 @@ from parlour.monitor.feed import LoadFeed, ask_decisions, ask_fleet
 from parlour.monitor.render import decision_table, load_table, moves_table, status_table
 from parlour.monitor.table import FleetTable, Snapshot
 from parlour.runtime.options import NAME, Number, brokers_option, json_option
-from parlour.runtime.output import is_dumb, print_json
+from parlour.runtime.output import counted, is_dumb, print_json
 from parlour.wire.control import Report
 from parlour.wire.errors import ParlourError
 
@@ -194,14 +194,14 @@ def drain(node: str, brokers: Sequence[str], deadline: float) -> None:
 
     def progress(left: int) -> None:
         if terminal:
-            click.echo(f"\r\x1b[K{node}: {left} clients to move", err=True, nl=False)
+            click.echo(f"\r\x1b[K{node}: {counted(left, 'client')} to move", err=True, nl=False)
 
     try:
         moved = orders.drain(brokers, node, deadline, progress)
     finally:
         if terminal:
             click.echo("\r\x1b[K", err=True, nl=False)
-    click.echo(f"{node} drained: {moved} clients moved")
+    click.echo(f"{node} drained: {counted(moved, 'client')} moved")
 
 
 @click.command(epilog="\b\nExamples:\n  parlour rebalance --plan\n  parlour rebalance\n  parlour rebalance --json\n")

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from parlour.monitor.table import Row, Snapshot, is_here
 from parlour.runtime.complaints import printable
-from parlour.runtime.output import local_time
+from parlour.runtime.output import counted, local_time
 from parlour.wire.control import Candidate, Decision
 
 __all__ = ["decision_table", "load_table", "moves_table", "status_table"]
@@ -59,7 +59,7 @@ def _table(*columns: str) -> Table:
 
 def status_table(broker: str, uptime: float, assigned: int, refused: int, snapshot: Snapshot) -> Group:
     """Return who is in the fleet; `uptime` is in seconds."""
-    title = _plain(f"broker {broker}, up {_age(uptime)}: {assigned} clients assigned, {refused} refused")
+    title = _plain(f"broker {broker}, up {_age(uptime)}: {counted(assigned, 'client')} assigned, {refused} refused")
     table = _table("node", "address", "clients", "rooms", "age", "state")
     for row in snapshot.rows:
         report = row.report
@@ -108,7 +108,7 @@ def _totals(snapshot: Snapshot) -> Text:
     if not here:
         return Text("no node is in the fleet: `parlour up -d` starts again what it once started, `parlour node` one")
     return Text(
-        f"{len(here)} node{'s' * (len(here) != 1)}, {snapshot.clients} of {snapshot.capacity} clients, "
+        f"{counted(len(here), 'node')}, {snapshot.clients} of {counted(snapshot.capacity, 'client')}, "
         f"imbalance {snapshot.imbalance:.2f}, "
         f"{_rate(sum(row.report.messages_in for row in here))} in/s, "
         f"{_rate(sum(row.report.messages_out for row in here))} out/s"
@@ -132,7 +132,7 @@ def decision_table(decision: Decision) -> Group:
     table = _table("node", "load", "clients", "pending", "age", "note")
     for candidate in decision.candidates:
         table.add_row(*_candidate(candidate), style="bold" if candidate.node == decision.node else "")
-    return Group(title, table, *([f"and {decision.others} nodes more"] if decision.others else []))
+    return Group(title, table, *([f"and {counted(decision.others, 'node')} more"] if decision.others else []))
 
 
 def _candidate(candidate: Candidate) -> list[str | Text]:

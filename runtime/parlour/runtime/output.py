@@ -16,7 +16,7 @@ from typing import Any
 import click
 import msgspec
 
-__all__ = ["in_colour", "is_dumb", "json_line", "local_time", "print_json"]
+__all__ = ["counted", "in_colour", "is_dumb", "json_line", "local_time", "print_json"]
 
 _PERHAPS = re.compile("[^ -~]")
 """What may have to be escaped: anything but the ASCII that can be printed."""
@@ -25,6 +25,11 @@ _PERHAPS = re.compile("[^ -~]")
 def print_json(value: object) -> None:
     """Print the value as a line of JSON, in UTF-8 whatever the encoding of standard output."""
     click.echo(json_line(value).encode())
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, in words: 1 client, 2 clients."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def json_line(value: object) -> str:

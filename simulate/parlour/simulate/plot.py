@@ -49,7 +49,7 @@ def check() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ParlourError("a plot needs matplotlib: pip install 'parlour[plot]'") from None
+        raise ParlourError("a plot needs matplotlib: `pip install matplotlib` beside parlour") from None
 
 
 def draw(outcomes: Sequence[Outcome], path: Path) -> None:

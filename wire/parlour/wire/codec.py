@@ -263,7 +263,7 @@ def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) ->
             raise ProtocolError(f"a batch has a message of the time {message.at}")
         offset += 1
     if position != end or offset != last + 1:
-        raise ProtocolError(f"a batch of {last + 1 - first} messages has another number of frames")
+        raise ProtocolError(f"a batch of messages {first} to {last} has another number of frames")
 
 
 def messages_of(frames: bytes | memoryview) -> list[Message]:

@@ -1,0 +1,64 @@
+"""The Python on the pages runs as it stands there, and does what is told of it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from parlour.client import Message, Room
+from support.cluster import Cluster
+from support.source import ROOT
+from support.waiting import eventually
+
+
+def blocks(page: str) -> list[str]:
+    """Return the Python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@contextmanager
+def running(block: str, cluster: Cluster) -> Iterator[subprocess.Popen[str]]:
+    """Run a block against the cluster."""
+    assert "127.0.0.1:6000" in block
+    code = block.replace("127.0.0.1:6000", cluster.address)
+    command = [sys.executable, "-W", "error", "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+        yield program
+        program.kill()
+
+
+def answer(room: Room, question: str) -> str:
+    """Say something; return what another says next."""
+    room.say(question)
+    for event in room.events(20):
+        if isinstance(event, Message) and not event.mine and not event.replay:
+            return event.text
+    raise AssertionError(f"nobody answered {question!r}")
+
+
+@pytest.mark.parametrize(
+    ("page", "question", "echo"),
+    [("README.md", "!echo is it me?", "is it me?"), ("docs/library.md", "hello", "ada says: hello")],
+)
+def test_the_bots_on_the_pages_echo(cluster: Cluster, page: str, question: str, echo: str) -> None:
+    """Each of them what others say, and never itself."""
+    lobby = cluster.chat("ada").join("lobby")
+    with running(blocks(page)[0], cluster):
+        eventually(lambda: lobby.bots == ["echo"], 20, "the bot is there")
+        assert answer(lobby, question) == echo
+        assert answer(lobby, question) == echo
+        assert [message.mine for message in lobby.history()] == [True, False, True, False]
+
+
+def test_the_other_block_runs(cluster: Cluster) -> None:
+    """To its end, and prints what it says."""
+    (_, block) = blocks("docs/library.md")
+    with running(block, cluster) as program:
+        said, _ = program.communicate(timeout=30)
+    assert program.returncode == 0, said
+    assert said.splitlines()[:2] == ["1 True", "[2, 3, 4, 5, 6, 7, 8, 9, 10, 11]"]

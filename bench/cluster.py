@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 import zmq
 
@@ -52,7 +53,7 @@ class Parlour(Server):
 
     def log(self) -> str:
         """Return the URL of the room log."""
-        return f"sqlite://{self.folder}/rooms.sqlite"
+        return f"sqlite://{quote(str(self.folder))}/rooms.sqlite"
 
     def start(self) -> None:
         """Start the broker, then the nodes."""

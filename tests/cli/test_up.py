@@ -337,17 +337,6 @@ def test_options_that_contradict_what_runs_are_refused(broker: str, tmp_path: Pa
     assert nodes_at(broker) == ["n1"]
 
 
-def test_a_record_of_an_older_parlour_is_read(broker: str) -> None:
-    """It tells the parts and the log, from which what died is started again."""
-    assert run("up", "-d")[0] == 0
-    path = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({"broker": broker, "log": record["log"], "parts": record["parts"]}))
-    os.kill(detached(broker)["n2"], signal.SIGKILL)
-    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2 (started node n2)\n", "")
-    assert run("down")[0] == 0
-
-
 def test_a_part_that_is_stuck_is_named(broker: str) -> None:
     """A broker that runs and does not answer is not waited for, nor taken for somebody else's."""
     assert run("up", "-d", "--nodes", "1")[0] == 0
@@ -440,3 +429,15 @@ def test_ctrl_c_while_a_child_begins_is_quiet(broker: str, monkeypatch: pytest.M
     eventually(mark.exists, 10)
     process.send_signal(signal.SIGINT)
     assert finish(process) == (0, f"stopped: broker {broker}, nodes n1 n2\n", "")
+
+
+def test_a_cluster_of_an_older_parlour_goes_on_with_its_log(broker: str) -> None:
+    """Then one file was the default for all brokers: a node that is started again must not begin another."""
+    common = Path(os.environ["XDG_DATA_HOME"]) / "parlour" / "rooms.sqlite"
+    common.parent.mkdir(parents=True)
+    assert run("up", "-d", "--nodes", "2", "--log", f"sqlite://{common}")[0] == 0
+    path = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({"broker": broker, "log": None, "parts": record["parts"]}))
+    os.kill(detached(broker)["n2"], signal.SIGKILL)
+    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2 (started node n2)\n", "")

@@ -668,3 +668,9 @@ def test_files_of_the_default_log_are_made_private(tmp_path: Path, monkeypatch: 
     default_log("127.0.0.1:6000")
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_fragment_is_no_part_of_a_url(path: Path) -> None:
+    """What comes after # would be dropped without a word, and another file opened."""
+    with pytest.raises(UsageError, match=r"write # .* as %23"):
+        open_log(f"{url(path)}#1")

@@ -59,6 +59,13 @@ def test_no_broker(tmp_path: Path) -> None:
         assert "parlour broker" in line or "parlour up" in line
 
 
+def test_a_broker_whose_name_leads_nowhere(tmp_path: Path) -> None:
+    """A node says so, as all others do, and does not advise to start what cannot be there."""
+    line = fails("node", "--log", f"sqlite://{tmp_path}/log.sqlite", "--broker", "nowhere.invalid:6000")
+    assert "there is no host nowhere.invalid" in line
+    assert "start one" not in line
+
+
 def test_a_log_that_cannot_be_used(tmp_path: Path) -> None:
     """A file of something else, a folder, a folder that is not there, a URL that is none."""
     notes = tmp_path / "notes.txt"

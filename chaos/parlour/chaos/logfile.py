@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from parlour.wire.errors import ParlourError
 
@@ -23,7 +24,7 @@ class LogFile:
     """The SQLite file at a path; `url` is that of the room log in it."""
 
     def __init__(self, path: Path) -> None:
-        self.url = f"sqlite://{path}"
+        self.url = f"sqlite://{quote(str(path))}"
         self._path = path
 
     @contextmanager

@@ -13,13 +13,15 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import platformdirs
 
 from parlour.cli.child import Child
+from parlour.node.log.opening import default_log
+from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.runtime.folders import home_folder, private
 from parlour.wire.errors import ParlourError, UnavailableError
 
@@ -122,6 +124,9 @@ class Record:
             # An older parlour wrote down the log alone.
             known = {field.name: record[field.name] for field in fields(Setup) if field.name in record}
             setup = Setup(**{"nodes": max(1, sum(part.name != "broker" for part in parts)), **known})
+            if "nodes" not in known and setup.log is None:
+                # For which one file was the default, whatever the broker.
+                setup = replace(setup, log=default_log(DEFAULT_BROKER)[0])
         except FileNotFoundError:
             return Recorded(None, [])
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -18,7 +18,7 @@ import zmq
 from msgspec.structs import replace
 
 from parlour.runtime.addresses import endpoint, ipv6_choices
-from parlour.runtime.asking import RefusedError
+from parlour.runtime.asking import RefusedError, advice
 from parlour.runtime.logs import node_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import Context, new_context
@@ -158,8 +158,8 @@ class Fleet(Service):
             self._enrolled.result(timeout)
         except FutureTimeoutError:
             raise UnavailableError(
-                f"no broker answers at {' or '.join(self._brokers)}: start one with `parlour broker`, "
-                "or name another with --broker"
+                f"no broker answers at {' or '.join(self._brokers)}: "
+                + advice(self._brokers, f"parlour broker --bind {self._brokers[0]}")
             ) from None
 
     def changed(self, used: float) -> None:

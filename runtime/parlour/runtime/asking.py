@@ -21,7 +21,7 @@ from parlour.wire.control import Refused, Reply, Request
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 from parlour.wire.limits import parse_address
 
-__all__ = ["DEFAULT_BROKER", "RefusedError", "ask"]
+__all__ = ["DEFAULT_BROKER", "RefusedError", "advice", "ask"]
 
 DEFAULT_BROKER = "127.0.0.1:6000"
 """Where a broker listens unless told otherwise."""
@@ -117,13 +117,16 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: s
                 socket.send(body)
             for ready, _ in poller.poll(int(1000 * (min(left, pause) if waiting else left)) + 1):
                 return asked[ready], _read(ready, asked[ready])
-    raise UnavailableError(f"no broker answers at {' or '.join(brokers)}: {_advice(brokers)}")
+    start = "parlour up -d" if list(brokers) == [DEFAULT_BROKER] else f"parlour up -d --broker {brokers[0]}"
+    raise UnavailableError(f"no broker answers at {' or '.join(brokers)}: {advice(brokers, start)}")
 
 
-def _advice(brokers: Sequence[str]) -> str:
-    """Return what to do after a question that nobody answered, and what is there instead, if that can be seen."""
+def advice(brokers: Sequence[str], start: str) -> str:
+    """Return what to do where no broker answered, and what is there instead, if that can be seen.
+
+    `start` is the command that starts one.
+    """
     found = [what for broker in brokers if (what := what_is_at(broker, _LOOK / len(brokers)))]
     if found:
         return f"{', and '.join(found)}: name another with --broker"
-    start = "parlour up -d" if list(brokers) == [DEFAULT_BROKER] else f"parlour up -d --broker {brokers[0]}"
     return f"start one with `{start}`, or name another with --broker"

@@ -66,6 +66,8 @@ def open_log(url: str) -> RoomLog:
         (parts.hostname or "").encode("idna")
     except ValueError:  # brackets that do not match, a port that is no number, a host that is no name of one
         raise _usage(url) from None
+    if "#" in url:
+        raise UsageError("write # in the URL of a room log as %23, and ? and % in the path of a file as %3F and %25")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme == "memory" and not options:
         return MemoryLog.named(parts.netloc + parts.path)

@@ -81,8 +81,8 @@ class SqliteLog:
 
     def check(self) -> None:
         """See whether the file is there and can be read; see `RoomLog.check`."""
-        with self._writing:
-            self._check_file()
+        # Without the writer, for which one may have to wait. That the file is another is seen to by the next append.
+        self._file.replaced()
         self._select("SELECT value FROM meta WHERE key = 'epoch'", ())
 
     @property

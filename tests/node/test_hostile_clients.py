@@ -18,7 +18,7 @@ from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import NodeDecoder, decode_ticket, encode_ticket, frame
 from parlour.wire.control import Assign, Assigned, Ticket
 from parlour.wire.limits import PROTOCOL, parse_address
-from parlour.wire.messages import Error, Hello, History, Join, Message, Move, NodeMessage, Ping, Say, Welcome
+from parlour.wire.messages import Error, Hello, Join, Message, Move, NodeMessage, Ping, Say, Welcome
 from support.cluster import Cluster, RawClient, cluster, fleet
 from support.waiting import MS, eventually
 
@@ -229,7 +229,7 @@ def test_who_asks_without_reading_is_cut_off() -> None:
             eve.join("lobby")
             # A short question with a long answer: what the system itself keeps for her is full soon.
             with pytest.raises((ConnectionResetError, BrokenPipeError)):
-                eve.socket.sendall(frame(History("lobby")) * 1_000_000)
+                eve.socket.sendall(frame(Join("lobby", 1)) * 1_000_000)
         still_serves(running)
 
 

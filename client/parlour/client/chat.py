@@ -206,6 +206,7 @@ class Chat(ProcessBound):
     @contextmanager
     def one_of_few(self, deadline: float) -> Iterator[None]:
         """Wait until a page of history may be asked for, as a node answers so many at a time; raises DeadlineError."""
+        self.check_process()
         with self._answered:
             if not wait_until(self._answered, lambda: self._asking < MAX_QUESTIONS, deadline):
                 raise DeadlineError("too many pages of history are asked for at the same time: wait for some")

@@ -78,7 +78,10 @@ def test_a_question_that_does_not_wait_is_cut_off(running: Cluster) -> None:
 
 
 def test_the_order_of_what_follows_a_join() -> None:
-    """`joined` is first of all, messages come without a hole; members and presence come anywhere behind `joined`."""
+    """`joined` is first of all, messages come without a hole; members and presence come anywhere behind `joined`.
+
+    `members` may come twice: also in place of a `presence` that was spared while the history was sent.
+    """
     settings = NodeSettings(presence_interval=1 * MS)
     with cluster(2, settings) as running, running.clients("bob", room="lobby") as (bob,):
         bob.say("lobby", *map(str, range(OLD)))
@@ -95,7 +98,6 @@ def test_the_order_of_what_follows_a_join() -> None:
             assert isinstance(first, Joined)
             offsets = [each.offset for each in frames if isinstance(each, Message)]
             assert offsets == list(range(first.after + 1, first.after + 1 + len(offsets)))
-            assert sum(isinstance(each, Members) for each in frames) == 1
 
 
 def until(client: RawClient, text: str) -> list[NodeMessage]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import socket as sockets
 import threading
 import time
@@ -44,6 +43,7 @@ from parlour.wire.control import (
 )
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import PROTOCOL
+from support.ports import free_ports
 from support.waiting import MS, eventually
 
 SETTINGS = BrokerSettings(bind="127.0.0.1:0")
@@ -564,23 +564,6 @@ def test_a_restarted_broker_learns_from_reports(context: Opener) -> None:
         finally:
             service.stop()
     assert len(identities) == 2
-
-
-def free_ports() -> int:
-    """Return the first of three neighbouring ports that were free just now."""
-    # Test runs side by side should not look at the same ports first.
-    start = 20_000 + os.getpid() * 30 % 9000
-    for base in range(start, start + 1000, 3):
-        taken: list[sockets.socket] = []
-        try:
-            taken.extend(sockets.create_server(("127.0.0.1", port)) for port in range(base, base + 3))
-        except OSError:
-            continue
-        finally:
-            for each in taken:
-                each.close()
-        return base
-    raise AssertionError("no three free ports in a row")
 
 
 @pytest.mark.parametrize("offset", [0, 1, 2])

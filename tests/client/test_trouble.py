@@ -106,7 +106,7 @@ def test_a_person_sees_what_waits_and_why(one: Cluster, path: Path, tmux: Tmux) 
     tmux.shows(pane, "… are you there?")
     tmux.type(pane, "hello?", "Enter")
     tmux.shows(pane, "… hello?")
-    tmux.shows(pane, "nothing can be said without it")
+    tmux.shows(pane, "not said yet: the room log")
     assert [line for line in tmux.lines(pane) if line.startswith("not said yet: the room log")]
     away.rename(path)
     tmux.shows(pane, " ada: hello?")

@@ -6,6 +6,7 @@ import re
 import resource
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -56,23 +57,25 @@ def test_a_node_with_few_files_takes_as_many_clients_as_it_can() -> None:
     port = free_ports()
     with processes() as started:
         started.broker(port)
-        with subprocess.Popen(limited(420, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:
+        with subprocess.Popen(limited(404, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as node:
             try:
                 assert node.stdout is not None
                 assert "ready" in node.stdout.readline()
                 (state,) = fleet(f"127.0.0.1:{port}").nodes
-                assert state.report.capacity == 100
-                with RawClient(f"127.0.0.1:{port}", "ada") as ada:
-                    ada.join("lobby")
+                assert state.report.capacity == 20
+                with ExitStack() as closing:
+                    for number in range(20):
+                        client = closing.enter_context(RawClient(f"127.0.0.1:{port}", f"ada{number}"))
+                        client.join("lobby")
             finally:
                 node.terminate()
                 _, said = node.communicate(timeout=10_000 * MS)
         assert (
-            "takes 100 clients instead of 10000: 420 files may be open, 320 of them its own: raise that (ulimit -n)"
+            "takes 20 clients instead of 10000: 404 files may be open, 384 of them its own: raise that (ulimit -n)"
             in said
         )
-        done = subprocess.run(limited(320, port), capture_output=True, text=True, timeout=20_000 * MS, check=False)
+        done = subprocess.run(limited(330, port), capture_output=True, text=True, timeout=20_000 * MS, check=False)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.splitlines()[-1].startswith(
-            "parlour: the system leaves this node no place for a client: 320 files"
+            "parlour: the system leaves this node no place for a client: 330 files"
         )

@@ -8,9 +8,10 @@ from collections import Counter
 
 import pytest
 
-from parlour.node import Node, NodeSettings, fleet
+from parlour.node import NodeSettings, fleet
 from parlour.node.fleet import LARGEST
 from parlour.node.load import UNTOLD, Load
+from parlour.node.watches import Watches
 from parlour.wire.codec import encode, encode_ticket, frame
 from parlour.wire.control import Report, Ticket
 from parlour.wire.limits import PROTOCOL, parse_address
@@ -61,7 +62,7 @@ def test_a_node_with_long_tickets_stays_in_the_fleet() -> None:
 def test_a_report_that_is_too_large_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Better without its lists than not at all: the broker would hold the node for lost."""
     monkeypatch.setattr(fleet, "LARGEST", 600)
-    monkeypatch.setattr(Node, "_troubles", lambda _: ["x" * 1000])
+    monkeypatch.setattr(Watches, "troubles", lambda _: ["x" * 1000])
     with clusters.cluster(1) as running:
         first = clusters.fleet(running.address).nodes[0].report.cpu
         eventually(lambda: clusters.fleet(running.address).nodes[0].report.cpu != first)

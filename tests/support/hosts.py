@@ -24,8 +24,9 @@ SLOWED = {
 def _try() -> str:
     if os.geteuid() != 0 or not shutil.which("ip"):
         return "only root with iproute2 can make network namespaces: several machines are NOT TESTED"
-    made = subprocess.run(["ip", "netns", "add", "parlour-try"], capture_output=True, text=True, check=False)
-    subprocess.run(["ip", "netns", "del", "parlour-try"], capture_output=True, check=False)
+    name = f"parlour-try-{os.getpid()}"  # several processes may try at once
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
     return f"this kernel makes no network namespaces ({made.stderr.strip()}): NOT TESTED" if made.returncode else ""
 
 

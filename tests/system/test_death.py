@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parlour.node import Node, NodeSettings, relay
+from parlour.node import Node, NodeSettings, peerlink
 from parlour.node import fleet as fleet_module
 from parlour.runtime.asking import RefusedError, ask
 from parlour.wire.control import Assign, Assigned
@@ -112,25 +112,27 @@ def test_a_node_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_stopping_in_order_is_quick_and_quiet(tmp_path: Path) -> None:
-    """On SIGTERM a node tells its clients and ends with status 0, and so does a broker; nobody prints a word."""
+    """On SIGTERM a node tells its clients and ends with status 0, and so does a broker; nobody complains."""
     port = free_ports()
     address = f"127.0.0.1:{port}"
     with processes() as started:
         broker, node = started.broker(port), started.node("n1", port, tmp_path / "log.sqlite")
         with RawClient(address, "ada", "n1") as ada:
             ada.join("lobby")
-            assert started.stop(node) == (0, "")
+            status, said = started.stop(node)
+            assert (status, [line for line in said.splitlines() if " info " not in line]) == (0, [])
             assert "stopping" in ada.get(Bye).reason
         eventually(lambda: not alive(address), 1.0, "the broker heard that the node stopped")
         with pytest.raises(RefusedError, match="no chat node is alive"):
             ask([address], Assign("bob", protocol=PROTOCOL))
-        assert started.stop(broker) == (0, "")
+        status, said = started.stop(broker)
+        assert (status, [line for line in said.splitlines() if " info " not in line]) == (0, [])
 
 
 def test_a_node_that_dies_after_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no broker tells, the relay shows who is away: the members leave, and are back if the node was held up."""
-    monkeypatch.setattr(relay, "PULSE", 50)
-    monkeypatch.setattr(relay, "DEAD", 300)
+    monkeypatch.setattr(peerlink, "PULSE", 50)
+    monkeypatch.setattr(peerlink, "DEAD", 300)
     monkeypatch.setattr(fleet_module, "FRESH", 0.5)
     port = free_ports()
     address, log = f"127.0.0.1:{port}", tmp_path / "log.sqlite"

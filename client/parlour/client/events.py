@@ -6,7 +6,7 @@ thread asks. An event must never carry what can change afterwards.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parlour.wire import messages as wire
 from parlour.wire.limits import sane_time
@@ -29,7 +29,7 @@ class Message:
     text: str
     replay: bool
     """Whether it was said before this chat joined the room."""
-    mine: bool = False
+    mine: bool = field(default=False, compare=False)
     """Whether this chat said it; another may have the same name."""
 
     @classmethod

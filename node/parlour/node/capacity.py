@@ -18,6 +18,9 @@ from parlour.wire.errors import ParlourError
 
 __all__ = ["Bound", "allowed", "bounds"]
 
+FILES = 64
+"""Files that a node has open besides those kept free for it: some 36 when it is alone, more with peers and brokers."""
+
 THREADS = 40
 """Threads that a node needs besides its clients': some 15 of its own, ZeroMQ's, and those that come and go."""
 
@@ -50,7 +53,8 @@ def allowed(wanted: int, found: list[Bound]) -> tuple[int, str]:
 def bounds() -> list[Bound]:
     """Return what the system's limits leave to clients now."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    found = [Bound(files - SPARE, f"{files} files may be open, {SPARE} of them its own", "raise that (ulimit -n)")]
+    own = SPARE + FILES
+    found = [Bound(files - own, f"{files} files may be open, {own} of them its own", "raise that (ulimit -n)")]
     for name, limit, used in _threads():
         what = f"{limit} threads may run ({name}), {used} do, and it needs {THREADS} itself"
         found.append(Bound(limit - used - THREADS, what, "raise that"))

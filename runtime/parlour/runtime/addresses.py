@@ -6,6 +6,7 @@ call it. It must never guess by the look of a name: only numbers tell by themsel
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from contextlib import suppress
@@ -13,7 +14,7 @@ from contextlib import suppress
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import parse_address
 
-__all__ = ["endpoint", "ipv6_choices", "ipv6_that_answers", "number_of", "reachable"]
+__all__ = ["endpoint", "ipv6_choices", "ipv6_that_answers", "number_of", "reachable", "spelled"]
 
 
 def endpoint(host: str, port: int) -> str:
@@ -46,12 +47,32 @@ def ipv6_that_answers(host: str, port: int, timeout: float = 1.0) -> bool:
 
 
 def number_of(host: str) -> str:
-    """Return the numeric address to listen at for a host, IPv4 if it has one; raises ParlourError if it has none."""
+    """Return the numeric address to listen at for a host, IPv4 if it has one.
+
+    Raises ParlourError if it has none, or one of another machine.
+    """
     try:
         found = _families(host)
     except OSError as error:
         raise ParlourError(f"there is no host {host!r} to listen at ({error.strerror})") from None
-    return found.get(socket.AF_INET) or found[socket.AF_INET6]
+    number = found.get(socket.AF_INET) or found[socket.AF_INET6]
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in number else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((number, 0))
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ParlourError(
+                f"{host} is no address of this machine: give one of its own, such as 127.0.0.1, or 0.0.0.0 for all"
+            ) from None
+    return number
+
+
+def spelled(broker: str) -> str:
+    """Return a broker's address as all its spellings on this machine are known: with 127.0.0.1 for this machine."""
+    host, port = parse_address(broker)
+    if host in ("localhost", "0.0.0.0"):
+        host = "127.0.0.1"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def reachable(host: str, broker: str) -> str:

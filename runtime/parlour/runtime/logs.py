@@ -211,4 +211,4 @@ class Tally:
             self._told_at = now
             counts, self._untold = self._untold, Counter()
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
-        self._logger.warning("%d %s: %s", counts.total(), self._events, reasons)
+        self._logger.warning("%s: %d (%s)", self._events, counts.total(), reasons)

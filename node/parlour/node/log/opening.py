@@ -15,9 +15,10 @@ from platformdirs import user_data_path
 from parlour.node.log import LogError, RoomLog
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.sqlite import SqliteLog
+from parlour.runtime.addresses import spelled
+from parlour.runtime.asking import DEFAULT_BROKER
 from parlour.runtime.folders import home_folder
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import parse_address
 
 __all__ = ["default_log", "open_log"]
 
@@ -36,11 +37,11 @@ def default_log(broker: str) -> tuple[str, str]:
             file.chmod(0o600)  # of before, when all could read them
     except OSError as error:
         raise LogError(f"cannot make the folder {folder} ({error.strerror}): make it yours, or give --log") from None
-    host, port = parse_address(broker)
+    address = spelled(broker)
     common = folder / "rooms.sqlite"
-    if (host, port) in (("127.0.0.1", 6000), ("localhost", 6000)):
+    if address == DEFAULT_BROKER:
         return _url_of(common), ""
-    own = folder / f"rooms-{re.sub(r'[^A-Za-z0-9.]+', '-', host).strip('-')}-{port}.sqlite"
+    own = folder / f"rooms-{re.sub(r'[^A-Za-z0-9.]+', '-', address).strip('-')}.sqlite"
     if own.exists() or not common.exists():
         return _url_of(own), ""
     return _url_of(own), (

@@ -80,8 +80,19 @@ class Load:
         self.mended = 0
         """Holes of the relay's that were read from the log."""
 
-    def count(self, messages_in: int, messages_out: int, bytes_in: int, bytes_out: int, wait: float | None) -> None:
-        """Count one batch; `wait` is how long its oldest post was in the node, in seconds."""
+    def count(
+        self,
+        messages_in: int,
+        messages_out: int,
+        bytes_in: int,
+        bytes_out: int,
+        wait: float | None,
+        commit: float | None = None,
+    ) -> None:
+        """Count one batch; `wait` is how long its oldest post was in the node, `commit` what the log took, in seconds.
+
+        Posts are encoded each once for all members.
+        """
         with self._mutex:
             counts = self._counts
             counts[0] += messages_in
@@ -91,14 +102,11 @@ class Load:
             if wait is not None:
                 self._samples.append(wait)
                 self.waits.add(wait)
-
-    def commit(self, seconds: float, encoded: int) -> None:
-        """Count one batch that the log took or refused, and the messages that were encoded of it."""
-        with self._mutex:
-            self.commits.add(seconds)
-            self.encoded += encoded
-        if seconds >= SLOW:
-            self._slow.add(f"over {SLOW:g} s" if seconds < 5 * SLOW else f"over {5 * SLOW:g} s")
+                self.encoded += messages_in
+            if commit is not None:
+                self.commits.add(commit)
+        if commit is not None and commit >= SLOW:
+            self._slow.add(f"over {SLOW:g} s" if commit < 5 * SLOW else f"over {5 * SLOW:g} s")
 
     def read(self, encoded: int, mended: int = 0) -> None:
         """Count messages that were read from the log and encoded, or holes that were mended so."""

@@ -305,8 +305,10 @@ class Room:
         )
 
     def _pass(self, submissions: list[Submission], arrivals: list[Arrival]) -> None:
+        began = time.monotonic()
         posts = [post for submission in submissions for post in submission.posts]
         places = self._log(submissions, posts, arrivals) if posts else []
+        logged = time.monotonic() - began if posts else None
         if any(map(self._standing.overtaken, arrivals)):
             self._begin_anew()
         now = time.monotonic()
@@ -346,25 +348,21 @@ class Room:
                 sum(submission.size for submission in submissions),
                 delivered * size,
                 time.monotonic() - submissions[0].arrived if posts else None,
+                logged,
             )
 
     def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:
         """Log the posts and publish what is new, which arrives here too; return where they stand, if they do."""
-        began = time.monotonic()
         try:
             places = self._s.log.append(self.name, posts)
         except LogError as error:
-            self._s.load.commit(time.monotonic() - began, 0)
             refuse(self.name, submissions, "unavailable", str(error))
             self._repair.look()  # it may have failed after it had logged them
             return []
-        took, encoded = time.monotonic() - began, 0
         came = arrivals_of(self.name, posts, places)
         for arrival in came:
             if (batch := arrival.batch) is not None:
-                encoded += batch.last - batch.first + 1
                 self._publish(wire.Batch(arrival.epoch, batch.first, batch.last), batch.frames)
-        self._s.load.commit(took, encoded)
         arrivals[:0] = came
         return places
 

@@ -251,6 +251,13 @@ class SqliteLog:
     def _settle_times(self, tail: Tail, posts: Sequence[Post]) -> Sequence[Post]:
         """Return the posts with the times that they are logged with; those of most are such already."""
         now, before = self.now(), tail.at
+        for post in posts:
+            if not before <= post.at <= now:
+                break
+            before = post.at
+        else:
+            return posts
+        before = tail.at
         settled: list[Post] = []
         for post in posts:
             at = settled_time(post.at, before, now)

@@ -39,6 +39,9 @@ LOOK = 0.25
 TURN = 1.0
 """How long to wait for the turn to write, in seconds."""
 
+KEEP = 0.03
+"""Seconds for which a node that had its turn goes on without another: others may have to wait that much longer."""
+
 PEEK = 0.001
 """Seconds between two looks whether the turn is free."""
 
@@ -103,6 +106,7 @@ class SqliteFile:
         """Bytes that commits have put into the journal since it was last carried over, about."""
         self._carrier: Thread | None = None
         self._turn = -1  # the mark, opened: its advisory lock is the turn to write
+        self._turn_due = 0.0  # until then (monotonic, seconds) the file may be written without the turn
         self.hasty = False
         """Whether nobody is to wait for another program's lock, but for a moment: the file is about to be closed."""
         self._open()
@@ -139,8 +143,13 @@ class SqliteFile:
 
         SQLite has no queue: a node that commits without a pause would be found at it whenever another looks. So a node
         holds the turn from when it asks until it has the file, and the one that had it before must wait for the turn.
+        It does not ask for it each time: that is two system calls, which would be felt.
         """
         began = time.monotonic()
+        if began < self._turn_due:
+            self._lock(began + BUSY)
+            return
+        self._turn_due = began + KEEP
         while True:
             try:
                 fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)

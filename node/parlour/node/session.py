@@ -227,8 +227,9 @@ class Session:
             if not self.outlet.closed:
                 self._handlers[type(message)](message)
         self._post(posts, share)
-        for name in list(self._whos):
-            self._tell_who(name)
+        if self._whos:
+            for name in list(self._whos):
+                self._tell_who(name)
 
     def _tell_who(self, name: str) -> None:
         """Have the list of names sent, once however often it was asked for."""
@@ -243,18 +244,22 @@ class Session:
             if member is None:
                 self._not_joined(name, [say.id for say in says])
                 continue
-            ids = [say.id for say in says]
             if self._observer:
+                ids: list[int | None] = [say.id for say in says]
                 self._refuse(name, ids, "observer", "an observer only listens: connect without that to speak")
                 continue
-            self._highest = max(self._highest, *ids)
-            if min(ids) <= self._highest - WINDOW:
-                says = self._without_stale(name, says)
+            for say in says:
+                if say.id > self._highest:
+                    self._highest = say.id
+                elif say.id <= self._highest - WINDOW:
+                    says = self._without_stale(name, says)
+                    break
             posts = [Post(self.id, say.id, self.name, at, say.text) for say in says]
             member.room.submit(Submission(member, posts, size * len(posts), now))
 
     def _without_stale(self, room: str, says: list[Say]) -> list[Say]:
         """Refuse the posts whose ids are far below the highest: they would be looked for in all that was logged."""
+        self._highest = max(self._highest, *(say.id for say in says))
         least = self._highest - WINDOW
         for say in says:
             if say.id <= least:

@@ -115,7 +115,8 @@ class Standing:
             if arrival.epoch != self.epoch:
                 continue
             self._order.hint(arrival.top)
-            self._order.retract(arrival.top, arrival.known)
+            if arrival.known:  # from the log
+                self._order.retract(arrival.top, arrival.known)
             if arrival.batch is not None:
                 if arrival.batch.first <= self._order.offset and not self._ring.agrees(arrival.batch):
                     self.false = True

@@ -179,7 +179,8 @@ def test_several_lines_are_pasted(cluster: Cluster, tmux: Tmux) -> None:
     pane = in_lobby(cluster, tmux)
     tmux.paste(pane, "def f():\r\n    return 1\n-- ada left\n")
     tmux.shows(pane, "-- ada left")
-    assert tmux.lines(pane)[-3:] == ["lobby> def f():", "    return 1", "-- ada left"]
+    # Who is there may be told meanwhile, for which the prompt is taken away and drawn again.
+    eventually(lambda: tmux.lines(pane)[-3:] == ["lobby> def f():", "    return 1", "-- ada left"])
     assert bob.history() == []
     tmux.press(pane, "Enter")
     tmux.shows(pane, "      | -- ada left")

@@ -125,7 +125,7 @@ def test_what_comes_often_is_told_seldom(caplog: pytest.LogCaptureFixture) -> No
         tally.add("bad_ticket")
         tally.tell()
     eventually(lambda: tally.tell() or sum(map(int, re.findall(r"full (\d+)", caplog.text))) == 1001)  # type: ignore[func-returns-value]
-    assert caplog.messages[0] == "1 connections refused: full 1"
+    assert caplog.messages[0] == "connections refused: 1 (full 1)"
     assert tally.totals == {"full": 1001, "bad_ticket": 1000}
 
 

@@ -129,6 +129,8 @@ def rebalance(brokers: Sequence[str], plan: bool) -> Rebalanced:
         # Who has been told where to go is no surplus any more, but has not gone yet.
         gone = all(state.report.clients <= goals.get(state.report.instance, state.report.clients) for state in nodes)
         if gone and not _order(brokers, Rebalance(plan=True))[1]:
+            # Asked again: where only one side of a move had reported before, it looked uneven.
+            done.after = Snapshot.of_states(ask_fleet(brokers)[1].nodes).imbalance
             return done
     now = "" if done.after is None else f", {done.after:.2f} now"
     raise ParlourError(

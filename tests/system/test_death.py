@@ -158,3 +158,15 @@ def test_a_node_that_dies_after_the_broker(tmp_path: Path, monkeypatch: pytest.M
         started.kill(victim)
         while "ada" not in bob.get(Presence).left:
             pass
+
+
+def test_ctrl_c_while_a_node_starts_is_quiet(tmp_path: Path) -> None:
+    """It may be known to others already, and be stopped by them, before it minds signals."""
+    path = tmp_path / "log.sqlite"
+    arguments = ("node", "--broker", f"127.0.0.1:{free_ports()}", "--log", f"sqlite://{path}", "--log-level", "error")
+    with processes() as started:
+        node = started.launch(*arguments)
+        eventually(path.with_name("log.sqlite-mark").exists, 10)
+        node.send_signal(signal.SIGINT)
+        out, errors = node.communicate(timeout=20)
+        assert (node.returncode, out, errors) == (130, "", "")

@@ -46,14 +46,14 @@ def broker(
     from parlour.broker.service import Broker
     from parlour.runtime.descriptors import raise_limit
     from parlour.runtime.logs import logging_of
-    from parlour.runtime.signals import end_on_failure, wait_for_stop
+    from parlour.runtime.signals import end_on_failure, quietly_interrupted, wait_for_stop
 
     raise_limit()
     gc.freeze()  # what was imported stays, and need not be looked at again
     arrived: SimpleQueue[int] = SimpleQueue()
     end_on_failure(arrived)
     service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
-    with ExitStack() as opened:
+    with quietly_interrupted(), ExitStack() as opened:
         opened.enter_context(logging_of("broker", log_format, log_level or "info", log_file))
         if metrics is not None:
             from parlour.broker.metrics import BrokerFigures  # the library takes long to load, and few need it

@@ -98,7 +98,7 @@ def node(
     from parlour.node.node import Node
     from parlour.runtime.descriptors import raise_limit
     from parlour.runtime.logs import logging_of, node_log
-    from parlour.runtime.signals import end_on_failure, wait_for_stop
+    from parlour.runtime.signals import end_on_failure, quietly_interrupted, wait_for_stop
 
     raise_limit()
     # Each thread that waits for the interpreter wakes up so often to ask for it: at the default of 5 ms a thousand that
@@ -123,7 +123,7 @@ def node(
         )
     )
     end_on_failure(service.stop_wanted)
-    with ExitStack() as opened:
+    with quietly_interrupted(), ExitStack() as opened:
         opened.enter_context(logging_of(f"node {name}" if name else "node", log_format, log_level or "info", log_file))
         if metrics is not None:
             from parlour.node.metrics import NodeFigures  # the library takes long to load, and few need it

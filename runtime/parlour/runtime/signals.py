@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 
 from parlour.runtime.logs import program_log
 from parlour.runtime.threads import FailedThreadError
 
-__all__ = ["announce", "end_on_failure", "wait_for_stop"]
+__all__ = ["announce", "end_on_failure", "quietly_interrupted", "wait_for_stop"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -42,6 +43,18 @@ def end_on_failure(arrived: SimpleQueue[int]) -> None:
             arrived.put(_FAILED)
 
     threading.excepthook = handle
+
+
+@contextmanager
+def quietly_interrupted() -> Iterator[None]:
+    """Let Ctrl-C end the block with status 130, and without a word.
+
+    A part is known to others a moment before it minds signals in `wait_for_stop`, and may be told to stop in between.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def announce(ready: str) -> None:

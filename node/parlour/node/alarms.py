@@ -78,6 +78,17 @@ class Alarms:
             if self._heap[0] is entry:
                 self._changed.notify()
 
+    def every(self, seconds: float, work: Work) -> None:
+        """Have `work` done by a worker again and again, so many seconds after it was done the last time."""
+
+        def once() -> None:
+            try:
+                work()
+            finally:
+                self.after(seconds, once)
+
+        self.after(seconds, once)
+
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread and join it; what was not due yet is dropped."""
         with self._changed:

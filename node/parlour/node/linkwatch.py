@@ -36,7 +36,7 @@ class LinkWatch:
 
     def start(self) -> None:
         """Begin to watch; it ends with the alarms."""
-        self._alarms.after(EVERY, self._watch)
+        self._alarms.every(EVERY, self._watch)
 
     def states(self) -> list[LinkState]:
         """Return how the link to each peer is."""
@@ -52,12 +52,9 @@ class LinkWatch:
         return [peer for peer, state in states if not state.connected and state.since <= due]
 
     def _watch(self) -> None:
-        try:
-            if any(not state.connected for state in self._relay.links().values()):
-                self._look()
-            self._tell()
-        finally:
-            self._alarms.after(EVERY, self._watch)
+        if any(not state.connected for state in self.states()):
+            self._look()
+        self._tell()
 
     def _tell(self) -> None:
         unheard, there = set(self._unheard()), self._relay.links()

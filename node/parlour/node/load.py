@@ -88,10 +88,11 @@ class Load:
         bytes_out: int,
         wait: float | None,
         commit: float | None = None,
+        encoded: int = 0,
     ) -> None:
         """Count one batch; `wait` is how long its oldest post was in the node, `commit` what the log took, in seconds.
 
-        Posts are encoded each once for all members.
+        `encoded` are the messages that were made into frames, each once for all members.
         """
         with self._mutex:
             counts = self._counts
@@ -102,9 +103,9 @@ class Load:
             if wait is not None:
                 self._samples.append(wait)
                 self.waits.add(wait)
-                self.encoded += messages_in
             if commit is not None:
                 self.commits.add(commit)
+            self.encoded += encoded
         if commit is not None and commit >= SLOW:
             self._slow.add(f"over {SLOW:g} s" if commit < 5 * SLOW else f"over {5 * SLOW:g} s")
 

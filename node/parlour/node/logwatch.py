@@ -27,30 +27,25 @@ class LogWatch:
         self._log = log
         self._alarms = alarms
         self._away = 0.0  # since when the operator knows that the log is away, in monotonic seconds; 0 if it is not
-        self._remark = ""
+        self._remark = ""  # as of the last look, which may ask the file system
 
     def start(self) -> None:
         """Begin to watch; it ends with the alarms."""
         self._tell()
-        self._alarms.after(EVERY, self._watch)
+        self._alarms.every(EVERY, self._watch)
 
     def troubles(self) -> list[str]:
         """Return what is to be told of the log, a line each."""
-        failure, remark = self._log.failure(), self._log.remark
-        away = (
-            [f"for {max(0.0, time.monotonic() - failure[0]):.0f} s nothing can be said: {failure[1]}"]
-            if failure
-            else []
-        )
-        return [*away, *([remark] if remark else [])]
+        lines = [self._remark] if self._remark else []
+        if (failure := self._log.failure()) is not None:
+            since, text = failure
+            lines.insert(0, f"for {time.monotonic() - since:.0f} s nothing can be said: {text}")
+        return lines
 
     def _watch(self) -> None:
-        try:
-            with suppress(LogError):
-                self._log.check()
-            self._tell()
-        finally:
-            self._alarms.after(EVERY, self._watch)
+        with suppress(LogError):
+            self._log.check()
+        self._tell()
 
     def _tell(self) -> None:
         failure, remark = self._log.failure(), self._log.remark

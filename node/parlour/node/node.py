@@ -35,7 +35,7 @@ from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
 from parlour.node.tickets import TicketBook
 from parlour.node.watches import Watches
-from parlour.runtime.addresses import number_of, reachable
+from parlour.runtime.addresses import reachable
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally, name_part, node_log
@@ -125,7 +125,6 @@ class Node(ProcessBound):
             node_log.warning("%s", fewer)
         self._pool = ClientPool(f"{self.name}-client", self.capacity, self._serve)
         relay_host, relay_port = parse_address(settings.relay) if settings.relay else (listener.host, 0)
-        relay_host = number_of(relay_host)
         self._relay_host = reachable(relay_host, settings.brokers[0])
         self._relay = Relay(
             f"{self.name}-relay",

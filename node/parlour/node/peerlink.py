@@ -15,7 +15,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from parlour.node.order import Batch
-from parlour.runtime.addresses import ipv6_choices
+from parlour.runtime.addresses import endpoint, ipv6_choices
 from parlour.wire import relay as wire
 from parlour.wire.codec import check_batch, decode_relay
 from parlour.wire.control import Peer
@@ -78,18 +78,18 @@ class PeerLink:
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], peer: Peer, place: str, topics: Iterable[bytes], hearer: Hearer
+        self, context: zmq.Context[zmq.Socket[bytes]], peer: Peer, address: str, topics: Iterable[bytes], hearer: Hearer
     ) -> None:
-        """Connect to the peer's XPUB at a ZeroMQ endpoint and listen to these topics; raises ZMQError."""
+        """Connect to the peer's XPUB at HOST:PORT and listen to these topics; raises UsageError or ZMQError."""
+        host, port = parse_address(address)
         self._hearer = hearer
         self.peer = peer
-        self.place = place
         self.state = LinkState(False, time.monotonic(), False)
         self.socket = context.socket(zmq.SUB)
         self.monitor: zmq.Socket[bytes] | None = None
         try:
             self.socket.linger = 0
-            self.socket.ipv6 = ipv6_choices(parse_address(place.removeprefix("tcp://"))[0])[0]
+            self.socket.ipv6 = ipv6_choices(host)[0]
             self.socket.maxmsgsize = LARGEST
             # Subscriptions wait in this queue until the peer is connected, one per room: none may be dropped.
             self.socket.sndhwm = 0
@@ -97,7 +97,7 @@ class PeerLink:
             self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
             for topic in topics:
                 self.socket.subscribe(topic)
-            self.socket.connect(place)
+            self.socket.connect(endpoint(host, port))
         except BaseException:
             self.close()
             raise

@@ -23,7 +23,6 @@ from parlour.wire import relay as wire
 from parlour.wire.codec import encode
 from parlour.wire.control import Peer
 from parlour.wire.errors import ParlourError, UsageError
-from parlour.wire.limits import parse_address
 
 __all__ = ["Relay", "Rooms"]
 
@@ -223,8 +222,8 @@ class Relay(Service):
             if node in self._links:
                 continue
             try:
-                place = endpoint(*parse_address(self._via.get(node, peer.relay)))
-                link = self._links[node] = PeerLink(context, peer, place, self._topics, self)
+                address = self._via.get(node, peer.relay)
+                link = self._links[node] = PeerLink(context, peer, address, self._topics, self)
             except (UsageError, zmq.ZMQError) as error:
                 # It counts as one that does not come about, so that what is said there is read from the log.
                 if peer not in self._states:

@@ -89,7 +89,8 @@ class Trimmer(Service):
             yield self._interval
 
     def _round(self) -> Iterator[float]:
-        self._clock.hear("the room log", self._log.now())
+        now = self._log.now()
+        self._clock.hear("the room log", now)
         if not self._clock.right:
             return
         last = ""
@@ -97,7 +98,7 @@ class Trimmer(Service):
             for room in rooms:
                 try:
                     for keep, seconds in self._limits:
-                        before = self._log.now() - int(seconds * 1000)
+                        before = now - int(seconds * 1000)
                         while self._log.trim(room, keep, before, STEP):
                             yield BREATH
                 except LogError:

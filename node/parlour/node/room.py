@@ -349,6 +349,7 @@ class Room:
                 delivered * size,
                 time.monotonic() - submissions[0].arrived if posts else None,
                 logged,
+                sum(not place.duplicate for place in places),
             )
 
     def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:

@@ -14,7 +14,11 @@ from msgspec import Struct
 from parlour.wire.errors import UnavailableError
 from parlour.wire.messages import Message
 
-__all__ = ["Appended", "Extent", "LogError", "Post", "RoomLog", "old_enough", "settled_time"]
+__all__ = ["AHEAD", "Appended", "Extent", "LogError", "Post", "RoomLog", "old_enough", "settled_time"]
+
+
+AHEAD = 10_000
+"""Messages that a trim looks at, at most, for one whose time is not ahead of the log's clock."""
 
 
 class LogError(UnavailableError):
@@ -64,10 +68,11 @@ def old_enough(times: Iterable[int], before: int, now: int) -> int:
     """Return how many of a room's oldest messages, given their times, were logged before a time, as `trim` has it."""
     count = 0
     for number, at in enumerate(times, 1):
-        if at >= before and at <= now:
+        if at > now:
+            continue  # as old as the next one whose time is known
+        if at >= before:
             break
-        if at < before and at <= now:
-            count = number
+        count = number
     return count
 
 

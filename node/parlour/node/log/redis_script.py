@@ -27,7 +27,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from parlour.node.log import LogError, Post
+from parlour.node.log import AHEAD, LogError, Post
 
 __all__ = ["IDENTITY", "PATTERN", "REMEMBERED", "SYNCED", "Job", "key", "room_of", "scripts"]
 
@@ -39,9 +39,6 @@ IDENTITY = "parlour:identity"
 
 PATTERN = "parlour:{*}:log"
 """What the names of all streams look like."""
-
-AHEAD = 10_000
-"""Messages that are looked at, at most, for one whose time is not ahead of the clock."""
 
 SYNCED = "synced"
 """The run of every server that has on its disk what it acknowledges."""

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from parlour.node.log import Appended, Extent, LogError, Post, old_enough, settled_time
+from parlour.node.log import AHEAD, Appended, Extent, LogError, Post, old_enough, settled_time
 from parlour.node.log.sqlite_file import ROOM, ROW, SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
 from parlour.runtime.locks import make_lock
@@ -29,9 +29,6 @@ from parlour.wire.messages import Message
 __all__ = ["SqliteLog"]
 
 T = TypeVar("T")
-
-AHEAD = 10_000
-"""Messages that are looked at, at most, for one whose time is not ahead of the clock."""
 
 HOLD = 0.05
 """Seconds after which a transaction takes no further posts: other nodes wait for it."""

@@ -78,14 +78,7 @@ class WatchedLog:
 
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
         """Log the posts."""
-        try:  # as `_call` does, without a call more: this is done for each batch
-            places = self.engine.append(room, posts)
-        except LogError as error:
-            self._note(room, str(error))
-            raise
-        if self._failures:
-            self._failures.pop(room, None)
-        return places
+        return self._call(room, self.engine.append, room, posts)
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset."""

@@ -23,7 +23,7 @@ from parlour.cli.child import Child
 from parlour.node.log.opening import default_log
 from parlour.runtime.addresses import spelled
 from parlour.runtime.asking import DEFAULT_BROKER
-from parlour.runtime.folders import home_folder, private
+from parlour.runtime.folders import PRIVATE, home_folder, private
 from parlour.wire.errors import ParlourError, UnavailableError
 
 __all__ = ["Record", "Recorded", "Setup"]
@@ -92,7 +92,7 @@ class Record:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 folder.chmod(0o700)
             for each in self.folder.iterdir():
-                each.chmod(0o600)  # of before, when others could read what nodes printed
+                each.chmod(PRIVATE)  # of before, when others could read what nodes printed
             file = open(self.folder / "lock", "wb", opener=private)  # noqa: SIM115 - closed below
         except OSError as error:
             raise ParlourError(f"cannot write to {self.folder} ({error.strerror}): make it yours") from None

@@ -16,6 +16,8 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import History
 
 from parlour.client.commands import NAMES
+from parlour.runtime.folders import PRIVATE, home_folder, private
+from parlour.wire.errors import ParlourError
 
 __all__ = ["Suggestions", "Typed"]
 
@@ -33,11 +35,9 @@ class Typed(History):
         super().__init__()
         self.trouble: str | None = None
         try:
-            self._path = platformdirs.user_state_path("parlour") / "typed"
+            self._path = home_folder(platformdirs.user_state_path, "XDG_STATE_HOME") / "typed"
             self._shorten()
-        except RuntimeError:
-            self.trouble = "what you type is not kept, as you have no home folder: set HOME, or XDG_STATE_HOME"
-        except OSError as error:
+        except (ParlourError, OSError) as error:
             self.trouble = f"what you type is not kept: {error}"
 
     def load_history_strings(self) -> Iterable[str]:
@@ -49,7 +49,7 @@ class Typed(History):
         """Keep a line; several chats may do so at a time."""
         if self.trouble is None:
             try:
-                with open(self._path, "ab", opener=_private) as file:
+                with open(self._path, "ab", opener=private) as file:
                     file.write(json.dumps(string).encode() + b"\n")
             except OSError:
                 pass  # The line is said all the same.
@@ -73,8 +73,8 @@ class Typed(History):
     def _shorten(self) -> None:
         """Leave the newest lines alone in the file, for nobody else to read."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._path, "ab", opener=_private) as file:
-            os.fchmod(file.fileno(), 0o600)
+        with open(self._path, "ab", opener=private) as file:
+            os.fchmod(file.fileno(), PRIVATE)
         lines = self._read()
         kept: list[str] = []
         left = _MOST_BYTES
@@ -85,13 +85,9 @@ class Typed(History):
             kept.append(line)
         if len(kept) < len(lines):
             draft = self._path.with_name(f"typed.{os.getpid()}")
-            with open(draft, "wb", opener=_private) as file:
+            with open(draft, "wb", opener=private) as file:
                 file.write(b"".join(json.dumps(line).encode() + b"\n" for line in reversed(kept)))
             draft.replace(self._path)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 class Suggestions(Completer):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import select
 import sys
 import time
@@ -20,6 +19,7 @@ from logging.handlers import RotatingFileHandler
 from typing import TextIO
 
 from parlour.runtime.complaints import printable
+from parlour.runtime.folders import private
 from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
@@ -130,14 +130,10 @@ class _File(RotatingFileHandler):
         super().__init__(path, maxBytes=FILE_SIZE, backupCount=OLD_FILES, encoding="utf-8")
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding="utf-8", opener=_private)
+        return open(self.baseFilename, "a", encoding="utf-8", opener=private)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Lose the line: a full disk is no reason to stop, and there is nowhere to say so."""
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def name_part(name: str) -> None:

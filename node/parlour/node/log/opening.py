@@ -17,7 +17,7 @@ from parlour.node.log.memory import MemoryLog
 from parlour.node.log.sqlite import SqliteLog
 from parlour.runtime.addresses import spelled
 from parlour.runtime.asking import DEFAULT_BROKER
-from parlour.runtime.folders import home_folder
+from parlour.runtime.folders import PRIVATE, home_folder
 from parlour.wire.errors import UsageError
 
 __all__ = ["default_log", "open_log"]
@@ -34,7 +34,7 @@ def default_log(broker: str) -> tuple[str, str]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         for file in folder.glob("rooms*.sqlite*"):
-            file.chmod(0o600)  # of before, when all could read them
+            file.chmod(PRIVATE)  # of before, when all could read them
     except OSError as error:
         raise LogError(f"cannot make the folder {folder} ({error.strerror}): make it yours, or give --log") from None
     address = spelled(broker)

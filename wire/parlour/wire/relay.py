@@ -7,30 +7,18 @@ presence apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import check_name, check_older_name, check_room
-from parlour.wire.messages import MAX_OFFSET
+from parlour.wire.limits import Count, Place, check_name, check_older_name, check_room
 
 __all__ = ["Batch", "Here", "RelayMessage", "Resync", "Top", "Whereabouts", "inbox_topic", "room_of", "room_topic"]
 
-
-MAX_WORD = 128
-"""Longest epoch, instance or session, in characters."""
-
-
-def _check_word(what: str, word: str) -> None:
-    if not 1 <= len(word) <= MAX_WORD:
-        raise UsageError(f"{what} has 1 to {MAX_WORD} characters, this one has {len(word)}")
-
-
-def _check_count(what: str, number: int, least: int) -> None:
-    if not least <= number <= MAX_OFFSET:
-        raise UsageError(f"{what} is a whole number from {least} to {MAX_OFFSET}, not {number}")
+_Word = Annotated[str, Meta(min_length=1, max_length=128)]
+"""An epoch, an instance or a session."""
 
 
 class _Relay(Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -41,55 +29,42 @@ class _OfNode(_Relay, frozen=True):
     """What a node says of its own members. Whether it is that node, its hearer must see by the connection."""
 
     node: str
-    instance: str
+    instance: _Word
 
     def __post_init__(self) -> None:
         force_setattr(self, "node", check_name(self.node))
-        _check_word("an instance", self.instance)
-
-
-def _check_members(members: Iterable[tuple[str, str | None]]) -> None:
-    for session, name in members:
-        _check_word("a session", session)
-        if name is not None:
-            check_older_name(name)
 
 
 class Batch(_Relay, frozen=True, tag="batch"):
     """Messages `first` to `last` of the room, whose frames follow joined as the third ZeroMQ frame."""
 
-    epoch: str
-    first: int
-    last: int
+    epoch: _Word
+    first: Place
+    last: Place
 
     def __post_init__(self) -> None:
-        _check_word("an epoch", self.epoch)
-        _check_count("first", self.first, 1)
-        _check_count("last", self.last, self.first)
+        if self.last < self.first:
+            raise UsageError(f"a batch that begins with message {self.first} cannot end with {self.last}")
 
 
 class Top(_Relay, frozen=True, tag="top"):
     """The last offset this node knows of a room it lately wrote to, so that a lost last batch is missed."""
 
-    epoch: str
-    offset: int
-
-    def __post_init__(self) -> None:
-        _check_word("an epoch", self.epoch)
-        _check_count("offset", self.offset, 0)
+    epoch: _Word
+    offset: Count
 
 
 class Here(_OfNode, frozen=True, tag="here"):
     """All of a node's own members of the room, session to name; sent when a peer begins to listen."""
 
-    version: int  # counts this node's changes in this room
-    members: dict[str, str]
+    version: Count  # counts this node's changes in this room
+    members: dict[_Word, str]
     bots: list[str] = []  # those of the sessions that are programs
 
     def __post_init__(self) -> None:
         _OfNode.__post_init__(self)
-        _check_count("version", self.version, 0)
-        _check_members(self.members.items())
+        for name in self.members.values():
+            check_older_name(name)
 
 
 class Whereabouts(_OfNode, frozen=True, tag="whereabouts"):
@@ -98,17 +73,19 @@ class Whereabouts(_OfNode, frozen=True, tag="whereabouts"):
     With no members it is a heartbeat, by which a listener sees that it missed one.
     """
 
-    first: int
-    version: int
-    members: dict[str, str | None] = {}
+    first: Count
+    version: Count
+    members: dict[_Word, str | None] = {}
     bots: list[str] = []  # those of the sessions that are programs
 
     def __post_init__(self) -> None:
         _OfNode.__post_init__(self)
-        _check_count("first", self.first, 0)
         # A heartbeat tells the change that is to come next: one more than the last.
-        _check_count("version", self.version, self.first - 1)
-        _check_members(self.members.items())
+        if self.version < self.first - 1:
+            raise UsageError(f"changes that begin with {self.first} cannot end with {self.version}")
+        for name in self.members.values():
+            if name is not None:
+                check_older_name(name)
 
 
 class Resync(_Relay, frozen=True, tag="resync"):

@@ -129,9 +129,7 @@ class Input:
             self._number, self._begun, self._split = self._number + 1, False, False
             return True
         if len(line) > MAX_TEXT + 1:
-            cut = MAX_TEXT
-            while cut > MAX_TEXT - 3 and line[cut] & 0xC0 == 0x80:  # not within a character
-                cut -= 1
+            cut = _whole(line)
             self._rest = line[cut:]
             self._take(line[:cut])
             return True
@@ -159,12 +157,18 @@ def _parts(text: str) -> Iterator[str]:
     """Yield the text in parts that can be said."""
     data = text.encode()
     while len(data) > MAX_TEXT:
-        cut = MAX_TEXT
-        while data[cut] & 0xC0 == 0x80:
-            cut -= 1
+        cut = _whole(data)
         yield data[:cut].decode()
         data = data[cut:]
     yield data.decode()
+
+
+def _whole(data: bytes) -> int:
+    """Return how many of the bytes, more than can be said at once, may be: no character is cut, if it is UTF-8."""
+    cut = MAX_TEXT
+    while cut > MAX_TEXT - 3 and data[cut] & 0xC0 == 0x80:
+        cut -= 1
+    return cut
 
 
 @dataclass

@@ -16,7 +16,7 @@ import pytest
 
 from parlour.broker import Broker, BrokerSettings
 from parlour.monitor.feed import ask_fleet
-from parlour.monitor.table import is_here
+from parlour.wire.control import is_here
 from parlour.wire.errors import UnavailableError
 from support.pages import page
 from support.ports import free_ports

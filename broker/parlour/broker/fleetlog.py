@@ -1,4 +1,4 @@
-"""What a broker logs of its fleet: nodes that come and go, orders, and what it refuses, counted.
+"""The broker's log of its fleet: a line for each node that joins or leaves, for each order, and counts of refusals.
 
 This module owns the words, and the counts of refusals by their codes; the broker's thread alone calls it, but for the
 counts, which others may read. It must never log a line for each thing that a stranger can do at will.
@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parlour.runtime.logs import Tally, broker_log
-from parlour.wire.control import NodeState, Order, Refusal, Report
+from parlour.wire.control import NodeState, Order, Refusal, Report, is_here
 
 __all__ = ["FleetLog"]
-
-GONE = ("lost", "gone")
-"""The states of a node that is not in the fleet any more."""
-
 
 TOLD = 100
 """Refused nodes of which each is told by name; all are counted."""
@@ -47,7 +43,7 @@ class FleetLog:
 
     def change(self, states: Sequence[NodeState]) -> None:
         """The fleet has changed, and is now this."""
-        there = {state.report.node: state.report.address for state in states if state.state not in GONE}
+        there = {state.report.node: state.report.address for state in states if is_here(state.state)}
         silent = {state.report.node for state in states if state.state == "lost"}
         for name in sorted(there.keys() - self._listed):
             broker_log.info("node %s joined the fleet at %s", name, there[name])

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from parlour.cli.child import Child, launch, stop_all
 from parlour.cli.record import Record, Setup
 from parlour.monitor.feed import ask_fleet
-from parlour.monitor.table import is_here
 from parlour.runtime.addresses import number_of
+from parlour.wire.control import is_here
 from parlour.wire.errors import ParlourError, UnavailableError
 from parlour.wire.limits import parse_address
 
@@ -72,7 +72,7 @@ class Cluster:
         self.setup = setup
         self.children = [child for child in earlier if child.alive]
         self.started: list[Child] = []
-        """What `start` has started, in order."""
+        """The parts that `start` has started, the first of them first."""
         self._dead = {child.name for child in earlier} - {child.name for child in self.children}
         self._record = record
 

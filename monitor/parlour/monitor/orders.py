@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from parlour.monitor.feed import ask_fleet
-from parlour.monitor.table import Snapshot, is_here
+from parlour.monitor.table import Snapshot
 from parlour.runtime.asking import ask
-from parlour.wire.control import Drain, Fleet, NodeState, Order, Ordered, Rebalance, Report, Request
+from parlour.runtime.output import counted
+from parlour.wire.control import Drain, Fleet, NodeState, Order, Ordered, Rebalance, Report, Request, is_here
 from parlour.wire.errors import ParlourError, ProtocolError
 
 __all__ = ["Rebalanced", "drain", "rebalance"]
@@ -88,10 +89,10 @@ def drain(brokers: Sequence[str], node: str, deadline: float, progress: Callable
             progress(left)
             continue
         if state is not None and state.state == "lost":
-            raise ParlourError(f"{node} fell silent while it drained, with {_clients(left)}: was it killed?")
+            raise ParlourError(f"{node} fell silent while it drained, with {counted(left, 'client')}: was it killed?")
         if state is None and left:
             raise ParlourError(
-                f"{node} left unheard, and had {left} of its {_clients(had)} before: was a broker restarted?"
+                f"{node} left unheard, and had {left} of its {counted(had, 'client')} before: was a broker restarted?"
             )
         # Its last word tells how many it cut off; if it ended at its deadline, so does the word before.
         if time.monotonic() - begun < deadline:
@@ -100,11 +101,11 @@ def drain(brokers: Sequence[str], node: str, deadline: float, progress: Callable
             left = max(left, state.report.clients)
         if left:
             raise ParlourError(
-                f"{node} stopped with {left} of its {_clients(had)} not moved: give it a longer --deadline"
+                f"{node} stopped with {left} of its {counted(had, 'client')} not moved: give it a longer --deadline"
             )
         return had
     trouble = "" if heard else ", and it never began to drain: is its parlour an older one?"
-    raise ParlourError(f"{node} is there still after {deadline + _SPARE:g} s, with {_clients(left)}{trouble}")
+    raise ParlourError(f"{node} is there still after {deadline + _SPARE:g} s, with {counted(left, 'client')}{trouble}")
 
 
 def rebalance(brokers: Sequence[str], plan: bool) -> Rebalanced:
@@ -158,7 +159,3 @@ def _settled(fleet: Fleet, interval: float) -> bool:
 def _find(states: Sequence[NodeState], node: Order | Report) -> NodeState | None:
     """Return the state of the very node that the order is for, or that reported, not of another of its name."""
     return next((state for state in states if state.report.instance == node.instance), None)
-
-
-def _clients(count: int) -> str:
-    return f"{count} client{'s' * (count != 1)}"

@@ -12,10 +12,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from parlour.monitor.table import Row, Snapshot, is_here
+from parlour.monitor.table import Row, Snapshot
 from parlour.runtime.complaints import printable
 from parlour.runtime.output import counted, local_time
-from parlour.wire.control import Candidate, Decision
+from parlour.wire.control import Candidate, Decision, is_here
 
 __all__ = ["decision_table", "load_table", "moves_table", "status_table"]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from parlour.wire.control import NodeState, Report, Roster
+from parlour.wire.control import NodeState, Report, Roster, is_here
 
-__all__ = ["FleetTable", "Row", "Snapshot", "is_here"]
+__all__ = ["FleetTable", "Row", "Snapshot"]
 
 LOST_FOR = 60.0
 """Seconds that a node stays listed after it has left or fallen silent, as long as in the broker's own status."""
@@ -24,11 +24,6 @@ LATE_AFTER = 2
 
 LOST_AFTER = 3
 """Intervals without a report after which the broker lets go of a node."""
-
-
-def is_here(state: str) -> bool:
-    """Whether a node in this state is in the fleet still."""
-    return state not in ("lost", "gone")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ __all__ = [
     "Ticket",
     "Transfer",
     "Why",
+    "is_here",
 ]
 
 _Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -273,6 +274,11 @@ class NodeState(Struct, frozen=True):
     age: Figure
     state: str  # "ok", "full", "draining", "late"; for a minute "lost" (fell silent) or "gone" (said goodbye)
     pending: Count
+
+
+def is_here(state: str) -> bool:
+    """Whether a node in this state is in the fleet still."""
+    return state not in ("lost", "gone")
 
 
 class Fleet(_Control, frozen=True, tag="fleet"):

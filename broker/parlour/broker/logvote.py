@@ -1,4 +1,4 @@
-"""Which room log the fleet has, where nodes report that use different ones: the one that most of them use.
+"""A vote of nodes on the fleet's room log: where they report different ones, the log that most of them use wins.
 
 This module owns the votes of nodes that are not let in. It is pure and belongs to the thread that runs its balancer. It
 must never count a node that only asks to join, as those who start nodes with a wrong log do again and again.

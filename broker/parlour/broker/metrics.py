@@ -1,4 +1,4 @@
-"""What a broker tells Prometheus: the fleet and the broker's decisions, as its own thread sees them.
+"""A broker's metrics for Prometheus: nodes by state, their clients, and counts of the broker's answers.
 
 This module owns the names of a broker's metrics; the page's thread runs it. It must never look at the balancer itself,
 which belongs to the broker's thread: it asks for a picture.

@@ -1,4 +1,4 @@
-"""What a broker's thread knows, for other threads of its process, which ask by a queue: nothing in it is locked.
+"""Pictures of a broker's state for other threads: they ask through a queue, and the broker's thread answers.
 
 This module owns that queue; any thread may ask, the broker's thread answers. It must never keep the broker waiting.
 """

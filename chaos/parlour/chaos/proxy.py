@@ -1,4 +1,4 @@
-"""What stands between clients and nodes, and between the relays of nodes, so that connections can be cut.
+"""A proxy between clients and nodes, and between the relays of nodes, that cuts connections when it is told to.
 
 This module owns the sockets that nodes advertise as theirs, those through which they reach each other, and every
 connection through them; all of it runs on the main thread of a process of its own, so that it does not wait for the
@@ -53,7 +53,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time; close then sends
 
 
 class LinkState(StrEnum):
-    """What becomes of the connections of a link."""
+    """How the proxy treats a link: it hands bytes on, refuses and resets connections, or keeps silent."""
 
     OPEN = "open"
     CLOSED = "closed"

@@ -119,7 +119,7 @@ def launch(name: str, arguments: Sequence[str], output: Path | None) -> Child:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
         return Child(name, process.pid, start_time(process.pid), None, process)
     command = [sys.executable, "-m", "parlour.cli", *arguments]
-    # What it prints, and all files that it makes, are for its user alone.
+    # Only the user may read what the part prints, and the files that the part makes.
     with open(output, "wb", opener=private) as file:
         process = subprocess.Popen(
             command,

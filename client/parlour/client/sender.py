@@ -1,4 +1,4 @@
-"""What `send` says: texts posted in their order, each accounted for, and a word on standard error once one is lost.
+"""The work of `send`: it posts texts in their order, and tells of each that is lost on standard error.
 
 This module owns the reading of standard input as lines that can be said, and the posts under way; all of it runs on the
 program's main thread. It must never stop reading before the end of the input: who writes it would be ended by that.

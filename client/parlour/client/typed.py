@@ -1,4 +1,4 @@
-"""What a person has typed before, kept in a file from one chat to the next, and what the Tab key completes.
+"""The lines that a person has typed, kept in a file from one chat to the next, and the completions of the Tab key.
 
 This module owns that file, of mode 600 and bounded, and the completion; all of it runs on the main thread. It must
 never end a chat because the file cannot be used.

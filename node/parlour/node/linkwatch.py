@@ -1,4 +1,4 @@
-"""What a node does while it cannot hear a peer of the fleet: it reads from the log where its rooms stand, and says so.
+"""A node's watch of its peers: while one cannot be heard, it reads the rooms' state from the log, and says so.
 
 This module owns that watch, which a worker runs every second. It must never read from the log while all peers are
 heard, nor begin a round before the last one is over.

@@ -1,4 +1,4 @@
-"""What a node's operator is told of the room log: that it is away, that it is back, and what a crash of it would lose.
+"""A node's watch of its room log: it tells the operator when the log is away or back, and what a crash would lose.
 
 This module owns that watch, which a worker runs. It must never be the only one that asks the log: whoever posts learns
 of a failure by the answer.

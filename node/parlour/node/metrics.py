@@ -1,4 +1,4 @@
-"""What a node tells Prometheus: its counters as they stand when somebody asks.
+"""A node's metrics for Prometheus: its counters, as they stand when somebody asks.
 
 This module owns the names of a node's metrics; the page's thread runs it. It must never change what it reads, nor be in
 the way of a message.

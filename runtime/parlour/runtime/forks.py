@@ -1,4 +1,4 @@
-"""What belongs to one process: after `os.fork()` the child must neither use nor end what is its parent's.
+"""Objects and sockets of one process: a child of `os.fork()` must neither use nor end those of its parent.
 
 This module owns the count of forks and the sockets that a child lets go of; any thread may call it, and its hook runs
 in each child on the thread that forked. It must never take a lock: another thread may have held it at the fork.

@@ -1,4 +1,4 @@
-"""How often a duration fell into each of some buckets: a plain list of counts that only grow.
+"""A histogram of durations: a plain list of counts, one for each bucket, that only grow.
 
 This module is pure and has no lock: whoever adds holds the one of the counters around it. It must never cost more than
 a search in a short tuple.

@@ -1,4 +1,4 @@
-"""What commands print, the same everywhere: JSON for programs, and times for people.
+"""The output of commands, the same everywhere: JSON for programs, and times and counts for people.
 
 This module owns what may stand in it; its functions may be called on any thread. It must never let through what a
 terminal would obey, nor fail for anything that a peer sent.

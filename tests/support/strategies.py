@@ -7,7 +7,7 @@ limits refuse: what is refused has tests of its own.
 from __future__ import annotations
 
 import types
-from typing import Annotated, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
@@ -45,6 +45,20 @@ texts: st.SearchStrategy[str] = st.one_of(
 """Texts of messages: anything that UTF-8 can carry, up to the limit."""
 
 
+_values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-_LARGEST, _LARGEST),
+        words,
+        st.floats(allow_nan=False, allow_infinity=False),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(words, inner, max_size=2)),
+    max_leaves=4,
+)
+"""What a record's own fields may hold: all that JSON can."""
+
+
 def _number(kind: type, bounds: Meta) -> st.SearchStrategy[object]:
     if kind is str:
         return words.map(lambda word: word[: bounds.max_length])
@@ -71,6 +85,7 @@ def _field(owner: type[Struct], name: str, hint: object) -> st.SearchStrategy[ob
             return texts
         return words
     simple: dict[object, st.SearchStrategy[object]] = {
+        Any: _values,
         int: st.integers(1, _LARGEST),
         float: st.floats(allow_nan=False, allow_infinity=False),
         bool: st.booleans(),

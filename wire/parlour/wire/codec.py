@@ -11,7 +11,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 import msgspec
 
@@ -19,6 +19,7 @@ from parlour.wire.control import Feed, Reply, Request, Ticket
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import MAX_DEPTH, MAX_FRAME, MAX_TIME
 from parlour.wire.messages import ClientMessage, Message, NodeMessage
+from parlour.wire.records import REDACT, check_data
 from parlour.wire.relay import RelayMessage
 
 __all__ = [
@@ -147,6 +148,8 @@ decode_relay: Decoder[RelayMessage] = Decoder(RelayMessage)
 _decode_ticket: Decoder[Ticket] = Decoder(Ticket)
 _decode_message: Decoder[Message] = Decoder(Message)
 
+_NODE_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(NodeMessage))
+
 
 def encode(message: object) -> bytes:
     """Return the message as one MessagePack map, without a frame's length."""
@@ -170,26 +173,39 @@ def frames(messages: Iterable[object]) -> bytes:
     return b"".join(parts)
 
 
-# Of a message's body: the map, the keys, the type, the heads of four texts and the numbers.
-_WITHOUT_TEXTS = 80
+# Of a message's body: the map, the keys, the type, the heads of the texts and the numbers.
+_WITHOUT_TEXTS = 120
 
 
 def most_bytes(message: Message) -> int:
     """Return how long the message's body is at most, without encoding it."""
-    texts = (message.room, message.id, message.by, message.text)
-    return _WITHOUT_TEXTS + sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    texts = (message.room, message.id, message.by, message.text, message.kind, message.account)
+    size = _WITHOUT_TEXTS + sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    return size + len(_encode(message.data)) if message.data else size
+
+
+class _Typed(msgspec.Struct):
+    """The beginning of any message, also of a later version's."""
+
+    type: str
+
+
+_decode_type = msgspec.msgpack.Decoder(_Typed).decode
 
 
 class FrameDecoder(Generic[T]):
     """Cuts a stream of bytes, split anywhere, into frames and decodes each.
+
+    With `known` types it skips messages of all others: those of a later version.
 
     After a ProtocolError the stream cannot be trusted any more: the decoder refuses further bytes, and the
     connection should be closed. Messages decoded before the fault, in the same feed, are not lost: the error is
     raised after they were yielded.
     """
 
-    def __init__(self, decoder: Decoder[T]) -> None:
+    def __init__(self, decoder: Decoder[T], known: frozenset[str] | None = None) -> None:
         self._decode = decoder.decode
+        self._known = known
         self._rest = b""
         self._broken = False
 
@@ -226,7 +242,13 @@ class FrameDecoder(Generic[T]):
                 body = data[start:position]
                 if marks.count(1, start, position) > MAX_DEPTH:
                     _check_depth(body)
-                yield self._decode(body)
+                try:
+                    message = self._decode(body)
+                except msgspec.ValidationError:
+                    if self._known is None or _decode_type(body).type in self._known:
+                        raise
+                    continue
+                yield message
         except ProtocolError:
             self._broken = True
             raise
@@ -242,12 +264,16 @@ def ClientDecoder() -> FrameDecoder[ClientMessage]:  # noqa: N802 - reads as the
 
 
 def NodeDecoder() -> FrameDecoder[NodeMessage]:  # noqa: N802
-    """Return a decoder of what a node sends."""
-    return FrameDecoder(_decode_node)
+    """Return a decoder of what a node sends; it skips messages of types that only later versions know."""
+    return FrameDecoder(_decode_node, _NODE_TYPES)
 
 
-def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) -> None:
-    """Raise ProtocolError unless these are the frames of a room's messages `first` to `last`, whole and in order."""
+def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) -> list[int]:
+    """Return the offsets of the records that are deleted by the frames of a room's messages `first` to `last`.
+
+    Raises ProtocolError unless the frames are whole and in order, and each message within the limits.
+    """
+    deleted: list[int] = []
     position, end, offset = 0, len(frames), first
     while position < end and offset <= last:
         if end - position < 4:
@@ -261,9 +287,14 @@ def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) ->
             raise ProtocolError(f"a batch has message {message.offset} where {offset} of its room belongs")
         if not 0 <= message.at <= MAX_TIME:
             raise ProtocolError(f"a batch has a message of the time {message.at}")
+        if message.data:
+            check_data(message.data)
+        if message.kind == REDACT:
+            deleted.append(message.ref)
         offset += 1
     if position != end or offset != last + 1:
         raise ProtocolError(f"a batch of messages {first} to {last} has another number of frames")
+    return deleted
 
 
 def messages_of(frames: bytes | memoryview) -> list[Message]:

@@ -85,6 +85,7 @@ class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     admits: Figure = 500.0  # new clients per second that the node can take
     orders: list[str] = []  # ids of the last orders to move clients that came
     troubles: list[str] = []  # what its operator has to mend, a line each
+    encodings: Count = 0  # how often a batch was encoded since the node's start: once for each variant of its members
 
     def __post_init__(self) -> None:
         force_setattr(self, "node", check_name(self.node))

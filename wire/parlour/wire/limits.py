@@ -41,7 +41,7 @@ __all__ = [
     "sane_time",
 ]
 
-PROTOCOL = "1.1"
+PROTOCOL = "1.2"
 """The protocol spoken here, as `major.minor`; peers of the same major understand each other."""
 
 MAX_FRAME = 64 * 1024

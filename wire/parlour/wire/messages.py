@@ -6,12 +6,15 @@ It must never learn how a message is framed or carried: that is `wire.codec`'s.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import (
     MAX_COUNT,
+    MAX_NAME,
     MAX_TEXT,
     PROTOCOL,
     Count,
@@ -21,6 +24,7 @@ from parlour.wire.limits import (
     check_room,
     check_text,
 )
+from parlour.wire.records import MAX_KIND, check_data
 
 __all__ = [
     "MAX_KEY",
@@ -28,6 +32,8 @@ __all__ = [
     "Accepted",
     "Bye",
     "ClientMessage",
+    "Enter",
+    "Entry",
     "Error",
     "Hello",
     "History",
@@ -55,6 +61,8 @@ MAX_OFFSET = MAX_COUNT
 MAX_KEY = 128
 """Longest key of a session, in characters."""
 
+_Kind = Annotated[str, Meta(max_length=MAX_KIND)]
+
 
 def _check_count(what: str, number: int, least: int = 0) -> None:
     # A half, a truth value or another library's number would be encoded as such, or not at all.
@@ -81,7 +89,7 @@ class _InRoom(_Wire, frozen=True, gc=False):
 
 
 class Hello(_Wire, frozen=True, tag="hello"):
-    """The client's first frame: who it is, and the ticket that the broker gave it for this node.
+    """The client's first message: who it is, and the ticket that the broker gave it for this node, if it asked one.
 
     `key` is a secret of the client's own choice, at most 128 characters: its hash names the session, so that a
     client that shows it again, to whichever node, goes on with its session. Without one the session is a new one.
@@ -90,7 +98,7 @@ class Hello(_Wire, frozen=True, tag="hello"):
     """
 
     name: str
-    ticket: str
+    ticket: str = ""
     protocol: str = ""
     key: str = ""
     observer: bool = False
@@ -128,10 +136,17 @@ class Leave(_InRoom, frozen=True, tag="leave"):
 
 
 class Say(_InRoom, frozen=True, tag="say"):
-    """Post a text. `id` counts up within the session; the same id sent again is logged once."""
+    """Post a record. `id` counts up within the session; the same id sent again is logged once.
+
+    `kind` is what the text is (see `wire.records`), `ref` the offset of the record that it answers, edits, deletes or
+    reacts to (0: none), `data` a map of at most 4 KiB for the kind's own fields.
+    """
 
     id: int
     text: str
+    kind: _Kind = ""
+    ref: Count = 0
+    data: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         # Posts come in masses: what is plainly right is seen here, a call for each field would take twice as long.
@@ -142,6 +157,8 @@ class Say(_InRoom, frozen=True, tag="say"):
             _check_count("id", self.id, least=1)
         if len(self.text) > MAX_TEXT or not self.text.isascii():
             check_text(self.text)
+        if self.data:
+            check_data(self.data)
 
 
 class Who(_InRoom, frozen=True, tag="who"):
@@ -158,6 +175,22 @@ class History(_InRoom, frozen=True, tag="history"):
         _InRoom.__post_init__(self)
         _check_count("before", self.before, least=1)
         _check_count("limit", self.limit, least=1)
+
+
+class Enter(_Wire, frozen=True, tag="enter"):
+    """Ask the node to ask its broker where this client should go; answered by `entry`. It may come before `hello`.
+
+    `name` is the name that `hello` will have; after `hello` it may be left out.
+    """
+
+    name: str | None = None
+    room: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            force_setattr(self, "name", check_name(self.name))
+        if self.room is not None:
+            force_setattr(self, "room", check_room(self.room))
 
 
 # --- both ways ------------------------------------------------------------------------------------------------
@@ -211,7 +244,11 @@ class Left(_InRoom, frozen=True, tag="left"):
 
 
 class Message(_Wire, frozen=True, tag="message"):
-    """One message of the room log. `id` is `SESSION-N` of its sender, `at` milliseconds since the Unix epoch."""
+    """One record of the room log. `id` is `SESSION-N` of its sender, `at` milliseconds since the Unix epoch.
+
+    `kind`, `ref` and `data` are those of the post; `account` is the sender's, by the node. Whatever the kind, `text`
+    can be shown as a line by itself.
+    """
 
     # Not checked: it was when it was said, and to do so again would take longer than to encode it. `at` may come
     # from an old log: who shows it makes it sane.
@@ -221,6 +258,10 @@ class Message(_Wire, frozen=True, tag="message"):
     by: str
     at: int
     text: str
+    kind: _Kind = ""
+    ref: Count = 0
+    account: Annotated[str, Meta(max_length=MAX_NAME)] = ""
+    data: dict[str, Any] = {}
 
 
 class Page(_InRoom, frozen=True, tag="page"):
@@ -295,7 +336,16 @@ class Move(_Wire, frozen=True, tag="move"):
     ticket: str
 
 
-ClientMessage = Hello | Join | Leave | Say | Who | History | Ping | Pong | Bye
+class Entry(_Wire, frozen=True, tag="entry"):
+    """The answer to `enter`: where the broker sends this client, perhaps here; the ticket is good `expires_in` s."""
+
+    node: str
+    address: str
+    ticket: str
+    expires_in: Seconds
+
+
+ClientMessage = Hello | Enter | Join | Leave | Say | Who | History | Ping | Pong | Bye
 """What a client may send."""
 
 NodeMessage = (
@@ -308,6 +358,7 @@ NodeMessage = (
     | Members
     | Presence
     | Lagging
+    | Entry
     | Error
     | Move
     | Ping

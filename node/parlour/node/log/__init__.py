@@ -7,7 +7,7 @@ engine. An engine must never give out an offset twice, nor report a post as logg
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -30,13 +30,20 @@ class LogError(UnavailableError):
 
 
 class Post(Struct, frozen=True, array_like=True, gc=False):
-    """What a client asks to say. `(session, id)` is logged once in a room; `at` is in ms since the Unix epoch."""
+    """What a client asks to say. `(session, id)` is logged once in a room; `at` is in ms since the Unix epoch.
+
+    The last four are a record's own fields (see `wire.records`), empty for what is plainly said.
+    """
 
     session: str
     id: int
     by: str
     at: int
     text: str
+    kind: str = ""
+    ref: int = 0
+    account: str = ""
+    data: dict[str, Any] = {}
 
 
 class Appended(Struct, frozen=True, gc=False):
@@ -102,6 +109,11 @@ class RoomLog(Protocol):
 
         New posts get consecutive offsets from 1 on. A post whose (session, id) the room has is not logged again. Times
         are logged as `settled_time` has them.
+
+        A post of the kind `redact` also deletes, in the same transaction, the record that its `ref` names and all edits
+        of that record: `read` then gives records of the kind `gone` in their places, with `GONE_TEXT`, no `ref` and no
+        `data`. Nothing of the deleted texts stays in the log's files or memory, but in what the engine writes for its
+        own recovery.
         """
         ...
 

@@ -1,0 +1,105 @@
+"""What a record of the room log may be: its kinds, the map of its own fields, and what is left of a deleted one.
+
+This module owns the words for kinds and the rules for a post by itself; its functions are pure and may run on any
+thread. It must never need the room: whether a record may refer to another is for a node to say, which has both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from parlour.wire.errors import UsageError
+from parlour.wire.limits import MAX_COUNT, MAX_DEPTH
+
+__all__ = [
+    "ACTION",
+    "EDIT",
+    "GONE",
+    "GONE_TEXT",
+    "MAX_DATA",
+    "MAX_KIND",
+    "MAX_REACTION",
+    "NOTICE",
+    "REACT",
+    "REDACT",
+    "SAID",
+    "UTTERANCES",
+    "check_data",
+    "post_fault",
+]
+
+SAID, ACTION, NOTICE = "", "action", "notice"
+EDIT, REDACT, REACT = "edit", "redact", "react"
+GONE = "gone"
+"""The kind of a record whose text was deleted: it keeps its offset, id, sender and time, and nothing else."""
+
+UTTERANCES = frozenset({SAID, ACTION, NOTICE})
+"""Kinds that stand for themselves: with a `ref` they are replies. Only these can be edited."""
+
+GONE_TEXT = "(deleted)"
+"""The text of a record that is gone: clients that do not know the kind show it."""
+
+MAX_KIND = 32
+"""Longest kind, in characters; later versions add kinds."""
+
+MAX_DATA = 4096
+"""Largest `data` of a record, in bytes of MessagePack."""
+
+MAX_REACTION = 64
+"""Longest reaction, in bytes of UTF-8."""
+
+_REFERRING = frozenset({EDIT, REDACT, REACT})
+
+# Data lies in a message, which lies in the list of a page.
+_LEVELS = MAX_DEPTH - 3
+
+_size = msgspec.msgpack.Encoder().encode
+
+
+def check_data(data: Mapping[str, object]) -> None:
+    """Raise UsageError unless JSON can carry the map as well, and it has at most 4 KiB."""
+    _check_value(data, _LEVELS)
+    if (size := len(_size(data))) > MAX_DATA:
+        raise UsageError(f"data has at most {MAX_DATA} bytes, this one has {size}")
+
+
+def _check_value(value: object, levels: int) -> None:
+    if isinstance(value, Mapping | list | tuple) and levels == 0:
+        raise UsageError(f"maps and lists in data may lie in each other {_LEVELS} deep, not deeper")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise UsageError(f"the keys of data are strings, not {key!r}")
+            _check_value(key, levels)
+            _check_value(inner, levels - 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_value(inner, levels - 1)
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise UsageError("data must be valid Unicode without lone surrogates")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise UsageError("the numbers in data are finite")
+    elif isinstance(value, int):
+        if not -MAX_COUNT <= value <= MAX_COUNT:
+            raise UsageError(f"whole numbers in data are at most {MAX_COUNT}")
+    elif value is not None:
+        raise UsageError(f"data holds what JSON can hold, not {type(value).__name__}")
+
+
+def post_fault(kind: str, ref: int, text: str) -> str:
+    """Return what is wrong with a client's post of this kind, in a line; an empty string if nothing is."""
+    if kind in _REFERRING:
+        if not ref:
+            return f"a post of the kind {kind} names a record: give its offset as ref"
+        if kind == REACT and not 0 < len(text.encode()) <= MAX_REACTION:
+            return f"a reaction is a text of 1 to {MAX_REACTION} bytes"
+        return ""
+    if kind not in UTTERANCES:
+        kinds = ", ".join([*sorted(UTTERANCES - {SAID}), *sorted(_REFERRING)])
+        return f"a client cannot post records of the kind {kind!r}: leave kind out, or give one of {kinds}"
+    return ""

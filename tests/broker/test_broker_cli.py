@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from parlour.broker.cli import broker
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.wire.control import Describe, Described
 
 COMMAND = [sys.executable, "-c", "from parlour.broker.cli import broker; broker()", "--bind", "127.0.0.1:0"]

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from parlour.broker import Broker, BrokerSettings
-from parlour.runtime.asking import RefusedError, ask
+from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.codec import decode_feed, decode_reply, decode_ticket, encode
 from parlour.wire.control import (
     Assign,
@@ -376,11 +376,11 @@ def test_no_node_is_blamed_for_a_pause_of_the_broker() -> None:
     paused = threading.Event()
 
     class Pausing(Broker):
-        def _patience(self) -> int:
+        def _poll_timeout(self) -> int:
             if len(self._balancer) and pauses:
                 threading.Event().wait(pauses.pop())
                 paused.set()
-            return super()._patience()
+            return super()._poll_timeout()
 
     service = Pausing(replace(SETTINGS, pause=INTERVAL))
     service.start()
@@ -614,10 +614,10 @@ def test_idle_brokers_sleep(context: Opener) -> None:
     woken = 0
 
     class Watched(Broker):
-        def _patience(self) -> int:
+        def _poll_timeout(self) -> int:
             nonlocal woken
             woken += 1
-            return super()._patience()
+            return super()._poll_timeout()
 
     service = Watched(replace(SETTINGS, roster_every=200 * MS))
     service.start()

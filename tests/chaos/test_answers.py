@@ -8,7 +8,7 @@ import pytest
 
 from parlour.broker import Broker, BrokerSettings
 from parlour.chaos.answers import Answers
-from parlour.runtime.asking import RefusedError, ask
+from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.control import Assign
 from parlour.wire.limits import PROTOCOL
 from support.reports import make_report, publisher

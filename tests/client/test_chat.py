@@ -36,7 +36,7 @@ from parlour.client import (
 )
 from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.wire.control import Decisions, Why
 from parlour.wire.messages import Members
 from support.cluster import Cluster

@@ -22,8 +22,8 @@ from parlour.client import (
 )
 from parlour.client.entrance import enter
 from parlour.node import tickets
-from parlour.runtime import asking
-from parlour.runtime.asking import RefusedError
+from parlour.runtime import broker_rpc
+from parlour.runtime.broker_rpc import RefusedError
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import encode
 from parlour.wire.control import Refused
@@ -167,7 +167,7 @@ def test_what_answers_in_place_of_a_broker_is_told() -> None:
 
 def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks again after `storm` asks the same broker, as the others know nothing of the turn."""
-    monkeypatch.setattr(asking, "_HEDGE", 10.0)
+    monkeypatch.setattr(broker_rpc, "_HEDGE", 10.0)
     with stormy(3) as brokers:
         with pytest.raises(RefusedError, match="turn"):
             enter([broker.address for broker in brokers], Hello("ada", ""), None, 1.5)
@@ -177,7 +177,7 @@ def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_chat_comes_back_in_its_turn(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chat that lost its node goes on asking the broker that gave it a turn, and another when that is gone."""
-    monkeypatch.setattr(asking, "_HEDGE", 1.0)
+    monkeypatch.setattr(broker_rpc, "_HEDGE", 1.0)
     ada = cluster.chat("ada")
     with stormy(2) as brokers:
         ada._keeper._brokers = [broker.address for broker in brokers]

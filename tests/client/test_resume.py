@@ -32,7 +32,7 @@ from parlour.client import (
 from parlour.client.link import Link
 from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
-from parlour.runtime.asking import RefusedError
+from parlour.runtime.broker_rpc import RefusedError
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire import messages as wire
 from parlour.wire.control import Refused

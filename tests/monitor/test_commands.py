@@ -15,7 +15,7 @@ import pytest
 
 from parlour.broker import Broker, BrokerSettings
 from parlour.cli import main
-from parlour.runtime.asking import RefusedError, ask
+from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.control import Assign
 from support.processes import unread
 from support.reports import Publisher, make_report, publisher

@@ -17,7 +17,7 @@ from parlour.cli import main
 from parlour.monitor import orders
 from parlour.monitor.feed import ask_fleet
 from parlour.runtime.addresses import endpoint
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import decode_feed
 from parlour.wire.control import Describe, Described, Enroll, Fleet, Order, Report

@@ -13,7 +13,7 @@ import pytest
 from parlour.node import NodeSettings
 from parlour.node.listener import SPARE
 from parlour.node.log import Post
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import NodeDecoder, decode_ticket, encode_ticket, frame
 from parlour.wire.control import Assign, Assigned, Ticket

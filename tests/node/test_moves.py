@@ -12,7 +12,7 @@ import parlour.node.node
 from parlour.broker import Broker, BrokerSettings
 from parlour.broker.orders import Orders
 from parlour.node import NodeSettings
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.control import Order, Rebalance, Report, Transfer
 from parlour.wire.messages import Bye, Join, Joined, Members, Message, Move, Presence

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from parlour.runtime.logs import FILE_SIZE, OLD_FILES, Tally, broker_log, client_log, logging_of, name_part, node_log
+from parlour.runtime.logs import (
+    FILE_SIZE,
+    OLD_FILES,
+    Tally,
+    broker_log,
+    client_log,
+    configured_logging,
+    node_log,
+    set_part_name,
+)
 from parlour.wire.errors import ParlourError
 from support.waiting import eventually
 
@@ -29,8 +38,8 @@ def ready(descriptor: int) -> bool:
 
 def test_an_event_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Time, level, part and text; what a peer sent adds no line and steers no terminal."""
-    with logging_of("node"):
-        name_part("node n1")
+    with configured_logging("node"):
+        set_part_name("node n1")
         node_log.warning("%s", BAD)
     assert re.fullmatch(
         rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z warning node n1: {re.escape(PLAIN)}\n", capsys.readouterr().err
@@ -39,7 +48,7 @@ def test_an_event_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_event_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     """The same, for programs."""
-    with logging_of("broker", "json", "warning"):
+    with configured_logging("broker", "json", "warning"):
         broker_log.info("not wanted")
         broker_log.error("%s", BAD)
     (line,) = capsys.readouterr().err.splitlines()
@@ -50,11 +59,11 @@ def test_an_event_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_error_that_ends_a_part_is_in_its_log(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """In JSON it is the one thing said; beside a file, standard error has it as well."""
-    with pytest.raises(SystemExit) as ended, logging_of("node", "json"):
+    with pytest.raises(SystemExit) as ended, configured_logging("node", "json"):
         raise ParlourError("the port is in use")
     assert ended.value.code == 1
     assert json.loads(capsys.readouterr().err)["text"] == "the port is in use"
-    with pytest.raises(ParlourError), logging_of("node", path=str(tmp_path / "n1.log")):
+    with pytest.raises(ParlourError), configured_logging("node", path=str(tmp_path / "n1.log")):
         raise ParlourError("the port is in use")
     assert (tmp_path / "n1.log").read_text().endswith(" critical node: the port is in use\n")
 
@@ -63,14 +72,14 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """In a line that says what to do."""
     with (
         pytest.raises(ParlourError, match=r"cannot write the log to .*: name another file"),
-        logging_of("node", path=str(tmp_path)),
+        configured_logging("node", path=str(tmp_path)),
     ):
         pass
 
 
 def test_log_files_are_few_small_and_private(tmp_path: Path) -> None:
     """However much is said: the oldest goes."""
-    with logging_of("node", path=str(tmp_path / "n1.log")):
+    with configured_logging("node", path=str(tmp_path / "n1.log")):
         for _ in range((OLD_FILES + 2) * FILE_SIZE // 1900):
             node_log.warning("x" * 2000)
     files = sorted(tmp_path.iterdir())
@@ -83,8 +92,8 @@ def test_nobody_waits_for_the_reader_of_standard_error() -> None:
     """A pipe that nobody reads takes what it can; when it is read again, the next line says how many were lost."""
     code = """
 import sys
-from parlour.runtime.logs import logging_of, node_log
-with logging_of("node"):
+from parlour.runtime.logs import configured_logging, node_log
+with configured_logging("node"):
     for _ in range(200):
         node_log.warning("x" * 2000)
     print("done", flush=True)

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from parlour.runtime import metrics
 from parlour.runtime.histogram import Histogram
-from parlour.runtime.metrics import CONNECTIONS, MetricsPage, buckets
+from parlour.runtime.metrics import CONNECTIONS, MetricsPage, histogram_metric
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import parse_address
 from support.pages import figures, page
@@ -25,7 +25,7 @@ def collect() -> Iterator[Metric]:
     histogram = Histogram()
     for seconds in (0.0001, 0.003, 0.003, 60.0):
         histogram.add(seconds)
-    yield buckets("parlour_test_wait_seconds", "Waits.", histogram)
+    yield histogram_metric("parlour_test_wait_seconds", "Waits.", histogram)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ for files in range(40):
         print(files, "ended by signal", status)
 """
 
-ASKING = """from parlour.runtime.asking import ask; from parlour.wire.control import Describe
+ASKING = """from parlour.runtime.broker_rpc import ask; from parlour.wire.control import Describe
 ASK = lambda: ask([sys.argv[1]], Describe(), 5)
 """
 BROKER = """from parlour.broker import Broker, BrokerSettings

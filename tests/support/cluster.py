@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from parlour.broker import Broker, BrokerSettings
 from parlour.client import Chat, connect
 from parlour.node import Node, NodeSettings
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.wire.codec import NodeDecoder, frame
 from parlour.wire.control import Assign, Assigned, Decisions, Fleet, Status, Why
 from parlour.wire.limits import PROTOCOL, parse_address

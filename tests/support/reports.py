@@ -13,7 +13,7 @@ from typing import Any
 import zmq
 
 from parlour.runtime.addresses import endpoint
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.wire.codec import encode
 from parlour.wire.control import Describe, Described, Enroll, Report
 from parlour.wire.limits import parse_address

@@ -12,7 +12,7 @@ import pytest
 
 from parlour.node import Node, NodeSettings, peerlink
 from parlour.node import fleet as fleet_module
-from parlour.runtime.asking import RefusedError, ask
+from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.errors import UnavailableError
 from parlour.wire.limits import PROTOCOL

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.wire.control import Describe
 from parlour.wire.errors import UnavailableError
 from parlour.wire.limits import parse_address

@@ -45,22 +45,22 @@ def broker(
 
     from parlour.broker.service import Broker
     from parlour.runtime.descriptors import raise_limit
-    from parlour.runtime.logs import logging_of
-    from parlour.runtime.signals import end_on_failure, quietly_interrupted, wait_for_stop
+    from parlour.runtime.logs import configured_logging
+    from parlour.runtime.signals import end_on_failure, exit_on_interrupt, wait_for_stop
 
     raise_limit()
     gc.freeze()  # what was imported stays, and need not be looked at again
     arrived: SimpleQueue[int] = SimpleQueue()
     end_on_failure(arrived)
     service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
-    with quietly_interrupted(), ExitStack() as opened:
-        opened.enter_context(logging_of("broker", log_format, log_level or "info", log_file))
+    with exit_on_interrupt(), ExitStack() as opened:
+        opened.enter_context(configured_logging("broker", log_format, log_level or "info", log_file))
         if metrics is not None:
             from parlour.broker.metrics import BrokerFigures  # the library takes long to load, and few need it
-            from parlour.runtime.metrics import serving
+            from parlour.runtime.metrics import serving_metrics
 
             figures = BrokerFigures(service)
-            opened.enter_context(serving("broker", metrics, figures.collect, figures.hindrance))
+            opened.enter_context(serving_metrics("broker", metrics, figures.collect, figures.not_ready_reason))
         service.start()
         opened.callback(service.stop)
         wait_for_stop(f"broker ready at {service.address}", arrived)

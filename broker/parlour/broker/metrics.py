@@ -25,7 +25,7 @@ class BrokerFigures:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def hindrance(self) -> str:
+    def not_ready_reason(self) -> str:
         """Return why clients should not ask here now, or nothing."""
         picture = self._broker.picture()
         if picture is None:

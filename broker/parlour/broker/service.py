@@ -24,7 +24,7 @@ from parlour.broker.fleetlog import FleetLog
 from parlour.broker.orders import Orders
 from parlour.broker.picture import Picture, PictureDesk
 from parlour.broker.settings import BrokerSettings
-from parlour.runtime.addresses import endpoint, number_of
+from parlour.runtime.addresses import endpoint, numeric_address
 from parlour.runtime.logs import broker_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import Context, new_context
@@ -160,7 +160,7 @@ class Broker(Service):
         opened.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
         try:
             # ZeroMQ binds to numbers, not to names.
-            number = number_of(host)
+            number = numeric_address(host)
             opened.ipv6 = ":" in number
             opened.bind(endpoint(number, port))
         except zmq.ZMQError as error:
@@ -184,11 +184,11 @@ class Broker(Service):
             poller.register(each, zmq.POLLIN)
         now = self._clock()
         while not self.stopping:
-            patience = self._patience()
-            ready = dict(poller.poll(patience))
+            timeout = self._poll_timeout()
+            ready = dict(poller.poll(timeout))
             # While the process was paused it heard nobody. To hold all nodes for lost would be wrong, so the
             # balancer's clock stands still for that time.
-            late = self._clock() - now - patience / 1000
+            late = self._clock() - now - timeout / 1000
             if late > self.settings.pause:
                 self._paused += late
             now = self._clock()
@@ -219,7 +219,7 @@ class Broker(Service):
     def _clock(self) -> float:
         return time.monotonic() - self._paused
 
-    def _patience(self) -> int:
+    def _poll_timeout(self) -> int:
         """Return for how many milliseconds nothing is due."""
         now = self._clock()
         due = self._balancer.next_deadline(now)

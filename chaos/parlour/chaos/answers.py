@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import zmq
 
-from parlour.runtime.addresses import endpoint, ipv6_that_answers
-from parlour.runtime.asking import ask
+from parlour.runtime.addresses import answers_on_ipv6, endpoint
+from parlour.runtime.broker_rpc import ask
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import new_socket, shared_context
 from parlour.wire.codec import decode_feed
@@ -54,7 +54,7 @@ class Answers(Service):
                 _, described = ask([broker], Describe())
                 if isinstance(described, Described):
                     host, _ = parse_address(broker)
-                    socket.ipv6 = ipv6_that_answers(host, described.feed)
+                    socket.ipv6 = answers_on_ipv6(host, described.feed)
                     socket.connect(endpoint(host, described.feed))
             poller = zmq.Poller()
             poller.register(socket, zmq.POLLIN)

@@ -16,7 +16,7 @@ from parlour.chaos.crowd import Crowd
 from parlour.chaos.proxy import LinkState
 from parlour.chaos.resumption import Done
 from parlour.chaos.schedule import Fault, Kind
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.control import Rebalance

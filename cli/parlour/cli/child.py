@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from parlour.runtime.folders import private
+from parlour.runtime.folders import open_private
 
 __all__ = ["STOP_TIMEOUT", "Child", "launch", "start_time", "stop_all"]
 
@@ -120,7 +120,7 @@ def launch(name: str, arguments: Sequence[str], output: Path | None) -> Child:
         return Child(name, process.pid, start_time(process.pid), None, process)
     command = [sys.executable, "-m", "parlour.cli", *arguments]
     # Only the user may read what the part prints, and the files that the part makes.
-    with open(output, "wb", opener=private) as file:
+    with open(output, "wb", opener=open_private) as file:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from parlour.cli.child import Child, launch, stop_all
 from parlour.cli.record import Record, Setup
 from parlour.monitor.feed import ask_fleet
-from parlour.runtime.addresses import number_of
+from parlour.runtime.addresses import numeric_address
 from parlour.wire.control import is_here
 from parlour.wire.errors import ParlourError, UnavailableError
 from parlour.wire.limits import parse_address
@@ -37,7 +37,7 @@ def running_nodes(broker: str) -> list[str] | None:
     Raises UnavailableError if somebody does who is no broker, ParlourError if the address is none of this machine's.
     """
     host, port = parse_address(broker)
-    number = number_of(host)
+    number = numeric_address(host)
     try:
         # ZeroMQ would go on trying to connect where nobody listens; TCP says so at once.
         socket.create_connection((number, port), timeout=1.0).close()

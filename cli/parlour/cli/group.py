@@ -101,9 +101,9 @@ def cli(ctx: click.Context) -> None:
 
 def _complain(text: str, status: int) -> int:
     # Imported here so that a command that goes well pays nothing for it.
-    from parlour.runtime.complaints import complain
+    from parlour.runtime.operator_messages import print_error
 
-    complain(text)
+    print_error(text)
     return status
 
 

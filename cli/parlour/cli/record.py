@@ -21,9 +21,9 @@ import platformdirs
 
 from parlour.cli.child import Child
 from parlour.node.log.opening import default_log
-from parlour.runtime.addresses import spelled
-from parlour.runtime.asking import DEFAULT_BROKER
-from parlour.runtime.folders import PRIVATE, home_folder, private
+from parlour.runtime.addresses import canonical_address
+from parlour.runtime.broker_rpc import DEFAULT_BROKER
+from parlour.runtime.folders import PRIVATE, home_folder, open_private
 from parlour.wire.errors import ParlourError, UnavailableError
 
 __all__ = ["Record", "Recorded", "Setup"]
@@ -72,7 +72,7 @@ class Record:
     def __init__(self, broker: str) -> None:
         self._broker = broker
         state = home_folder(platformdirs.user_state_path, "XDG_STATE_HOME")
-        self.folder = state / re.sub(r"[^\w.]+", "-", spelled(broker)).strip("-")
+        self.folder = state / re.sub(r"[^\w.]+", "-", canonical_address(broker)).strip("-")
         self._path = self.folder / "cluster.json"
 
     def output(self, name: str) -> Path:
@@ -93,7 +93,7 @@ class Record:
                 folder.chmod(0o700)
             for each in self.folder.iterdir():
                 each.chmod(PRIVATE)  # of before, when others could read what nodes printed
-            file = open(self.folder / "lock", "wb", opener=private)  # noqa: SIM115 - closed below
+            file = open(self.folder / "lock", "wb", opener=open_private)  # noqa: SIM115 - closed below
         except OSError as error:
             raise ParlourError(f"cannot write to {self.folder} ({error.strerror}): make it yours") from None
         with file:
@@ -113,7 +113,7 @@ class Record:
         """Write the processes and their setup down, all or nothing."""
         parts = [{"name": c.name, "pid": c.pid, "started": c.started, "output": c.output} for c in children]
         draft = self._path.with_suffix(".draft")
-        with open(draft, "w", encoding="utf-8", opener=private) as file:
+        with open(draft, "w", encoding="utf-8", opener=open_private) as file:
             json.dump({"broker": self._broker, **asdict(setup), "parts": parts}, file, indent=1)
         os.replace(draft, self._path)
 

@@ -19,9 +19,9 @@ from parlour.cli.record import Record, Recorded, Setup
 from parlour.cli.signals import Signals
 from parlour.node.cli import retain_option
 from parlour.node.log.opening import default_log
-from parlour.runtime.asking import DEFAULT_BROKER
+from parlour.runtime.broker_rpc import DEFAULT_BROKER
 from parlour.runtime.options import ADDRESS, log_options, metrics_option
-from parlour.runtime.signals import announce
+from parlour.runtime.signals import print_ready
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import parse_address
 
@@ -147,7 +147,7 @@ def _in_foreground(broker: str, setup: Setup) -> None:
     cluster = Cluster(broker, setup, None)
     with Signals() as signals:
         try:
-            announce(_line("ready", broker, cluster.start(signals.wait)))
+            print_ready(_line("ready", broker, cluster.start(signals.wait)))
             _mind(cluster, signals)
         except KeyboardInterrupt:
             pass

@@ -23,7 +23,7 @@ from parlour.client.events import (
     Restarted,
 )
 from parlour.client.room import Room
-from parlour.runtime.asking import RefusedError
+from parlour.runtime.broker_rpc import RefusedError
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 
 __all__ = [

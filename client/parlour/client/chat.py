@@ -300,8 +300,8 @@ def connect(
     An `observer` hears all, is seen by nobody, and cannot say anything; a `bot` is shown to others as a program.
     `room` tells the broker which room is meant to be joined. Gives up after `timeout` seconds. A connection that is
     lost later is looked for again for as long as the program runs, or at most `give_up` seconds. Raises UsageError for
-    a name or address that is none, UnavailableError if no broker answers, RefusedError (of `parlour.runtime.asking`)
-    or NodeError if there is no place, DeadlineError if no node could be reached in time.
+    a name or address that is none, UnavailableError if no broker answers, RefusedError (of
+    `parlour.runtime.broker_rpc`) or NodeError if there is no place, DeadlineError if no node could be reached in time.
     """
     name = check_name(name)
     known = [brokers] if isinstance(brokers, str) else list(brokers)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from parlour.client.errors import DisconnectedError, NodeError
 from parlour.client.patience import wait_until
-from parlour.runtime.forks import keep_from_children
+from parlour.runtime.forks import close_in_children
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import client_log
 from parlour.runtime.threads import join_all, spawn
@@ -64,7 +64,7 @@ class Connection:
         self._trouble: str | None = None  # why it was given up here
         self._closing = False  # the end is ours, and no loss
         self._socket = socket.create_connection(parse_address(address), timeout)
-        keep_from_children(self._socket)
+        close_in_children(self._socket)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(frame(hello))

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from parlour.client.backoff import Backoff
 from parlour.client.connection import Connection
 from parlour.client.errors import DeadlineError, NodeError
-from parlour.runtime.asking import RefusedError, ask
+from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.runtime.logs import client_log
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.errors import ParlourError, ProtocolError, UsageError

@@ -23,7 +23,7 @@ from parlour.client.entrance import EnteringError, step_in, try_to_enter
 from parlour.client.errors import NodeError
 from parlour.client.link import Link
 from parlour.client.room import Room
-from parlour.runtime.asking import RefusedError
+from parlour.runtime.broker_rpc import RefusedError
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import StuckThreadError, join_all, spawn
 from parlour.wire import messages as wire

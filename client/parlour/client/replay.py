@@ -25,7 +25,7 @@ from parlour.client.chatlog import Left, Log, Said, crowd, numbers, parse_log
 from parlour.client.observer import Observer
 from parlour.client.room import Room
 from parlour.client.verdict import Line, Verdict, faults, judge, percentile, summary
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.runtime.options import ROOM, Number, brokers_option, json_option
 from parlour.runtime.output import counted, print_json
 from parlour.wire.control import Fleet, Status

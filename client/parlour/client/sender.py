@@ -20,7 +20,7 @@ from parlour.client.chat import Chat
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Message
 from parlour.client.room import Room
-from parlour.runtime.complaints import complain
+from parlour.runtime.operator_messages import print_error
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import MAX_TEXT
 
@@ -115,7 +115,7 @@ class Input:
     def drain(self, reason: str) -> None:
         """Read what is left, unless a person types it: who writes to a pipe that nobody reads is ended for it."""
         if not self._ended and not os.isatty(self._descriptor):
-            complain(f"{reason}; standard input is read to its end for nothing")
+            print_error(f"{reason}; standard input is read to its end for nothing")
             while os.read(self._descriptor, 65536):
                 pass
 
@@ -189,7 +189,7 @@ def enter(session: Chat, room: str) -> Room:
             if error.retry_after is None or time.monotonic() + error.retry_after > deadline:
                 raise
             if not told:
-                complain(f"nothing can be said yet: {error}")
+                print_error(f"nothing can be said yet: {error}")
                 told = True
             time.sleep(error.retry_after)
 
@@ -222,7 +222,7 @@ class Sender:
                 continue
             last = text.number
             if text.remark is not None:
-                complain(f"{self._source.noun} {text.number} {text.remark}")
+                print_error(f"{self._source.noun} {text.number} {text.remark}")
                 self._changed.add(text.number)
             self._under_way.append(_Post(text.number, self._post(text.text), time.monotonic()))
         while self._under_way:
@@ -253,7 +253,7 @@ class Sender:
                 lost.setdefault(_reason(error), []).append(post.number)
         for reason, numbers in lost.items():
             self._lost.update(numbers)
-            complain(f"{self._counted(numbers)} not {reason}")
+            print_error(f"{self._counted(numbers)} not {reason}")
 
     def _counted(self, numbers: Sequence[int]) -> str:
         first, last, noun = numbers[0], numbers[-1], self._source.noun
@@ -263,13 +263,13 @@ class Sender:
         """Tell why messages wait, once they have for a while, and that they do no more."""
         if not (self._under_way and time.monotonic() - self._under_way[0].since >= _EXPLAINED):
             if self._told is not None:
-                complain("nothing waits any more")
+                print_error("nothing waits any more")
                 self._told = None
             return
         # Once it was told, no answer is no news: the message may just be logged.
         trouble = self._room.trouble or self._told or "there is no answer yet"
         if trouble != self._told:
-            complain(f"{self._source.noun} {self._under_way[0].number} is not said yet: {trouble}")
+            print_error(f"{self._source.noun} {self._under_way[0].number} is not said yet: {trouble}")
             self._told = trouble
 
     def _conclude(self, total: int) -> None:

@@ -16,7 +16,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import History
 
 from parlour.client.commands import NAMES
-from parlour.runtime.folders import PRIVATE, home_folder, private
+from parlour.runtime.folders import PRIVATE, home_folder, open_private
 from parlour.wire.errors import ParlourError
 
 __all__ = ["Suggestions", "Typed"]
@@ -49,7 +49,7 @@ class Typed(History):
         """Keep a line; several chats may do so at a time."""
         if self.trouble is None:
             try:
-                with open(self._path, "ab", opener=private) as file:
+                with open(self._path, "ab", opener=open_private) as file:
                     file.write(json.dumps(string).encode() + b"\n")
             except OSError:
                 pass  # The line is said all the same.
@@ -73,7 +73,7 @@ class Typed(History):
     def _shorten(self) -> None:
         """Leave the newest lines alone in the file, for nobody else to read."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._path, "ab", opener=private) as file:
+        with open(self._path, "ab", opener=open_private) as file:
             os.fchmod(file.fileno(), PRIVATE)
         lines = self._read()
         kept: list[str] = []
@@ -85,7 +85,7 @@ class Typed(History):
             kept.append(line)
         if len(kept) < len(lines):
             draft = self._path.with_name(f"typed.{os.getpid()}")
-            with open(draft, "wb", opener=private) as file:
+            with open(draft, "wb", opener=open_private) as file:
                 file.write(b"".join(json.dumps(line).encode() + b"\n" for line in reversed(kept)))
             draft.replace(self._path)
 

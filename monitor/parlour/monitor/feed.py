@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import zmq
 
-from parlour.runtime.addresses import endpoint, ipv6_that_answers
-from parlour.runtime.asking import ask
+from parlour.runtime.addresses import answers_on_ipv6, endpoint
+from parlour.runtime.broker_rpc import ask
 from parlour.runtime.zeromq import new_socket, shared_context
 from parlour.wire.codec import decode_feed
 from parlour.wire.control import Decision, Decisions, Describe, Described, Fleet, Report, Roster, Status, Why
@@ -74,7 +74,7 @@ class LoadFeed:
         self._socket = new_socket(shared_context(), zmq.SUB)
         self._socket.linger = 0
         self._socket.rcvhwm = HIGH_WATER
-        self._socket.ipv6 = ipv6_that_answers(host, described.feed)
+        self._socket.ipv6 = answers_on_ipv6(host, described.feed)
         self._socket.subscribe(b"report.")
         self._socket.subscribe(b"roster")
         self._socket.connect(endpoint(host, described.feed))

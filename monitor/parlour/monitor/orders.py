@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from parlour.monitor.feed import ask_fleet
 from parlour.monitor.table import Snapshot
-from parlour.runtime.asking import ask
+from parlour.runtime.broker_rpc import ask
 from parlour.runtime.output import counted
 from parlour.wire.control import Drain, Fleet, NodeState, Order, Ordered, Rebalance, Report, Request, is_here
 from parlour.wire.errors import ParlourError, ProtocolError

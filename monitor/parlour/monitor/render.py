@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parlour.monitor.table import Row, Snapshot
-from parlour.runtime.complaints import printable
+from parlour.runtime.operator_messages import printable
 from parlour.runtime.output import counted, local_time
 from parlour.wire.control import Candidate, Decision, is_here
 

@@ -76,9 +76,9 @@ class CatchUp(Service):
             epoll.register(self.wakeup, select.EPOLLIN)
             self.ready()
             while not self.stopping:
-                for fd, _ in epoll.poll(self._patience()):
+                for fd, _ in epoll.poll(self._poll_timeout()):
                     if fd == self.wakeup:
-                        self.awake()
+                        self.clear_wakeup()
                     elif (outlet := self._watched.get(fd)) is not None:
                         self._serve(epoll, fd, outlet)
                 while self._arrived:
@@ -88,7 +88,7 @@ class CatchUp(Service):
                     del self._retry[outlet]
                     self._take_in(epoll, outlet)
 
-    def _patience(self) -> float | None:
+    def _poll_timeout(self) -> float | None:
         return max(0.0, min(self._retry.values()) - time.monotonic()) if self._retry else None
 
     def _take_in(self, epoll: select.epoll, outlet: Outlet) -> None:

@@ -97,8 +97,8 @@ def node(
     from parlour.node.log.opening import default_log
     from parlour.node.node import Node
     from parlour.runtime.descriptors import raise_limit
-    from parlour.runtime.logs import logging_of, node_log
-    from parlour.runtime.signals import end_on_failure, quietly_interrupted, wait_for_stop
+    from parlour.runtime.logs import configured_logging, node_log
+    from parlour.runtime.signals import end_on_failure, exit_on_interrupt, wait_for_stop
 
     raise_limit()
     # Each thread that waits for the interpreter wakes up so often to ask for it: at the default of 5 ms a thousand that
@@ -123,14 +123,16 @@ def node(
         )
     )
     end_on_failure(service.stop_wanted)
-    with quietly_interrupted(), ExitStack() as opened:
-        opened.enter_context(logging_of(f"node {name}" if name else "node", log_format, log_level or "info", log_file))
+    with exit_on_interrupt(), ExitStack() as opened:
+        opened.enter_context(
+            configured_logging(f"node {name}" if name else "node", log_format, log_level or "info", log_file)
+        )
         if metrics is not None:
             from parlour.node.metrics import NodeFigures  # the library takes long to load, and few need it
-            from parlour.runtime.metrics import serving
+            from parlour.runtime.metrics import serving_metrics
 
             figures = NodeFigures(service)
-            opened.enter_context(serving("node", metrics, figures.collect, figures.hindrance))
+            opened.enter_context(serving_metrics("node", metrics, figures.collect, figures.not_ready_reason))
         if note:
             node_log.warning("%s", note)
         service.start()

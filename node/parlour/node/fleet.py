@@ -18,7 +18,7 @@ import zmq
 from msgspec.structs import replace
 
 from parlour.runtime.addresses import endpoint, ipv6_choices
-from parlour.runtime.asking import RefusedError, advice
+from parlour.runtime.broker_rpc import RefusedError, advice
 from parlour.runtime.logs import node_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import Context, new_context
@@ -212,7 +212,7 @@ class Fleet(Service):
     def _wait(self, poller: zmq.Poller, links: list[_Link], until: float) -> None:
         ready = dict(poller.poll(max(0, round((until - time.monotonic()) * 1000))))
         if self.wakeup in ready:
-            self.awake()
+            self.clear_wakeup()
         for link in links:
             if link.dealer in ready:
                 self._hear_answer(link)

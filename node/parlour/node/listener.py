@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable
 
 from parlour.node.broadcast import RINGS
-from parlour.runtime.addresses import number_of
-from parlour.runtime.forks import keep_from_children
+from parlour.runtime.addresses import numeric_address
+from parlour.runtime.forks import close_in_children
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally
 from parlour.runtime.threads import join_all, spawn
@@ -113,11 +113,11 @@ class Listener:
         host, port = parse_address(address)
         self._thread: threading.Thread | None = None
         try:
-            number = number_of(host)
+            number = numeric_address(host)
         except ParlourError as error:
             raise ParlourError(f"{error}: choose another with --listen") from None
         self._socket = socket.socket(socket.AF_INET6 if ":" in number else socket.AF_INET, socket.SOCK_STREAM)
-        keep_from_children(self._socket)
+        close_in_children(self._socket)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((number, port))
@@ -165,7 +165,7 @@ class Listener:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._stopping.wait(0.05)  # until connections that are there have ended
                 continue
-            keep_from_children(sock)
+            close_in_children(sock)
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             if sock.fileno() >= limit - SPARE or not pool.take(sock):
                 refusals.add("full")

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from parlour.node.node import Node
-from parlour.runtime.complaints import printable
-from parlour.runtime.metrics import buckets
+from parlour.runtime.metrics import histogram_metric
+from parlour.runtime.operator_messages import printable
 
 __all__ = ["NodeFigures"]
 
@@ -23,7 +23,7 @@ class NodeFigures:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    def hindrance(self) -> str:
+    def not_ready_reason(self) -> str:
         """Return why no client should be sent here now, or nothing."""
         report = self._node.last_report
         if report is None or not self._node.serving:
@@ -40,10 +40,10 @@ class NodeFigures:
         yield from self._gauges()
         yield from self._counters()
         load = self._node.load
-        yield buckets(
+        yield histogram_metric(
             "parlour_node_wait_seconds", "From a post's arrival to the end of its delivery, for each batch.", load.waits
         )
-        yield buckets("parlour_node_commit_seconds", "What the room log took for each batch.", load.commits)
+        yield histogram_metric("parlour_node_commit_seconds", "What the room log took for each batch.", load.commits)
 
     def _gauges(self) -> Iterator[Metric]:
         report = self._node.last_report

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from parlour.node.session import Session
-from parlour.runtime.asking import RefusedError, ask
+from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.codec import frame
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.errors import ParlourError

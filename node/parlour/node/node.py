@@ -35,10 +35,10 @@ from parlour.node.settings import NodeSettings
 from parlour.node.surroundings import Surroundings
 from parlour.node.tickets import TicketBook
 from parlour.node.watches import Watches
-from parlour.runtime.addresses import reachable
+from parlour.runtime.addresses import advertised_host
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
-from parlour.runtime.logs import Tally, name_part, node_log
+from parlour.runtime.logs import Tally, node_log, set_part_name
 from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
 from parlour.wire.control import Order, Peer, Report
@@ -117,15 +117,15 @@ class Node(ProcessBound):
         listener = Listener(settings.listen)
         opened.callback(listener.stop)
         self.name = check_name(settings.name or _default_name(listener.port))
-        name_part(f"node {self.name}")
-        self._host = reachable(listener.host, settings.brokers[0])
+        set_part_name(f"node {self.name}")
+        self._host = advertised_host(listener.host, settings.brokers[0])
         self.address = settings.advertise or f"{self._host}:{listener.port}"
         self.capacity, fewer = allowed(settings.capacity, bounds())
         if fewer:
             node_log.warning("%s", fewer)
         self._pool = ClientPool(f"{self.name}-client", self.capacity, self._serve)
         relay_host, relay_port = parse_address(settings.relay) if settings.relay else (listener.host, 0)
-        self._relay_host = reachable(relay_host, settings.brokers[0])
+        self._relay_host = advertised_host(relay_host, settings.brokers[0])
         self._relay = Relay(
             f"{self.name}-relay",
             self.name,

@@ -15,7 +15,7 @@ from typing import Protocol, cast
 import zmq
 
 from parlour.node.peerlink import DEAD, LinkState, PeerLink, RelayedRoom
-from parlour.runtime.addresses import endpoint, number_of
+from parlour.runtime.addresses import endpoint, numeric_address
 from parlour.runtime.logs import node_log
 from parlour.runtime.threads import Service
 from parlour.runtime.zeromq import new_context
@@ -143,7 +143,7 @@ class Relay(Service):
         """Send and receive until stopped."""
         with new_context(4) as context, context.socket(zmq.XPUB) as out:
             out.linger = 200  # ms: that the node's members leave is the last thing it says
-            host = number_of(self._host)
+            host = numeric_address(self._host)
             out.ipv6 = ":" in host
             out.setsockopt(zmq.XPUB_VERBOSE, 1)
             out.sndhwm = QUEUED
@@ -177,7 +177,7 @@ class Relay(Service):
         ready = dict(poller.poll(0 if self._queue else None))
         self._sleeping = False
         if self.wakeup in ready:
-            self.awake()
+            self.clear_wakeup()
         # Only what is ready: to find nothing costs as much as a publication.
         if out in ready:
             self._hear_subscribers(out)

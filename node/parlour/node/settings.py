@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parlour.node.retention import Retention
-from parlour.runtime.asking import DEFAULT_BROKER
+from parlour.runtime.broker_rpc import DEFAULT_BROKER
 
 __all__ = ["NodeSettings"]
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import parse_address
 
-__all__ = ["endpoint", "ipv6_choices", "ipv6_that_answers", "number_of", "reachable", "spelled"]
+__all__ = ["advertised_host", "answers_on_ipv6", "canonical_address", "endpoint", "ipv6_choices", "numeric_address"]
 
 
 def endpoint(host: str, port: int) -> str:
@@ -25,7 +25,7 @@ def endpoint(host: str, port: int) -> str:
 def ipv6_choices(host: str) -> list[bool]:
     """Return the values of a ZeroMQ socket's option IPV6 with which it may reach the host, the likeliest first.
 
-    A name with addresses of both kinds is taken for its IPv4 address first, as `number_of` does.
+    A name with addresses of both kinds is taken for its IPv4 address first, as `numeric_address` does.
     """
     try:
         found = _families(host)
@@ -34,7 +34,7 @@ def ipv6_choices(host: str) -> list[bool]:
     return [kind for kind in (False, True) if (socket.AF_INET6 if kind else socket.AF_INET) in found]
 
 
-def ipv6_that_answers(host: str, port: int, timeout: float = 1.0) -> bool:
+def answers_on_ipv6(host: str, port: int, timeout: float = 1.0) -> bool:
     """Return the one of `ipv6_choices` with which somebody listens at this port."""
     choices = ipv6_choices(host)
     if len(choices) > 1:
@@ -46,7 +46,7 @@ def ipv6_that_answers(host: str, port: int, timeout: float = 1.0) -> bool:
     return choices[0]
 
 
-def number_of(host: str) -> str:
+def numeric_address(host: str) -> str:
     """Return the numeric address to listen at for a host, IPv4 if it has one.
 
     Raises ParlourError if it has none, or one of another machine.
@@ -67,7 +67,7 @@ def number_of(host: str) -> str:
     return number
 
 
-def spelled(broker: str) -> str:
+def canonical_address(broker: str) -> str:
     """Return a broker's address as all its spellings on this machine are known: with 127.0.0.1 for this machine."""
     host, port = parse_address(broker)
     if host in ("localhost", "0.0.0.0"):
@@ -75,7 +75,7 @@ def spelled(broker: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def reachable(host: str, broker: str) -> str:
+def advertised_host(host: str, broker: str) -> str:
     """Return the host to tell to others, for a number that is listened on; in brackets if it is of IPv6.
 
     Of all addresses (0.0.0.0, ::) that is the one that faces the broker, or the rest of the world where the broker is
@@ -85,7 +85,7 @@ def reachable(host: str, broker: str) -> str:
         kind = socket.AF_INET6 if host == "::" else socket.AF_INET
         there, port = parse_address(broker)
         with suppress(ParlourError):
-            number = ipaddress.ip_address(number_of(there).partition("%")[0])
+            number = ipaddress.ip_address(numeric_address(there).partition("%")[0])
             if number.is_loopback or number.is_unspecified:
                 there, port = ("2001:db8::1" if host == "::" else "192.0.2.1"), 9  # addresses for documentation
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 
-__all__ = ["has_room", "raise_limit"]
+__all__ = ["can_open", "raise_limit"]
 
 
 def raise_limit() -> int:
@@ -19,7 +19,7 @@ def raise_limit() -> int:
     return hard
 
 
-def has_room(files: int) -> bool:
+def can_open(files: int) -> bool:
     """Whether so many files more may be opened now."""
     opened: list[int] = []
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from parlour.wire.errors import ParlourError
 
-__all__ = ["PRIVATE", "home_folder", "private"]
+__all__ = ["PRIVATE", "home_folder", "open_private"]
 
 PRIVATE = 0o600
 """The mode of a file that is for its owner alone."""
@@ -32,6 +32,6 @@ def home_folder(find: Callable[[str], Path], variable: str) -> Path:
     return path
 
 
-def private(path: str, flags: int) -> int:
-    """Open a file for `open(..., opener=private)`: if it is made now, for its owner alone."""
+def open_private(path: str, flags: int) -> int:
+    """Open a file for `open(..., opener=open_private)`: if it is made now, for its owner alone."""
     return os.open(path, flags, PRIVATE)

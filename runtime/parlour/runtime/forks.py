@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from parlour.wire.errors import UsageError
 
-__all__ = ["ProcessBound", "fork_count", "keep_from_children"]
+__all__ = ["ProcessBound", "close_in_children", "fork_count"]
 
 _forks = 0
 """How many forks led to this process; a process id would not do, as ids come again."""
@@ -62,7 +62,7 @@ def fork_count() -> int:
     return _forks
 
 
-def keep_from_children(opened: socket.socket) -> None:
+def close_in_children(opened: socket.socket) -> None:
     """Have each child close its copy of this socket, which leaves the connection alone.
 
     So the connection ends with this process, though a child lives on, and nothing in the child can write to it.

@@ -18,12 +18,12 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from typing import TextIO
 
-from parlour.runtime.complaints import printable
-from parlour.runtime.folders import private
+from parlour.runtime.folders import open_private
 from parlour.runtime.locks import make_lock
+from parlour.runtime.operator_messages import printable
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Tally", "broker_log", "client_log", "logging_of", "name_part", "node_log", "program_log"]
+__all__ = ["Tally", "broker_log", "client_log", "configured_logging", "node_log", "program_log", "set_part_name"]
 
 LONGEST = 2000
 """Characters of an event's text at most: a line of them fits into any pipe that takes anything at all."""
@@ -130,19 +130,19 @@ class _File(RotatingFileHandler):
         super().__init__(path, maxBytes=FILE_SIZE, backupCount=OLD_FILES, encoding="utf-8")
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding="utf-8", opener=private)
+        return open(self.baseFilename, "a", encoding="utf-8", opener=open_private)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Lose the line: a full disk is no reason to stop, and there is nowhere to say so."""
 
 
-def name_part(name: str) -> None:
+def set_part_name(name: str) -> None:
     """Have the log say from now on that it is this part of the cluster that speaks, such as "node n1"."""
     _Text.part = name
 
 
 @contextmanager
-def logging_of(part: str, style: str = "text", level: str = "info", path: str | None = None) -> Iterator[None]:
+def configured_logging(part: str, style: str = "text", level: str = "info", path: str | None = None) -> Iterator[None]:
     """Write the log while the block runs: to the file, else to standard error; in the style "text" or "json".
 
     An error that ends the block is left to the caller to tell on standard error, but is logged where its line would not
@@ -153,7 +153,7 @@ def logging_of(part: str, style: str = "text", level: str = "info", path: str | 
     except OSError as error:
         raise ParlourError(f"cannot write the log to {path} ({error.strerror}): name another file") from None
     handler.setFormatter(_Json() if style == "json" else _Text())
-    name_part(part)
+    set_part_name(part)
     program_log.addHandler(handler)
     program_log.setLevel(level.upper())
     try:

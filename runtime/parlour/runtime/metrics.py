@@ -19,14 +19,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from parlour.runtime.addresses import number_of
+from parlour.runtime.addresses import numeric_address
 from parlour.runtime.histogram import Histogram
 from parlour.runtime.logs import program_log
 from parlour.runtime.threads import Service
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import parse_address
 
-__all__ = ["Collect", "Hindrance", "MetricsPage", "buckets", "serving"]
+__all__ = ["Collect", "MetricsPage", "NotReadyReason", "histogram_metric", "serving_metrics"]
 
 CONNECTIONS = 16
 """Connections at once; further ones are closed."""
@@ -39,7 +39,7 @@ REQUEST = 8192
 
 Collect = Callable[[], Iterable[Metric]]
 """Returns the figures of a part."""
-Hindrance = Callable[[], str]
+NotReadyReason = Callable[[], str]
 """Returns why a part cannot do its work now, or nothing."""
 
 
@@ -68,20 +68,20 @@ class _Figures(Collector):
 class MetricsPage(Service):
     """The HTTP server of one part. Its own thread, `metrics`, uses and closes the sockets."""
 
-    def __init__(self, part: str, address: str, collect: Collect, hindrance: Hindrance) -> None:
+    def __init__(self, part: str, address: str, collect: Collect, not_ready_reason: NotReadyReason) -> None:
         """Listen at `address`; raises ParlourError if that cannot be.
 
-        Each of the two is called on the page's thread and may take a second: `collect` returns the figures, `hindrance`
-        why the part cannot do its work now, or nothing.
+        The page's thread calls both functions, and each may take a second: `collect` returns the figures,
+        `not_ready_reason` returns why the part cannot work now, or "".
         """
         super().__init__("metrics")
-        self._hindrance = hindrance
+        self._not_ready_reason = not_ready_reason
         self._registry = CollectorRegistry()
         self._registry.register(_Figures(part, collect))
         ProcessCollector(registry=self._registry)
         self._connections: dict[int, _Connection] = {}
         host, port = parse_address(address)
-        number = number_of(host)
+        number = numeric_address(host)
         family = socket.AF_INET6 if ":" in number else socket.AF_INET
         self._listener = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -108,9 +108,9 @@ class MetricsPage(Service):
             epoll.register(self._listener, select.EPOLLIN)
             self.ready()
             while not self.stopping:
-                for fd, _ in epoll.poll(self._patience()):
+                for fd, _ in epoll.poll(self._poll_timeout()):
                     if fd == self.wakeup:
-                        self.awake()
+                        self.clear_wakeup()
                     elif fd == self._listener.fileno():
                         self._accept(epoll)
                     else:
@@ -121,7 +121,7 @@ class MetricsPage(Service):
             for connection in list(self._connections.values()):
                 self._end(connection)
 
-    def _patience(self) -> float | None:
+    def _poll_timeout(self) -> float | None:
         due = min((each.due for each in self._connections.values()), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
@@ -177,8 +177,8 @@ class MetricsPage(Service):
         elif path == "/healthz":
             status, body = "200 OK", b"ok\n"
         elif path == "/readyz":
-            hindrance = self._hindrance()
-            status, body = ("503 Service Unavailable", f"{hindrance}\n".encode()) if hindrance else ("200 OK", b"ok\n")
+            reason = self._not_ready_reason()
+            status, body = ("503 Service Unavailable", f"{reason}\n".encode()) if reason else ("200 OK", b"ok\n")
         else:
             status, body = "404 Not Found", b"there is /metrics, /healthz and /readyz\n"
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -192,7 +192,7 @@ class MetricsPage(Service):
             return "500 Internal Server Error", plain, b"a bug in parlour: see the log\n"
 
 
-def buckets(name: str, text: str, histogram: Histogram) -> Metric:
+def histogram_metric(name: str, text: str, histogram: Histogram) -> Metric:
     """Return a histogram as Prometheus counts: each bucket with all that is below it."""
     counts, total = histogram.snapshot()
     reached, pairs = 0, []
@@ -203,9 +203,9 @@ def buckets(name: str, text: str, histogram: Histogram) -> Metric:
 
 
 @contextmanager
-def serving(part: str, address: str, collect: Collect, hindrance: Hindrance) -> Iterator[None]:
+def serving_metrics(part: str, address: str, collect: Collect, not_ready_reason: NotReadyReason) -> Iterator[None]:
     """Serve the page of a part while the block runs."""
-    page = MetricsPage(part, address, collect, hindrance)
+    page = MetricsPage(part, address, collect, not_ready_reason)
     try:
         page.start()
         program_log.info("metrics at http://%s/metrics", page.address)

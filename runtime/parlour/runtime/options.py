@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from parlour.runtime.asking import DEFAULT_BROKER
+from parlour.runtime.broker_rpc import DEFAULT_BROKER
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name, check_room, parse_address
 

@@ -11,13 +11,13 @@ import time
 
 from parlour.wire.limits import parse_address
 
-__all__ = ["what_is_at"]
+__all__ = ["describe_listener"]
 
 _SIGNATURE = b"\xff\0\0\0\0\0\0\0\x01\x7f"
 """The first bytes that a ZeroMQ socket sends, and that it waits for."""
 
 
-def what_is_at(address: str, timeout: float) -> str:
+def describe_listener(address: str, timeout: float) -> str:
     """Return in words what is there instead of a broker, within `timeout` seconds, or "" if nothing says so."""
     deadline = time.monotonic() + timeout
     host, port = parse_address(address)

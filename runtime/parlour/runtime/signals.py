@@ -17,7 +17,7 @@ from types import FrameType
 from parlour.runtime.logs import program_log
 from parlour.runtime.threads import FailedThreadError
 
-__all__ = ["announce", "end_on_failure", "quietly_interrupted", "wait_for_stop"]
+__all__ = ["end_on_failure", "exit_on_interrupt", "print_ready", "wait_for_stop"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -46,7 +46,7 @@ def end_on_failure(arrived: SimpleQueue[int]) -> None:
 
 
 @contextmanager
-def quietly_interrupted() -> Iterator[None]:
+def exit_on_interrupt() -> Iterator[None]:
     """Let Ctrl-C end the block with status 130, and without a word.
 
     A part is known to others a moment before it minds signals in `wait_for_stop`, and may be told to stop in between.
@@ -57,7 +57,7 @@ def quietly_interrupted() -> Iterator[None]:
         raise SystemExit(128 + signal.SIGINT) from None
 
 
-def announce(ready: str) -> None:
+def print_ready(ready: str) -> None:
     """Print the line that says that the program is ready; raises ConnectionError if its reader has gone."""
     try:
         print(ready, flush=True)
@@ -88,7 +88,7 @@ def wait_for_stop(ready: str | None = None, arrived: SimpleQueue[int] | None = N
     for each in _SIGNALS:
         signal.signal(each, handle)
     if ready is not None:
-        announce(ready)
+        print_ready(ready)
     number = None
     while number is None:
         # The system may give the signal to another thread, or just before this one waits, but handlers run on this one.

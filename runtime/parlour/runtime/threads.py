@@ -42,19 +42,19 @@ def spawn(name: str, target: Callable[..., object], *args: object, vital: bool =
     that is stuck cannot hold the process; all are joined with a deadline. The system knows them by the end of the name.
     """
     if vital:
-        target, args = _live, (target, *args)
-    thread = threading.Thread(target=_named, args=(target, *args), name=name, daemon=True)
+        target, args = _run_vital, (target, *args)
+    thread = threading.Thread(target=_run_named, args=(target, *args), name=name, daemon=True)
     thread.start()
     return thread
 
 
-def _named(target: Callable[..., object], *args: object) -> None:
+def _run_named(target: Callable[..., object], *args: object) -> None:
     # For `top -H` and `ps -L`. To write it to /proc would give up the interpreter: 80 µs more for each client.
     _set_name(threading.get_ident(), threading.current_thread().name.encode()[-_COMM:])
     target(*args)
 
 
-def _live(target: Callable[..., object], *args: object) -> None:
+def _run_vital(target: Callable[..., object], *args: object) -> None:
     try:
         target(*args)
     except BaseException as error:
@@ -108,7 +108,7 @@ class Service(ProcessBound):
             if self.wakeup >= 0:
                 os.eventfd_write(self.wakeup, 1)
 
-    def awake(self) -> None:
+    def clear_wakeup(self) -> None:
         """Called by `run` when `wakeup` was readable, so that it can become so again."""
         os.eventfd_read(self.wakeup)
 

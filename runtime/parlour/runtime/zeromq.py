@@ -10,7 +10,7 @@ import errno
 
 import zmq
 
-from parlour.runtime.descriptors import has_room
+from parlour.runtime.descriptors import can_open
 from parlour.runtime.forks import fork_count
 from parlour.wire.errors import UnavailableError
 
@@ -72,7 +72,7 @@ def _started(context: Context) -> Context:
 
 
 def _check_room(files: int) -> None:
-    if not has_room(files):
+    if not can_open(files):
         raise _no_room()
 
 

@@ -15,8 +15,8 @@ from platformdirs import user_data_path
 from parlour.node.log import LogError, RoomLog
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.sqlite import SqliteLog
-from parlour.runtime.addresses import spelled
-from parlour.runtime.asking import DEFAULT_BROKER
+from parlour.runtime.addresses import canonical_address
+from parlour.runtime.broker_rpc import DEFAULT_BROKER
 from parlour.runtime.folders import PRIVATE, home_folder
 from parlour.wire.errors import UsageError
 
@@ -37,7 +37,7 @@ def default_log(broker: str) -> tuple[str, str]:
             file.chmod(PRIVATE)  # of before, when all could read them
     except OSError as error:
         raise LogError(f"cannot make the folder {folder} ({error.strerror}): make it yours, or give --log") from None
-    address = spelled(broker)
+    address = canonical_address(broker)
     common = folder / "rooms.sqlite"
     if address == DEFAULT_BROKER:
         return _url_of(common), ""

@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TypeVar
 
 from parlour.node.log import LogError
-from parlour.runtime.folders import private
+from parlour.runtime.folders import open_private
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import Decoder
 from parlour.wire.errors import ProtocolError
@@ -216,7 +216,7 @@ class SqliteFile:
                 raise LogError(f"cannot open the room log {path}: it is no file; give --log the path of one")
             if not self._stands():
                 # SQLite gives the journal the same mode.
-                os.close(private(str(path), os.O_RDWR | os.O_CREAT))
+                os.close(open_private(str(path), os.O_RDWR | os.O_CREAT))
             self.writer = self._connect()
             try:
                 self.reader = self._connect()
@@ -376,6 +376,6 @@ class SqliteFile:
         self._write_mark(mark)
 
     def _write_mark(self, mark: str) -> None:
-        with open(self._mark, "w", opener=private) as file:
+        with open(self._mark, "w", opener=open_private) as file:
             file.write(mark)
         self._mark_due = time.monotonic() + MARK

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import zmq
 
 from parlour.runtime.addresses import endpoint, ipv6_choices
-from parlour.runtime.probe import what_is_at
+from parlour.runtime.probe import describe_listener
 from parlour.runtime.zeromq import Context, new_socket, shared_context
 from parlour.wire.codec import decode_reply, encode
 from parlour.wire.control import Refused, Reply, Request
@@ -126,7 +126,7 @@ def advice(brokers: Sequence[str], start: str) -> str:
 
     `start` is the command that starts one.
     """
-    found = [what for broker in brokers if (what := what_is_at(broker, _LOOK / len(brokers)))]
+    found = [what for broker in brokers if (what := describe_listener(broker, _LOOK / len(brokers)))]
     if found:
         return f"{', and '.join(found)}: name another with --broker"
     return f"start one with `{start}`, or name another with --broker"

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from parlour.runtime.addresses import endpoint
-from parlour.runtime.asking import RefusedError, ask
+from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import decode_request, encode
 from parlour.wire.control import Describe, Described, Refused, Status

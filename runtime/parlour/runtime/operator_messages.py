@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["complain", "printable"]
+__all__ = ["print_error", "printable"]
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Say the text in a line, at once."""
     print(f"parlour: {printable(' '.join(text.split()))}", file=sys.stderr, flush=True)
 

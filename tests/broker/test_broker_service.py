@@ -27,7 +27,8 @@ from parlour.wire.control import (
     Enroll,
     Enrolled,
     Feed,
-    Fleet,
+    FleetStatus,
+    NodeList,
     NodeState,
     Order,
     Ordered,
@@ -36,7 +37,6 @@ from parlour.wire.control import (
     Refused,
     Report,
     Request,
-    Roster,
     Status,
     Transfer,
     Why,
@@ -96,7 +96,7 @@ def reply(broker: Broker, request: Request) -> Any:
 def fleet(broker: Broker) -> dict[str, NodeState]:
     """Return the broker's status by node."""
     answer = reply(broker, Status())
-    assert isinstance(answer, Fleet)
+    assert isinstance(answer, FleetStatus)
     return {state.report.node: state for state in answer.nodes}
 
 
@@ -108,7 +108,7 @@ class Ear:
         self.socket = context.socket(zmq.SUB)
         self.socket.subscribe(topic)
         self.socket.connect(f"tcp://127.0.0.1:{described.feed}")
-        self.first = self.hear(lambda message: isinstance(message, Roster))
+        self.first = self.hear(lambda message: isinstance(message, NodeList))
 
     def hear(self, wanted: Callable[[Feed], bool]) -> Any:
         """Return the next publication that is wanted; its topic must fit it."""
@@ -129,7 +129,7 @@ def topic_of(message: Feed) -> str:
             return f"report.{message.node}"
         case Refusal():
             return f"refusal.{message.node}"
-        case Roster():
+        case NodeList():
             return "roster"
         case Decision():
             return "decision"
@@ -254,7 +254,7 @@ def test_the_feed_hands_on_everything(broker: Broker, context: Opener) -> None:
     assert ear.first.nodes == []
     reply(broker, Enroll(report("n1", rooms=7)))
     assert ear.hear(lambda message: isinstance(message, Report)).rooms == 7
-    roster = ear.hear(lambda message: isinstance(message, Roster))
+    roster = ear.hear(lambda message: isinstance(message, NodeList))
     assert [(peer.node, peer.instance, peer.relay) for peer in roster.nodes] == [("n1", "n1-a", "n1:2")]
     assert roster.settled is False
     reply(broker, Assign(name="ada"))
@@ -269,7 +269,7 @@ def test_the_feed_hands_on_everything(broker: Broker, context: Opener) -> None:
     assert (refusal.node, refusal.instance, refusal.code) == ("n2", "n2-a", "other_log")
     pub.send_multipart([b"", encode(report("n1", stopping=True))])
     assert ear.hear(lambda message: isinstance(message, Report) and message.stopping)
-    assert ear.hear(lambda message: isinstance(message, Roster)).nodes == []
+    assert ear.hear(lambda message: isinstance(message, NodeList)).nodes == []
 
 
 def test_a_stray_node_heard_first_locks_nobody_out(
@@ -352,7 +352,7 @@ def test_the_roster_settles(context: Opener) -> None:
     try:
         ear = Ear(context, service)
         assert ear.first.settled is False
-        assert ear.hear(lambda message: isinstance(message, Roster) and message.settled).nodes == []
+        assert ear.hear(lambda message: isinstance(message, NodeList) and message.settled).nodes == []
     finally:
         service.stop()
 
@@ -361,9 +361,9 @@ def test_a_silent_node_leaves(broker: Broker, context: Opener) -> None:
     """A node that stops reporting goes from the roster by itself, and no client is sent there."""
     ear = Ear(context, broker, b"roster")
     reply(broker, Enroll(report("n1", interval=INTERVAL)))
-    assert ear.hear(lambda message: isinstance(message, Roster) and bool(message.nodes))
+    assert ear.hear(lambda message: isinstance(message, NodeList) and bool(message.nodes))
     started = time.monotonic()
-    assert ear.hear(lambda message: isinstance(message, Roster) and not message.nodes)
+    assert ear.hear(lambda message: isinstance(message, NodeList) and not message.nodes)
     assert 2 * INTERVAL < time.monotonic() - started < 3 * INTERVAL + 1000 * MS
     assert fleet(broker)["n1"].state == "lost"
     with pytest.raises(RefusedError, match="no chat node is alive"):
@@ -626,7 +626,7 @@ def test_idle_brokers_sleep(context: Opener) -> None:
         reply(service, Enroll(report("n1", interval=60.0)))
         before = woken
         for _ in range(4):
-            ear.hear(lambda message: isinstance(message, Roster))
+            ear.hear(lambda message: isinstance(message, NodeList))
         # At most two a roster: the poll may come back a moment before the time that it was told.
         assert woken - before <= 10
     finally:

@@ -10,7 +10,7 @@ import pytest
 from parlour.broker import Broker, BrokerSettings
 from parlour.monitor import LoadFeed
 from parlour.monitor.feed import ask_decisions, ask_fleet
-from parlour.wire.control import Report, Roster
+from parlour.wire.control import NodeList, Report
 from parlour.wire.errors import UnavailableError
 from support.ports import free_ports
 from support.reports import make_report, publisher
@@ -35,7 +35,7 @@ def test_the_feed_hands_on_reports(broker: str) -> None:
     """A node's report reaches a monitor whole."""
     with LoadFeed([broker]) as feed, publisher(broker) as nodes:
         assert feed.broker == broker
-        assert isinstance(feed.receive(5000 * MS), Roster)
+        assert isinstance(feed.receive(5000 * MS), NodeList)
         report = nodes.enroll(make_report("n1", clients=3, wait_p99=1.5))
         assert next_report(feed) == report
 
@@ -43,7 +43,7 @@ def test_the_feed_hands_on_reports(broker: str) -> None:
 def test_waiting_has_a_deadline(broker: str) -> None:
     """A silent fleet does not hold its watcher."""
     with LoadFeed([broker]) as feed:
-        assert isinstance(feed.receive(5000 * MS), Roster)
+        assert isinstance(feed.receive(5000 * MS), NodeList)
         start = time.monotonic()
         assert feed.receive(50 * MS) is None
         assert list(feed.reports(50 * MS)) == []
@@ -71,12 +71,12 @@ def test_the_feed_goes_on_when_the_broker_comes_back() -> None:
     first = Broker(settings)
     first.start()
     with LoadFeed([settings.bind]) as feed:
-        assert isinstance(feed.receive(5000 * MS), Roster)
+        assert isinstance(feed.receive(5000 * MS), NodeList)
         first.stop()
         second = Broker(settings)
         second.start()
         try:
-            assert isinstance(eventually(lambda: feed.receive(100 * MS)), Roster)
+            assert isinstance(eventually(lambda: feed.receive(100 * MS)), NodeList)
             with publisher(settings.bind) as nodes:
                 report = nodes.enroll(make_report("n1"))
                 assert next_report(feed) == report

@@ -20,7 +20,7 @@ from parlour.runtime.addresses import endpoint
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import decode_feed
-from parlour.wire.control import Describe, Described, Enroll, Fleet, Order, Report
+from parlour.wire.control import Describe, Described, Enroll, FleetStatus, Order, Report
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import parse_address
 from support.ports import free_ports
@@ -190,7 +190,7 @@ class Restarted:
         for report in reports:
             ask([self.address], Enroll(report))
 
-    def _look(self, brokers: Sequence[str]) -> tuple[str, Fleet]:
+    def _look(self, brokers: Sequence[str]) -> tuple[str, FleetStatus]:
         event = self._events.pop(0) if self._events else ""
         if isinstance(event, Report):
             self.enroll(event)

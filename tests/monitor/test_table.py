@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parlour.monitor.table import LOST_FOR, FleetTable, Row, Snapshot
-from parlour.wire.control import NodeState, Peer, Roster
+from parlour.wire.control import NodeList, NodeState, Peer
 from support.reports import make_report
 
 
@@ -17,9 +17,9 @@ def states(table: FleetTable, now: float) -> dict[str, str]:
     return {row.report.node: row.state for row in table.snapshot(now).rows}
 
 
-def roster(*nodes: str, settled: bool = True) -> Roster:
+def roster(*nodes: str, settled: bool = True) -> NodeList:
     """Return a roster of these nodes."""
-    return Roster("b", [Peer(node, f"{node}-instance", "127.0.0.1:1") for node in nodes], settled)
+    return NodeList("b", [Peer(node, f"{node}-instance", "127.0.0.1:1") for node in nodes], settled)
 
 
 def test_a_node_grows_late_then_lost_then_is_forgotten() -> None:

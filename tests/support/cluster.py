@@ -18,7 +18,7 @@ from parlour.client import Chat, connect
 from parlour.node import Node, NodeSettings
 from parlour.runtime.broker_rpc import ask
 from parlour.wire.codec import NodeDecoder, frame
-from parlour.wire.control import Assign, Assigned, Decisions, Fleet, Status, Why
+from parlour.wire.control import Assign, Assigned, Decisions, FleetStatus, Status, Why
 from parlour.wire.limits import PROTOCOL, parse_address
 from parlour.wire.messages import Hello, Join, Joined, Members, Message, Move, NodeMessage, Say, Welcome
 from support.waiting import MS, eventually
@@ -116,10 +116,10 @@ class RawClient:
         return [self.get(Message).text for _ in range(count)]
 
 
-def fleet(broker: str) -> Fleet:
+def fleet(broker: str) -> FleetStatus:
     """Return what the broker says of its nodes."""
     _, reply = ask([broker], Status())
-    assert isinstance(reply, Fleet)
+    assert isinstance(reply, FleetStatus)
     return reply
 
 

@@ -38,7 +38,8 @@ from parlour.wire.control import (
     Drain,
     Enroll,
     Enrolled,
-    Fleet,
+    FleetStatus,
+    NodeList,
     Order,
     Ordered,
     Rebalance,
@@ -47,7 +48,6 @@ from parlour.wire.control import (
     Reply,
     Report,
     Request,
-    Roster,
     Status,
     Ticket,
     Why,
@@ -286,7 +286,7 @@ class Broker(Service):
     def _publish_roster(self, now: float) -> None:
         balancer = self._balancer
         settled = balancer.settled(now - self._started)
-        self._publish(_ROSTER, Roster(self._id, balancer.peers(), settled, time.time_ns() // 1_000_000))
+        self._publish(_ROSTER, NodeList(self._id, balancer.peers(), settled, time.time_ns() // 1_000_000))
         if self._roster_version != balancer.version:
             self._log.change(balancer.status(now))
         self._log.tell()
@@ -304,7 +304,7 @@ class Broker(Service):
             case Enroll():
                 return self._enroll(request.report, now)
             case Status():
-                return Fleet(
+                return FleetStatus(
                     broker=self._id,
                     uptime=now - self._started,
                     nodes=self._balancer.status(now),

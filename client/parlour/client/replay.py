@@ -28,7 +28,7 @@ from parlour.client.verdict import Line, Verdict, faults, judge, percentile, sum
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.options import ROOM, Number, brokers_option, json_option
 from parlour.runtime.output import counted, print_json
-from parlour.wire.control import Fleet, Status
+from parlour.wire.control import FleetStatus, Status
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 from parlour.wire.limits import check_room
 
@@ -201,7 +201,7 @@ def _read(file: Path, room: str | None, encoding: str) -> _Recording:
 def _nodes(brokers: Sequence[str]) -> list[str]:
     """Return the names of the nodes that take clients; raises UnavailableError if there are none."""
     broker, fleet = ask(brokers, Status())
-    if not isinstance(fleet, Fleet):
+    if not isinstance(fleet, FleetStatus):
         raise ProtocolError(f"{broker} answered {type(fleet).__name__}, not how the fleet is: is it a broker?")
     nodes = [state.report.node for state in fleet.nodes if state.state not in ("lost", "gone", "draining")]
     if not nodes:

@@ -15,7 +15,7 @@ from parlour.runtime.addresses import answers_on_ipv6, endpoint
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.zeromq import new_socket, shared_context
 from parlour.wire.codec import decode_feed
-from parlour.wire.control import Decision, Decisions, Describe, Described, Fleet, Report, Roster, Status, Why
+from parlour.wire.control import Decision, Decisions, Describe, Described, FleetStatus, NodeList, Report, Status, Why
 from parlour.wire.errors import ProtocolError
 from parlour.wire.limits import parse_address
 
@@ -25,13 +25,13 @@ HIGH_WATER = 10_000
 """Publications that may wait for a monitor that is slow to read; further ones are dropped, being soon outdated."""
 
 
-def ask_fleet(brokers: Sequence[str], timeout: float = 3.0) -> tuple[str, Fleet]:
+def ask_fleet(brokers: Sequence[str], timeout: float = 3.0) -> tuple[str, FleetStatus]:
     """Return the first broker that answers within `timeout` seconds, and the fleet as it sees it.
 
     Raises UnavailableError if none answers.
     """
     broker, reply = ask(brokers, Status(), timeout)
-    if not isinstance(reply, Fleet):
+    if not isinstance(reply, FleetStatus):
         raise _unexpected(broker, reply)
     return broker, reply
 
@@ -83,7 +83,7 @@ class LoadFeed:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def receive(self, timeout: float) -> Report | Roster | None:
+    def receive(self, timeout: float) -> Report | NodeList | None:
         """Return the next report or roster, or None if none has come within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self._socket.poll(max(0, round((deadline - time.monotonic()) * 1000))):
@@ -93,7 +93,7 @@ class LoadFeed:
             except (ProtocolError, ValueError):
                 # A broker of a later version may publish what this one does not know.
                 continue
-            if isinstance(publication, Report | Roster):
+            if isinstance(publication, Report | NodeList):
                 return publication
         return None
 

@@ -13,7 +13,7 @@ from parlour.monitor.feed import ask_fleet
 from parlour.monitor.table import Snapshot
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.output import counted
-from parlour.wire.control import Drain, Fleet, NodeState, Order, Ordered, Rebalance, Report, Request, is_here
+from parlour.wire.control import Drain, FleetStatus, NodeState, Order, Ordered, Rebalance, Report, Request, is_here
 from parlour.wire.errors import ParlourError, ProtocolError
 
 __all__ = ["Rebalanced", "drain", "rebalance"]
@@ -151,7 +151,7 @@ def _goals(nodes: Sequence[NodeState], orders: Sequence[Order]) -> dict[str, flo
     }
 
 
-def _settled(fleet: Fleet, interval: float) -> bool:
+def _settled(fleet: FleetStatus, interval: float) -> bool:
     """Whether a node of this interval has left if the broker does not list it: one just started knows nobody yet."""
     return fleet.uptime >= max(_SETTLE, _MISSED * interval)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from parlour.wire.control import NodeState, Report, Roster, is_here
+from parlour.wire.control import NodeList, NodeState, Report, is_here
 
 __all__ = ["FleetTable", "Row", "Snapshot"]
 
@@ -139,7 +139,7 @@ class FleetTable:
         if report.stopping:
             node.left = now
 
-    def roster(self, roster: Roster, now: float) -> None:
+    def roster(self, roster: NodeList, now: float) -> None:
         """Take a roster: nodes that are not in it have left, unless its broker is too young to have heard them."""
         if not roster.settled:
             return

@@ -28,13 +28,13 @@ from parlour.wire.control import (
     Described,
     Enroll,
     Enrolled,
+    NodeList,
     Order,
     Peer,
     Refusal,
     Refused,
     Reply,
     Report,
-    Roster,
 )
 from parlour.wire.errors import ProtocolError, UnavailableError
 from parlour.wire.limits import parse_address
@@ -292,7 +292,7 @@ class Fleet(Service):
                 return
             except (ValueError, ProtocolError):
                 continue
-            if isinstance(said, Roster):
+            if isinstance(said, NodeList):
                 self._hear_roster(link, said, links)
             elif isinstance(said, Order) and self._last and said.instance == self._last.instance:
                 self._hear_order(said)
@@ -307,7 +307,7 @@ class Fleet(Service):
             self.orders.append(order.id)
         self._on_order(order)
 
-    def _hear_roster(self, link: _Link, roster: Roster, links: list[_Link]) -> None:
+    def _hear_roster(self, link: _Link, roster: NodeList, links: list[_Link]) -> None:
         """Take in who is alive. A node is gone when no broker that knows the whole fleet lists it any more."""
         now = time.monotonic()
         if roster.at:

@@ -25,7 +25,8 @@ __all__ = [
     "Enroll",
     "Enrolled",
     "Feed",
-    "Fleet",
+    "FleetStatus",
+    "NodeList",
     "NodeState",
     "Order",
     "Ordered",
@@ -36,7 +37,6 @@ __all__ = [
     "Reply",
     "Report",
     "Request",
-    "Roster",
     "Status",
     "Ticket",
     "Transfer",
@@ -99,7 +99,7 @@ class Peer(Struct, frozen=True):
     relay: str
 
 
-class Roster(_Control, frozen=True, tag="roster"):
+class NodeList(_Control, frozen=True, tag="roster"):
     """The nodes that a broker holds to be alive.
 
     `settled` is false while the broker is too young to have heard everybody: absence means nothing then.
@@ -167,7 +167,7 @@ class Order(_Control, frozen=True, tag="order"):
     id: Annotated[str, Meta(max_length=MAX_NAME)] = ""  # followed, it stands in the node's reports
 
 
-Feed = Report | Roster | Refusal | Decision | Order
+Feed = Report | NodeList | Refusal | Decision | Order
 """What comes on the feed, and (reports alone) what nodes publish."""
 
 
@@ -282,7 +282,7 @@ def is_here(state: str) -> bool:
     return state not in ("lost", "gone")
 
 
-class Fleet(_Control, frozen=True, tag="fleet"):
+class FleetStatus(_Control, frozen=True, tag="fleet"):
     """The answer to `status`."""
 
     broker: str
@@ -304,7 +304,7 @@ class Ordered(_Control, frozen=True, tag="ordered"):
     orders: list[Order]
 
 
-Reply = Described | Assigned | Refused | Enrolled | Fleet | Decisions | Ordered
+Reply = Described | Assigned | Refused | Enrolled | FleetStatus | Decisions | Ordered
 """What a broker may answer."""
 
 

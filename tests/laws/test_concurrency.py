@@ -1,4 +1,4 @@
-"""The law of threads, locks and sockets: made in one place each, ranked, and owned by someone named."""
+"""The law of threads, locks and sockets: made in one place each, ranked, and owned by a thread that is named."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import ast
 import importlib
 import re
 
-import pytest
-
-from support.source import Module, modules, modules_below
-
-every_module = pytest.mark.parametrize("module", modules(), ids=str)
+from support.source import Module, hold, modules, modules_below
 
 GUARDS = re.compile(r"# Guards .* Rank (\d+)\.")
 
@@ -37,55 +33,66 @@ def rank_of(module: Module, call: ast.Call) -> int:
     return value
 
 
-@every_module
-def test_every_lock_tells_what_it_guards(module: Module) -> None:
+def test_every_lock_tells_what_it_guards() -> None:
     """The comment above each lock names the fields it guards, and the rank that it is made with."""
-    for call, name, _ in module.calls():
-        if name.rpartition(".")[2] == "make_lock":
-            said = GUARDS.search(comment_above(module, call.lineno))
-            assert said, f"{module.at(call)}: no comment `# Guards FIELDS. Rank N.` above"
-            assert int(said[1]) == rank_of(module, call), module.at(call)
+    wrong = []
+    for module in modules():
+        for call, name, _ in module.calls():
+            if name.rpartition(".")[2] == "make_lock":
+                said = GUARDS.search(comment_above(module, call.lineno))
+                if not said:
+                    wrong.append(f"{module.at(call)} has no comment `# Guards FIELDS. Rank N.` above")
+                elif int(said[1]) != rank_of(module, call):
+                    wrong.append(f"{module.at(call)} has rank {rank_of(module, call)}, its comment says {said[1]}")
+    hold(wrong)
 
 
-@every_module
-def test_every_lock_has_a_rank(module: Module) -> None:
-    """No lock is made but by make_lock, and no condition but over such a lock."""
-    if module.name == "parlour.runtime.locks":
-        return
-    wrong = [
-        module.at(call)
+def test_every_lock_has_a_rank() -> None:
+    """Only make_lock makes locks, and a condition stands over such a lock."""
+    hold(
+        f"{module.at(call)} makes a lock without make_lock: {name}"
+        for module in modules()
+        if module.name != "parlour.runtime.locks"
         for call, name, _ in module.calls()
         if (last := name.rpartition(".")[2]) in LOCKS or (last == "Condition" and not call.args)
-    ]
-    assert wrong == []
+    )
 
 
-@every_module
-def test_every_thread_has_a_name(module: Module) -> None:
-    """No thread is started but by spawn, which names it."""
-    if module.name == "parlour.runtime.threads":
-        return
-    assert [module.at(call) for call, name, _ in module.calls() if name.rpartition(".")[2] in THREADS] == []
+def test_every_thread_has_a_name() -> None:
+    """Only spawn starts threads, and names them."""
+    hold(
+        f"{module.at(call)} starts a thread without spawn: {name}"
+        for module in modules()
+        if module.name != "parlour.runtime.threads"
+        for call, name, _ in module.calls()
+        if name.rpartition(".")[2] in THREADS
+    )
 
 
-@every_module
-def test_every_zeromq_socket_has_an_owner(module: Module) -> None:
-    """Who makes a ZeroMQ socket says, in the docstring of the class or function, which thread it belongs to."""
-    if not any(name.split(".")[0] == "zmq" for _, name in module.imports()):
-        return
-    for call, name, around in module.calls():
-        if name.rpartition(".")[2] in ("socket", "Socket") and name != "socket.socket":
-            told = [
-                ast.get_docstring(node) or ""
-                for node in around
-                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            ]
-            assert any("thread" in text.lower() for text in told), f"{module.at(call)}: which thread's socket is this?"
+def test_every_zeromq_socket_has_an_owner() -> None:
+    """The class or function that makes a ZeroMQ socket says in its docstring which thread the socket belongs to."""
+    wrong = []
+    for module in modules():
+        if not any(name.split(".")[0] == "zmq" for _, name in module.imports()):
+            continue
+        for call, name, around in module.calls():
+            if name.rpartition(".")[2] in ("socket", "Socket") and name != "socket.socket":
+                told = [
+                    ast.get_docstring(node) or ""
+                    for node in around
+                    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+                ]
+                if not any("thread" in text.lower() for text in told):
+                    wrong.append(f"{module.at(call)} makes a socket; the docstring does not say for which thread")
+    hold(wrong)
 
 
-@pytest.mark.parametrize("module", modules_below("tests"), ids=str)
-def test_tests_wait_for_conditions(module: Module) -> None:
-    """A test that sleeps is too slow on one machine and too quick on another."""
-    if module.path.name == "waiting.py":
-        return
-    assert [module.at(call) for call, name, _ in module.calls() if name in ("time.sleep", "sleep")] == []
+def test_tests_wait_for_conditions() -> None:
+    """A test never sleeps: a sleep is too long on one machine and too short on another."""
+    hold(
+        f"{module.at(call)} sleeps; wait for a condition with support.waiting"
+        for module in modules_below("tests")
+        if module.path.name != "waiting.py"
+        for call, name, _ in module.calls()
+        if name in ("time.sleep", "sleep")
+    )

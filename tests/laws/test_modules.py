@@ -5,17 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 
-import pytest
-
-from support.source import PARTS, ROOT, Module, modules, modules_below
+from support.source import PARTS, ROOT, Module, hold, modules, modules_below
 
 LONGEST = 400
 """Lines that a module may have: what is longer is about two things."""
-
-every_module = pytest.mark.parametrize("module", modules(), ids=str)
-libraries = pytest.mark.parametrize(
-    "module", [module for module in modules() if module.path.name != "__main__.py"], ids=str
-)
 
 
 def listed(module: Module) -> list[str] | None:
@@ -47,52 +40,71 @@ def defined(module: Module) -> set[str]:
     return {name for name in names if not name.startswith("_") and not name.isupper()}
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_no_part_hides_the_others(part: str) -> None:
+def test_no_part_hides_the_others() -> None:
     """`parlour` is a namespace over all roots: one `__init__.py` in it would hide every other part."""
-    assert not (ROOT / part / "parlour" / "__init__.py").exists()
-    assert [folder.name for folder in (ROOT / part / "parlour").iterdir() if folder.name != "__pycache__"] == [part]
+    hold(
+        f"{entry.relative_to(ROOT)} is not the part itself"
+        for part in PARTS
+        for entry in (ROOT / part / "parlour").iterdir()
+        if entry.name not in (part, "__pycache__")
+    )
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_every_part_is_typed(part: str) -> None:
-    """Each part tells type checkers of its users that it has types."""
-    assert (ROOT / part / "parlour" / part / "py.typed").is_file()
-    assert (ROOT / part / "parlour" / part / "__init__.py").is_file()
+def test_every_part_is_typed() -> None:
+    """Each part is a package and tells type checkers of its users that it has types."""
+    hold(
+        f"{part}/parlour/{part}/{name} is missing"
+        for part in PARTS
+        for name in ("__init__.py", "py.typed")
+        if not (ROOT / part / "parlour" / part / name).is_file()
+    )
 
 
-@libraries
-def test_all_is_all(module: Module) -> None:
+def test_all_is_all() -> None:
     """`__all__` names every public thing that the module defines, and nothing that is not there."""
-    names = listed(module)
-    assert names is not None
-    assert sorted(set(names)) == sorted(names)
-    assert defined(module) - set(names) == set()
-    loaded = importlib.import_module(module.name)
-    assert [name for name in names if not hasattr(loaded, name)] == []
-
-
-@every_module
-def test_only_what_is_given_is_taken(module: Module) -> None:
-    """What a module imports from another by name, constants too, is in the other's `__all__`."""
-    others = {other.name: other for other in modules()}
     wrong = []
-    for node, name in module.imports():
-        home, _, word = name.rpartition(".")
-        if home in others and name not in others and word not in (listed(others[home]) or []):
-            wrong.append(f"{module.at(node)} takes {word} from {home}")
-    assert wrong == []
+    for module in modules():
+        if module.path.name == "__main__.py":
+            continue
+        names = listed(module)
+        if names is None:
+            wrong.append(f"{module}:1 has no __all__")
+            continue
+        loaded = importlib.import_module(module.name)
+        wrong += [f"{module}:1 names {name} twice in __all__" for name in sorted(set(names)) if names.count(name) > 1]
+        wrong += [f"{module}:1 lacks {name} in __all__" for name in sorted(defined(module) - set(names))]
+        wrong += [f"{module}:1 names {name} in __all__, but has none" for name in names if not hasattr(loaded, name)]
+    hold(wrong)
 
 
-@every_module
-def test_every_module_tells_what_it_is(module: Module) -> None:
+def test_only_what_is_given_is_taken() -> None:
+    """What a module imports from another by name, constants too, is in the other's `__all__`."""
+    given = {module.name: listed(module) or [] for module in modules()}
+    wrong = []
+    for module in modules():
+        for node, name in module.imports():
+            home, _, word = name.rpartition(".")
+            if home in given and name not in given and word not in given[home]:
+                wrong.append(f"{module.at(node)} takes {word} from {home}, which does not list it in __all__")
+    hold(wrong)
+
+
+def test_every_module_tells_what_it_is() -> None:
     """A module opens with its docstring and then takes annotations for what they are."""
-    assert ast.get_docstring(module.tree)
-    if module.path.name not in ("__init__.py", "__main__.py"):
-        assert "from __future__ import annotations" in module.lines
+    wrong = []
+    for module in modules():
+        if not ast.get_docstring(module.tree):
+            wrong.append(f"{module}:1 has no docstring")
+        short = module.path.name in ("__init__.py", "__main__.py")
+        if not short and "from __future__ import annotations" not in module.lines:
+            wrong.append(f"{module}:1 lacks `from __future__ import annotations`")
+    hold(wrong)
 
 
-@pytest.mark.parametrize("module", [*modules(), *modules_below("bench"), *modules_below("examples")], ids=str)
-def test_no_module_is_too_long(module: Module) -> None:
+def test_no_module_is_too_long() -> None:
     """A module is one noun of at most 400 lines."""
-    assert len(module.lines) <= LONGEST
+    hold(
+        f"{module}:{len(module.lines)} has more than {LONGEST} lines"
+        for module in [*modules(), *modules_below("bench"), *modules_below("examples")]
+        if len(module.lines) > LONGEST
+    )

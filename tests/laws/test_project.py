@@ -5,9 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-import pytest
-
-from support.source import PARTS, ROOT
+from support.source import PARTS, ROOT, hold
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TOOLS: dict[str, Any] = PROJECT["tool"]
@@ -24,12 +22,14 @@ LISTS: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize("tool", LISTS)
-def test_every_root_is_named(tool: str) -> None:
-    """The tool knows each root on disk, and none that is not there."""
-    assert set(PARTS) - set(LISTS[tool]) == set()
-    assert [name for name in LISTS[tool] if not (ROOT / name).is_dir()] == []
-    assert len(LISTS[tool]) == len(set(LISTS[tool]))
+def test_every_root_is_named() -> None:
+    """Each tool knows each root on disk once, and none that is not there."""
+    wrong = []
+    for tool, roots in LISTS.items():
+        wrong += [f"pyproject.toml: {tool}: {name} is missing" for name in sorted(set(PARTS) - set(roots))]
+        wrong += [f"pyproject.toml: {tool}: {name} is no folder" for name in roots if not (ROOT / name).is_dir()]
+        wrong += [f"pyproject.toml: {tool}: {name} is twice" for name in sorted(set(roots)) if roots.count(name) > 1]
+    hold(wrong)
 
 
 def test_the_wheel_has_the_parts_alone() -> None:

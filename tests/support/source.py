@@ -2,16 +2,23 @@
 
 This module owns the list of the parts, read from the disk so that a new one cannot be forgotten. It is pure but for
 reading files; it must never import what it reads.
+
+A law is one test over all modules. It gives `hold` one line for each violation, with file and line.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 
-__all__ = ["PARTS", "ROOT", "Module", "modules", "modules_below"]
+import pytest
+
+__all__ = ["PARTS", "ROOT", "Graph", "Module", "hold", "import_graph", "modules", "modules_below"]
+
+Graph = dict[str, dict[str, str]]
+"""For each module the modules that it imports, each with the file and line of one import."""
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that the repository lies in."""
@@ -32,6 +39,11 @@ class Module:
         return str(self.path.relative_to(ROOT))
 
     @property
+    def is_package(self) -> bool:
+        """Whether it is the `__init__.py` of its folder."""
+        return self.path.name == "__init__.py"
+
+    @property
     def part(self) -> str:
         """The source root it belongs to."""
         return self.path.relative_to(ROOT).parts[0]
@@ -40,7 +52,7 @@ class Module:
     def name(self) -> str:
         """The name it is imported by."""
         words = self.path.relative_to(ROOT / self.part).with_suffix("").parts
-        return ".".join(words[:-1] if words[-1] == "__init__" else words)
+        return ".".join(words[:-1] if self.is_package else words)
 
     @cached_property
     def tree(self) -> ast.Module:
@@ -53,7 +65,7 @@ class Module:
 
     def imports(self) -> Iterator[tuple[ast.AST, str]]:
         """Yield every module imported, or that a name is imported from, however deep inside functions."""
-        package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+        package = self.name if self.is_package else self.name.rpartition(".")[0]
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -88,3 +100,37 @@ def modules() -> list[Module]:
 def modules_below(folder: str) -> list[Module]:
     """Return the Python files below a folder of the repository."""
     return [Module(path) for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def import_graph() -> Graph:
+    """Return which module of the parts imports which, also inside functions and behind TYPE_CHECKING.
+
+    A name that a package's `__init__.py` takes from another module counts as an import from that module.
+    """
+    known = {module.name for module in modules()}
+    homes = {
+        f"{module.name}.{name.rpartition('.')[2]}": name
+        for module in modules()
+        if module.is_package
+        for _, name in module.imports()
+        if name.startswith("parlour.") and name.rpartition(".")[0] != module.name
+    }
+
+    def home(name: str) -> str:
+        while name and name not in known:
+            name = homes.get(name, name.rpartition(".")[0])
+        return name
+
+    graph: Graph = {}
+    for module in modules():
+        graph[module.name] = {
+            home(name): module.at(node) for node, name in module.imports() if home(name) not in ("", module.name)
+        }
+    return graph
+
+
+def hold(violations: Iterable[str]) -> None:
+    """Fail the test with the violations, one on each line, if there are any."""
+    lines = list(violations)
+    if lines:
+        pytest.fail("\n".join([f"violations: {len(lines)}", *lines]), pytrace=False)

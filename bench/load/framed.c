@@ -1,5 +1,5 @@
 /* Protocols whose frames carry their length in four bytes: parlour, and the bare server that shows the floor. */
-#include "load.h"
+#include "protocol.h"
 
 #include <stdio.h>
 #include <string.h>

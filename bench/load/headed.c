@@ -1,5 +1,5 @@
 /* Protocols whose messages in one room all begin with the same bytes: Redis (RESP3), NATS, MQTT 3.1.1. */
-#include "load.h"
+#include "protocol.h"
 
 #include <stdio.h>
 #include <string.h>

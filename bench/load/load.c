@@ -10,14 +10,15 @@
  *
  * It says `ready SECONDS` when all are in, begins when it reads a line `go`, and ends with one line of JSON. For
  * parlour it reads a line `PORT TICKET` for each member before. Whatever goes wrong is one line on standard error.
+ *
+ * One thread and one epoll run everything.
  */
 #define _GNU_SOURCE
-#include "load.h"
+#include "protocol.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,118 +40,12 @@ static const protocol *spoken;
 
 static room *rooms;
 static member *members;
-static uint32_t port, total, entered, begun;
-static int epoll, timer = -1;
+static uint32_t port, total, begun;
+static int timer = -1;
 static uint64_t pace_begun, pause_ns;
 static bool going;                /* `go` was read */
 static bool sending;              /* what comes back is answered by the next post */
-static uint64_t disordered, now;  /* now: microseconds, taken once for each read */
-static histogram measured, unmeasured, *latencies = &unmeasured;
 static uint8_t buffer[TAIL + READ];
-
-void die(const char *format, ...) {
-    va_list words;
-    va_start(words, format);
-    fprintf(stderr, "load: ");
-    vfprintf(stderr, format, words);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-static void *zeroed(size_t count, size_t size) {
-    void *memory = calloc(count, size);
-    if (!memory) die("out of memory");
-    return memory;
-}
-
-static void *grown(void *memory, size_t size) {
-    if (!(memory = realloc(memory, size))) die("out of memory");
-    return memory;
-}
-
-/* --- sending ------------------------------------------------------------------------------------------------------ */
-
-static void watch(member *m, uint32_t events) {
-    if (epoll_ctl(epoll, EPOLL_CTL_MOD, m->fd, &(struct epoll_event){.events = events, .data.ptr = m}))
-        die("epoll: %s", strerror(errno));
-}
-
-static void flush(member *m) {
-    if (!m->connected || !m->out_size) return;
-    ssize_t sent = send(m->fd, m->out, m->out_size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN) die("member %u was cut off: %s", m->number, strerror(errno));
-    if (sent > 0) memmove(m->out, m->out + sent, m->out_size -= (size_t)sent);
-    bool queued = m->out_size > 0;
-    if (queued != m->queued) watch(m, (m->slow && m->step == READY ? 0 : EPOLLIN) | (queued ? EPOLLOUT : 0));
-    m->queued = queued;
-}
-
-static uint8_t *space(member *m, size_t size) {
-    if (m->out_size + size > m->out_room) {
-        m->out_room = 2 * (m->out_size + size);
-        m->out = grown(m->out, m->out_room);
-    }
-    return m->out + m->out_size;
-}
-
-void say(member *m, const void *bytes, size_t size) {
-    memcpy(space(m, size), bytes, size);
-    m->out_size += size;
-    flush(m);
-}
-
-void say_text(member *m, const char *format, ...) {
-    char text[1024];
-    va_list words;
-    va_start(words, format);
-    say(m, text, (size_t)vsnprintf(text, sizeof text, format, words));
-    va_end(words);
-}
-
-void post(room *r, const char *before, const char *after) {
-    size_t head = strlen(before), foot = strlen(after);
-    memcpy(r->post, before, head);
-    memcpy(r->post + head + TEXT, after, foot);
-    r->text_at = head;
-    r->post_size = head + TEXT + foot;
-}
-
-static void speak(member *m, uint32_t count, uint64_t at) {
-    room *r = m->room;
-    if (the.each && count > the.each - m->said) count = the.each - m->said;
-    for (; count; count--) {
-        uint8_t *to = space(m, r->post_size), *text = to + r->text_at;
-        memcpy(to, r->post, r->post_size);
-        write_digits(text + 4, m->place, 3);
-        write_digits(text + 7, m->said++, 5);
-        write_digits(text + 12, at, 7);
-        if (r->id_at) memcpy(to + r->id_at, &(uint32_t){htonl(m->said)}, 4);
-        m->out_size += r->post_size;
-    }
-    flush(m);
-}
-
-/* --- receiving ---------------------------------------------------------------------------------------------------- */
-
-inline void deliver(member *m, const uint8_t *text) {
-    room *r = m->room;
-    uint32_t sender = (uint32_t)read_digits(text + 4, 3), number = (uint32_t)read_digits(text + 7, 5);
-    uint64_t at = read_digits(text + 12, 7);
-    if (sender >= r->senders) die("a text that nobody wrote: %.*s", TEXT, text);
-    uint32_t *expected = &r->expected[(size_t)m->place * r->senders + sender];
-    disordered += number != *expected;
-    *expected = number + 1;
-    r->delivered++;
-    /* Digits hold 35 bits of the clock. */
-    latencies->counts[bucket((now - at) & (((uint64_t)1 << 35) - 1))]++;
-    if (sender == m->awaits) r->members[sender].owed++;
-}
-
-void ready(member *m) {
-    m->step = READY;
-    entered++;
-    if (m->slow) watch(m, m->queued ? EPOLLOUT : 0);
-}
 
 static void hear(member *m) {
     if (m->tail_size) memcpy(buffer, m->tail, m->tail_size);
@@ -182,7 +77,7 @@ static void connect_to(member *m, uint32_t at_port) {
     if (connect(m->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
         die("cannot connect to port %u: %s", at_port, strerror(errno));
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = m};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, m->fd, &event)) die("epoll: %s", strerror(errno));
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, m->fd, &event)) die("epoll: %s", strerror(errno));
     m->queued = true;
     spoken->enter(m);
 }
@@ -279,7 +174,7 @@ static void turn(uint64_t until) {
     static struct epoll_event events[EVENTS];
     uint64_t time = microseconds();
     int wait = time >= until ? 0 : until - time > 100000 ? 100 : (int)((until - time + 999) / 1000);
-    int count = epoll_wait(epoll, events, EVENTS, wait);
+    int count = epoll_wait(poller, events, EVENTS, wait);
     if (count < 0 && errno != EINTR) die("epoll: %s", strerror(errno));
     for (int i = 0; i < count; i++) {
         member *m = events[i].data.ptr;
@@ -329,7 +224,7 @@ static void begin(void) {
         pace_begun = microseconds();
         struct timespec step = {(time_t)pause_ns / 1000000000, (long)pause_ns % 1000000000};
         timerfd_settime(timer, 0, &(struct itimerspec){step, step}, NULL);
-        epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &(struct epoll_event){.events = EPOLLIN, .data.ptr = &timer});
+        epoll_ctl(poller, EPOLL_CTL_ADD, timer, &(struct epoll_event){.events = EPOLLIN, .data.ptr = &timer});
         return;
     }
     for (uint32_t i = 0; i < total; i++)
@@ -390,9 +285,9 @@ int main(int count, char **arguments) {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    epoll = epoll_create1(0);
+    poller = epoll_create1(0);
     struct epoll_event orders = {.events = EPOLLIN};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &orders)) die("standard input must be a pipe");
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, 0, &orders)) die("standard input must be a pipe");
     furnish();
     enter_all();
     run();

@@ -1,5 +1,6 @@
-/* What is measured besides the counting: latencies, and the processor's time of the servers and of this program. */
-#include "load.h"
+#include "measure.h"
+
+#include "common.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Protocols that are text to be searched: IRC, whose lines end, and XMPP (multi-user chat), which is XML. */
 #define _GNU_SOURCE
-#include "load.h"
+#include "protocol.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,8 +1,29 @@
-/* What the command line says: NAME=NUMBER, as often as one likes. */
-#include "load.h"
+#include "common.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+void die(const char *format, ...) {
+    va_list words;
+    va_start(words, format);
+    fprintf(stderr, "load: ");
+    vfprintf(stderr, format, words);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+void *zeroed(size_t count, size_t size) {
+    void *memory = calloc(count, size);
+    if (!memory) die("out of memory");
+    return memory;
+}
+
+void *grown(void *memory, size_t size) {
+    if (!(memory = realloc(memory, size))) die("out of memory");
+    return memory;
+}
 
 options the = {.rooms = 1, .members = 10, .senders = 10, .window = 1, .warm = 1000, .measure = 3000, .entering = 256};
 

@@ -1,10 +1,12 @@
-/* The load generator's own words: members, rooms, and what each protocol must be able to do.
+/* A member's two halves: what it sends, and what it hears.
  *
- * One thread and one epoll run everything. Nothing here may allocate per message, and nothing may wait but the
- * epoll: the generator must stay quicker than every server that it measures.
+ * Nothing here may allocate per message, and nothing may wait: the generator must stay quicker than every server that
+ * it measures.
  */
-#ifndef LOAD_H
-#define LOAD_H
+#ifndef MEMBER_H
+#define MEMBER_H
+
+#include "measure.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,17 +48,6 @@ struct room {
 
 enum { READY = 1000 };
 
-typedef struct {
-    const char *name;
-    bool echoes;                                 /* a sender is sent its own messages */
-    bool nagles;                                 /* its servers do not set TCP_NODELAY */
-    void (*prepare)(room *);                     /* fill post and head */
-    void (*enter)(member *);                     /* say the first words */
-    size_t (*parse)(member *, uint8_t *, size_t); /* take what is whole; return how much that was */
-} protocol;
-
-extern const protocol parlour, bare, irc, mqtt, redis, nats, xmpp;
-
 static inline void write_digits(uint8_t *to, uint64_t value, int count) {
     while (count--) to[count] = (uint8_t)('@' + (value & 31)), value >>= 5;
 }
@@ -67,38 +58,22 @@ static inline uint64_t read_digits(const uint8_t *from, int count) {
     return value;
 }
 
+/* What all members share. */
+extern int poller;                        /* the epoll that waits for them all */
+extern uint32_t entered;                  /* members that are in */
+extern uint64_t now;                      /* microseconds, taken once for each read */
+extern uint64_t disordered;               /* messages that did not come in the order of their sender */
+extern histogram measured, unmeasured, *latencies;
+
 /* Called by the protocols. */
 void say(member *, const void *, size_t);
 void say_text(member *, const char *, ...) __attribute__((format(printf, 2, 3)));
 void deliver(member *, const uint8_t *text);
 void ready(member *);
-void die(const char *, ...) __attribute__((format(printf, 1, 2), noreturn));
 void post(room *, const char *before, const char *after);
 
-/* What the command line says; load.c tells what each means. */
-enum { PIDS = 32 };
-typedef struct {
-    uint32_t rooms, members, senders, window, rate, each, warm, measure, slow, entering, pid, pids[PIDS], pid_count;
-} options;
-extern options the;
-void take(const char *argument);
-
-/* Latencies in microseconds: 32 buckets for each doubling, as a bucket is the highest six bits of the number. */
-enum { BUCKETS = 64 * 32 };
-typedef struct {
-    uint64_t counts[BUCKETS];
-} histogram;
-
-static inline uint32_t bucket(uint64_t value) {
-    if (value < 64) return (uint32_t)value;
-    uint32_t shift = 58 - (uint32_t)__builtin_clzll(value);
-    return shift * 32 + (uint32_t)(value >> shift);
-}
-
-uint64_t percentile(const histogram *, double part);
-
-uint64_t microseconds(void);
-void servers_time(double *user, double *system); /* seconds of processor time of all `pid`s, with their threads */
-double own_time(void);
+/* Called by the run. */
+void flush(member *);
+void speak(member *, uint32_t count, uint64_t at); /* send posts, which carry this time */
 
 #endif

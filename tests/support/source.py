@@ -51,7 +51,8 @@ class Module:
     @property
     def name(self) -> str:
         """The name it is imported by."""
-        words = self.path.relative_to(ROOT / self.part).with_suffix("").parts
+        root = ROOT / self.part if self.part in (*PARTS, "tests") else ROOT
+        words = self.path.relative_to(root).with_suffix("").parts
         return ".".join(words[:-1] if self.is_package else words)
 
     @cached_property
@@ -102,18 +103,18 @@ def modules_below(folder: str) -> list[Module]:
     return [Module(path) for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def import_graph() -> Graph:
-    """Return which module of the parts imports which, also inside functions and behind TYPE_CHECKING.
+def import_graph(among: list[Module]) -> Graph:
+    """Return which of the modules imports which, also inside functions and behind TYPE_CHECKING.
 
     A name that a package's `__init__.py` takes from another module counts as an import from that module.
     """
-    known = {module.name for module in modules()}
+    known = {module.name for module in among}
     homes = {
         f"{module.name}.{name.rpartition('.')[2]}": name
-        for module in modules()
+        for module in among
         if module.is_package
         for _, name in module.imports()
-        if name.startswith("parlour.") and name.rpartition(".")[0] != module.name
+        if name.rpartition(".")[0] != module.name
     }
 
     def home(name: str) -> str:
@@ -121,12 +122,10 @@ def import_graph() -> Graph:
             name = homes.get(name, name.rpartition(".")[0])
         return name
 
-    graph: Graph = {}
-    for module in modules():
-        graph[module.name] = {
-            home(name): module.at(node) for node, name in module.imports() if home(name) not in ("", module.name)
-        }
-    return graph
+    return {
+        module.name: {home(name): module.at(node) for node, name in module.imports() if home(name) in known}
+        for module in among
+    }
 
 
 def hold(violations: Iterable[str]) -> None:

@@ -1,0 +1,106 @@
+"""Imports go one way: from a module to what it stands on, and never back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from support.source import ROOT, hold, import_graph, modules, modules_below
+
+CIRCLES: list[set[str]] = [
+    {"parlour.client.chat", "parlour.client.keeper", "parlour.client.room"},
+    {
+        "parlour.node.commit",
+        "parlour.node.inbox",
+        "parlour.node.outlet",
+        "parlour.node.repair",
+        "parlour.node.room",
+    },
+    {"parlour.node.mover", "parlour.node.node", "parlour.node.session"},
+]
+"""Circles that are still to be cut. The list only shrinks: whoever cuts one takes it out here."""
+
+FLOORS: dict[str, set[str]] = {
+    "log": set(),
+    "settings": {"log"},
+    "cluster": {"log", "settings"},
+    "rooms": {"log", "settings", "cluster"},
+    "clients": {"log", "settings", "cluster", "rooms"},
+}
+"""The floors of the node, and which others each may import. Modules beside them are above all floors."""
+
+ABOVE = {"", "__main__", "cli", "metrics", "node", "watches"}
+"""Modules of the node that stand above its floors and may import all of them. The package itself is the first."""
+
+
+def circles(graph: Mapping[str, Iterable[str]]) -> list[set[str]]:
+    """Return the sets of modules of which each one reaches each other one and itself."""
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [start]
+        while waiting:
+            new = set(graph[waiting.pop()]) - found
+            found |= new
+            waiting += new
+        return found
+
+    reach = {name: reached(name) for name in graph}
+    found = {frozenset(other for other in reach[name] if name in reach[other]) for name in graph if name in reach[name]}
+    return [set(circle) for circle in sorted(found, key=sorted)]
+
+
+def test_imports_make_no_circle() -> None:
+    """No module imports itself through others, also not inside functions or for type checkers alone."""
+    graph = import_graph([*modules(), *modules_below("bench"), *modules_below("tests")])
+    found = circles(graph)
+    new = [
+        f"{at} imports {other}, which leads back to {name}"
+        for circle in found
+        if circle not in CIRCLES
+        for name in sorted(circle)
+        for other, at in graph[name].items()
+        if other in circle
+    ]
+    gone = [
+        f"{sorted(circle)} is cut or has grown: CIRCLES must list each circle as it is"
+        for circle in CIRCLES
+        if circle not in found
+    ]
+    hold(new + gone)
+
+
+def floor(name: str) -> str:
+    """Return the first word of a module's name within the node: its floor, or its own name."""
+    return name.removeprefix("parlour.node").lstrip(".").partition(".")[0]
+
+
+def test_floors_of_the_node() -> None:
+    """In the node each floor imports lower floors alone; a folder is held as soon as it is there."""
+    home = ROOT / "node" / "parlour" / "node"
+    standing = {name for name in FLOORS if name == "settings" or (home / name).is_dir()}
+    graph = import_graph([module for module in modules() if module.part == "node"])
+    hold(
+        f"{at} imports {other}, but {here} may not import {floor(other) or 'the package itself'}"
+        for name, imported in graph.items()
+        for other, at in imported.items()
+        if (here := floor(name)) in standing and floor(other) in (standing | ABOVE) - FLOORS[here] - {here}
+    )
+
+
+def test_bench_load_makes_no_circle() -> None:
+    """In the load generator no C file uses a file that uses it."""
+    texts: dict[str, str] = {}
+    for path in sorted((ROOT / "bench" / "load").glob("*.[ch]")):
+        # Comments and strings name what they do not use.
+        text = re.sub(r'/\*.*?\*/|"(\\.|[^"\n])*"', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        texts[path.stem] = texts.get(path.stem, "") + text
+    # What begins at a line's start and is not static is for other files: functions with a body, and values.
+    made = re.compile(r"^(?!static|extern|typedef|enum|struct)[a-z][\w ]*[ *](\w+)(?:\([^;{]*\) \{| = )", re.MULTILINE)
+    homes = {name: stem for stem, text in texts.items() for name in made.findall(text)}
+    assert {"die", "deliver", "percentile", "parlour"} <= set(homes)
+    graph = {
+        stem: {homes[word] for word in re.findall(r"(?<![.>])\b\w+", text) if homes.get(word, stem) != stem}
+        for stem, text in texts.items()
+    }
+    hold(f"bench/load: {sorted(circle)} use each other" for circle in circles(graph))

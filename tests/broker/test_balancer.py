@@ -342,7 +342,7 @@ def test_no_figures_upset_the_books(data: st.DataObject) -> None:
             balancer.report(report(name, interval=data.draw(st.floats()), **figures), now)
         decision = balancer.assign(Assign(name="ada"), now, f"t{now}")
         assert (decision.node is None) == (decision.code != "")
-        encode([decision.told(), balancer.status(now)])
+        encode([decision.decision(), balancer.status(now)])
 
 
 # --- requests with a wish -------------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ def test_no_figures_upset_the_books(data: st.DataObject) -> None:
 def test_a_failed_node_is_skipped_for_that_client_alone() -> None:
     """What one client could not reach is not offered to it again, but to others."""
     balancer = fleet(2)
-    decision = balancer.assign(Assign(name="ada", failed=["n1", "gone"]), 0.0, "t1").told()
+    decision = balancer.assign(Assign(name="ada", failed=["n1", "gone"]), 0.0, "t1").decision()
     assert decision.node == "n2"
     assert decision.reason == "the only node that can take a client, but for n1, which the client could not reach"
     assert {candidate.node: candidate.note for candidate in decision.candidates} == {
@@ -387,7 +387,7 @@ def test_a_named_node(wanted: str, code: str, words: str) -> None:
     balancer.report(report("n2", draining=True), 0.0)
     balancer.report(report("n3", clients=5, capacity=5), 0.0)
     balancer.report(report("n4"), 0.0)
-    decision = balancer.assign(Assign(name="ada", node=wanted, failed=["n4"]), 0.0, "t1").told()
+    decision = balancer.assign(Assign(name="ada", node=wanted, failed=["n4"]), 0.0, "t1").decision()
     assert decision.node == (None if code else wanted)
     assert decision.code == code
     assert decision.reason.startswith(words)
@@ -442,7 +442,7 @@ def test_a_decision_lists_few_of_many() -> None:
     balancer = fleet(0)
     for number in range(50):
         balancer.report(report(f"n{number:02}", clients=number), 0.0)
-    decision = balancer.assign(Assign(name="ada", failed=["n03", "n40"]), 0.5, "t").told()
+    decision = balancer.assign(Assign(name="ada", failed=["n03", "n40"]), 0.5, "t").decision()
     names = [candidate.node for candidate in decision.candidates]
     assert names == ["n00", "n01", "n02", "n04", "n05", "n06", "n07", "n08", "n03", "n40"]
     assert decision.others == 40
@@ -460,7 +460,7 @@ def test_a_decision_is_told_as_things_were() -> None:
     balancer.report(report("n5", draining=True), 0.0)
     balancer.assign(Assign(name="bob"), 0.0, "t0")
     choice = balancer.assign(Assign(name="ada", failed=["n2"]), 0.5, "t1", at=7)
-    told = choice.told()
+    told = choice.decision()
     assert told == Decision(
         at=7,
         name="ada",
@@ -479,7 +479,7 @@ def test_a_decision_is_told_as_things_were() -> None:
     balancer.report(report("n3", capacity=2, clients=2), 1.0)
     balancer.report(report("n4", stopping=True), 1.0)
     assert balancer.tick(20.0).lost
-    assert (choice.told(), balancer.why("ada")) == (told, [told])
+    assert (choice.decision(), balancer.why("ada")) == (told, [told])
 
 
 # --- cost -----------------------------------------------------------------------------------------------------
@@ -609,7 +609,7 @@ class Model:
         ]
         self.turn += 1
         ticket = f"t{self.turn}"
-        decision = self.balancer.assign(Assign(name="ada", failed=failed, node=wanted), self.now, ticket).told()
+        decision = self.balancer.assign(Assign(name="ada", failed=failed, node=wanted), self.now, ticket).decision()
         assert decision.node == min(takers, key=self.rank, default=None)
         self.check(decision)
         if decision.node is not None:

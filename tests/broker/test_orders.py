@@ -30,10 +30,10 @@ def test_a_drain_that_nobody_follows_lapses() -> None:
     assert isinstance(orders.drain(Drain("n1", 2.0), 0.0), Order)
     for now, deadline in ((1.0, 1.0), (2.0, 0.0), (4.0, 0.0), (6.0, 0.0)):
         balancer.report(report("n1"), now)
-        assert orders.again("n1", now) == Order(node="n1", instance="n1-a", drain=True, deadline=deadline)
+        assert orders.unfollowed("n1", now) == Order(node="n1", instance="n1-a", drain=True, deadline=deadline)
         assert balancer.assign(Assign("ada"), now, f"t{now}").node == "n2"
     balancer.report(report("n1"), 7.0)
-    assert orders.again("n1", 7.0) is None
+    assert orders.unfollowed("n1", 7.0) is None
     assert balancer.assign(Assign("ada"), 7.0, "t").node == "n1"
 
 
@@ -61,17 +61,17 @@ def test_an_order_is_for_one_instance() -> None:
     balancer, orders = fleet(report("n1"), report("n9", interval=60.0))
     orders.drain(Drain("n1"), 0.0)
     balancer.report(report("n1", instance="n1-b"), 3.0)
-    assert orders.again("n1", 3.0) is None
-    assert orders.again("n2", 3.0) is None
+    assert orders.unfollowed("n1", 3.0) is None
+    assert orders.unfollowed("n2", 3.0) is None
     assert balancer.assign(Assign("ada"), 3.0, "t").node == "n1"
 
 
 def test_another_brokers_drain() -> None:
     """A node that says that it drains is told so only if asked for, and may take clients when it no longer says so."""
     balancer, orders = fleet(report("n1", draining=True))
-    assert orders.again("n1", 0.0) is None
+    assert orders.unfollowed("n1", 0.0) is None
     assert isinstance(orders.drain(Drain("n1", 9.0), 0.0), Order)
-    assert orders.again("n1", 0.0) is None
+    assert orders.unfollowed("n1", 0.0) is None
     balancer.report(report("n1"), 1.0)
     assert balancer.assign(Assign("ada"), 1.0, "t").node == "n1"
 
@@ -124,13 +124,13 @@ def test_an_order_that_nobody_heard_is_given_again() -> None:
     given = {order.node: order for order in orders.rebalance(0.0)}
     assert given.keys() == {"n1", "n2"}
     balancer.report(report("n1", clients=100, orders=[given["n1"].id]), 1.0)
-    assert orders.again("n1", 1.0) is None
+    assert orders.unfollowed("n1", 1.0) is None
     for now in (1.0, 3.0, 5.0):
         balancer.report(report("n2", clients=100, orders=["another's"]), now)
-        assert orders.again("n2", now) == given["n2"]
-    assert orders.again("n3", 5.0) is None
+        assert orders.unfollowed("n2", now) == given["n2"]
+    assert orders.unfollowed("n3", 5.0) is None
     balancer.report(report("n2", clients=100), 5.1)
-    assert orders.again("n2", 5.1) is None
+    assert orders.unfollowed("n2", 5.1) is None
 
 
 def test_a_new_order_takes_the_place_of_the_last() -> None:
@@ -138,12 +138,12 @@ def test_a_new_order_takes_the_place_of_the_last() -> None:
     balancer, orders = fleet(report("n1", clients=100), report("n2"))
     (first,), (second,) = orders.rebalance(0.0), orders.rebalance(1.0)
     assert first.id != second.id
-    assert orders.again("n1", 1.0) == second
+    assert orders.unfollowed("n1", 1.0) == second
     balancer.report(report("n1", instance="n1-b", clients=100), 4.0)
-    assert orders.again("n1", 4.0) is None
+    assert orders.unfollowed("n1", 4.0) is None
     balancer.report(report("n1", instance="n1-b"), 4.0)
     assert orders.rebalance(4.0) == []
-    assert orders.again("n1", 4.0) is None
+    assert orders.unfollowed("n1", 4.0) is None
 
 
 def test_orders_are_few_and_far_between() -> None:
@@ -153,16 +153,16 @@ def test_orders_are_few_and_far_between() -> None:
     def tell(now: float, first: int, second: int) -> list[Order]:
         balancer.report(report("n1", clients=first, interval=5.0), now)
         balancer.report(report("n2", clients=second, interval=5.0), now)
-        return orders.unasked(now)
+        return orders.automatic(now)
 
-    assert orders.unasked(0.0)[0].moves == [Transfer("n2", 50)]
+    assert orders.automatic(0.0)[0].moves == [Transfer("n2", 50)]
     assert not tell(1.0, 100, 0)
     assert not tell(9.9, 100, 0)
     balancer.report(report("n1", clients=100, interval=5.0), 10.0)
     assert tell(10.0, 80, 20)[0].moves == [Transfer("n2", 30)]
-    assert not orders.unasked(20.0)
+    assert not orders.automatic(20.0)
     balancer.report(report("n1", clients=80, interval=5.0), 20.5)
-    assert not orders.unasked(21.0)
+    assert not orders.automatic(21.0)
     assert tell(22.0, 80, 20)
     assert not tell(32.0, 50, 50)
     assert not tell(32.5, 80, 20)
@@ -172,9 +172,9 @@ def test_orders_are_few_and_far_between() -> None:
 def test_a_node_that_joins_is_filled() -> None:
     """A node that joins gets its share from the others as soon as it is there, though new clients come slowly to it."""
     balancer, orders = fleet(report("n1", clients=300), report("n2", clients=300), auto_rebalance=True)
-    assert not orders.unasked(0.0)
+    assert not orders.automatic(0.0)
     balancer.report(report("n3"), 1.0)
-    moves = {order.node: order.moves for order in orders.unasked(1.0)}
+    moves = {order.node: order.moves for order in orders.automatic(1.0)}
     assert moves == {"n1": [Transfer("n3", 100)], "n2": [Transfer("n3", 100)]}
 
 
@@ -184,8 +184,8 @@ def test_nothing_is_moved_unasked_in_a_storm(auto: bool) -> None:
     nodes = [report("n1", clients=100, admits=5.0), report("n2", admits=5.0), report("n3", clients=500)]
     balancer, orders = fleet(*nodes, auto_rebalance=auto)
     balancer.report(report("n3", clients=500, stopping=True), 1.0)
-    assert not orders.unasked(1.0)
+    assert not orders.automatic(1.0)
     assert orders.rebalance(1.0)
     for name, clients in (("n1", 100), ("n2", 0)):
         balancer.report(report(name, clients=clients), 40.0)
-    assert bool(orders.unasked(40.0)) is auto
+    assert bool(orders.automatic(40.0)) is auto

@@ -218,37 +218,37 @@ def test_a_turn_is_kept() -> None:
 def test_turns_are_bounded() -> None:
     """However many come, no more turns are remembered than the bound, and those nobody came for are forgotten."""
     storm = Storm(BrokerSettings(waiting=10, turn_life=5.0))
-    storm.lost(report("n1"), 1000, 0.0)
-    assert storm.rages(0.0, 1.0)
-    waits = [storm.turn(f"c{index}", 0.0, 1.0) for index in range(100)]
+    storm.node_lost(report("n1"), 1000, 0.0)
+    assert storm.is_active(0.0, 1.0)
+    waits = [storm.take_turn(f"c{index}", 0.0, 1.0) for index in range(100)]
     assert waits[:12] == [0.0, *(float(turn) for turn in range(1, 12))]
     assert set(waits[11:]) == {11.0}
-    assert storm.wait("c5", 0.0) == 5.0
-    assert storm.wait("c50", 0.0) == 11.0
-    assert not storm.rages(30.0, 1.0)
-    assert storm.turn("c5", 30.0, 1.0) == 0.0
+    assert storm.wait_time("c5", 0.0) == 5.0
+    assert storm.wait_time("c50", 0.0) == 11.0
+    assert not storm.is_active(30.0, 1.0)
+    assert storm.take_turn("c5", 30.0, 1.0) == 0.0
 
 
 def test_a_turn_is_kept_the_longer_the_more_one_had_to_wait() -> None:
     """Who was told to wait for long comes later by a part of that, so as not to come in step with all the others."""
     storm = Storm(BrokerSettings(turn_life=1.0))
-    storm.lost(report("n1"), 1000, 0.0)
+    storm.node_lost(report("n1"), 1000, 0.0)
     for index in range(50):
-        storm.turn(f"c{index}", 0.0, 1.0)
-    assert storm.rages(29.0, 1.0)
-    assert storm.turn("c20", 29.0, 1.0) == 0.0
-    assert storm.turn("c15", 29.0, 1.0) == 21.0
+        storm.take_turn(f"c{index}", 0.0, 1.0)
+    assert storm.is_active(29.0, 1.0)
+    assert storm.take_turn("c20", 29.0, 1.0) == 0.0
+    assert storm.take_turn("c15", 29.0, 1.0) == 21.0
 
 
 @pytest.mark.parametrize(("let_in", "free"), [(10, 3.0), (1, 2.1)])
 def test_nothing_is_saved_up_while_others_wait(let_in: int, free: float) -> None:
     """After the last turn as many are let in as the nodes take in the time since, not a second's worth at once."""
     storm = Storm(BrokerSettings())
-    storm.lost(report("n1"), 1000, 0.0)
-    assert [storm.turn(f"first{index}", 0.0, 10.0) for index in range(let_in)] == [0.0] * let_in
+    storm.node_lost(report("n1"), 1000, 0.0)
+    assert [storm.take_turn(f"first{index}", 0.0, 10.0) for index in range(let_in)] == [0.0] * let_in
     for index in range(round((free - 1) * 10)):
         assert storm.postpone(f"queued{index}", 0.0, 10.0) > 0
-    assert [storm.turn(f"last{index}", free + 0.25, 10.0) for index in range(3)] == [0.0, 0.0, 1.0]
+    assert [storm.take_turn(f"last{index}", free + 0.25, 10.0) for index in range(3)] == [0.0, 0.0, 1.0]
 
 
 @settings(max_examples=20, deadline=None)
@@ -272,14 +272,14 @@ def test_when_nodes_are_back_nobody_waits_for_turns_of_before(admits: list[float
 def test_turns_are_put_between_those_given_out() -> None:
     """In each second are as many as the nodes take now, and each turn of before is where it was."""
     storm = Storm(BrokerSettings())
-    storm.lost(report("n1"), 1000, 0.0)
-    old = {f"old{index}": storm.turn(f"old{index}", 0.0, 4.0) for index in range(40)}
-    assert storm.rages(2.0, 8.0)
-    new = sorted(2.0 + storm.turn(f"new{index}", 2.0, 8.0) for index in range(60))
+    storm.node_lost(report("n1"), 1000, 0.0)
+    old = {f"old{index}": storm.take_turn(f"old{index}", 0.0, 4.0) for index in range(40)}
+    assert storm.is_active(2.0, 8.0)
+    new = sorted(2.0 + storm.take_turn(f"new{index}", 2.0, 8.0) for index in range(60))
     turns = Counter(int(at) for at in new)
     assert [turns[second] for second in range(3, 14)] == [4] * 7 + [8] * 4
-    assert all(storm.turn(name, at, 8.0) == 0.0 for name, at in old.items() if at >= 2.0)
-    assert not storm.rages(60.0, 8.0)
+    assert all(storm.take_turn(name, at, 8.0) == 0.0 for name, at in old.items() if at >= 2.0)
+    assert not storm.is_active(60.0, 8.0)
 
 
 def test_a_storm_ends_with_its_queue() -> None:

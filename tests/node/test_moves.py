@@ -166,7 +166,7 @@ def test_an_order_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
         node = running.nodes[0]
         clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(6)]
         order = Order("n1", node.instance, moves=[Transfer("n2", 2)], id="b-1")
-        monkeypatch.setattr(Orders, "again", lambda *_: order)
+        monkeypatch.setattr(Orders, "unfollowed", lambda *_: order)
         assert [client.get(Move).node for client in clients[4:]] == ["n2", "n2"]
         assert node._mover_thread is not None
         join_all([node._mover_thread], 5)

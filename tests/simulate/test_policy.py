@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from parlour.simulate.contest import POLICIES
+from parlour.simulate.comparison import POLICIES
 from parlour.simulate.policy import LeastLoaded, Policy, RoundRobin, TwoChoices
 from parlour.wire.control import Assign
 from support.reports import make_report

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from parlour.cli import main
 from parlour.simulate.cli import simulate
-from parlour.simulate.contest import POLICIES
+from parlour.simulate.comparison import POLICIES
 from parlour.simulate.scenario import SCENARIOS
 from support.processes import run
 

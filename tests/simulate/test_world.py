@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parlour.simulate.contest import POLICIES, run
+from parlour.simulate.comparison import POLICIES, run
 from parlour.simulate.outcome import Outcome
 from parlour.simulate.policy import RoundRobin
 from parlour.simulate.scenario import SCENARIOS, STAY, Outage, Scenario

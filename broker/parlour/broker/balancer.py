@@ -12,15 +12,15 @@ from itertools import chain, islice
 
 from msgspec import Struct
 
-from parlour.broker.choice import Choice
-from parlour.broker.history import History
+from parlour.broker.assignment import Assignment
+from parlour.broker.history import DecisionHistory
+from parlour.broker.liveness import LivenessDeadlines
 from parlour.broker.logvote import LogVote
-from parlour.broker.nodes import Node, Passage, Sight
-from parlour.broker.reasons import lament, note, objection, praise, stranger
+from parlour.broker.nodes import FleetNode, NodeSnapshot, PendingTicket
+from parlour.broker.reasons import reason_chosen, reason_excluded, reason_none, refusal_for, unknown_node
 from parlour.broker.rotation import Rotation
 from parlour.broker.settings import BrokerSettings
 from parlour.broker.storm import Storm
-from parlour.broker.watch import Watch
 from parlour.wire.control import Assign, Decision, NodeState, Peer, Refusal, Report
 
 __all__ = ["Balancer", "Changes"]
@@ -44,14 +44,14 @@ class Balancer:
 
     def __init__(self, settings: BrokerSettings | None = None) -> None:
         self._settings = settings or BrokerSettings()
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, FleetNode] = {}
         # The room log that all live nodes share; None while there is none.
         self._log: str | None = None
         self._votes = LogVote()
         # Every live node is in exactly one of these three.
-        self._open: Rotation[Sight] = Rotation()
-        self._full: dict[str, Node] = {}
-        self._draining: dict[str, Node] = {}
+        self._open: Rotation[NodeSnapshot] = Rotation()
+        self._full: dict[str, FleetNode] = {}
+        self._draining: dict[str, FleetNode] = {}
         # Clients and weight of all nodes that are not draining: the mean load without a walk over the fleet.
         self._carried = 0
         self._weight = 0
@@ -59,10 +59,10 @@ class Balancer:
         self._admits = 0.0
         self._storm = Storm(self._settings)
         # Tickets neither redeemed nor expired, oldest first: all live equally long, so they expire in this order.
-        self._tickets: OrderedDict[str, Passage] = OrderedDict()
-        self._watch = Watch()
-        self._past: OrderedDict[str, tuple[float, str, Node]] = OrderedDict()
-        self._history = History(self._settings.remembered, self._settings.remembered_each)
+        self._tickets: OrderedDict[str, PendingTicket] = OrderedDict()
+        self._deadlines = LivenessDeadlines()
+        self._past: OrderedDict[str, tuple[float, str, FleetNode]] = OrderedDict()
+        self._history = DecisionHistory(self._settings.remembered, self._settings.remembered_each)
         self._turn = 0
         self._longest_interval = 0.0
         self.version = 0  # counts the changes of the roster
@@ -83,7 +83,7 @@ class Balancer:
         if node is not None and now >= self._silent_at(node):
             self._leave(node, "lost", now)
             node = None
-        refusal = objection(report, node, self._log, len(self._nodes))
+        refusal = refusal_for(report, node, self._log, len(self._nodes))
         if refusal is not None and refusal.code != "bad_version" and report.log != self._log and not enrols:
             until = now + self._settings.missed_reports * self._interval(report)
             if self._votes.outvotes(report, len(self._nodes), now, until):
@@ -99,7 +99,7 @@ class Balancer:
         if node is None:
             node = self._nodes[report.node] = self._newcomer(report, now)
             self._log = report.log
-            self._storm.back(report)
+            self._storm.node_back(report)
             self.version += 1
         else:
             self._withdraw(node)
@@ -110,8 +110,8 @@ class Balancer:
             node.drain_by = None
         self._longest_interval = max(self._longest_interval, self._interval(report))
         for ticket in report.redeemed:
-            passage = self._tickets.get(ticket)
-            if passage is not None and passage.node is node:
+            ticket_entry = self._tickets.get(ticket)
+            if ticket_entry is not None and ticket_entry.node is node:
                 self._tickets.pop(ticket).end()
         mean = self._carried / self._weight if self._weight else 0.0
         span = self._settings.slow_start
@@ -119,35 +119,35 @@ class Balancer:
         self._place(node)
         silent_at = self._silent_at(node)
         if silent_at < node.due:
-            self._watch.set(node, silent_at)
+            self._deadlines.set(node, silent_at)
         return None
 
-    def _newcomer(self, report: Report, now: float) -> Node:
+    def _newcomer(self, report: Report, now: float) -> FleetNode:
         """Return a record for the node: that of before, tickets and all, if it was only not heard for a while."""
         _, state, node = self._past.pop(report.node, (0.0, "", None))
         if node is not None and state == "lost" and node.report.instance == report.instance:
             return node
-        return Node(report, now)
+        return FleetNode(report, now)
 
     # --- time ------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Changes:
         """Let go of nodes that fell silent, of tickets that expired, and of nodes that left long ago."""
         lost: list[str] = []
-        while (node := self._watch.pop(now)) is not None:
+        while (node := self._deadlines.pop(now)) is not None:
             silent_at = self._silent_at(node)
             if silent_at > now:
-                self._watch.set(node, silent_at)
+                self._deadlines.set(node, silent_at)
             else:
                 self._leave(node, "lost", now)
                 lost.append(node.name)
         expired = 0
         while self._tickets:
-            ticket, passage = next(iter(self._tickets.items()))
-            if passage.expires > now:
+            ticket, ticket_entry = next(iter(self._tickets.items()))
+            if ticket_entry.expires > now:
                 break
             self._tickets.pop(ticket).end()
-            node = passage.node
+            node = ticket_entry.node
             expired += 1
             if self._nodes.get(node.name) is node:
                 self._withdraw(node)
@@ -158,12 +158,12 @@ class Balancer:
 
     def next_deadline(self, now: float) -> float | None:
         """Return when `tick` has something to look at next, not before `now`, or None while there is nothing."""
-        times = [self._watch.next(), *(passage.expires for passage in islice(self._tickets.values(), 1))]
+        times = [self._deadlines.next(), *(ticket_entry.expires for ticket_entry in islice(self._tickets.values(), 1))]
         return min((max(now, due) for due in times if due is not None), default=None)
 
     # --- decisions -------------------------------------------------------------------------------------------
 
-    def assign(self, request: Assign, now: float, ticket_id: str, at: int = 0) -> Choice:
+    def assign(self, request: Assign, now: float, ticket_id: str, at: int = 0) -> Assignment:
         """Choose a node for the client and count the client there until the ticket is redeemed or expires.
 
         `at` is the time of day, in milliseconds since the Unix epoch, that the decision is to carry.
@@ -175,9 +175,9 @@ class Balancer:
             self._miss(request.name, failed, now)
         best = self._lowest(failed)
         chosen, code, words = self._choose(request, best, failed)
-        if chosen is not None and self._storm.rages(now, self._admits):
+        if chosen is not None and self._storm.is_active(now, self._admits):
             chosen, code, words = self._in_turn(request, chosen, words, failed, now)
-        choice = Choice(
+        assignment = Assignment(
             at=at,
             now=now,
             name=request.name,
@@ -201,20 +201,20 @@ class Balancer:
             chosen.taken.append(now)
             # Who asks for a client of its own names the node that it shall go to, and itself as no choice.
             source = self._nodes[min(failed)] if request.node is not None and failed else None
-            passage = self._tickets[ticket_id] = Passage(now + self._settings.ticket_life, chosen, source)
-            passage.begin()
+            ticket_entry = self._tickets[ticket_id] = PendingTicket(now + self._settings.ticket_life, chosen, source)
+            ticket_entry.begin()
             self._place(chosen)
-        self._history.add(choice)
-        return choice
+        self._history.add(assignment)
+        return assignment
 
-    def _lowest(self, failed: set[str]) -> list[Sight]:
+    def _lowest(self, failed: set[str]) -> list[NodeSnapshot]:
         """Return the first few that can take a client; looks at no more nodes than these and those that failed."""
         limit = self._settings.candidates
         if not failed:
             return self._open.first(limit)
         return [seen for seen in self._open.first(limit + len(failed)) if seen.node not in failed][:limit]
 
-    def _choose(self, request: Assign, best: list[Sight], failed: set[str]) -> tuple[Node | None, str, str]:
+    def _choose(self, request: Assign, best: list[NodeSnapshot], failed: set[str]) -> tuple[FleetNode | None, str, str]:
         """Return the node, or none and a code; and the reason, but for that of the usual choice."""
         if request.node is not None:
             return self._named(request.node, failed)
@@ -222,19 +222,19 @@ class Balancer:
             return self._nodes[best[0].node], "", ""
         full = len(self._full) - sum(name in self._full for name in failed)
         draining = len(self._draining) - sum(name in self._draining for name in failed)
-        return None, *lament(len(self._nodes), full, draining, len(failed))
+        return None, *reason_none(len(self._nodes), full, draining, len(failed))
 
-    def _named(self, name: str, failed: set[str]) -> tuple[Node | None, str, str]:
+    def _named(self, name: str, failed: set[str]) -> tuple[FleetNode | None, str, str]:
         node = self._nodes.get(name)
         if node is None:
-            return None, "no_node", f"{stranger(name)}: `parlour status` lists them"
-        hindrance = note(node.seen, failed)
+            return None, "no_node", f"{unknown_node(name)}: `parlour status` lists them"
+        hindrance = reason_excluded(node.snapshot, failed)
         if hindrance:
-            code = "full" if node.seen.state == "full" else "no_node"
+            code = "full" if node.snapshot.state == "full" else "no_node"
             return None, code, f"node {name} was asked for, but {hindrance}"
         return node, "", f"node {name} was asked for"
 
-    def _rest(self, best: list[Sight], asked: str | None, failed: set[str]) -> list[Sight]:
+    def _rest(self, best: list[NodeSnapshot], asked: str | None, failed: set[str]) -> list[NodeSnapshot]:
         """Return whom a choice lists beside the best: the one asked for, those that failed, some that are closed."""
         limit = self._settings.candidates
         if asked is None and not failed and len(best) == min(limit, len(self._nodes)):
@@ -244,9 +244,9 @@ class Balancer:
         shown = islice((name for name in closed if name not in failed), limit - len(best))
         names = dict.fromkeys(chain([asked] if asked in self._nodes else [], sorted(failed)[:limit], shown))
         there = {seen.node for seen in best}
-        return [self._nodes[name].seen for name in names if name is not None and name not in there]
+        return [self._nodes[name].snapshot for name in names if name is not None and name not in there]
 
-    def drain(self, node: Node, deadline: float) -> None:
+    def drain(self, node: FleetNode, deadline: float) -> None:
         """Give this live node no clients any more: it was told to drain until then, and will soon say so itself."""
         self._withdraw(node)
         node.drain_by = deadline
@@ -255,12 +255,12 @@ class Balancer:
     # --- storms ----------------------------------------------------------------------------------------------
 
     def _in_turn(
-        self, request: Assign, chosen: Node, words: str, failed: set[str], now: float
-    ) -> tuple[Node | None, str, str]:
+        self, request: Assign, chosen: FleetNode, words: str, failed: set[str], now: float
+    ) -> tuple[FleetNode | None, str, str]:
         """Return the choice if it is the client's turn, perhaps of another node; else none, and why."""
         # All nodes may be held for beyond reach, which take nothing by that count, though one of them is chosen.
         rate = max(chosen.admits, self._admits)
-        idle: Node | None = chosen
+        idle: FleetNode | None = chosen
         if chosen.busy(now, self._settings.admits_margin):
             # Few are looked at: a node is busy only if it was chosen hundreds of times within the last second.
             names = () if request.node is not None else (seen.node for seen in self._open if seen.node not in failed)
@@ -269,11 +269,11 @@ class Balancer:
         if idle is None:
             wait = self._storm.postpone(request.name, now, rate)
         else:
-            wait = self._storm.turn(request.name, now, rate)
+            wait = self._storm.take_turn(request.name, now, rate)
         if idle is not None and not wait:
-            return idle, "", words if idle is chosen else praise([idle.seen], failed, hurried=True)
+            return idle, "", words if idle is chosen else reason_chosen([idle.snapshot], failed, hurried=True)
         asked = "" if request.node is None else f"node {request.node} was asked for, but "
-        return None, "storm", asked + self._storm.words(wait, rate)
+        return None, "storm", asked + self._storm.reason(wait, rate)
 
     def _miss(self, client: str, failed: set[str], now: float) -> None:
         """Note who could not be reached; a node that many miss counts as lost before its silence shows it."""
@@ -282,13 +282,13 @@ class Balancer:
                 continue
             node.missed.add(client)
             if len(node.missed) == self._settings.cut_off:
-                self._storm.lost(node.report, node.held, now)
+                self._storm.node_lost(node.report, node.held, now)
                 self._withdraw(node)
                 self._place(node)
 
-    def retry_after(self, choice: Choice, now: float) -> float:
+    def retry_after(self, assignment: Assignment, now: float) -> float:
         """Return in how many seconds a client that was given no node should ask again."""
-        return self._storm.wait(choice.name, now) if choice.code == "storm" else self._settings.retry_after
+        return self._storm.wait_time(assignment.name, now) if assignment.code == "storm" else self._settings.retry_after
 
     # --- what others may know --------------------------------------------------------------------------------
 
@@ -296,17 +296,17 @@ class Balancer:
         """Return the decisions remembered of the client or the room, newest first; raises UsageError for no name."""
         return self._history.find(subject)
 
-    def get(self, name: str) -> Node | None:
+    def get(self, name: str) -> FleetNode | None:
         """Return the live node of this name, to be read only."""
         return self._nodes.get(name)
 
-    def present(self, now: float) -> list[Node]:
+    def present(self, now: float) -> list[FleetNode]:
         """Return the live nodes that can be reckoned with: neither draining nor late."""
         return [node for node in self._nodes.values() if self._state(node, now) in ("ok", "full")]
 
     def storm(self, now: float) -> bool:
         """Whether clients of a lost node are coming back, more of them than can be taken at once."""
-        return self._storm.rages(now, self._admits)
+        return self._storm.is_active(now, self._admits)
 
     def address(self, name: str) -> str:
         """Return where clients connect to a live node; raises KeyError if there is none of this name."""
@@ -335,16 +335,16 @@ class Balancer:
             for node, state in sorted(alive + past, key=lambda entry: entry[0].name)
         ]
 
-    def _state(self, node: Node, now: float) -> str:
+    def _state(self, node: FleetNode, now: float) -> str:
         if now - node.heard > 2 * self._interval(node.report):
             return "late"
-        return node.seen.state
+        return node.snapshot.state
 
     # --- bookkeeping -----------------------------------------------------------------------------------------
 
-    def _place(self, node: Node) -> None:
+    def _place(self, node: FleetNode) -> None:
         """Put the node where its state says; it must have been withdrawn before anything of it was changed."""
-        seen = node.look()
+        seen = node.take_snapshot()
         if seen.state == "draining":
             self._draining[node.name] = node
             return
@@ -356,15 +356,15 @@ class Balancer:
         admits = 0.0 if seen.state == "full" or beyond_reach else node.admits
         self._count(node, node.held, node.weight, admits)
 
-    def _withdraw(self, node: Node) -> None:
-        state = node.seen.state
+    def _withdraw(self, node: FleetNode) -> None:
+        state = node.snapshot.state
         if state == "ok":
-            self._open.remove(node.seen)
+            self._open.remove(node.snapshot)
         else:
             del (self._full if state == "full" else self._draining)[node.name]
         self._count(node, 0, 0, 0.0)
 
-    def _count(self, node: Node, held: int, weight: int, admits: float) -> None:
+    def _count(self, node: FleetNode, held: int, weight: int, admits: float) -> None:
         """Have the node add this to the fleet's sums, in place of what it added so far."""
         before_held, before_weight, before_admits = node.counted
         self._carried += held - before_held
@@ -372,9 +372,9 @@ class Balancer:
         self._admits += admits - before_admits
         node.counted = (held, weight, admits)
 
-    def _leave(self, node: Node, state: str, now: float) -> None:
+    def _leave(self, node: FleetNode, state: str, now: float) -> None:
         """Take the node out of the fleet; its tickets stay until they expire, should it be back."""
-        self._storm.lost(node.report, node.held, now)
+        self._storm.node_lost(node.report, node.held, now)
         self._withdraw(node)
         node.due = float("inf")
         del self._nodes[node.name]
@@ -390,11 +390,11 @@ class Balancer:
         """Let all nodes go, whose log is that of few; their clients stay with them."""
         for node in list(self._nodes.values()):
             self._leave(node, "gone", now)
-            self._storm.back(node.report)
+            self._storm.node_back(node.report)
 
     def _interval(self, report: Report) -> float:
         # In this order a NaN becomes the shortest interval.
         return min(self._settings.longest_interval, max(self._settings.shortest_interval, report.interval))
 
-    def _silent_at(self, node: Node) -> float:
+    def _silent_at(self, node: FleetNode) -> float:
         return node.heard + self._settings.missed_reports * self._interval(node.report)

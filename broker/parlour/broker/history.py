@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from parlour.broker.choice import Choice
+from parlour.broker.assignment import Assignment
 from parlour.wire.control import Decision
 from parlour.wire.limits import check_name
 
-__all__ = ["History"]
+__all__ = ["DecisionHistory"]
 
-_Shelf = OrderedDict[str, tuple[tuple[int, Choice], ...]]
+_Shelf = OrderedDict[str, tuple[tuple[int, Assignment], ...]]
 
 
-class History:
+class DecisionHistory:
     """The latest `each` decisions for each of the `subjects` names, and as many rooms, that asked last."""
 
     def __init__(self, subjects: int, each: int) -> None:
@@ -27,24 +27,24 @@ class History:
         self._names: _Shelf = OrderedDict()
         self._rooms: _Shelf = OrderedDict()
 
-    def add(self, choice: Choice) -> None:
+    def add(self, assignment: Assignment) -> None:
         """Remember the decision, and forget what has become too old for the bounds."""
         self._count += 1
-        self._put(self._names, choice.name, choice)
-        if choice.room is not None:
-            self._put(self._rooms, choice.room, choice)
+        self._put(self._names, assignment.name, assignment)
+        if assignment.room is not None:
+            self._put(self._rooms, assignment.room, assignment)
 
     def find(self, subject: str) -> list[Decision]:
         """Return what is remembered of a client or a room of this name, newest first; raises UsageError for no name."""
         subject = check_name(subject)
         found = {**dict(self._names.get(subject, ())), **dict(self._rooms.get(subject, ()))}
-        return [found[count].told() for count in sorted(found, reverse=True)]
+        return [found[count].decision() for count in sorted(found, reverse=True)]
 
     def __len__(self) -> int:
         return len(self._names) + len(self._rooms)
 
-    def _put(self, shelf: _Shelf, subject: str, choice: Choice) -> None:
+    def _put(self, shelf: _Shelf, subject: str, assignment: Assignment) -> None:
         kept = shelf.pop(subject, ())
-        shelf[subject] = (*kept, (self._count, choice))[-self._each :]
+        shelf[subject] = (*kept, (self._count, assignment))[-self._each :]
         if len(shelf) > self._subjects:
             shelf.popitem(last=False)

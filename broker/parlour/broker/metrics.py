@@ -1,7 +1,7 @@
 """A broker's metrics for Prometheus: nodes by state, their clients, and counts of the broker's answers.
 
 This module owns the names of a broker's metrics; the page's thread runs it. It must never look at the balancer itself,
-which belongs to the broker's thread: it asks for a picture.
+which belongs to the broker's thread: it asks for a snapshot.
 """
 
 from __future__ import annotations
@@ -27,35 +27,39 @@ class BrokerFigures:
 
     def not_ready_reason(self) -> str:
         """Return why clients should not ask here now, or nothing."""
-        picture = self._broker.picture()
-        if picture is None:
+        snapshot = self._broker.snapshot()
+        if snapshot is None:
             return "the broker does not answer"
-        return "" if picture.settled else "the broker has only started, and may not know all nodes yet"
+        return "" if snapshot.settled else "the broker has only started, and may not know all nodes yet"
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics; of a broker that does not answer, none."""
-        picture = self._broker.picture()
-        if picture is None:
+        snapshot = self._broker.snapshot()
+        if snapshot is None:
             return
-        count = Counter(state.state for state in picture.nodes)
+        count = Counter(state.state for state in snapshot.nodes)
         nodes = GaugeMetricFamily("parlour_broker_nodes", "Nodes by state.", labels=["state"])
         for word in STATES:
             nodes.add_metric([word], count[word])
         yield nodes
         for name, text, values in (
-            ("report_age_seconds", "Age of the node's last report.", [state.age for state in picture.nodes]),
-            ("node_clients", "Clients by that report.", [state.report.clients for state in picture.nodes]),
-            ("node_capacity", "Clients at most.", [state.report.capacity for state in picture.nodes]),
-            ("node_pending", "Clients on their way to the node.", [state.pending for state in picture.nodes]),
-            ("node_troubles", "What the node's operator has to mend.", [len(s.report.troubles) for s in picture.nodes]),
+            ("report_age_seconds", "Age of the node's last report.", [state.age for state in snapshot.nodes]),
+            ("node_clients", "Clients by that report.", [state.report.clients for state in snapshot.nodes]),
+            ("node_capacity", "Clients at most.", [state.report.capacity for state in snapshot.nodes]),
+            ("node_pending", "Clients on their way to the node.", [state.pending for state in snapshot.nodes]),
+            (
+                "node_troubles",
+                "Problems that the operator must solve.",
+                [len(it.report.troubles) for it in snapshot.nodes],
+            ),
         ):
             family = GaugeMetricFamily(f"parlour_broker_{name}", text, labels=["node"])
-            for state, value in zip(picture.nodes, values, strict=True):
+            for state, value in zip(snapshot.nodes, values, strict=True):
                 family.add_metric([state.report.node], value)
             yield family
         for name, text, label, counts in (
-            ("assignments", "Answers to clients that asked for a node.", "outcome", picture.assignments),
-            ("refused_reports", "Reports of nodes that were not taken.", "reason", picture.refused_reports),
+            ("assignments", "Answers to clients that asked for a node.", "outcome", snapshot.assignments),
+            ("refused_reports", "Reports of nodes that were not taken.", "reason", snapshot.refused_reports),
         ):
             total = CounterMetricFamily(f"parlour_broker_{name}", text, labels=[label])
             for reason, number in sorted(counts.items()):

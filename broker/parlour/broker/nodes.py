@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from parlour.wire.control import Report
 
-__all__ = ["Node", "Passage", "Sight"]
+__all__ = ["FleetNode", "NodeSnapshot", "PendingTicket"]
 
 
-class Sight(Struct, frozen=True, order=True, gc=False):
+class NodeSnapshot(Struct, frozen=True, order=True, gc=False):
     """A node as it was when it was put in its place; those that can take a client are chosen in this order."""
 
     load: float  # clients there, on their way and credited, by weight
@@ -28,12 +28,12 @@ class Sight(Struct, frozen=True, order=True, gc=False):
     state: str  # "ok" if it can take a client; else "full" or "draining"
 
 
-class Node:
+class FleetNode:
     """A live node: its last report, and what the balancer knows beyond it."""
 
     __slots__ = (
         *("admits", "clients", "counted", "credit", "drain_by", "due", "heard", "joined", "leaving"),
-        *("missed", "name", "pending", "report", "seen", "taken", "turn", "weight"),
+        *("missed", "name", "pending", "report", "snapshot", "taken", "turn", "weight"),
     )
 
     def __init__(self, report: Report, now: float) -> None:
@@ -50,7 +50,7 @@ class Node:
         self.missed: set[str] = set()  # clients, a few, that could not reach it since its last report
         self.taken: deque[float] = deque()  # when it was chosen within the last second
         self.hear(report, now)
-        self.look()
+        self.take_snapshot()
 
     def hear(self, report: Report, now: float) -> None:
         """Take its report of now."""
@@ -62,11 +62,11 @@ class Node:
         # New clients per second that it can take; in this order a NaN becomes the least.
         self.admits = min(1e6, max(1.0, report.admits))
 
-    def look(self) -> Sight:
+    def take_snapshot(self) -> NodeSnapshot:
         """Return it as it is now, which is what it was seen as until the next look."""
         held, capacity = self.held, self.report.capacity
         state = "draining" if self.draining else "full" if held >= capacity else "ok"
-        self.seen = Sight(
+        self.snapshot = NodeSnapshot(
             (held + self.credit) / self.weight,
             self.turn,
             self.name,
@@ -76,7 +76,7 @@ class Node:
             self.heard,
             state,
         )
-        return self.seen
+        return self.snapshot
 
     @property
     def held(self) -> int:
@@ -112,12 +112,12 @@ class Node:
         self.credit = max(0.0, behind) * max(0.0, 1 - age) * self.weight
 
 
-class Passage(Struct, frozen=True, gc=False):
+class PendingTicket(Struct, frozen=True, gc=False):
     """A client on its way, until it arrives or its ticket expires."""
 
     expires: float
-    node: Node
-    source: Node | None
+    node: FleetNode
+    source: FleetNode | None
     """The node that sent it on and counts it until it has arrived, if one did."""
 
     def begin(self) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from parlour.broker.balancer import Balancer
-from parlour.broker.nodes import Node
-from parlour.broker.reasons import listed, stranger
+from parlour.broker.nodes import FleetNode
+from parlour.broker.reasons import listed, unknown_node
+from parlour.broker.rebalance_plan import NodeLoad, plan_moves
 from parlour.broker.settings import BrokerSettings
-from parlour.broker.surplus import Load, plan
 from parlour.runtime.output import counted
 from parlour.wire.control import Drain, Order, Refused, Transfer
 
@@ -41,7 +41,7 @@ class Orders:
         self._moved = float("-inf")
         self._due = float("-inf")
 
-    def again(self, name: str, now: float) -> Order | None:
+    def unfollowed(self, name: str, now: float) -> Order | None:
         """Return the order that a node which has just reported does not follow yet: it may not have heard it."""
         node = self._balancer.get(name)
         if node is None:
@@ -60,7 +60,7 @@ class Orders:
         node = self._balancer.get(request.node)
         if node is None:
             there = listed(sorted(peer.node for peer in self._balancer.peers())) or "none"
-            return Refused("no_node", f"{stranger(request.node)}: there is {there}")
+            return Refused("no_node", f"{unknown_node(request.node)}: there is {there}")
         longest = self._settings.longest_drain
         if not 0 <= request.deadline <= longest:
             return Refused("bad_request", f"a deadline is 0 to {longest:g} seconds, not {request.deadline:g}")
@@ -70,16 +70,16 @@ class Orders:
             self._balancer.drain(node, now + request.deadline)
         return self._drain(node, request.deadline)
 
-    def _last(self, node: Node) -> str:
+    def _last(self, node: FleetNode) -> str:
         """Return why the cluster cannot do without this node, or nothing."""
         others = [self._balancer.get(peer.node) for peer in self._balancer.peers() if peer.node != node.name]
-        states = [other.seen.state for other in others if other is not None]
+        states = [other.snapshot.state for other in others if other is not None]
         if "ok" in states or ("full" in states and not node.clients):
             return ""
         clients = f"its {counted(node.clients, 'client')}" if node.clients else "clients"
         return f"no node but {node.name} is there to take {clients}: start another node first"
 
-    def _drain(self, node: Node, deadline: float) -> Order:
+    def _drain(self, node: FleetNode, deadline: float) -> Order:
         return Order(node=node.name, instance=node.report.instance, drain=True, deadline=deadline)
 
     # --- rebalance -------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Orders:
     def plan(self, now: float) -> list[Order]:
         """Return who should move how many clients to whom, without telling anybody."""
         orders: dict[str, Order] = {}
-        for move in plan(self._load(node) for node in self._balancer.present(now)):
+        for move in plan_moves(self._load(node) for node in self._balancer.present(now)):
             node = self._balancer.get(move.source)
             assert node is not None
             order = orders.setdefault(node.name, Order(node=node.name, instance=node.report.instance, moves=[]))
@@ -104,7 +104,7 @@ class Orders:
             self._due = now + self._settings.rebalance_every
         return orders
 
-    def unasked(self, now: float) -> list[Order]:
+    def automatic(self, now: float) -> list[Order]:
         """Return the orders to be given without anybody asking: some only if the settings say so.
 
         Not before every node has reported since the last order, nor while the clients of a lost node come back.
@@ -116,7 +116,7 @@ class Orders:
             return []
         return self.rebalance(now)
 
-    def _load(self, node: Node) -> Load:
+    def _load(self, node: FleetNode) -> NodeLoad:
         # Clients on their way count where they go, not where they come from: else those told to move count twice.
         clients = node.pending + max(0, node.clients - node.leaving)
-        return Load(node.name, clients, node.weight, max(0, node.report.capacity - node.held))
+        return NodeLoad(node.name, clients, node.weight, max(0, node.report.capacity - node.held))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from parlour.broker.nodes import Node, Sight
+from parlour.broker.nodes import FleetNode, NodeSnapshot
 from parlour.wire.control import Refusal, Report
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_NAME, check_protocol
 
-__all__ = ["lament", "listed", "note", "objection", "praise", "stranger"]
+__all__ = ["listed", "reason_chosen", "reason_excluded", "reason_none", "refusal_for", "unknown_node"]
 
 LONGEST = 200
 """Characters of a peer's words at most."""
@@ -27,7 +27,7 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-def objection(report: Report, node: Node | None, log: str | None, nodes: int) -> Refusal | None:
+def refusal_for(report: Report, node: FleetNode | None, log: str | None, nodes: int) -> Refusal | None:
     """Return why a report cannot be of the fleet's `node`, or a new one of a fleet of so many with a log; or None."""
 
     def refuse(code: str, text: str) -> Refusal:
@@ -51,7 +51,7 @@ def objection(report: Report, node: Node | None, log: str | None, nodes: int) ->
     return None
 
 
-def praise(best: Sequence[Sight], failed: Collection[str], hurried: bool = False) -> str:
+def reason_chosen(best: Sequence[NodeSnapshot], failed: Collection[str], hurried: bool = False) -> str:
     """Return why the first was chosen before the others; `hurried` if nodes of lower load could take no more now."""
     chosen = best[0]
     if hurried:
@@ -65,7 +65,7 @@ def praise(best: Sequence[Sight], failed: Collection[str], hurried: bool = False
     return f"{reason}, but for {listed(sorted(failed))}, which the client could not reach" if failed else reason
 
 
-def note(seen: Sight, failed: Collection[str]) -> str:
+def reason_excluded(seen: NodeSnapshot, failed: Collection[str]) -> str:
     """Return why this node cannot be taken by a client that could not reach some, or nothing if it can."""
     if seen.node in failed:
         return "the client could not reach it"
@@ -76,7 +76,7 @@ def note(seen: Sight, failed: Collection[str]) -> str:
     return ""
 
 
-def lament(nodes: int, full: int, draining: int, failed: int) -> tuple[str, str]:
+def reason_none(nodes: int, full: int, draining: int, failed: int) -> tuple[str, str]:
     """Return the code and the reason when none of so many nodes can take the client."""
     if not nodes:
         return "no_node", _NOBODY
@@ -87,6 +87,6 @@ def lament(nodes: int, full: int, draining: int, failed: int) -> tuple[str, str]
     return "full" if full else "no_node", text
 
 
-def stranger(name: str) -> str:
+def unknown_node(name: str) -> str:
     """Return that there is no node of a name that came from outside, of any length, to be kept."""
     return f"there is no node named {name[:MAX_NAME]!r} in the fleet"

@@ -22,8 +22,8 @@ import zmq
 from parlour.broker.balancer import Balancer
 from parlour.broker.fleetlog import FleetLog
 from parlour.broker.orders import Orders
-from parlour.broker.picture import Picture, PictureDesk
 from parlour.broker.settings import BrokerSettings
+from parlour.broker.snapshot import BrokerSnapshot, SnapshotRequests
 from parlour.runtime.addresses import endpoint, numeric_address
 from parlour.runtime.logs import broker_log
 from parlour.runtime.threads import Service
@@ -104,7 +104,7 @@ class Broker(Service):
         # When a refusal of an instance was last published; those older than `refusal_every` are dropped.
         self._refused: dict[str, float] = {}
         self._log = FleetLog()
-        self._desk = PictureDesk()
+        self._snapshots = SnapshotRequests()
 
     def wake(self) -> None:
         """Make the loop look at `stopping`."""
@@ -114,9 +114,9 @@ class Broker(Service):
         except OSError:
             pass  # The loop has ended and closed its side meanwhile.
 
-    def picture(self) -> Picture | None:
+    def snapshot(self) -> BrokerSnapshot | None:
         """Return what the broker knows now, or None if its thread does not answer; for other threads."""
-        return self._desk.ask(self.wake)
+        return self._snapshots.ask(self.wake)
 
     def run(self) -> None:
         """Open the sockets, serve until `stopping`, close them."""
@@ -197,7 +197,7 @@ class Broker(Service):
                 self._take_reports(now)
             self._balancer.tick(now)
             if self._balancer.settled(now - self._started):
-                self._publish_orders(self._orders.unasked(now))
+                self._publish_orders(self._orders.automatic(now))
             if self._feed in ready:
                 self._take_subscriptions(now)  # before the requests: who has subscribed is told of the next decision
             if self._router in ready:
@@ -206,10 +206,10 @@ class Broker(Service):
                 self._publish_roster(now)
             if woken.fileno() in ready:
                 woken.recv(4096)
-                self._desk.answer(partial(self._picture, now))
+                self._snapshots.answer(partial(self._take_snapshot, now))
 
-    def _picture(self, now: float) -> Picture:
-        return Picture(
+    def _take_snapshot(self, now: float) -> BrokerSnapshot:
+        return BrokerSnapshot(
             self._balancer.status(now),
             self._balancer.settled(now - self._started),
             {"assigned": self._balancer.assigned, **self._log.refused_clients.snapshot()},
@@ -240,7 +240,7 @@ class Broker(Service):
         refusal = self._balancer.report(report, now, enrols)
         if refusal is None:
             self._publish(f"report.{report.node}".encode(), report)
-            order = self._orders.again(report.node, now)
+            order = self._orders.unfollowed(report.node, now)
             self._publish_orders([order] if order else [], again=True)
             return None
         horizon = now - self.settings.refusal_every
@@ -342,17 +342,17 @@ class Broker(Service):
         except UsageError as error:
             return Refused(code="bad_version", text=str(error))
         ticket_id, clock = next(self._ids), time.time()
-        choice = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
+        assignment = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
         if self._watched:
-            self._publish(_DECISION, choice.told())
-        if choice.node is None:
-            self._log.refused_clients.add(choice.code)
-            wait = self._balancer.retry_after(choice, now)
-            return Refused(code=choice.code, text=choice.reason, retry_after=wait)
+            self._publish(_DECISION, assignment.decision())
+        if assignment.node is None:
+            self._log.refused_clients.add(assignment.code)
+            wait = self._balancer.retry_after(assignment, now)
+            return Refused(code=assignment.code, text=assignment.reason, retry_after=wait)
         life = self.settings.ticket_life
-        ticket = Ticket(node=choice.node, name=request.name, expires=clock + life, id=ticket_id)
-        address = self._balancer.address(choice.node)
-        return Assigned(node=choice.node, address=address, ticket=encode_ticket(ticket), expires_in=life)
+        ticket = Ticket(node=assignment.node, name=request.name, expires=clock + life, id=ticket_id)
+        address = self._balancer.address(assignment.node)
+        return Assigned(node=assignment.node, address=address, ticket=encode_ticket(ticket), expires_in=life)
 
     def _enroll(self, report: Report, now: float) -> Reply:
         refusal = self._take_report(report, now, enrols=True)

@@ -44,9 +44,9 @@ class Storm:
 
     # --- losses ----------------------------------------------------------------------------------------------
 
-    def lost(self, report: Report, clients: int, now: float) -> None:
+    def node_lost(self, report: Report, clients: int, now: float) -> None:
         """A node is gone, or beyond the reach of many; its clients will come."""
-        self.back(report)
+        self.node_back(report)
         if not clients:
             return
         self._losses[report.instance] = (now, report.node, clients)
@@ -54,7 +54,7 @@ class Storm:
         if len(self._losses) > self._settings.remembered:
             self._forget_loss()
 
-    def back(self, report: Report) -> None:
+    def node_back(self, report: Report) -> None:
         """A node that was held for lost is there, and its clients with it."""
         _, _, clients = self._losses.pop(report.instance, (0.0, "", 0))
         self._coming -= clients
@@ -63,7 +63,7 @@ class Storm:
         _, (_, _, clients) = self._losses.popitem(last=False)
         self._coming -= clients
 
-    def rages(self, now: float, rate: float) -> bool:
+    def is_active(self, now: float, rate: float) -> bool:
         """Whether turns are to be given: more clients were cut off lately than can be taken in one second."""
         while self._losses and next(iter(self._losses.values()))[0] <= now - self._settings.storm_life:
             self._forget_loss()
@@ -81,7 +81,7 @@ class Storm:
 
     # --- turns -----------------------------------------------------------------------------------------------
 
-    def turn(self, name: str, now: float, rate: float) -> float:
+    def take_turn(self, name: str, now: float, rate: float) -> float:
         """Return 0 if the client may go now, which uses its turn up; else in how many seconds its turn is."""
         kept = self._turns.get(name)
         if kept is not None:
@@ -123,12 +123,12 @@ class Storm:
             self._filled = self._free
         return wait
 
-    def wait(self, name: str, now: float) -> float:
+    def wait_time(self, name: str, now: float) -> float:
         """Return in how many seconds this client should come."""
         at, _ = self._turns.get(name, (self._free, 0.0))
         return max(0.0, at - now)
 
-    def words(self, wait: float, rate: float) -> str:
+    def reason(self, wait: float, rate: float) -> str:
         """Return why the client is to come later, in a line."""
         names = listed([name for _, name, _ in self._losses.values()]) or "a lost node"
         return (

@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from parlour.runtime.options import Number, json_option
 from parlour.runtime.output import print_json
 from parlour.simulate import plot as picture
-from parlour.simulate.contest import POLICIES, run
+from parlour.simulate.comparison import POLICIES, run
 from parlour.simulate.outcome import Outcome
 from parlour.simulate.report import summary, table
 from parlour.simulate.scenario import SCENARIOS

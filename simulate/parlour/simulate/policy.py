@@ -52,7 +52,7 @@ class Policy(Protocol):
         ...
 
 
-class _Watching(ABC):
+class _ReportedNodes(ABC):
     """What the simple policies have in common: the nodes heard of lately that can take a client."""
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class _Watching(ABC):
         """Return the name of a node that did not fail, if there is one."""
 
 
-class _Sorted(_Watching):
+class _Sorted(_ReportedNodes):
     """The nodes in an order, of which the first is taken."""
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class LeastLoaded(_Sorted):
         self._put((report.clients / report.capacity, self._chance.getrandbits(32), report.node))
 
 
-class TwoChoices(_Watching):
+class TwoChoices(_ReportedNodes):
     """Of two nodes drawn at random, the one whose last report shows less clients ÷ capacity (Mitzenmacher 1996)."""
 
     def __init__(self, chance: random.Random) -> None:

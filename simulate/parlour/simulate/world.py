@@ -14,7 +14,7 @@ from itertools import count
 from parlour.simulate.outcome import Outcome, Sample
 from parlour.simulate.policy import Policy
 from parlour.simulate.scenario import STAY, Outage, Scenario
-from parlour.simulate.station import Station
+from parlour.simulate.simulated_node import SimulatedNode
 from parlour.wire.control import Assign, Report
 
 __all__ = ["World"]
@@ -72,28 +72,28 @@ class World:
         self._refused = 0
         self._moves = 0
         weights = [scenario.capacities[index % len(scenario.capacities)] for index in range(nodes)]
-        self._stations: dict[str, Station] = {}
+        self._nodes: dict[str, SimulatedNode] = {}
         start, whole, before = int(clients * scenario.present), sum(weights), 0
         for index, weight in enumerate(weights):
             capacity = int(clients * _SPARE * weight / whole) + 1
-            station = Station(f"n{index}", 0, capacity, random.Random(f"{seed} reports of n{index}"))
-            station.clients = start * (before + weight) // whole - start * before // whole
+            node = SimulatedNode(f"n{index}", 0, capacity, random.Random(f"{seed} reports of n{index}"))
+            node.clients = start * (before + weight) // whole - start * before // whole
             before += weight
-            self._stations[station.name] = station
+            self._nodes[node.name] = node
         self.outcome.came = start
 
     # --- time ------------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
         """Let the scenario happen, and return the outcome."""
-        for station in self._stations.values():
-            self._join(station)
+        for node in self._nodes.values():
+            self._join(node)
         for outage in self._scenario.outages:
             self._at(outage.at, self._begin, outage)
         for tick in range(round(self._scenario.duration * _TICKS)):
             self._until(tick / _TICKS)
             self._tick()
-        self.outcome.here = sum(station.clients for station in self._stations.values())
+        self.outcome.here = sum(node.clients for node in self._nodes.values())
         return self.outcome
 
     def _at(self, when: float, act: Callable[..., None], *arguments: object) -> None:
@@ -111,14 +111,14 @@ class World:
         now = self._now
         self._depart()
         for order in self._policy.orders(now):
-            station = self._stations[order.node]
-            if not station.transfers:  # A node that is still at it does not listen.
-                station.transfers.extend(order.moves)
-        for station in self._stations.values():
-            if station.draining:
-                self._drain(station)
-            elif station.transfers:
-                self._transfer(station)
+            node = self._nodes[order.node]
+            if not node.transfers:  # A node that is still at it does not listen.
+                node.transfers.extend(order.moves)
+        for node in self._nodes.values():
+            if node.draining:
+                self._drain(node)
+            elif node.transfers:
+                self._transfer(node)
         self._sample()
         for moment in _moments(self._coming, self._scenario.rate(now, self.outcome.clients), now):
             self.outcome.came += 1
@@ -126,14 +126,14 @@ class World:
             self._at(moment, self._ask, _Client(f"c{self.outcome.came}", moment, []))
 
     def _sample(self) -> None:
-        serving = [station for station in self._stations.values() if station.alive and not station.draining]
-        clients = sum(station.clients for station in serving)
-        mean = clients / sum(station.capacity for station in serving) if clients else 1.0
+        serving = [node for node in self._nodes.values() if node.alive and not node.draining]
+        clients = sum(node.clients for node in serving)
+        mean = clients / sum(node.capacity for node in serving) if clients else 1.0
         self.outcome.samples.append(
             Sample(
                 at=self._now,
-                imbalance=max((station.load for station in serving), default=0.0) / mean if clients else 1.0,
-                overload=max(0, *(station.clients - station.capacity for station in self._stations.values())),
+                imbalance=max((node.load for node in serving), default=0.0) / mean if clients else 1.0,
+                overload=max(0, *(node.clients - node.capacity for node in self._nodes.values())),
                 refused=self._refused,
                 moves=self._moves,
             )
@@ -162,62 +162,62 @@ class World:
             self._at(self._now + _PAUSE, self._ask, client)
 
     def _enter(self, name: str, ticket: str) -> bool:
-        station = self._stations[name]
-        if station.alive:
-            self.outcome.rush = max(self.outcome.rush, station.enter(ticket, self._now))
-        return station.alive
+        node = self._nodes[name]
+        if node.alive:
+            self.outcome.rush = max(self.outcome.rush, node.enter(ticket, self._now))
+        return node.alive
 
     def _depart(self) -> None:
         """Let clients leave that have stayed long enough: any of them, as likely as any other."""
-        stations = list(self._stations.values())
-        weights = [station.staying for station in stations]
+        nodes = list(self._nodes.values())
+        weights = [node.staying for node in nodes]
         staying = sum(weights)
         leaving = sum(1 for _ in _moments(self._leaving, staying / STAY, self._now))
-        for station in self._leaving.choices(stations, weights, k=leaving) if staying else ():
-            if station.staying:
-                station.clients -= 1
+        for node in self._leaving.choices(nodes, weights, k=leaving) if staying else ():
+            if node.staying:
+                node.clients -= 1
                 self.outcome.departed += 1
 
     # --- moves -----------------------------------------------------------------------------------------------
 
-    def _transfer(self, station: Station) -> None:
+    def _transfer(self, node: SimulatedNode) -> None:
         """Ask some of the clients to move that an order says, at the pace of a node."""
         left = _PACE
-        while station.transfers and left:
-            transfer = station.transfers.popleft()
+        while node.transfers and left:
+            transfer = node.transfers.popleft()
             for asked in range(transfer.clients):
                 if not left:
-                    station.transfers.appendleft(type(transfer)(transfer.to, transfer.clients - asked))
+                    node.transfers.appendleft(type(transfer)(transfer.to, transfer.clients - asked))
                     break
-                if not self._send_on(station, transfer.to):
+                if not self._send_on(node, transfer.to):
                     break
                 left -= 1
 
-    def _drain(self, station: Station) -> None:
+    def _drain(self, node: SimulatedNode) -> None:
         """Send away some of the clients, and stop when none is left."""
         for _ in range(_PACE):
-            if not self._send_on(station, None):
+            if not self._send_on(node, None):
                 break
-        if not station.clients:
-            self._publish(station, station.report(stopping=True))
-            self._stop(station)
+        if not node.clients:
+            self._publish(node, node.report(stopping=True))
+            self._stop(node)
 
-    def _send_on(self, station: Station, target: str | None) -> bool:
+    def _send_on(self, node: SimulatedNode, target: str | None) -> bool:
         """Ask one client to move; return whether there was one, and a place for it."""
-        if not station.staying:
+        if not node.staying:
             return False
         self._moves += 1
-        request = Assign(name=f"m{self._moves}", node=target, failed=[station.name])
+        request = Assign(name=f"m{self._moves}", node=target, failed=[node.name])
         answer = self._policy.assign(request, self._now)
         if answer.node is None:
             self._moves -= 1
             self._refused += 1
             return False
-        station.moving += 1
-        self._at(self._now + self._walking.uniform(*_WALK), self._move, station, answer.node, answer.ticket)
+        node.moving += 1
+        self._at(self._now + self._walking.uniform(*_WALK), self._move, node, answer.node, answer.ticket)
         return True
 
-    def _move(self, source: Station, target: str, ticket: str) -> None:
+    def _move(self, source: SimulatedNode, target: str, ticket: str) -> None:
         """A client has opened its connection to another node, and closes the old one, if it is still there."""
         arrived = self._enter(target, ticket)
         if source.alive:
@@ -230,57 +230,57 @@ class World:
 
     # --- nodes -----------------------------------------------------------------------------------------------
 
-    def _join(self, station: Station) -> None:
+    def _join(self, node: SimulatedNode) -> None:
         """A node enrols, and reports from now on."""
-        self._stations[station.name] = station
-        self._policy.report(station.report(), self._now)
-        self._at(self._now + station.chance.random() * _INTERVAL, self._report, station)
+        self._nodes[node.name] = node
+        self._policy.report(node.report(), self._now)
+        self._at(self._now + node.chance.random() * _INTERVAL, self._report, node)
 
-    def _report(self, station: Station) -> None:
-        if station.alive:
-            self._publish(station, station.report())
-            self._at(self._now + _INTERVAL, self._report, station)
+    def _report(self, node: SimulatedNode) -> None:
+        if node.alive:
+            self._publish(node, node.report())
+            self._at(self._now + _INTERVAL, self._report, node)
 
-    def _publish(self, station: Station, report: Report) -> None:
+    def _publish(self, node: SimulatedNode, report: Report) -> None:
         """Send a report on its way, on which it may be lost."""
-        late, lost = station.chance.uniform(*self._scenario.delay), station.chance.random() < self._scenario.loss
+        late, lost = node.chance.uniform(*self._scenario.delay), node.chance.random() < self._scenario.loss
         if not lost:
-            station.heard = max(station.heard, self._now + late)
-            self._at(station.heard, self._hear, report)
+            node.heard = max(node.heard, self._now + late)
+            self._at(node.heard, self._hear, report)
 
     def _hear(self, report: Report) -> None:
         self._policy.report(report, self._now)
 
     def _begin(self, outage: Outage) -> None:
         """Some nodes are killed, or told to drain."""
-        stations = list(self._stations.values())
-        for station in stations[int(outage.first * len(stations)) : int(outage.last * len(stations))]:
-            if not station.alive:
+        nodes = list(self._nodes.values())
+        for node in nodes[int(outage.first * len(nodes)) : int(outage.last * len(nodes))]:
+            if not node.alive:
                 continue
-            station.away = outage.away
+            node.away = outage.away
             if outage.drained:
-                station.draining = True
-                self._publish(station, station.report())
-                self._at(self._now + _DRAIN, self._cut, station)
+                node.draining = True
+                self._publish(node, node.report())
+                self._at(self._now + _DRAIN, self._cut, node)
             else:
-                self._cut(station)
+                self._cut(node)
 
-    def _cut(self, station: Station) -> None:
+    def _cut(self, node: SimulatedNode) -> None:
         """A node is gone, and those of its clients that are not on their way elsewhere look for another."""
-        if not station.alive:
+        if not node.alive:
             return
-        for _ in range(station.staying):
+        for _ in range(node.staying):
             when = self._now + self._walking.uniform(*_WALK)
-            self._at(when, self._ask, _Client(f"o{next(self._order)}", self._now, [station.name]))
-        self.outcome.away += station.clients
-        self._stop(station)
+            self._at(when, self._ask, _Client(f"o{next(self._order)}", self._now, [node.name]))
+        self.outcome.away += node.clients
+        self._stop(node)
 
-    def _stop(self, station: Station) -> None:
+    def _stop(self, node: SimulatedNode) -> None:
         """A node has ended, and will start again."""
-        station.alive = station.draining = False
-        station.clients = station.moving = 0  # who was on the way looks after himself
-        again = Station(station.name, station.life + 1, station.capacity, station.chance)
-        self._at(self._now + station.away, self._join, again)
+        node.alive = node.draining = False
+        node.clients = node.moving = 0  # who was on the way looks after himself
+        again = SimulatedNode(node.name, node.life + 1, node.capacity, node.chance)
+        self._at(self._now + node.away, self._join, again)
 
 
 def _moments(chance: random.Random, rate: float, now: float) -> Iterator[float]:

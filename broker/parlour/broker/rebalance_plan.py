@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Load", "Move", "plan"]
+__all__ = ["NodeLoad", "PlannedMove", "plan_moves"]
 
 _LEAST = 2
 """Clients by which a node may be off its share, whatever its share is, and nothing moves."""
@@ -20,7 +20,7 @@ _BAND = 20
 
 
 @dataclass(frozen=True)
-class Load:
+class NodeLoad:
     """What a node serves: its clients, its weight (at least 1), and how many more it can take (at least 0)."""
 
     node: str
@@ -35,7 +35,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Move:
+class PlannedMove:
     """So many clients, at least one, from a node to another."""
 
     source: str
@@ -47,7 +47,7 @@ class Move:
 class _Share:
     """What a node should serve: `whole` clients and `part` ÷ `parts` of one, a fraction below 1."""
 
-    load: Load
+    load: NodeLoad
     whole: int
     part: int
     parts: int
@@ -63,7 +63,7 @@ class _Share:
         return off > _LEAST * self.parts and off * _BAND > share
 
 
-def plan(loads: Iterable[Load]) -> list[Move]:
+def plan_moves(loads: Iterable[NodeLoad]) -> list[PlannedMove]:
     """Return the moves after which every node serves its share, rounded up or down; none within the dead band.
 
     A share goes by weight: all nodes are filled to the same level, clients ÷ weight, but for those that have no
@@ -74,7 +74,7 @@ def plan(loads: Iterable[Load]) -> list[Move]:
     return _moves(shares) if any(share.missed for share in shares) else []
 
 
-def _shares(loads: Iterable[Load]) -> list[_Share]:
+def _shares(loads: Iterable[NodeLoad]) -> list[_Share]:
     """Return who should serve how many: as water fills vessels of unequal height to one level."""
     shares: list[_Share] = []
     rising = sorted(loads, key=lambda load: (load.most / load.weight, load.node))
@@ -91,7 +91,7 @@ def _shares(loads: Iterable[Load]) -> list[_Share]:
     return shares
 
 
-def _moves(shares: list[_Share]) -> list[Move]:
+def _moves(shares: list[_Share]) -> list[PlannedMove]:
     """Return who gives to whom: the largest surplus to the largest lack, so that few pairs are needed."""
     wanted = {share.load.node: share.whole for share in shares}
     odd = sum(share.load.clients - share.whole for share in shares)
@@ -103,11 +103,11 @@ def _moves(shares: list[_Share]) -> list[Move]:
     changes = [(share.load.clients - wanted[share.load.node], share.load.node) for share in shares]
     givers = sorted((surplus, node) for surplus, node in changes if surplus > 0)
     takers = sorted((-surplus, node) for surplus, node in changes if surplus < 0)
-    moves: list[Move] = []
+    moves: list[PlannedMove] = []
     while givers and takers:
         (surplus, source), (lack, target) = givers.pop(), takers.pop()
         clients = min(surplus, lack)
-        moves.append(Move(source, target, clients))
+        moves.append(PlannedMove(source, target, clients))
         if surplus > clients:
             givers.append((surplus - clients, source))
         if lack > clients:

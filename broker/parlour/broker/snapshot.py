@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from parlour.wire.control import NodeState
 
-__all__ = ["Picture", "PictureDesk"]
+__all__ = ["BrokerSnapshot", "SnapshotRequests"]
 
 PATIENCE = 2.0
 """Seconds that the broker's thread has to answer: it never waits for anybody, so it has stopped if it does not."""
 
 
-class Picture(NamedTuple):
+class BrokerSnapshot(NamedTuple):
     """The fleet as the broker sees it, and how often it answered or refused what."""
 
     nodes: list[NodeState]
@@ -28,15 +28,15 @@ class Picture(NamedTuple):
     refused_reports: dict[str, int]
 
 
-class PictureDesk:
-    """Where a picture is asked for."""
+class SnapshotRequests:
+    """Where a snapshot is asked for."""
 
     def __init__(self) -> None:
-        self._asked: SimpleQueue[Future[Picture]] = SimpleQueue()
+        self._asked: SimpleQueue[Future[BrokerSnapshot]] = SimpleQueue()
 
-    def ask(self, wake: Callable[[], None]) -> Picture | None:
-        """Return a picture of now, after waking the broker's thread; None if that does not answer in time."""
-        future: Future[Picture] = Future()
+    def ask(self, wake: Callable[[], None]) -> BrokerSnapshot | None:
+        """Return a snapshot of now, after waking the broker's thread; None if that does not answer in time."""
+        future: Future[BrokerSnapshot] = Future()
         self._asked.put(future)
         wake()
         try:
@@ -44,7 +44,7 @@ class PictureDesk:
         except FutureTimeoutError:
             return None
 
-    def answer(self, draw: Callable[[], Picture]) -> None:
-        """Give all who ask a picture; called by the broker's thread."""
+    def answer(self, draw: Callable[[], BrokerSnapshot]) -> None:
+        """Give all who ask a snapshot; called by the broker's thread."""
         while not self._asked.empty():
             self._asked.get().set_result(draw())

@@ -10,14 +10,14 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
-from parlour.broker.nodes import Sight
-from parlour.broker.reasons import note, praise
+from parlour.broker.nodes import NodeSnapshot
+from parlour.broker.reasons import reason_chosen, reason_excluded
 from parlour.wire.control import Candidate, Decision
 
-__all__ = ["Choice"]
+__all__ = ["Assignment"]
 
 
-class Choice(Struct, frozen=True, gc=False):
+class Assignment(Struct, frozen=True, gc=False):
     """What was chosen for whom, and what was seen then. `node` is None if nobody could take the client.
 
     Few choices are ever asked about: when each was told at once, one among ten nodes took 17 instead of 5 µs.
@@ -30,17 +30,17 @@ class Choice(Struct, frozen=True, gc=False):
     node: str | None
     code: str
     words: str  # the reason, or nothing where it is that the first of the best was the best
-    best: list[Sight]  # the first of those that could take the client
-    rest: list[Sight]  # those of the others that are worth a word
+    best: list[NodeSnapshot]  # the first of those that could take the client
+    rest: list[NodeSnapshot]  # those of the others that are worth a word
     failed: Collection[str]  # live nodes that the client could not reach
     nodes: int  # all live nodes
 
     @property
     def reason(self) -> str:
         """Why it was so, in a line."""
-        return self.words or praise(self.best, self.failed)
+        return self.words or reason_chosen(self.best, self.failed)
 
-    def told(self) -> Decision:
+    def decision(self) -> Decision:
         """Return it as it is told to others."""
         candidates = [
             Candidate(
@@ -50,7 +50,7 @@ class Choice(Struct, frozen=True, gc=False):
                 pending=seen.pending,
                 capacity=seen.capacity,
                 age=max(0.0, self.now - seen.heard),
-                note=note(seen, self.failed),
+                note=reason_excluded(seen, self.failed),
             )
             for seen in (*self.best, *self.rest)
         ]

@@ -12,10 +12,10 @@ from parlour.broker.settings import BrokerSettings
 from parlour.simulate.policy import Answer
 from parlour.wire.control import Assign, Order, Report
 
-__all__ = ["Own"]
+__all__ = ["ParlourPolicy"]
 
 
-class Own:
+class ParlourPolicy:
     """A broker without sockets; with `auto` it moves clients unasked, as `parlour broker --auto` does."""
 
     def __init__(self, auto: bool) -> None:
@@ -36,4 +36,4 @@ class Own:
     def orders(self, now: float) -> list[Order]:
         """Return which nodes are to move clients away."""
         self._balancer.tick(now)
-        return self._orders.unasked(now)
+        return self._orders.automatic(now)

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 
 from parlour.simulate.outcome import Outcome
-from parlour.simulate.own import Own
+from parlour.simulate.parlour_policy import ParlourPolicy
 from parlour.simulate.policy import LeastLoaded, Policy, RoundRobin, TwoChoices
 from parlour.simulate.scenario import Scenario
 from parlour.simulate.world import World
@@ -18,8 +18,8 @@ from parlour.simulate.world import World
 __all__ = ["POLICIES", "run"]
 
 POLICIES: dict[str, Callable[[random.Random], Policy]] = {
-    "parlour": lambda chance: Own(auto=False),
-    "parlour-auto": lambda chance: Own(auto=True),
+    "parlour": lambda chance: ParlourPolicy(auto=False),
+    "parlour-auto": lambda chance: ParlourPolicy(auto=True),
     "round-robin": lambda chance: RoundRobin(),
     "least-loaded": LeastLoaded,
     "two-choices": TwoChoices,

@@ -11,7 +11,7 @@ from collections import deque
 
 from parlour.wire.control import Report, Transfer
 
-__all__ = ["Station"]
+__all__ = ["SimulatedNode"]
 
 _ADMITS = 500.0
 """New clients per second that a node says it can take, as a real one does."""
@@ -20,7 +20,7 @@ _TOLD = 3
 """Reports that list a redeemed ticket, as a real one's do."""
 
 
-class Station:
+class SimulatedNode:
     """A node that only counts: it takes in everybody at once, whatever its capacity."""
 
     def __init__(self, name: str, life: int, capacity: int, chance: random.Random) -> None:

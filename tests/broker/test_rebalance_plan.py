@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from parlour.broker.surplus import Load, Move, plan
+from parlour.broker.rebalance_plan import NodeLoad, PlannedMove, plan_moves
 
 FLEETS = st.lists(
     st.tuples(st.integers(0, 400), st.sampled_from([1, 3, 100, 100, 250, 400]), st.booleans()), max_size=8
@@ -17,15 +17,15 @@ FLEETS = st.lists(
 """For each node its clients, its capacity, and whether it takes any."""
 
 
-def fleet(nodes: list[tuple[int, int, bool]]) -> list[Load]:
+def fleet(nodes: list[tuple[int, int, bool]]) -> list[NodeLoad]:
     """Return the loads of nodes n0, n1 and so on."""
     return [
-        Load(f"n{index}", clients, capacity, max(0, capacity - clients) if takes else 0)
+        NodeLoad(f"n{index}", clients, capacity, max(0, capacity - clients) if takes else 0)
         for index, (clients, capacity, takes) in enumerate(nodes)
     ]
 
 
-def carried_out(loads: list[Load], moves: list[Move]) -> list[Load]:
+def carried_out(loads: list[NodeLoad], moves: list[PlannedMove]) -> list[NodeLoad]:
     """Return the loads after the moves; a node that took none before takes none now."""
     clients = Counter({load.node: load.clients for load in loads})
     for move in moves:
@@ -37,7 +37,7 @@ def carried_out(loads: list[Load], moves: list[Move]) -> list[Load]:
     ]
 
 
-def shares(loads: list[Load]) -> list[Fraction]:
+def shares(loads: list[NodeLoad]) -> list[Fraction]:
     """Return the share of each node, found by trying who of them is full at the level of the rest."""
     full: set[str] = set()
     while True:
@@ -53,12 +53,12 @@ def shares(loads: list[Load]) -> list[Fraction]:
 def test_the_surplus_and_nothing_else_moves() -> None:
     """The issue of a node that joins: each of the others gives what it has above the mean."""
     loads = fleet([(60, 100, True), (60, 100, True), (0, 100, True)])
-    assert plan(loads) == [Move("n1", "n2", 20), Move("n0", "n2", 20)]
+    assert plan_moves(loads) == [PlannedMove("n1", "n2", 20), PlannedMove("n0", "n2", 20)]
 
 
 def test_shares_go_by_capacity() -> None:
     """A node of three times the capacity ends with three times the clients."""
-    assert plan(fleet([(50, 100, True), (50, 300, True)])) == [Move("n0", "n1", 25)]
+    assert plan_moves(fleet([(50, 100, True), (50, 300, True)])) == [PlannedMove("n0", "n1", 25)]
 
 
 @pytest.mark.parametrize(
@@ -70,23 +70,23 @@ def test_shares_go_by_capacity() -> None:
 )
 def test_the_dead_band(clients: list[int], moved: int) -> None:
     """Up to two clients, or five per cent, off its share is even enough."""
-    moves = plan(fleet([(count, 1000, True) for count in clients]))
+    moves = plan_moves(fleet([(count, 1000, True) for count in clients]))
     assert sum(move.clients for move in moves) == moved
 
 
 def test_an_empty_node_in_a_big_fleet() -> None:
     """One that joins many is filled, though each of the others is hardly above its share."""
-    moves = plan(fleet([(101, 1000, True)] * 100 + [(0, 1000, True)]))
+    moves = plan_moves(fleet([(101, 1000, True)] * 100 + [(0, 1000, True)]))
     assert len(moves) == 100
     assert {(move.target, move.clients) for move in moves} == {("n100", 1)}
 
 
 def test_who_takes_none_still_gives() -> None:
     """A node without room loses its surplus; one that is below the others is left out of the mean."""
-    moves = plan(fleet([(90, 100, False), (30, 100, True), (0, 100, False)]))
-    assert moves == [Move("n0", "n1", 30)]
-    assert plan(fleet([(90, 100, True), (0, 100, False)])) == []
-    assert plan([]) == []
+    moves = plan_moves(fleet([(90, 100, False), (30, 100, True), (0, 100, False)]))
+    assert moves == [PlannedMove("n0", "n1", 30)]
+    assert plan_moves(fleet([(90, 100, True), (0, 100, False)])) == []
+    assert plan_moves([]) == []
 
 
 @given(FLEETS)
@@ -95,16 +95,16 @@ def test_who_takes_none_still_gives() -> None:
 def test_a_plan_carried_out_is_the_last(nodes: list[tuple[int, int, bool]]) -> None:
     """Whatever the fleet, a second plan after the first is empty: nothing can swing back and forth."""
     loads = fleet(nodes)
-    after = carried_out(loads, plan(loads))
+    after = carried_out(loads, plan_moves(loads))
     assert sum(load.clients for load in after) == sum(load.clients for load in loads)
-    assert plan(after) == []
+    assert plan_moves(after) == []
 
 
 @given(FLEETS)
 def test_a_plan_carried_out_leaves_nobody_off_its_share(nodes: list[tuple[int, int, bool]]) -> None:
     """After a plan, carried out or empty, every node is within two clients or five per cent of its share."""
     loads = fleet(nodes)
-    after = carried_out(loads, plan(loads))
+    after = carried_out(loads, plan_moves(loads))
     for load, share in zip(after, shares(loads), strict=True):
         assert abs(load.clients - share) <= max(Fraction(2), share / 20)
 
@@ -114,7 +114,7 @@ def test_no_more_than_the_surplus_moves(nodes: list[tuple[int, int, bool]]) -> N
     """No node gives more than it has above its share, but for the fraction of a client."""
     loads = fleet(nodes)
     given_ = Counter[str]()
-    for move in plan(loads):
+    for move in plan_moves(loads):
         given_[move.source] += move.clients
     for load, share in zip(loads, shares(loads), strict=True):
         assert given_[load.node] < max(Fraction(0), load.clients - share) + 1
@@ -124,7 +124,7 @@ def test_no_more_than_the_surplus_moves(nodes: list[tuple[int, int, bool]]) -> N
 def test_moves_go_from_above_to_below(nodes: list[tuple[int, int, bool]]) -> None:
     """No node gives and takes, none gives more than it has or takes more than it has room for, and pairs are few."""
     loads = {load.node: load for load in fleet(nodes)}
-    moves = plan(loads.values())
+    moves = plan_moves(loads.values())
     given_, taken = Counter[str](), Counter[str]()
     for move in moves:
         assert move.clients > 0
@@ -144,4 +144,4 @@ def test_no_fewer_moves_would_do(nodes: list[tuple[int, int, bool]]) -> None:
     beyond = any(abs(load.clients - share) > max(Fraction(2), share / 20) for load, share in pairs)
     given_ = sum(max(0, load.clients - ceil(share)) for load, share in pairs)
     taken = sum(max(0, floor(share) - load.clients) for load, share in pairs)
-    assert sum(move.clients for move in plan(loads)) == (max(given_, taken) if beyond else 0)
+    assert sum(move.clients for move in plan_moves(loads)) == (max(given_, taken) if beyond else 0)

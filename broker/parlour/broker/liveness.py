@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import heapq
 
-from parlour.broker.nodes import Node
+from parlour.broker.nodes import FleetNode
 
-__all__ = ["Watch"]
+__all__ = ["LivenessDeadlines"]
 
 
-class Watch:
+class LivenessDeadlines:
     """Nodes by the time at which to look at them; of the entries of one node, that of its `due` is valid."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[float, int, Node]] = []
+        self._entries: list[tuple[float, int, FleetNode]] = []
         self._count = 0
 
-    def set(self, node: Node, due: float) -> None:
+    def set(self, node: FleetNode, due: float) -> None:
         """Look at the node at this time, and not at the one set before."""
         self._count += 1
         node.due = due
@@ -30,7 +30,7 @@ class Watch:
         """Return the next time at which there may be a node to look at, None if there is no node."""
         return self._entries[0][0] if self._entries else None
 
-    def pop(self, now: float) -> Node | None:
+    def pop(self, now: float) -> FleetNode | None:
         """Take out a node whose time has come and return it; None if there is none."""
         while self._entries and self._entries[0][0] <= now:
             due, _, node = heapq.heappop(self._entries)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,6 +175,18 @@ def test_what_is_trimmed_leaves_no_rows(logs: tuple[RoomLog, RoomLog], path: Pat
         assert say(log, number, session="t") == [(101 + number, False)]
     log.trim("lobby", 0, ALWAYS, 1000)
     assert rows(path, "SELECT count(*) FROM runs") == [(0,)]
+
+
+def test_a_trim_keeps_what_a_newer_version_wrote(logs: tuple[RoomLog, RoomLog], path: Path) -> None:
+    """A batch is cut between its posts: fields that this version does not know stay, byte for byte."""
+    say(logs[0], 1, 2, 3)
+    newer = [["s", number, "ada", number, "hello", "", 0, "", {}, {"colour": "red"}, [number]] for number in (1, 2, 3)]
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE batches SET posts = ?", (msgspec.msgpack.encode(newer),))
+    logs[1].trim("lobby", 2, ALWAYS, 1000)
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT first, posts FROM batches").fetchall() == [(2, msgspec.msgpack.encode(newer[1:]))]
+    assert say(logs[0], 3, 4) == [(3, True), (4, False)]
 
 
 def test_what_a_failed_commit_did_is_forgotten(logs: tuple[RoomLog, RoomLog], path: Path) -> None:

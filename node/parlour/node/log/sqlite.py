@@ -16,13 +16,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from parlour.node.log import AHEAD, Appended, Extent, LogError, Post, old_enough, settled_time
 from parlour.node.log.sqlite_file import ROOM, ROW, SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
 from parlour.runtime.locks import make_lock
-from parlour.wire.codec import encode
+from parlour.wire.codec import Decoder, encode
 from parlour.wire.limits import sane_time
 from parlour.wire.messages import Message
 
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 HOLD = 0.05
 """Seconds after which a transaction takes no further posts: other nodes wait for it."""
+
+_RAW: Decoder[list[Raw]] = Decoder(list[Raw], ours=True)
+"""A batch whose posts stay encoded, with what a newer version may have added to them."""
 
 _OF_ROOM = f"b.id > r.id * {ROOM} AND b.id < (r.id + 1) * {ROOM}"
 
@@ -296,9 +300,9 @@ class SqliteLog:
             )
             if len(old) < len(posts):
                 if old:
+                    rest = encode(self._file.decode(blob, _RAW)[len(old) :])
                     writer.execute(
-                        "UPDATE batches SET first = ?, posts = ? WHERE id = ?",
-                        (first + len(old), encode(posts[len(old) :]), batch),
+                        "UPDATE batches SET first = ?, posts = ? WHERE id = ?", (first + len(old), rest, batch)
                     )
                 break
             writer.execute("DELETE FROM batches WHERE id = ?", (batch,))

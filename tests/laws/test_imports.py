@@ -10,6 +10,7 @@ from support.source import PARTS, ROOT, hold, modules
 MAY_IMPORT: dict[str, set[str]] = {
     "wire": set(),
     "runtime": {"wire"},
+    "dialects": {"wire"},
     "broker": {"wire", "runtime"},
     "node": {"wire", "runtime"},
     "client": {"wire", "runtime"},

@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE = mkdir -p $(@D) && command -v $(CC) >/dev/null || { echo "the bench needs a C compiler: install one (on Debian and Ubuntu: apt install gcc libc6-dev)" >&2; exit 1; }; \
 	$(CC) -std=gnu11 -O2 -flto -Wall -Wextra -o $@
 
-.PHONY: chat up down test lint bench bench-peers clean
+.PHONY: chat up down test lint docs bench bench-peers clean
 
 chat: up
 	@$(BIN)/parlour chat
@@ -30,6 +30,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+# The tables of threads and locks in docs/architecture.md come from the source.
+docs: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m support.tables
 
 bench: $(VENV)/.dev bench/build/load
 	@$(BIN)/python -m bench alone

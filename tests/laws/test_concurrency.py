@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
-import re
 
 from support.source import Module, hold, modules, modules_below
-
-GUARDS = re.compile(r"# Guards .* Rank (\d+)\.")
+from support.tables import GUARDS, comment_above
 
 LOCKS = {"Lock", "RLock", "Semaphore", "BoundedSemaphore", "allocate_lock"}
 THREADS = {"Thread", "Timer", "ThreadPoolExecutor", "start_new_thread"}
-
-
-def comment_above(module: Module, line: int) -> str:
-    """Return the block of comment lines that ends right above a line, joined to one."""
-    block: list[str] = []
-    while line > 1 and (text := module.lines[line - 2].strip()).startswith("#"):
-        block.insert(0, text)
-        line -= 1
-    return "# " + " ".join(text.removeprefix("#").strip() for text in block)
 
 
 def rank_of(module: Module, call: ast.Call) -> int:
@@ -42,8 +31,8 @@ def test_every_lock_tells_what_it_guards() -> None:
                 said = GUARDS.search(comment_above(module, call.lineno))
                 if not said:
                     wrong.append(f"{module.at(call)} has no comment `# Guards FIELDS. Rank N.` above")
-                elif int(said[1]) != rank_of(module, call):
-                    wrong.append(f"{module.at(call)} has rank {rank_of(module, call)}, its comment says {said[1]}")
+                elif int(said[2]) != rank_of(module, call):
+                    wrong.append(f"{module.at(call)} has rank {rank_of(module, call)}, its comment says {said[2]}")
     hold(wrong)
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -190,8 +190,7 @@ def test_a_list_cut_short_is_no_answer_to_who(cluster: Cluster) -> None:
     assert link is not None
     apart = Room(bob, "apart")
     apart._link = link
-    question: Future[list[str]] = Future()
-    apart._questions.append(question)
+    question = apart._requests.ask_who()
     apart.on_members(Members("apart", ["ada", "bob"], 3), link)
     assert not question.done()
     apart.on_members(Members("apart", ["ada", "bob"], 3, more=True), link)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from parlour.broker import BrokerSettings
-from parlour.client import Chat, DeadlineError, Message, Reconnected, keeper
+from parlour.client import Chat, DeadlineError, Message, Reconnected, keeper, retry
 from parlour.client.backoff import Backoff
 from parlour.client.link import Link
 from parlour.node import Node, NodeSettings
@@ -190,14 +190,14 @@ def test_who_is_cut_off_again_and_again_waits_longer_each_time(
         waits.append(longest)
         return 0.0
 
-    monkeypatch.setattr(keeper, "STEADY", 1000.0)
+    monkeypatch.setattr(retry, "STEADY", 1000.0)
     ada = cluster.chat("ada")
     ada.join("lobby")
-    ada._keeper._backoff = Backoff(draw)
+    ada._keeper._retry._backoff = Backoff(draw)
     for _ in range(3):
         cut(ada)
     assert waits == [0.1, 0.2]
-    monkeypatch.setattr(keeper, "STEADY", 0.0)
+    monkeypatch.setattr(retry, "STEADY", 0.0)
     cut(ada)
     assert waits == [0.1, 0.2]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from parlour.client import Event, Message, Presence, Restarted, Room
+from parlour.client import Chat, Event, Message, Presence, Restarted, Room
 from parlour.node import NodeSettings
 from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster, cluster
@@ -39,6 +39,12 @@ def stopped(server: RedisServer) -> None:
     server.kill()
 
 
+def chat_of(room: Room) -> Chat:
+    """Return the chat that a room belongs to."""
+    assert isinstance(room._chat, Chat)
+    return room._chat
+
+
 def taken(room: Room) -> list[Event]:
     """Return what has happened in the room, but for comings and goings."""
     return [event for event in room.events(timeout=0.3) if not isinstance(event, Presence)]
@@ -56,7 +62,7 @@ def two_in(running: Cluster, history: int, said: int) -> Iterator[tuple[Room, Ro
     for number in range(1, said + 1):
         bob.post(f"old {number}").result(10)
     ada = running.chat("ada").join("lobby", history)
-    assert ada._chat.node != bob._chat.node
+    assert chat_of(ada).node != chat_of(bob).node
     assert texts(bob) == [(f"old {number}", False) for number in range(1, said + 1)]
     assert texts(ada) == [(f"old {number}", True) for number in range(said - history + 1, said + 1)]
     yield ada, bob
@@ -81,10 +87,10 @@ def test_who_is_at_another_node_after_the_restart_sees_nothing_again(server: Red
     """Server and node end together; what was said before one is back is not a replay either."""
     with cluster(2, NodeSettings(log=server.url)) as running, two_in(running, 5, 20) as (ada, bob):
         stopped(server)
-        running.node_of(ada._chat).stop()
+        running.node_of(chat_of(ada)).stop()
         server.start()
         bob.say("meanwhile", timeout=20)
-        eventually(lambda: ada._chat.node == bob._chat.node, 20)
+        eventually(lambda: chat_of(ada).node == chat_of(bob).node, 20)
         bob.say("new", timeout=20)
         assert texts(ada) == [("meanwhile", False), ("new", False)]
         assert texts(bob) == [("meanwhile", False), ("new", False)]

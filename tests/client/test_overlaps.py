@@ -13,6 +13,7 @@ import pytest
 from parlour.client import Chat, DeadlineError, DisconnectedError, NodeError, UsageError
 from parlour.client import room as rooms
 from parlour.client.entrance import EnteringError, step_in
+from parlour.client.requests import fail
 from parlour.client.room import Room
 from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
@@ -58,7 +59,7 @@ def test_a_question_asked_before_a_room_is_back_does_not_end_it(
             failing.setattr(MemoryLog, method, away)
         cluster.node_of(ada).stop()
         eventually(lambda: ada._keeper.current not in (None, first))
-        eventually(lambda: ada._keeper.current is not None and "lobby" in ada._keeper.current.again)
+        eventually(lambda: ada._keeper.current is not None and "lobby" in ada._keeper.current._again)
         for ask in (room.who, room.history):
             with pytest.raises((DeadlineError, NodeError)):
                 ask(timeout=200 * MS)
@@ -84,9 +85,9 @@ def test_one_of_two_who_know_how_joining_ends_tells_it(cluster: Cluster) -> None
     room = Room(ada, "lobby")
     room.on_joined(wire.Joined("lobby", "e", 0, 0, True), link)
     with room._lock:
-        taken = room._asked()
+        taken = room._requests.take_all()
     room.on_members(wire.Members("lobby", ["ada"], 1), link)
-    rooms._fail(taken, DisconnectedError("the chat was closed"))
+    fail(taken, DisconnectedError("the chat was closed"))
     with pytest.raises(DisconnectedError):
         room.entered(1)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from support.source import ROOT, hold, import_graph, modules, modules_below
 
 CIRCLES: list[set[str]] = [
-    {"parlour.client.chat", "parlour.client.keeper", "parlour.client.room"},
     {
         "parlour.node.commit",
         "parlour.node.inbox",

@@ -153,6 +153,10 @@ class Chat(ProcessBound):
             raise UsageError("an observer only listens: connect without observer=True to speak")
         return self.outbox.post(room, text, timeout)
 
+    def trouble(self, room: str) -> str | None:
+        """Return why the posts to a room wait; see `Room.trouble`."""
+        return self.outbox.trouble(room)
+
     def _await_room(self, deadline: float) -> bool:
         self.check_process()
         link = self._keeper.current

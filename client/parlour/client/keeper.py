@@ -13,37 +13,28 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from msgspec.structs import replace
 
-from parlour.client.backoff import BRIEF, LONGEST, Backoff
 from parlour.client.connection import Connection
-from parlour.client.entrance import EnteringError, step_in, try_to_enter
-from parlour.client.errors import NodeError
+from parlour.client.entrance import step_in, try_to_enter
 from parlour.client.link import Link
+from parlour.client.outbox import Outbox
+from parlour.client.retry import Retry
 from parlour.client.room import Room
-from parlour.runtime.broker_rpc import RefusedError
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import StuckThreadError, join_all, spawn
 from parlour.wire import messages as wire
-from parlour.wire.control import Assign
-from parlour.wire.errors import ParlourError, ProtocolError, UsageError
-from parlour.wire.limits import PROTOCOL
+from parlour.wire.errors import ParlourError
 
-if TYPE_CHECKING:
-    from parlour.client.chat import Chat
-
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "KeptChat"]
 
 ATTEMPT = 4.0
 """Seconds that one attempt to come in takes at most, as `close` has to wait for its end."""
 
 MOVING = 5.0
 """Seconds that a node one moves to has to let one join all rooms; else one stays."""
-
-STEADY = 5.0
-"""Seconds that a connection must have held for its loss to be a first one again."""
 
 PARTING = 1.0
 """Seconds for saying bye to a node."""
@@ -52,15 +43,48 @@ _LONG = 60.0
 """Seconds that the keeper sleeps at most."""
 
 
+class KeptChat(Protocol):
+    """What the keeper needs of the chat that it keeps connected; it writes `node` and `address`."""
+
+    name: str
+    node: str
+    address: str
+    outbox: Outbox
+
+    @property
+    def rooms(self) -> list[Room]:
+        """The rooms that the chat is in."""
+        ...
+
+    def room(self, name: str) -> Room | None:
+        """Return the room of this name that the chat is in, or is about to be."""
+        ...
+
+    def handle(self, link: Link, message: wire.NodeMessage) -> None:
+        """Take in what came on a connection; called by its reader thread."""
+        ...
+
+    def left(self, name: str) -> None:
+        """Take in that the room of this name is left."""
+        ...
+
+    def drop(self, room: Room, reason: str) -> None:
+        """Take in that no node lets the chat into a room any more."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """Take in that the connection is lost for good."""
+        ...
+
+
 class Keeper:
     """Keeps `chat` connected; `start` it with the first connection, `close` it at the end."""
 
-    def __init__(self, chat: Chat, brokers: Sequence[str], hello: wire.Hello, give_up: float | None) -> None:
+    def __init__(self, chat: KeptChat, brokers: Sequence[str], hello: wire.Hello, give_up: float | None) -> None:
         """Come back through these brokers, with this hello, for at most `give_up` seconds at a time."""
         self._chat = chat
         self._brokers = brokers
         self._hello = hello  # but for the ticket
-        self._give_up = give_up
         # Guards _told, _closing, _awake, _links and _attempt. Rank 50.
         self._lock = make_lock(50, f"{chat.name}'s keeper")
         self._changed = threading.Condition(self._lock)
@@ -76,12 +100,7 @@ class Keeper:
         self._next: Link | None = None  # the connection that one is moving to
         self._next_by = 0.0
         self._count = 0
-        self._backoff = Backoff()
-        self._failed: list[str] = []  # nodes that failed since the connection was lost
-        self._turn_at: str | None = None  # the broker that was the last to refuse, if it keeps a turn for us
-        self._lost_at = 0.0
-        self._trouble = ""  # why the last attempt failed, after a colon
-        self._try_at: float | None = None
+        self._retry = Retry(chat.name, give_up)
 
     # --- for other threads ------------------------------------------------------------------------------------
 
@@ -158,14 +177,7 @@ class Keeper:
 
     def _due(self) -> float:
         """Return when something is to be done though nothing happens, in monotonic seconds."""
-        due = [self._chat.outbox.due()]
-        if self.current is None:
-            if self._try_at is not None:
-                due.append(self._try_at)
-            if self._give_up is not None:
-                due.append(self._lost_at + self._give_up)
-        else:
-            due += self.current.again.values()
+        due = [self._chat.outbox.due(), self._retry.due() if self.current is None else self.current.due()]
         if self._next is not None:
             due.append(self._next_by)
         return min(due)
@@ -177,20 +189,16 @@ class Keeper:
         if (link := self.current) is not None:
             for name in outbox.ready():
                 outbox.open(name, link.send)
-            for name in [name for name, at in link.again.items() if at <= now]:
-                del link.again[name]
+            for name in link.take_due(now):
                 room = self._chat.room(name)
                 if room is not None:
                     self._join(link, room)
             if self._next is not None and now >= self._next_by:
                 self._stay(self._next)
-        elif self._give_up is not None and now >= self._lost_at + self._give_up:
-            lost = f"the connection was lost, and nothing was found within {self._give_up:g} s to go on with"
-            self._end(lost + self._trouble)
-        elif self._try_at is not None and now >= self._try_at:
-            self._try_at = None
-            assign = Assign(self._chat.name, failed=list(self._failed), protocol=PROTOCOL)
-            self._begin(partial(try_to_enter, self._brokers, assign, self._hello, ATTEMPT, self._turn_at))
+        elif (end := self._retry.end(now)) is not None:
+            self._end(end)
+        elif (assign := self._retry.next(now)) is not None:
+            self._begin(partial(try_to_enter, self._brokers, assign, self._hello, ATTEMPT, self._retry.turn_at))
 
     # --- attempts ---------------------------------------------------------------------------------------------
 
@@ -219,25 +227,8 @@ class Keeper:
         if self.current is not None:
             return  # It was a move: one stays where one is.
         self._chat.outbox.detach(str(error))
-        cause = error.cause if isinstance(error, EnteringError) else error
-        code = cause.code if isinstance(cause, RefusedError | NodeError | ProtocolError) else None
-        retry_after = cause.retry_after if isinstance(cause, RefusedError | NodeError) else None
-        refused = isinstance(cause, RefusedError)
-        self._turn_at = cause.turn_at if isinstance(cause, RefusedError) else None
-        if code == "bad_version" or isinstance(cause, UsageError) or (refused and retry_after is None):
-            self._end(str(error))
-            return
-        if code == "no_node" and self._failed:
-            wait = 0.0  # There is no other node, and what failed may be back: that is another question.
-        else:
-            self._trouble = f": {error}"
-            longest = BRIEF if isinstance(error, EnteringError) else LONGEST
-            wait = self._backoff.next(longest) if retry_after is None else self._backoff.told(retry_after)
-        if isinstance(error, EnteringError):
-            self._failed.append(error.node)
-        elif refused:
-            self._failed = []
-        self._try_at = time.monotonic() + wait
+        if (end := self._retry.failed(error, time.monotonic())) is not None:
+            self._end(end)
 
     def _entered(self, connection: Connection) -> None:
         self._ended_attempt()
@@ -282,25 +273,23 @@ class Keeper:
         """The application has given up joining a room; where that is not answered yet, `joined` leaves it."""
         for link in (self.current, self._next):
             if link is not None and name in link.joined and self._chat.room(name) is None:
-                link.send(wire.Leave(name))
+                link.leave(name)
 
     def left(self, link: Link, name: str) -> None:
         """A room was left on a connection."""
-        for names in (link.asked, link.joined):
-            names.discard(name)
+        link.left(name)
         self._arrive()
 
     def _join(self, link: Link, room: Room) -> None:
         if not room.parting:
-            link.asked.add(room.name)
-            link.send(room.resume())
+            link.join(room.resume())
 
     def joined(self, link: Link, name: str) -> None:
         """A room was joined on a connection."""
         if link.over:
             return
         if self._chat.room(name) is None:
-            link.send(wire.Leave(name))  # The application has given it up meanwhile.
+            link.leave(name)  # The application has given it up meanwhile.
         link.joined.add(name)
         if link is self.current:
             self._open(link, name)
@@ -319,7 +308,7 @@ class Keeper:
         elif room.name in link.joined or not room.is_entered:
             room.on_error(error)
         elif error.retry_after is not None:
-            link.again[room.name] = time.monotonic() + error.retry_after
+            link.join_later(room.name, time.monotonic() + error.retry_after)
         else:
             self._chat.drop(room, error.text)
 
@@ -342,7 +331,7 @@ class Keeper:
     def _arrive(self) -> None:
         """Go over to the connection that one moves to, once it brings every room."""
         link = self._next
-        if link is not None and link.asked <= link.joined:
+        if link is not None and link.brings_all:
             self._promote(link)
 
     def _stay(self, link: Link) -> None:
@@ -366,7 +355,7 @@ class Keeper:
                 # It was said to the old node, whose answer need not be waited for.
                 self._chat.left(room.name)
         for name in link.asked - {room.name for room in self._chat.rooms}:
-            link.send(wire.Leave(name))
+            link.leave(name)
         if old is not None:
             self._retire(old)
 
@@ -382,14 +371,12 @@ class Keeper:
                     self._chat.left(room.name)
                 else:
                     room.on_lost(link, reason)
-            now = self._lost_at = time.monotonic()
-            self._failed = [link.node]
-            if now - link.since >= STEADY:
-                self._backoff = Backoff()
+            now = time.monotonic()
+            self._retry.lost(link.node, link.since, now)
             if self._next is not None:
                 self._promote(self._next)
             elif self._attempt is None:
-                self._try_at = now + self._backoff.next()
+                self._retry.begin(now)
 
     def _retire(self, link: Link) -> None:
         link.over = True

@@ -26,9 +26,9 @@ class Link:
         self.over = False  # lost, or another took its place
         self.epochs: dict[str, str] = {}  # of each room's messages; the reader thread's alone
         # The rest is the keeper thread's alone.
-        self.asked: set[str] = set()
         self.joined: set[str] = set()
-        self.again: dict[str, float] = {}  # rooms to join once more, and when
+        self._asked: set[str] = set()
+        self._again: dict[str, float] = {}  # rooms to join once more, and when
 
     def newer_than(self, other: Link) -> bool:
         """Whether this one counts more than the other, which told something just now."""
@@ -40,3 +40,44 @@ class Link:
             self.connection.send(message)
         except DisconnectedError:
             pass
+
+    # --- for the keeper's thread ------------------------------------------------------------------------------
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The rooms that were asked for here, and not left since."""
+        return frozenset(self._asked)
+
+    @property
+    def brings_all(self) -> bool:
+        """Whether every room that was asked for is joined."""
+        return self._asked <= self.joined
+
+    def join(self, join: wire.Join) -> None:
+        """Ask for a room."""
+        self._asked.add(join.room)
+        self.send(join)
+
+    def leave(self, room: str) -> None:
+        """Ask to be let out of a room."""
+        self.send(wire.Leave(room))
+
+    def left(self, room: str) -> None:
+        """Note that a room was left."""
+        self._asked.discard(room)
+        self.joined.discard(room)
+
+    def join_later(self, room: str, at: float) -> None:
+        """Note that a room is to be joined once more, at this time (monotonic)."""
+        self._again[room] = at
+
+    def due(self) -> float:
+        """Return when the next room is to be joined once more."""
+        return min(self._again.values(), default=float("inf"))
+
+    def take_due(self, now: float) -> list[str]:
+        """Return the rooms that are to be joined once more by now, each of them once."""
+        due = [room for room, at in self._again.items() if at <= now]
+        for room in due:
+            del self._again[room]
+        return due

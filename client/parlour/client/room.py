@@ -11,28 +11,59 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from parlour.client.backlog import BOUND, Backlog
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Reconnected, Reconnecting
+from parlour.client.link import Link
 from parlour.client.patience import LONG, is_done
+from parlour.client.requests import Requests, await_answer, fail
 from parlour.client.roster import Roster
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
-from parlour.wire.errors import ParlourError
 
-if TYPE_CHECKING:
-    from parlour.client.chat import Chat
-    from parlour.client.link import Link
-
-__all__ = ["Room"]
-
-T = TypeVar("T")
+__all__ = ["Room", "RoomOwner"]
 
 _SETTLING = 1.0
 """Seconds that another thread may need to hand over an outcome that is known."""
+
+
+class RoomOwner(Protocol):
+    """What a room needs of the chat that it belongs to."""
+
+    name: str
+    session: str
+
+    def request(self, message: wire.ClientMessage) -> bool:
+        """Send a message of the protocol; return False if there is no connection now."""
+        ...
+
+    def post(self, room: str, text: str, timeout: float) -> Future[Message]:
+        """Post a text to a room; see `Room.post`."""
+        ...
+
+    def trouble(self, room: str) -> str | None:
+        """Return why the posts to a room wait; see `Room.trouble`."""
+        ...
+
+    def expire(self) -> None:
+        """Fail the posts whose time is over."""
+        ...
+
+    def one_of_few(self, deadline: float) -> AbstractContextManager[None]:
+        """Wait until a page of history may be asked for; raises DeadlineError."""
+        ...
+
+    def rejoin(self, room: Room) -> None:
+        """Have the messages that a room let go fetched from the log."""
+        ...
+
+    def left(self, name: str) -> None:
+        """Take in that the room of this name is left."""
+        ...
 
 
 class Room(ProcessBound):
@@ -41,7 +72,7 @@ class Room(ProcessBound):
     kind = "room"
     advice = "connect in this process, and join there"
 
-    def __init__(self, chat: Chat, name: str, backlog: int = BOUND, history: int = 0) -> None:
+    def __init__(self, chat: RoomOwner, name: str, backlog: int = BOUND, history: int = 0) -> None:
         self.name = name
         self.wanted = 0  # joins that were not given up; the chat's lock guards it
         self._chat = chat
@@ -53,11 +84,7 @@ class Room(ProcessBound):
         self._interrupted = False
         self._roster = Roster()
         self._replays = 0
-        self._entering: Future[None] = Future()
-        self._entering_open = True  # until somebody takes it upon himself to resolve it
-        self._questions: list[Future[list[str]]] = []
-        self._pages: dict[Future[wire.Page], wire.History] = {}
-        self._parting: Future[None] | None = None
+        self._requests = Requests()
         self._end: str | None = None  # why nothing can be asked any more
 
     def __repr__(self) -> str:
@@ -99,7 +126,7 @@ class Room(ProcessBound):
         None if none waits, or nothing is known to be wrong. What waits is sent again until its time is over.
         """
         self.check_process()
-        return self._chat.outbox.trouble(self.name)
+        return self._chat.trouble(self.name)
 
     def say(self, text: str, timeout: float = 10.0) -> Message:
         """Post a text and return the logged message, at most `timeout` seconds later.
@@ -146,17 +173,15 @@ class Room(ProcessBound):
     def who(self, timeout: float = 10.0) -> list[str]:
         """Ask the node who is here now; return all names, sorted. Raises as `Chat.join` does."""
         self.check_process()
-        question: Future[list[str]] = Future()
         with self._lock:
             self._check_here()
-            self._questions.append(question)
-        self._chat.request(wire.Who(self.name))
+            question = self._requests.ask_who()
         try:
-            return _answer(question, f"who is in {self.name}", timeout)
+            self._chat.request(wire.Who(self.name))
+            return await_answer(question, f"who is in {self.name}", timeout)
         finally:
             with self._lock:
-                if question in self._questions:
-                    self._questions.remove(question)
+                self._requests.drop(question)
 
     def history(self, before: int | None = None, limit: int = 100, timeout: float = 10.0) -> list[Message]:
         """Return the last `limit` messages before this offset, oldest first; by default the newest there are.
@@ -180,26 +205,25 @@ class Room(ProcessBound):
 
     def _page(self, question: wire.History, deadline: float) -> wire.Page:
         self.check_process()
-        page: Future[wire.Page] = Future()
         with self._lock:
             self._check_here()
-            self._pages[page] = question
+            page = self._requests.ask_page(question)
         try:
             self._chat.request(question)
-            return _answer(page, f"the history of {self.name}", max(0.0, deadline - time.monotonic()))
+            return await_answer(page, f"the history of {self.name}", max(0.0, deadline - time.monotonic()))
         finally:
             with self._lock:
-                self._pages.pop(page, None)
+                self._requests.drop(page)
 
     def leave(self, timeout: float = 10.0) -> None:
         """Leave the room; `events` then ends. Raises as `Chat.join` does."""
         self.check_process()
         with self._lock:
             self._check_here()
-            parting = self._parting = self._parting or Future()
+            parting = self._requests.part()
         if not self._chat.request(wire.Leave(self.name)):
             self._chat.left(self.name)  # Nobody to tell: the room is just not joined again.
-        _answer(parting, f"leaving {self.name}", timeout)
+        await_answer(parting, f"leaving {self.name}", timeout)
 
     def _check_here(self) -> None:
         if self._end is not None:
@@ -230,18 +254,18 @@ class Room(ProcessBound):
     def parting(self) -> bool:
         """Whether the application is leaving."""
         with self._lock:
-            return self._parting is not None
+            return self._requests.parting is not None
 
     @property
     def questions(self) -> list[wire.ClientMessage]:
         """What the application waits to be told, to be asked again on another connection."""
         with self._lock:
-            return [*([wire.Who(self.name)] if self._questions else []), *self._pages.values()]
+            return self._requests.open_questions(self.name)
 
     @property
     def is_entered(self) -> bool:
         """Whether the application is in the room already, or else waits to be."""
-        return self._entering.done()
+        return self._requests.entering.done()
 
     def resume(self) -> wire.Join:
         """Return the join that brings the room to a connection; the keeper sends it, and nobody else sends any."""
@@ -259,13 +283,13 @@ class Room(ProcessBound):
     def gone(self, timeout: float) -> None:
         """Wait until the room is left, or nobody is leaving it any more; raises as `leave` does."""
         with self._lock:
-            parting = self._parting
+            parting = self._requests.parting
         if parting is not None:
-            _answer(parting, f"leaving {self.name}", timeout)
+            await_answer(parting, f"leaving {self.name}", timeout)
 
     def entered(self, timeout: float) -> None:
         """Wait until the room is joined; raises as `Chat.join` does."""
-        _answer(self._entering, f"joining {self.name}", timeout)
+        await_answer(self._requests.entering, f"joining {self.name}", timeout)
 
     def on_joined(self, joined: wire.Joined, link: Link) -> None:
         """The node at the other end of this connection says where the room stands."""
@@ -276,7 +300,7 @@ class Room(ProcessBound):
                 if self._interrupted:
                     self._interrupted = False
                     self._backlog.add(Reconnected(link.node))
-                if self._entering_open:
+                if self._requests.entering_open:
                     self._replays = max(0, joined.offset - joined.after)
             elif joined.epoch != self._backlog.epoch:
                 return  # The newer connection tells of new epochs.
@@ -299,22 +323,18 @@ class Room(ProcessBound):
                 return
             self._tell()
             names = sorted(self._roster.names)
-            entered, self._entering_open = self._entering_open, False
+            entering = self._requests.take_entering()
             # A list cut short belongs to a join. A whole one may be the answer to several questions.
-            answered: list[Future[list[str]]] = []
-            if len(names) >= members.count:
-                answered, self._questions = self._questions, answered
+            answered = self._requests.take_who() if len(names) >= members.count else []
         for question in answered:
             question.set_result(names)
-        if entered:
-            self._entering.set_result(None)
+        if entering is not None:
+            entering.set_result(None)
 
     def on_page(self, page: wire.Page) -> None:
         """Old messages that were asked for, perhaps by several threads."""
         with self._lock:
-            answered = [question for question, asked in self._pages.items() if asked.before == page.before]
-            for question in answered:
-                del self._pages[question]
+            answered = self._requests.take_pages(page.before)
         for question in answered:
             question.set_result(page)
 
@@ -340,19 +360,19 @@ class Room(ProcessBound):
             if self._backlog.refused(time.monotonic(), error.retry_after):
                 self._changed.notify_all()
                 return
-            asked = self._asked()
-        _fail(asked, NodeError(error.text, error.code, error.retry_after))
+            asked = self._requests.take_all()
+        fail(asked, NodeError(error.text, error.code, error.retry_after))
 
     def on_left(self) -> None:
         """The room was left: nothing follows."""
         with self._changed:
             self._end = f"{self.name} was left: join it again"
-            parting, self._parting = self._parting, None
-            asked = self._asked()
+            parting = self._requests.take_parting()
+            asked = self._requests.take_all()
             self._changed.notify_all()
         if parting is not None:
             parting.set_result(None)
-        _fail(asked, DisconnectedError(self._end))
+        fail(asked, DisconnectedError(self._end))
 
     def on_end(self, reason: str | None) -> None:
         """The connection was lost for this `reason`, or the chat closed (None): nothing follows."""
@@ -360,10 +380,10 @@ class Room(ProcessBound):
             self._end = reason or "the chat was closed"
             if reason is not None:
                 self._backlog.add(Disconnected(reason))
-            asked = [*self._asked(), *([self._parting] if self._parting else [])]
-            self._parting = None
+            parting = self._requests.take_parting()
+            asked = [*self._requests.take_all(), *([] if parting is None else [parting])]
             self._changed.notify_all()
-        _fail(asked, DisconnectedError(self._end))
+        fail(asked, DisconnectedError(self._end))
 
     def _tell(self) -> None:
         """Keep the news of the roster for the application, as soon as they can be kept; the lock is held."""
@@ -375,25 +395,6 @@ class Room(ProcessBound):
             self._roster.told()
             self._changed.notify()
 
-    def _asked(self) -> list[Future[Any]]:
-        """Take all that the application waits for but leaving, which no error keeps one from; the lock is held."""
-        asked: list[Future[Any]] = [*self._questions, *self._pages]
-        if self._entering_open:
-            asked.append(self._entering)
-        self._questions, self._pages, self._entering_open = [], {}, False
-        return asked
-
 
 def _bots(names: list[str], places: list[int]) -> list[str]:
     return [names[place] for place in places if place < len(names)]
-
-
-def _fail(futures: list[Future[Any]], error: ParlourError) -> None:
-    for future in futures:
-        future.set_exception(error)
-
-
-def _answer(future: Future[T], what: str, timeout: float) -> T:
-    if not is_done(future, time.monotonic() + timeout):
-        raise DeadlineError(f"{what}: the node did not answer within {timeout:.3g} s")
-    return future.result()

@@ -13,12 +13,9 @@ TOOLS: dict[str, Any] = PROJECT["tool"]
 LISTS: dict[str, list[str]] = {
     "hatch, editable": TOOLS["hatch"]["build"]["dev-mode-dirs"],
     "hatch, wheel": [path.removesuffix("/parlour") for path in TOOLS["hatch"]["build"]["targets"]["wheel"]["packages"]],
-    "mypy, files": TOOLS["mypy"]["files"],
     "mypy, path": TOOLS["mypy"]["mypy_path"].split(":"),
-    "pyright, files": TOOLS["pyright"]["include"],
     "pyright, path": TOOLS["pyright"]["extraPaths"],
     "pytest": TOOLS["pytest"]["ini_options"]["pythonpath"],
-    "ruff": TOOLS["ruff"]["src"],
 }
 
 
@@ -30,6 +27,14 @@ def test_every_root_is_named() -> None:
         wrong += [f"pyproject.toml: {tool}: {name} is no folder" for name in roots if not (ROOT / name).is_dir()]
         wrong += [f"pyproject.toml: {tool}: {name} is twice" for name in sorted(set(roots)) if roots.count(name) > 1]
     hold(wrong)
+
+
+def test_every_file_is_checked() -> None:
+    """What mypy is told by globs covers all roots, and nothing tells pyright to leave a file out."""
+    checked = {path for pattern in TOOLS["mypy"]["files"] for path in ROOT.glob(pattern)}
+    hold(f"pyproject.toml: mypy, files: {part} is missing" for part in PARTS if ROOT / part / "parlour" not in checked)
+    assert {ROOT / "tests", ROOT / "bench", ROOT / "examples"} <= checked
+    assert TOOLS["pyright"].keys() & {"include", "exclude", "ignore"} == set()
 
 
 def test_the_wheel_has_the_parts_alone() -> None:

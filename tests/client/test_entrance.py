@@ -21,7 +21,7 @@ from parlour.client import (
     connect,
 )
 from parlour.client.entrance import enter
-from parlour.node import tickets
+from parlour.node.clients import tickets
 from parlour.runtime import broker_rpc
 from parlour.runtime.broker_rpc import RefusedError
 from parlour.runtime.threads import join_all, spawn

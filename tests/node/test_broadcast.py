@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from parlour.node.broadcast import FEW, RINGS, TOGETHER, Broadcast
-from parlour.node.order import Batch
-from parlour.node.outlet import Member, Outlet
+from parlour.node.clients.broadcast import FEW, RINGS, TOGETHER, Broadcast
+from parlour.node.clients.writer import ConnectionWriter, Member
+from parlour.node.rooms.reorder import Batch
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import Message
 from support.cluster import RawClient, cluster
@@ -131,18 +131,18 @@ def test_members_anywhere_get_what_they_lack(broadcast: Broadcast) -> None:
     """Of a batch of three: all of it, or the rest, or nothing more; who lacks what comes before it falls behind."""
     bodies = [b"\0\0\0\1" + letter for letter in (b"a", b"b", b"c")]
     batch = Batch(5, 7, b"".join(bodies))
-    lagging: list[Outlet] = []
+    lagging: list[ConnectionWriter] = []
     with connected(2 * TOGETHER + 9) as pairs:
-        members = [Member(Outlet(near, 1000, lagging.append), None, "", "", True) for near, _ in pairs]  # type: ignore[arg-type]
+        members = [Member(ConnectionWriter(near, 1000, lagging.append), None, "", "", True) for near, _ in pairs]  # type: ignore[arg-type]
         positions = {0: 3, 1: 5, 2: 7, TOGETHER: 6, TOGETHER + 1: 3, len(pairs) - 1: 5}
         for index, member in enumerate(members):
             member.offset = positions.get(index, 4)
-        assert Outlet.deliver(tuple(members), batch, broadcast) == len(pairs) - 3
+        assert ConnectionWriter.deliver(tuple(members), batch, broadcast) == len(pairs) - 3
         for index, (near, far) in enumerate(pairs):
             near.shutdown(socket.SHUT_WR)
             position = positions.get(index, 4)
             assert read(far, 1000) == (b"".join(bodies[position - 4 :]) if position > 3 else b"")
-        assert lagging == [members[0].outlet, members[TOGETHER + 1].outlet]
+        assert lagging == [members[0].writer, members[TOGETHER + 1].writer]
         assert {member.offset for member in members} == {3, 7}
 
 
@@ -206,7 +206,7 @@ IO_URING_SETUP, IO_URING_ENTER = 425, 426
 WITHOUT_RINGS = f"{FORBID}\nforbid(IO_URING_SETUP)\nos.execv(sys.argv[1], sys.argv[1:])"
 
 REFUSED = f"""{FORBID}
-from parlour.node.broadcast import FEW, Broadcast
+from parlour.node.clients.broadcast import FEW, Broadcast
 opened = Broadcast()
 forbid(IO_URING_ENTER)
 pairs = [socket.socketpair() for _ in range(FEW)]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from parlour.node import capacity
-from parlour.node.capacity import Bound, allowed, bounds
+from parlour.node.clients import capacity
+from parlour.node.clients.capacity import Bound, allowed, bounds
 from parlour.wire.errors import ParlourError
 from support.cluster import RawClient, fleet
 from support.ports import free_ports

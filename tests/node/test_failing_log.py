@@ -15,9 +15,9 @@ import pytest
 from parlour.node import NodeSettings
 from parlour.node.log import Appended, Post
 from parlour.node.log.opening import open_log
+from parlour.node.log.retention import Retention
 from parlour.node.log.sqlite import SqliteLog
-from parlour.node.order import HELD
-from parlour.node.retention import Retention
+from parlour.node.rooms.reorder import HELD
 from parlour.wire.messages import Accepted, Error, Join, Joined, Message, Say
 from support.cluster import cluster
 from support.waiting import MS, eventually, poll

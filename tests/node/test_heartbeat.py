@@ -6,16 +6,16 @@ import threading
 
 import pytest
 
-from parlour.node.alarms import Alarms, Workers
-from parlour.node.heartbeat import Series
+from parlour.node.rooms.heartbeat import Series
+from parlour.runtime.scheduler import Scheduler, WorkerPool
 from support.waiting import MS, eventually, poll
 
 
 @pytest.mark.parametrize(("again", "beats"), [(None, 3), (1, 3), (2, 4), (3, 5)])
 def test_a_reason_amid_the_series_begins_it_anew(again: int | None, beats: int) -> None:
     """Before which beat it comes decides how many there are in all: of several series never more than one goes on."""
-    workers = Workers("worker")
-    alarms = Alarms("alarms", workers)
+    workers = WorkerPool("worker")
+    scheduler = Scheduler("scheduler", workers)
     mutex = threading.Lock()  # as the room's
     beaten: list[int] = []
 
@@ -26,9 +26,9 @@ def test_a_reason_amid_the_series_begins_it_anew(again: int | None, beats: int) 
                 heart.begin()
             heart.beaten()
 
-    heart = Series(alarms, beat, (10 * MS, 20 * MS, 30 * MS))
+    heart = Series(scheduler, beat, (10 * MS, 20 * MS, 30 * MS))
     workers.start()
-    alarms.start()
+    scheduler.start()
     try:
         with mutex:
             heart.begin()
@@ -39,5 +39,5 @@ def test_a_reason_amid_the_series_begins_it_anew(again: int | None, beats: int) 
         eventually(lambda: len(beaten) >= beats + 3)
         assert not poll(lambda: len(beaten) > beats + 3, 0.1)
     finally:
-        alarms.stop()
+        scheduler.stop()
         workers.stop()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from parlour.node import NodeSettings
-from parlour.node.history import PAGE, read_page
 from parlour.node.log import Post
 from parlour.node.log.memory import MemoryLog
-from parlour.node.retention import Retention
+from parlour.node.log.retention import Retention
+from parlour.node.rooms.history import PAGE, read_page
 from parlour.wire.codec import NodeDecoder, frame
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_FRAME, MAX_QUESTIONS, MAX_TEXT
@@ -92,7 +92,7 @@ def test_pages_are_full_and_follow_each_other(seed: int, monkeypatch: pytest.Mon
         text = chance.choice(letters) * chance.choice([0, 3, 100, MAX_TEXT // 4])
         log.append("Räume", [Post("s" * 16, number, "Zoë" * 20, 1_700_000_000_000, text)])
     encoded: list[int] = []
-    monkeypatch.setattr("parlour.node.history.frame", lambda page: encoded.append(1) or frame(page))  # type: ignore[func-returns-value]
+    monkeypatch.setattr("parlour.node.rooms.history.frame", lambda page: encoded.append(1) or frame(page))  # type: ignore[func-returns-value]
     before, seen, pages = 301, list[int](), 0
     while before > 1:
         data = read_page(log, History("Räume", before, 10**6))

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from parlour.node import NodeSettings
-from parlour.node.listener import SPARE
+from parlour.node.clients.listener import SPARE
 from parlour.node.log import Post
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.threads import join_all, spawn

@@ -11,7 +11,7 @@ import zmq
 
 from parlour.node import NodeSettings
 from parlour.node.log import Extent
-from parlour.node.room import Room
+from parlour.node.rooms.room import Room
 from parlour.wire.codec import decode_relay, encode, frames
 from parlour.wire.control import Peer
 from parlour.wire.messages import MAX_OFFSET, Join, Joined, Message

@@ -8,10 +8,11 @@ from collections import Counter
 
 import pytest
 
-from parlour.node import NodeSettings, fleet
-from parlour.node.fleet import LARGEST
-from parlour.node.load import UNTOLD, Load
-from parlour.node.watches import Watches
+from parlour.node import NodeSettings
+from parlour.node.cluster import brokers as fleet
+from parlour.node.cluster.brokers import LARGEST
+from parlour.node.cluster.load import UNTOLD, Load
+from parlour.node.cluster.watches import Watches
 from parlour.wire.codec import encode, encode_ticket, frame
 from parlour.wire.control import Report, Ticket
 from parlour.wire.limits import PROTOCOL, parse_address

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-import parlour.node.fleet
+import parlour.node.cluster.brokers
 import parlour.node.node
 from parlour.broker import Broker, BrokerSettings
 from parlour.broker.orders import Orders
@@ -80,7 +80,7 @@ def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch
         said.append("move")
         return True
 
-    monkeypatch.setattr(parlour.node.fleet, "HASTE", 500 * MS)
+    monkeypatch.setattr(parlour.node.cluster.brokers, "HASTE", 500 * MS)
     monkeypatch.setattr(parlour.node.node, "TELLING", 20_000 * MS)
     with cluster(1) as running, running.clients("ada") as (ada,):
         node = running.nodes[0]

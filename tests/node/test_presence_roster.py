@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.node.roster import NAMES, Roster
+from parlour.node.rooms.roster import NAMES, Roster
 from parlour.wire.codec import NodeDecoder
 from parlour.wire.messages import Members, Presence
 

@@ -14,10 +14,11 @@ from msgspec.structs import astuple
 from redis.crc import key_slot
 
 from parlour.node import NodeSettings
-from parlour.node.clockwatch import ClockWatch
+from parlour.node.cluster.clockwatch import ClockWatch
 from parlour.node.log import Appended, LogError, Post, RoomLog
 from parlour.node.log.opening import open_log
-from parlour.node.retention import Retention, Trimmer
+from parlour.node.log.retention import Retention
+from parlour.node.rooms.trimmer import Trimmer
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import Error, Joined, Say
 from support.cluster import cluster

@@ -11,8 +11,8 @@ import pytest
 import zmq
 
 from parlour.node import NodeSettings
-from parlour.node import relay as module
-from parlour.node.relay import Relay
+from parlour.node.cluster import relay as module
+from parlour.node.cluster.relay import Relay
 from parlour.wire.control import Peer
 from parlour.wire.relay import Batch, Top, room_topic
 from support.cluster import RawClient, cluster, fleet
@@ -21,7 +21,7 @@ from support.waiting import MS, eventually, poll
 
 PROGRAM = """
 import threading, time, zmq
-from parlour.node.relay import Relay
+from parlour.node.cluster.relay import Relay
 from parlour.wire.codec import encode
 from parlour.wire.control import Peer
 from parlour.wire.relay import Top, inbox_topic
@@ -80,7 +80,7 @@ with zmq.Context() as context, context.socket(zmq.SUB) as socket:
 """
 
 
-class Standing:
+class Timeline:
     """What stands for the rooms of a node: one that tells who begins to listen where it stands."""
 
     def announcement(self, _: str) -> tuple[Top]:
@@ -92,7 +92,7 @@ def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.Monkey
     """It is cut off, or gigabytes would wait for it; when it reads again it is told where the room stands."""
     monkeypatch.setattr(module, "DEAD", int(1000 * MS * 1000))
     relay, topic = Relay("n1-relay", "n1", "i", "127.0.0.1"), room_topic("lobby")
-    relay.serve(Standing())  # type: ignore[arg-type]
+    relay.serve(Timeline())  # type: ignore[arg-type]
     relay.start()
     command = [sys.executable, "-c", LISTENER, f"tcp://127.0.0.1:{relay.port}", "rlobby"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as peer:

@@ -10,8 +10,9 @@ import pytest
 import zmq
 
 from parlour.broker import BrokerSettings
-from parlour.node import Node, NodeSettings, rooms
-from parlour.node.room import Room
+from parlour.node import Node, NodeSettings
+from parlour.node.rooms import table as rooms
+from parlour.node.rooms.room import Room
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import decode_relay
 from parlour.wire.messages import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parlour.cli import main
-from parlour.node import linkwatch
+from parlour.node.cluster import linkwatch
 from parlour.wire.control import Peer
 from support.cluster import RawClient, cluster, fleet
 from support.ports import free_ports

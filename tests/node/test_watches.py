@@ -14,11 +14,13 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from parlour.cli import main
-from parlour.node import NodeSettings, clockwatch, logwatch
+from parlour.node import NodeSettings
+from parlour.node.cluster import clockwatch, logwatch
 from parlour.node.log import LogError, Post, sqlite_file, watched
 from parlour.node.log.opening import open_log
+from parlour.node.log.retention import Retention
 from parlour.node.log.watched import WatchedLog
-from parlour.node.retention import Retention, Trimmer
+from parlour.node.rooms.trimmer import Trimmer
 from support.cluster import Cluster, cluster, fleet
 from support.ports import free_ports
 from support.processes import processes

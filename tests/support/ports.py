@@ -12,7 +12,7 @@ import socket
 
 __all__ = ["free_ports"]
 
-# Below Linux's ephemeral ports, which begin at 32768. Workers of one run have a range each, which nobody else takes.
+# Below Linux's ephemeral ports, which begin at 32768. WorkerPool of one run have a range each, which nobody else takes.
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 _candidates = itertools.count(20_000 + _worker * 1500 + os.getpid() % 50 * 6, 3)
 

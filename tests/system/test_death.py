@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from parlour.node import Node, NodeSettings, peerlink
-from parlour.node import fleet as fleet_module
+from parlour.node import Node, NodeSettings
+from parlour.node.cluster import brokers as fleet_module
+from parlour.node.cluster import peerlink
 from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.errors import UnavailableError

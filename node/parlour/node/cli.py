@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from parlour.node.retention import Retention
+from parlour.node.log.retention import Retention
 from parlour.node.settings import NodeSettings
 from parlour.runtime.options import (
     ADDRESS,

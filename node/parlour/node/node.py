@@ -17,28 +17,28 @@ from functools import partial
 from importlib.metadata import version
 from queue import SimpleQueue
 
-from parlour.node.alarms import Alarms, Workers
-from parlour.node.broadcast import Broadcast
-from parlour.node.capacity import allowed, bounds
-from parlour.node.catchup import CatchUp
-from parlour.node.fleet import Fleet
-from parlour.node.listener import ClientPool, Listener
-from parlour.node.load import Load
+from parlour.node.clients.broadcast import Broadcast
+from parlour.node.clients.capacity import allowed, bounds
+from parlour.node.clients.catchup import CatchUp
+from parlour.node.clients.listener import ClientPool, Listener
+from parlour.node.clients.mover import Mover
+from parlour.node.clients.session import Session
+from parlour.node.clients.tickets import TicketBook
+from parlour.node.cluster.brokers import BrokerLinks
+from parlour.node.cluster.load import Load
+from parlour.node.cluster.relay import Relay
+from parlour.node.cluster.watches import Watches
 from parlour.node.log.opening import open_log
 from parlour.node.log.watched import WatchedLog
-from parlour.node.mover import Mover
-from parlour.node.relay import Relay
-from parlour.node.retention import Trimmer
-from parlour.node.rooms import RoomTable
-from parlour.node.session import Session
+from parlour.node.rooms.context import RoomContext
+from parlour.node.rooms.table import RoomTable
+from parlour.node.rooms.trimmer import Trimmer
 from parlour.node.settings import NodeSettings
-from parlour.node.surroundings import Surroundings
-from parlour.node.tickets import TicketBook
-from parlour.node.watches import Watches
 from parlour.runtime.addresses import advertised_host
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally, node_log, set_part_name
+from parlour.runtime.scheduler import Scheduler, WorkerPool
 from parlour.runtime.threads import Service, join_all, spawn
 from parlour.wire.codec import frame
 from parlour.wire.control import Order, Peer, Report
@@ -135,27 +135,27 @@ class Node(ProcessBound):
             settings.relay_loss,
             dict(settings.relay_via),
         )
-        workers = Workers(f"{self.name}-worker")
-        self._alarms = Alarms(f"{self.name}-alarms", workers)
+        workers = WorkerPool(f"{self.name}-worker")
+        self._scheduler = Scheduler(f"{self.name}-scheduler", workers)
         broadcast = Broadcast()
         opened.callback(broadcast.close)
         if broadcast.hindrance:
             node_log.warning("io_uring: %s: each delivery is a system call, which is slower", broadcast.hindrance)
         self.rooms = RoomTable(
-            Surroundings(
+            RoomContext(
                 node=self.name,
                 instance=self.instance,
                 settings=settings,
                 log=self.log,
                 relay=self._relay,
                 workers=workers,
-                alarms=self._alarms,
+                scheduler=self._scheduler,
                 load=self.load,
                 broadcast=broadcast,
             )
         )
         self._relay.serve(self.rooms)
-        self.watches = Watches(self.log, self._relay, self._alarms, self.rooms.look)
+        self.watches = Watches(self.log, self._relay, self._scheduler, self.rooms.look)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self._mover = Mover(self.name, settings.brokers, settings.move_rate, self._stopped.wait)
         self._rebalancer = Mover(
@@ -164,7 +164,7 @@ class Node(ProcessBound):
             settings.move_rate,
             lambda seconds: self._stopped.wait(seconds) or self._draining,
         )
-        self._fleet = Fleet(
+        self._fleet = BrokerLinks(
             self.name,
             settings.brokers,
             settings.report_interval,
@@ -174,7 +174,7 @@ class Node(ProcessBound):
             self._hear_silence,
             self.watches.clock.hear,
         )
-        parts: list[Relay | Workers | Alarms | Service] = [self._relay, workers, self._alarms, self.catchup]
+        parts: list[Relay | WorkerPool | Scheduler | Service] = [self._relay, workers, self._scheduler, self.catchup]
         if settings.retention is not None:
             parts.append(
                 Trimmer(
@@ -209,7 +209,7 @@ class Node(ProcessBound):
         """Return how long the next part may take to stop: all share one deadline, and the last still get a moment."""
         return max(0.1, self._stop_by - time.monotonic())
 
-    def _stop_part(self, part: Service | Workers | Alarms) -> None:
+    def _stop_part(self, part: Service | WorkerPool | Scheduler) -> None:
         part.stop(self._left())
 
     def drain(self, deadline: float) -> None:
@@ -248,8 +248,8 @@ class Node(ProcessBound):
         node_log.info("stopping: %d clients are cut off", self._cut_off)
         bye = frame(Bye("the node is stopping"))
         for session in sessions:
-            session.outlet.answer(bye)
-            session.outlet.hang_up()
+            session.writer.answer(bye)
+            session.writer.hang_up()
         try:
             self._pool.stop(0.8 * self._left())
         finally:
@@ -265,7 +265,7 @@ class Node(ProcessBound):
             self._connections.add(session)
             stopping = self._stopping
         if stopping:
-            session.outlet.hang_up()
+            session.writer.hang_up()
         try:
             session.run()
         finally:
@@ -334,7 +334,7 @@ class Node(ProcessBound):
         """The fleet changed. Called by the fleet thread."""
         self._relay.set_peers(peers)
         for node, instance in gone.items():
-            self._alarms.after(self.settings.grace, partial(self._forget, node, instance))
+            self._scheduler.after(self.settings.grace, partial(self._forget, node, instance))
 
     def _hear_silence(self) -> None:
         """No broker tells who is alive: who the relay misses for as long as one would wait is gone, until it is back.
@@ -344,7 +344,7 @@ class Node(ProcessBound):
         due = time.monotonic() - MISSED * self.settings.report_interval - self.settings.grace
         lost = {peer: since for peer, since in self._relay.away().items() if since <= due}
         for peer, _ in lost.items() - self._given_up.items():
-            self._alarms.after(0, partial(self.rooms.forget, peer.node, peer.instance))
+            self._scheduler.after(0, partial(self.rooms.forget, peer.node, peer.instance))
         self._given_up = lost
 
     def _hear_order(self, order: Order) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parlour.node.retention import Retention
+from parlour.node.log.retention import Retention
 from parlour.runtime.broker_rpc import DEFAULT_BROKER
 
 __all__ = ["NodeSettings"]
@@ -49,9 +49,9 @@ class NodeSettings:
     # Posts that a room logs in one transaction at most: keeps a batch, and the wait for it, small.
     batch_posts: int = 256
     # Posts that may wait in a room before those who send have to wait themselves.
-    inbox_posts: int = 4096
+    queued_posts: int = 4096
     # Seconds a sender waits for place in a full inbox before it is told that the room is busy.
-    inbox_wait: float = 10.0
+    queue_wait: float = 10.0
     # Bytes of answers that a client may leave unread before it is cut off: it asks and does not listen.
     unread_answers: int = 1024 * 1024
     # Seconds that an early batch is held back for the missing one before the log is read.

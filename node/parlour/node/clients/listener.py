@@ -1,0 +1,172 @@
+"""The door of a node: accepts connections and gives each to a thread of the pool, or refuses it.
+
+This module owns the listening socket, its thread, and the pool of client threads, which are reused and never more
+than the capacity. It must never wait for a client: what a client says is read on the client's own thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import queue
+import resource
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from parlour.node.clients.broadcast import RINGS
+from parlour.runtime.addresses import numeric_address
+from parlour.runtime.forks import close_in_children
+from parlour.runtime.locks import make_lock
+from parlour.runtime.logs import Tally
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.codec import frame
+from parlour.wire.errors import ParlourError
+from parlour.wire.limits import parse_address
+from parlour.wire.messages import Error
+
+__all__ = ["SPARE", "ClientPool", "Listener"]
+
+IDLE = 30.0
+"""Seconds that a thread without a client waits for the next before it ends."""
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted: a whole storm of them."""
+
+REFUSED = 64
+"""Refused connections that are left open until others are refused."""
+
+SPARE = REFUSED + 3 * RINGS + 64
+"""Open files that are not for clients: a node needs some to ask a broker, and libzmq ends a process that has none."""
+
+_FULL = frame(Error("full", "this node is full: ask the broker for another", retry_after=1.0, fatal=True))
+
+
+class ClientPool:
+    """Threads that serve one client each, at most `capacity` at a time."""
+
+    def __init__(self, name: str, capacity: int, serve: Callable[[socket.socket], None]) -> None:
+        self._name = name
+        self._capacity = capacity
+        self._serve = serve
+        # Guards _idle, _threads and _count. Rank 20.
+        self._mutex = make_lock(20, "client pool")
+        self._idle = 0
+        self._count = 0
+        self._threads: set[threading.Thread] = set()
+        self._waiting: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
+
+    def take(self, sock: socket.socket) -> bool:
+        """Have a thread serve the connection; return False if all are busy and no more may be started."""
+        with self._mutex:
+            if self._idle:
+                self._idle -= 1
+                self._waiting.put(sock)
+                return True
+            if len(self._threads) >= self._capacity:
+                return False
+            self._count += 1
+            try:
+                self._threads.add(spawn(f"{self._name}-{self._count}", self._run, sock))
+            except RuntimeError:
+                return False  # the system has no more threads: as good as full
+            return True
+
+    def stop(self, timeout: float) -> None:
+        """Join all threads; their connections have been ended before."""
+        with self._mutex:
+            threads = list(self._threads)
+            for _ in threads:
+                self._waiting.put(None)
+        join_all(threads, timeout)
+
+    def _run(self, sock: socket.socket | None) -> None:
+        try:
+            while sock is not None:
+                self._serve(sock)
+                sock = self._next()
+        finally:
+            with self._mutex:
+                self._threads.discard(threading.current_thread())
+
+    def _next(self) -> socket.socket | None:
+        with self._mutex:
+            self._idle += 1
+        try:
+            return self._waiting.get(timeout=IDLE)
+        except queue.Empty:
+            with self._mutex:
+                if self._idle:
+                    self._idle -= 1
+                    return None
+            # Another thread counted on this one between the time-out and the lock: its connection is on the way.
+            return self._waiting.get(timeout=IDLE)
+
+
+class Listener:
+    """The listening socket and the thread that accepts."""
+
+    def __init__(self, address: str) -> None:
+        """Bind to `address`; raises ParlourError if that cannot be."""
+        self._stopping = threading.Event()
+        self._refused: deque[socket.socket] = deque()
+        host, port = parse_address(address)
+        self._thread: threading.Thread | None = None
+        try:
+            number = numeric_address(host)
+        except ParlourError as error:
+            raise ParlourError(f"{error}: choose another with --listen") from None
+        self._socket = socket.socket(socket.AF_INET6 if ":" in number else socket.AF_INET, socket.SOCK_STREAM)
+        close_in_children(self._socket)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((number, port))
+            self._socket.listen(BACKLOG)
+        except OSError as error:
+            self._socket.close()
+            if error.errno == errno.EADDRINUSE:
+                raise ParlourError(f"port {port} of {host} is in use: choose another with --listen") from None
+            raise ParlourError(f"cannot listen on {address} ({error.strerror}): choose another with --listen") from None
+        self.host, self.port = host, self._socket.getsockname()[1]
+
+    def start(self, name: str, pool: ClientPool, refusals: Tally) -> None:
+        """Begin to accept, in a thread of this name; give the connections to the pool, or count them as refused."""
+        self._thread = spawn(name, self._run, pool, refusals, vital=True)
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Accept no more, join the thread and close the socket."""
+        self._stopping.set()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes up who is in accept
+        except OSError:
+            pass
+        if self._thread is not None:
+            join_all([self._thread], timeout)
+        self._socket.close()
+        while self._refused:
+            self._refused.popleft().close()
+
+    def _refuse(self, sock: socket.socket) -> None:
+        try:
+            sock.send(_FULL, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        # Closed at once, with its hello unread, the connection would be reset and the client not read why.
+        self._refused.append(sock)
+        if len(self._refused) > REFUSED:
+            self._refused.popleft().close()
+
+    def _run(self, pool: ClientPool, refusals: Tally) -> None:
+        while not self._stopping.is_set():
+            try:
+                sock, _ = self._socket.accept()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._stopping.wait(0.05)  # until connections that are there have ended
+                continue
+            close_in_children(sock)
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            if sock.fileno() >= limit - SPARE or not pool.take(sock):
+                refusals.add("full")
+                self._refuse(sock)

@@ -1,0 +1,63 @@
+"""Sending clients on to other nodes, at a pace that these can take.
+
+This module owns nothing but the pace; it runs on the thread that drains or on a mover thread. A client is only
+asked: it opens its new connection before it closes the old one, and may as well stay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from parlour.node.clients.session import Session
+from parlour.runtime.broker_rpc import RefusedError, ask
+from parlour.wire.codec import frame
+from parlour.wire.control import Assign, Assigned
+from parlour.wire.errors import ParlourError
+from parlour.wire.limits import PROTOCOL
+from parlour.wire.messages import Move
+
+__all__ = ["Mover"]
+
+ASKING = 1.0
+"""Seconds that the brokers are given to say where a client may go."""
+
+
+class Mover:
+    """Asks clients of one node to move, each to the node that a broker names for it."""
+
+    def __init__(self, node: str, brokers: tuple[str, ...], rate: float, stopped: Callable[[float], bool]) -> None:
+        """Move `rate` clients a second; `stopped(seconds)` waits so long and says whether the node stops."""
+        self._node = node
+        self._brokers = brokers
+        self._rate = rate
+        self._stopped = stopped
+        self._answered: str | None = None  # the broker that did last: a dead one is not waited for at every question
+
+    def move(self, sessions: Iterable[Session], target: str | None, until: float) -> bool:
+        """Ask the clients to go to `target`, or to whichever node, before `until` (monotonic seconds).
+
+        Returns False if nobody is there to take them. A client that finds no place now is left for another time.
+        """
+        begun = time.monotonic()
+        for count, session in enumerate(sessions):
+            if self._stopped(max(0.0, begun + count / self._rate - time.monotonic())) or time.monotonic() >= until:
+                break
+            try:
+                self._answered, assigned = ask(
+                    self._brokers,
+                    Assign(session.name, node=target, failed=[self._node], protocol=PROTOCOL),
+                    ASKING,
+                    self._answered,
+                )
+            except RefusedError as refused:
+                self._answered = refused.broker
+                if refused.code == "no_node":
+                    return False
+                continue
+            except ParlourError:
+                return False
+            if isinstance(assigned, Assigned):
+                session.leaves_by = time.monotonic() + assigned.expires_in
+                session.writer.answer(frame(Move(assigned.node, assigned.address, assigned.ticket)))
+        return True

@@ -1,0 +1,313 @@
+"""The write side of one client's connection: whole frames, never waiting, and what to do when it will not take more.
+
+This module owns the socket's sending and the state "lagging"; any thread may write, under the writer's own mutex.
+It must never block, let two frames mix, or keep more for a slow client than the rest of one batch and its answers.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from parlour.node.clients.broadcast import TOGETHER, Broadcast, send
+from parlour.node.rooms.reorder import Batch
+from parlour.runtime.locks import make_lock
+from parlour.wire.codec import frame
+from parlour.wire.messages import Joined, Lagging
+
+if TYPE_CHECKING:
+    from parlour.node.rooms.room import Room
+
+__all__ = ["ConnectionWriter", "Member"]
+
+_LAGGING = frame(Lagging())
+
+NOWHERE = 2**63
+"""The offset of a member to whom nothing is to be sent: beyond every batch, and never behind."""
+
+
+class Member:
+    """A client in one room: how far the room's messages, of which epoch, were handed to its writer.
+
+    `epoch`, `offset`, `missed_presence` and `left` are guarded by the writer's mutex. `history` is how much a newcomer
+    is shown, which it asked for when it joined; a `modern` one speaks protocol 1.1 or a later minor.
+    """
+
+    __slots__ = (
+        "bot",
+        "epoch",
+        "history",
+        "left",
+        "missed_presence",
+        "modern",
+        "name",
+        "observer",
+        "offset",
+        "room",
+        "session",
+        "writer",
+    )
+
+    def __init__(
+        self,
+        writer: ConnectionWriter,
+        room: Room,
+        session: str,
+        name: str,
+        modern: bool,
+        observer: bool = False,
+        bot: bool = False,
+    ) -> None:
+        self.writer = writer
+        self.history = 0
+        self.modern = modern
+        self.observer = observer  # seen by nobody
+        self.bot = bot
+        self.room = room
+        self.session = session
+        self.name = name
+        self.epoch = ""
+        self.offset = NOWHERE
+        self.missed_presence = False
+        self.left = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether the room has gone on without the member, or begun a new epoch that it was not told of."""
+        return self.offset < self.room.offset or (self.epoch != self.room.epoch and self.offset != NOWHERE)
+
+
+class ConnectionWriter:
+    """One connection's sending.
+
+    While `lagging`, live delivery passes the writer by; whoever made it lag (the client's own thread when it
+    joins a room, else the catch-up thread) brings its members up to date and then lets it go live again.
+    """
+
+    def __init__(self, sock: socket.socket, unread_answers: int, on_lag: Callable[[ConnectionWriter], None]) -> None:
+        """Write to `sock`; `on_lag` is called, with the mutex held, when the client reads too slowly."""
+        self.socket = sock
+        self._unread_answers = unread_answers
+        self._unread = 0  # bytes of answers that stand in _pending
+        self._on_lag = on_lag
+        # Guards the socket's sending, _pending, _unread, lagging, closed, members and the members' offsets. Rank 40.
+        self._mutex = make_lock(40, "writer")
+        self._pending: deque[bytes | memoryview] = deque()
+        self.lagging = False
+        self.closed = False
+        self.members: tuple[Member, ...] = ()
+
+    # --- live delivery ----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def deliver(members: Sequence[Member], batch: Batch, broadcast: Broadcast) -> int:
+        """Send each of a room's members what it has not had of the batch; return how many were not passed by."""
+        before, last, size, delivered = batch.first - 1, batch.last, len(batch.frames), 0
+        data = bytes(batch.frames)
+        waiting = members
+        while waiting:
+            ready: list[Member] = []
+            late: list[Member] = []
+            try:
+                for member in waiting[:TOGETHER]:
+                    writer = member.writer
+                    # To wait for a mutex while others are held could be for ever: who is busy comes later.
+                    if not writer._mutex.acquire(not ready):
+                        late.append(member)
+                    elif member.offset == before and not writer.lagging and not writer.closed:
+                        member.offset = last
+                        ready.append(member)
+                    else:
+                        try:
+                            delivered += writer._deliver_rest(member, batch)
+                        finally:
+                            writer._mutex.release()
+                results = broadcast.send([member.writer.socket for member in ready], data)
+                if results.count(size) < len(ready):
+                    for member, result in zip(ready, results, strict=True):
+                        member.writer._settle(data, member.writer._took(result))
+            finally:
+                for member in ready:
+                    member.writer._mutex.release()
+            delivered += len(ready)
+            waiting = (*late, *waiting[TOGETHER:])
+        return delivered
+
+    def _deliver_rest(self, member: Member, batch: Batch) -> bool:
+        """Deliver to a member that is not just where the batch begins, or passed by. The caller holds the mutex."""
+        if self.lagging or self.closed:
+            return False
+        if member.offset < batch.first - 1:
+            self._fall_behind()
+            return False
+        if member.offset >= batch.last:
+            return False
+        rest = batch.after(member.offset)
+        member.offset = batch.last
+        self._send(rest.frames)
+        return True
+
+    def tell(self, member: Member, presence: bytes) -> None:
+        """Send a presence frame; a lagging member is sent the whole list instead, once it is up to date."""
+        with self._mutex:
+            if self.lagging or self.closed:
+                member.missed_presence = True
+            elif not member.left:
+                self._send(presence)
+
+    def answer(self, *frames: bytes) -> None:
+        """Send frames that the client asked for, in their turn; a client that leaves too many unread is cut off."""
+        with self._mutex:
+            self._answer(b"".join(frames))
+
+    # --- catching up ------------------------------------------------------------------------------------------
+
+    def flush(self) -> bool:
+        """Send what is pending; return whether all of it went."""
+        with self._mutex:
+            while self._pending and not self.closed:
+                data = self._pending.popleft()
+                sent = self._try(data)
+                if sent < len(data):
+                    self._keep(data, sent, first=True)
+                    return False
+            self._unread = 0
+            return not self.closed
+
+    def push(self, member: Member, epoch: str, offset: int, following: Batch | Joined) -> None:
+        """Send a member what follows its position, unless that, or what is pending, changed meanwhile."""
+        with self._mutex:
+            if (member.epoch, member.offset) != (epoch, offset) or self._pending or self.closed:
+                return
+            if isinstance(following, Joined):
+                self._restart(member, following)
+            else:
+                member.offset = following.last
+                self._keep(following.frames, self._try(following.frames))
+
+    def go_live(self) -> bool:
+        """Return to live delivery if no member is behind and nothing is pending; return whether that was so."""
+        with self._mutex:
+            if self._pending or any(member.behind for member in self.members):
+                return False
+            self.lagging = False
+            missed = [member for member in self.members if member.missed_presence]
+            for member in missed:
+                member.missed_presence = False
+        for member in missed:
+            member.room.want_roster(member)
+            member.room.combine_elsewhere()
+        return True
+
+    def restart(self, member: Member, notice: Callable[[Member, str, int], Joined | None]) -> None:
+        """A new epoch began, or what was next is not kept: give the member its notice, and go on there."""
+        with self._mutex:
+            # Who is being placed right now is told by whoever places it.
+            if not self.closed and member.offset != NOWHERE:
+                joined = notice(member, member.epoch, member.offset)
+                if joined is not None:
+                    self._restart(member, joined)
+
+    def _restart(self, member: Member, joined: Joined) -> None:
+        member.epoch, member.offset = joined.epoch, joined.after
+        self._send(frame(joined))
+        if not self.lagging and joined.after != joined.offset:
+            self.lagging = True
+            self._on_lag(self)
+
+    # --- membership -------------------------------------------------------------------------------------------
+
+    def enter(self, member: Member) -> None:
+        """Add a member, which must not be in live delivery yet."""
+        with self._mutex:
+            self.members += (member,)
+
+    def leave(self, member: Member) -> None:
+        """Remove a member: nothing more of its room is sent."""
+        with self._mutex:
+            self.members = tuple(other for other in self.members if other is not member)
+            member.offset = NOWHERE
+            member.left = True
+
+    def hold(self, member: Member) -> tuple[str, int]:
+        """Send nothing more of the room until `place`; return the member's epoch and offset."""
+        with self._mutex:
+            offset, member.offset = member.offset, NOWHERE
+            return member.epoch, offset
+
+    def place(self, member: Member, epoch: str, offset: int, notice: bytes) -> bool:
+        """Tell the client, and begin after this offset; return whether the caller has to bring it up to date."""
+        with self._mutex:
+            self._answer(notice)
+            member.epoch, member.offset = epoch, offset
+            mine = not self.lagging
+            self.lagging = True
+            return mine
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def hang_up(self) -> None:
+        """End the connection; the client's thread, which alone closes the socket, sees it and cleans up."""
+        with self._mutex:
+            self._close()
+
+    def _close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._pending.clear()
+            try:
+                self.socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the client was quicker
+
+    def _answer(self, data: bytes) -> None:
+        if self.closed:
+            return
+        if not self._pending:
+            self._unread = 0
+            self._send(data)
+        elif self._unread > self._unread_answers:
+            self._close()
+        else:
+            self._unread += len(data)
+            self._pending.append(data)
+
+    def _send(self, data: bytes | memoryview) -> None:
+        """Send, or keep what the socket will not take and fall behind. The caller holds the mutex."""
+        if self._pending:
+            self._pending.append(data)
+            return
+        self._settle(data, self._try(data))
+
+    def _settle(self, data: bytes | memoryview, sent: int) -> None:
+        """Keep what a live send left, and fall behind. The caller holds the mutex."""
+        if sent < len(data) and not self.closed:
+            self._keep(data, sent)
+            self._fall_behind()
+
+    def _keep(self, data: bytes | memoryview, sent: int, first: bool = False) -> None:
+        """Keep what was not sent of the data, before or behind what else is pending. The caller holds the mutex."""
+        if sent < len(data) and not self.closed:
+            rest = memoryview(data)[sent:]
+            if first:
+                self._pending.appendleft(rest)
+            else:
+                self._pending.append(rest)
+
+    def _fall_behind(self) -> None:
+        if not self.lagging:
+            self.lagging = True
+            self._pending.append(_LAGGING)
+            self._on_lag(self)
+
+    def _try(self, data: bytes | memoryview) -> int:
+        return self._took(send(self.socket, data))
+
+    def _took(self, result: int) -> int:
+        """Return how many bytes went, given what `send` returned; a broken connection is closed."""
+        if result < 0 and result != -errno.EAGAIN:
+            self._close()
+        return max(0, result)

@@ -1,0 +1,52 @@
+"""What follows from logging posts: the batch that the room delivers, and the answers to those who sent them.
+
+This module is three functions that a room's combiner calls. They must never be called with a lock held: they write to
+clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parlour.node.log import Appended, Post
+from parlour.node.rooms.postqueue import Submission
+from parlour.node.rooms.reorder import Arrival, Batch
+from parlour.wire.codec import frame, frames
+from parlour.wire.messages import Accepted, Error, Message
+
+__all__ = ["acknowledge", "arrivals_of", "refuse"]
+
+
+def arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) -> list[Arrival]:
+    """Return what the logged posts bring to their room: those that are new as a batch, and how far the log is."""
+    arrivals: list[Arrival] = []
+    epoch = places[-1].epoch
+    messages = [
+        Message(room, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
+        for place, post in zip(places, posts, strict=True)
+        if not place.duplicate
+    ]
+    if len(messages) < len(posts):
+        # What was logged before may never have been delivered, if its node died in between: the log has it.
+        arrivals.append(Arrival(epoch, max(place.offset for place in places), None))
+    if messages:
+        batch = Batch(messages[0].offset, messages[-1].offset, frames(messages))
+        arrivals.append(Arrival(epoch, batch.last, batch))
+    return arrivals
+
+
+def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[Appended]) -> None:
+    """Acknowledge the posts whose sender is not sent the message itself: duplicates, and those of who has left."""
+    rest = iter(places)
+    for submission in submissions:
+        member = submission.member
+        for post, place in zip(submission.posts, rest, strict=False):
+            if place.duplicate or member.left:
+                member.writer.answer(frame(Accepted(room, post.id, place.offset, place.at)))
+
+
+def refuse(room: str, submissions: Sequence[Submission], code: str, text: str) -> None:
+    """Tell the senders that their posts were not logged, and that the same may succeed later."""
+    for submission in submissions:
+        for post in submission.posts:
+            submission.member.writer.answer(frame(Error(code, text, room, post.id, retry_after=1.0)))

@@ -1,0 +1,399 @@
+"""One room on this node: posts in, one order, delivery to its members by whichever thread is the combiner.
+
+This module owns a room's state; any thread may call it. At most one thread at a time is the combiner, which alone
+appends, publishes and delivers, holding no lock while it does. Under the mutex nothing is sent, logged or called back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from parlour.node.clients.writer import ConnectionWriter, Member
+from parlour.node.log import Appended, LogError, Post
+from parlour.node.rooms.batching import MOMENT, BatchSizer
+from parlour.node.rooms.commit import acknowledge, arrivals_of, refuse
+from parlour.node.rooms.context import RoomContext
+from parlour.node.rooms.heartbeat import Heartbeat, Series
+from parlour.node.rooms.postqueue import PostQueue, Submission
+from parlour.node.rooms.reorder import HELD, Arrival, Batch, joined
+from parlour.node.rooms.repair import Repair
+from parlour.node.rooms.roster import Roster
+from parlour.node.rooms.throttle import Throttle
+from parlour.node.rooms.timeline import Timeline
+from parlour.runtime.locks import make_lock
+from parlour.wire import relay as wire
+from parlour.wire.messages import Join, Joined
+
+__all__ = ["Room"]
+
+PASSES = 8
+"""Batches that a client's own thread carries before it hands the combiner's role to a worker."""
+
+
+class Room:
+    """A room and its members on this node."""
+
+    def __init__(self, name: str, context: RoomContext) -> None:
+        self.name = name
+        self._context = context
+        self._topic = wire.room_topic(name)
+        # Guards all fields below (members is replaced, never changed). Rank 30.
+        self._mutex = make_lock(30, f"room {name}")
+        self._heard_all = threading.Condition(self._mutex)
+        self._combining = False
+        self._queue = PostQueue(context.settings.queued_posts)
+        self._arrivals: list[Arrival] = []
+        self._roster_wanted: dict[Member, bool] = {}
+        self._members: tuple[Member, ...] = ()
+        self._timeline = Timeline(context.settings.ring_bytes)
+        # A room that is made again after it was empty must not count its changes from the same start.
+        self._roster = Roster(name, time.monotonic_ns() // 1000)
+        self._unheard: set[str] = set()
+        self._repair = Repair(self, context)
+        self._heartbeat = Heartbeat(context.scheduler, self._beat)
+        self._presence = Throttle(context.scheduler, context.settings.presence_interval, self._presence_time)
+        self._sizer = BatchSizer()
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of what is delivered here; empty until the room is open."""
+        return self._timeline.epoch
+
+    @property
+    def offset(self) -> int:
+        """The offset of the last message delivered here."""
+        return self._timeline.offset
+
+    # --- opening ----------------------------------------------------------------------------------------------
+
+    def open(self, peers: set[str]) -> None:
+        """Find out where the room stands and who is in it on the other nodes; raises LogError.
+
+        The relay was told to subscribe before. What is said until the other nodes have heard of that is missed, and
+        shown by the top that each of them publishes when it does.
+        """
+        extent = self._context.log.extent(self.name)
+        last = self._repair.record(extent.top)
+        with self._mutex:
+            self._timeline.begin(extent, last)
+            self._unheard = peers - self._roster.nodes
+            self._heard_all.wait_for(lambda: not self._unheard, self._context.settings.roster_wait)
+            self._unheard.clear()
+        self.combine()
+
+    # --- members ----------------------------------------------------------------------------------------------
+
+    def enter(self, member: Member, join: Join) -> Joined:
+        """Add a member, if it is none yet; return where it is to begin, which the caller tells its writer.
+
+        Raises LogError if the log has to be asked and does not answer.
+        """
+        with self._mutex:
+            kept, found = self._timeline.reach(join, member.modern), False
+        if kept is None:
+            kept, found = self._repair.ask(join, self.epoch, member.modern)
+        with self._mutex:
+            after, recovered = self._timeline.place(join, kept, found, member.modern)
+            member.history = join.history
+            if member not in self._members:
+                self._members += (member,)
+                if not member.observer:
+                    self._roster.enter(member.session, member.name, member.bot)
+            here = kept.epoch == self.epoch  # else the member waits there until this room is in that epoch, too
+            last = self._timeline.last.id if here and member.modern and after == self.offset else ""
+            return Joined(self.name, kept.epoch, self.offset if here else kept.top, after, recovered, last)
+
+    def leave(self, member: Member, grace: float = 0.0) -> None:
+        """Remove a member and tell the others, at once or if its session is not back in `grace` seconds."""
+        with self._mutex:
+            self._roster_wanted.pop(member, None)
+            self._members = tuple(other for other in self._members if other is not member)
+            if all(other.observer or other.session != member.session for other in self._members):
+                self._roster.miss(member.session, time.monotonic() + grace)
+        if grace:
+            self._context.scheduler.after(grace, self._give_up)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Who was missed for long enough leaves the roster."""
+        with self._mutex:
+            self._roster.give_up(time.monotonic())
+        self.combine()
+
+    def want_roster(self, member: Member, whole: bool = False) -> None:
+        """Have the list of names sent to a member by the next combiner; at most 200 of them unless `whole`."""
+        with self._mutex:
+            self._roster_wanted[member] = whole or self._roster_wanted.get(member, False)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is in the room on this node and nothing is under way in it."""
+        with self._mutex:
+            return not (self._members or self._roster.missing or self._combining or self._queue)
+
+    # --- what comes in ----------------------------------------------------------------------------------------
+
+    def submit(self, submission: Submission) -> None:
+        """Have the posts logged and delivered: by the combiner there is, else by this thread.
+
+        In a room that is flooded the caller waits here for place; if none comes free its posts are refused.
+        """
+        with self._mutex:
+            turn = self._queue.put(submission)
+            mine = turn is None and not self._combining
+            self._combining = self._combining or mine
+        if mine:
+            self._combine()
+        elif turn is not None and not turn.come.wait(self._context.settings.queue_wait):
+            with self._mutex:
+                late = self._queue.give_up(turn)
+            if late:
+                refuse(self.name, [submission], "busy", "the room is flooded: say it again in a moment")
+
+    def claims(self) -> tuple[int, int]:
+        """Return how far the room is on this node, and how far it is said to be."""
+        with self._mutex:
+            return self.offset, self._timeline.known
+
+    def look(self) -> None:
+        """Read from the log how far the room is; raises LogError."""
+        self._repair.look_now()
+
+    def arrive(
+        self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0, offset: int = 0, known: int = 0
+    ) -> None:
+        """Another node, or the log, tells how far the room is, perhaps with the batch that brought it there.
+
+        `offset` and `known` are what `claims` returned before the log was asked.
+        """
+        with self._mutex:
+            if len(self._arrivals) == HELD:
+                last = self._arrivals.pop()
+                # The top alone: the log has what is dropped here.
+                top, batch = max(top, last.top) if epoch == last.epoch else top, None
+            self._arrivals.append(Arrival(epoch, top, batch, trimmed, offset, known))
+        self.combine_elsewhere()
+
+    def hear_here(self, head: wire.Here) -> None:
+        """Another node tells of all its members of the room."""
+        with self._mutex:
+            self._roster.replace(head.node, head.instance, head.version, head.members, head.bots)
+            self._heard(head.node)
+        self.combine_elsewhere()
+
+    def hear_whereabouts(self, head: wire.Whereabouts) -> bool:
+        """Another node tells of changes among its members; return False if some before them were missed."""
+        with self._mutex:
+            known = self._roster.change(head.node, head.instance, head.first, head.version, head.members, head.bots)
+        if head.members:
+            self.combine_elsewhere()
+        return known
+
+    def forget(self, node: str, instance: str) -> None:
+        """A node is gone for good, and its members with it."""
+        with self._mutex:
+            self._roster.forget(node, instance)
+            self._heard(node)
+        self.combine_elsewhere()
+
+    def _heard(self, node: str) -> None:
+        """`open` need not wait for this node any longer. The caller holds the mutex."""
+        if node in self._unheard:
+            self._unheard.remove(node)
+            self._heard_all.notify_all()
+
+    # --- what others ask --------------------------------------------------------------------------------------
+
+    def follow(self, member: Member, epoch: str, offset: int) -> Batch | Joined | None:
+        """Return what follows a position, from the ring or the log, not beyond what is delivered; raises LogError.
+
+        Where it was trimmed away meanwhile, or is of an epoch that is over, return the notice of that, behind which
+        the member is to go on.
+        """
+        with self._mutex:
+            current, top = self.epoch, self.offset
+            batch = self._timeline.after(offset) if epoch == current else None
+        if epoch == current and (batch or offset >= top):
+            return batch
+        following = self._repair.follow(epoch, offset, current, top)
+        if isinstance(following, Batch):
+            return following
+        with self._mutex:
+            return self._notice(member, epoch, offset, following.trimmed)
+
+    def _notice(self, member: Member, epoch: str, offset: int, trimmed: int = 0) -> Joined | None:
+        """Tell a member at this place where it is now; None if just there. Only with the mutex, or as the combiner."""
+        where = self._timeline.notice(epoch, offset, member.history, member.modern, trimmed)
+        return where and Joined(self.name, self.epoch, max(self._timeline.began, where[0]), *where)
+
+    def missing(self, offset: int) -> int | None:
+        """Return the last offset of the messages that are missing after `offset`, or None if they are not any more."""
+        with self._mutex:
+            hole = self._timeline.hole() if self.offset == offset else None
+            return hole[1] if hole is not None else None
+
+    def announcement(self) -> list[wire.RelayMessage]:
+        """Return what a node that begins to listen has to know, which it is then told again."""
+        with self._mutex:
+            self._heartbeat.begin()
+            here = wire.Here(self._context.node, self._context.instance, self._roster.version, *self._roster.own())
+            return [here, *self._top()]
+
+    def _top(self) -> list[wire.Top]:
+        """Return where the room stands, if that is known: it may be opened right now. The caller holds the mutex."""
+        return [wire.Top(self.epoch, self.offset)] if self.epoch else []
+
+    # --- the combiner -----------------------------------------------------------------------------------------
+
+    def combine(self) -> None:
+        """See to it that what came in is worked off: by the combiner there is, else by this thread."""
+        if self._take_role():
+            self._combine()
+
+    def combine_elsewhere(self) -> None:
+        """See to it that what came in is worked off: by the combiner there is, else by a worker."""
+        if self._take_role():
+            self._context.workers.put(self._combine)
+
+    def _take_role(self) -> bool:
+        """Make this thread answerable for combining, unless another is or the room is not open yet."""
+        with self._mutex:
+            if self._combining or not self.epoch:
+                return False
+            self._combining = True
+            return True
+
+    def _combine(self) -> None:
+        """Work off what came in until nothing is left; after some passes a worker goes on."""
+        submissions: list[Submission] = []
+        for _ in range(PASSES):
+            try:
+                self._gather()
+                with self._mutex:
+                    submissions = self._queue.take(self._context.settings.batch_posts)
+                    arrivals, self._arrivals = self._arrivals, []
+                    if not (submissions or arrivals or self._pending()):
+                        self._combining = False
+                        return
+                self._pass(submissions, arrivals)
+            except BaseException:
+                # The role stays taken, so first of all another thread has to go on; some of this may be logged.
+                self._context.scheduler.after(0.2, self._combine)
+                self._repair.look()
+                refuse(self.name, submissions, "internal", "the node failed on this: a bug in parlour")
+                raise
+        self._context.workers.put(self._combine)
+
+    def _gather(self) -> None:
+        """Where posts came thick a moment ago, let those that must be on their way come into the same batch."""
+        with self._mutex:
+            before, waiting, expected = 0, len(self._queue), self._sizer.expected()
+        while before < waiting < expected:
+            time.sleep(MOMENT)
+            with self._mutex:
+                before, waiting = waiting, len(self._queue)
+
+    def _pending(self) -> bool:
+        """Whether something besides messages wants a pass. The caller holds the mutex."""
+        return bool(
+            self._roster_wanted
+            or self._roster.unpublished
+            or (self._roster.changed and not self._presence.waiting)
+            or (self._timeline.hole() and not self._repair.busy)
+        )
+
+    def _pass(self, submissions: list[Submission], arrivals: list[Arrival]) -> None:
+        began = time.monotonic()
+        posts = [post for submission in submissions for post in submission.posts]
+        places = self._log(submissions, posts, arrivals) if posts else []
+        logged = time.monotonic() - began if posts else None
+        if any(map(self._timeline.overtaken, arrivals)):
+            self._begin_anew()
+        now = time.monotonic()
+        with self._mutex:
+            ripe = self._timeline.take(arrivals)
+            members = self._members
+            if self._timeline.hole():
+                self._repair.mend(self.offset)
+            unpublished = self._roster.take_unpublished() if self._roster.unpublished else None
+            presence = self._roster.presence_frame() if self._roster.changed and self._presence.take(now) else None
+            wanted, self._roster_wanted = self._roster_wanted, {}
+            lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
+            if (posts or unpublished) and self._context.relay.heard(self._topic):
+                self._heartbeat.begin()
+        if unpublished is not None:
+            self._publish(wire.Whereabouts(self._context.node, self._context.instance, *unpublished))
+        size = delivered = 0
+        if ripe:
+            batch = joined(ripe)
+            size = len(batch.frames)
+            delivered = ConnectionWriter.deliver(members, batch, self._context.broadcast)
+        if self._timeline.false:
+            self._begin_anew()
+        acknowledge(self.name, submissions, places)
+        if presence is not None:
+            for member in members:
+                member.writer.tell(member, presence)
+        for member, whole in wanted.items():
+            member.writer.answer(*lists[whole])
+        if posts:
+            with self._mutex:
+                self._sizer.carried(len(posts))
+        if ripe or posts:
+            self._context.load.count(
+                len(posts),
+                delivered * (ripe[-1].last - ripe[0].first + 1) if ripe else 0,
+                sum(submission.size for submission in submissions),
+                delivered * size,
+                time.monotonic() - submissions[0].arrived if posts else None,
+                logged,
+                sum(not place.duplicate for place in places),
+            )
+
+    def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:
+        """Log the posts and publish what is new, which arrives here too; return where they stand, if they do."""
+        try:
+            places = self._context.log.append(self.name, posts)
+        except LogError as error:
+            refuse(self.name, submissions, "unavailable", str(error))
+            self._repair.look()  # it may have failed after it had logged them
+            return []
+        came = arrivals_of(self.name, posts, places)
+        for arrival in came:
+            if (batch := arrival.batch) is not None:
+                self._publish(wire.Batch(arrival.epoch, batch.first, batch.last), batch.frames)
+        arrivals[:0] = came
+        return places
+
+    def _publish(self, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
+        self._context.relay.publish(self._topic, head, frames)
+
+    # --- presence ---------------------------------------------------------------------------------------------
+
+    def _presence_time(self) -> None:
+        with self._mutex:
+            self._presence.come()
+        self.combine_elsewhere()
+
+    # --- holes, heartbeats, epochs ----------------------------------------------------------------------------
+
+    def _beat(self, series: Series) -> None:
+        """Tell the other nodes where the room stands, for what of it they may have missed."""
+        with self._mutex:
+            tops, version = self._top(), self._roster.version
+            series.beaten()
+        for top in tops:
+            self._publish(top)
+        self._publish(wire.Whereabouts(self._context.node, self._context.instance, version + 1, version))
+
+    def _begin_anew(self) -> None:
+        """If one cannot go on from here with what the log has, every member starts anew. Run by the combiner alone."""
+        if (renewal := self._repair.renewal(self._timeline)) is None:
+            return
+        with self._mutex:
+            self._timeline.begin(*renewal)
+            members = self._members
+        for member in members:
+            member.writer.restart(member, self._notice)

@@ -56,7 +56,7 @@ def ends(cluster: Cluster, chat: Chat) -> tuple[Node, Node]:
 
 def move(here: Node, there: Node) -> None:
     """Have a node ask the client that came last to go to another."""
-    here._hear_order(Order(here.name, here.instance, moves=[Transfer(there.name, 1)]))
+    here._migration.hear_order(Order(here.name, here.instance, moves=[Transfer(there.name, 1)]))
 
 
 def link_of(chat: Chat) -> Link:

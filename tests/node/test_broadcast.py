@@ -11,12 +11,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from parlour.node.clients.broadcast import FEW, RINGS, TOGETHER, Broadcast
-from parlour.node.clients.writer import ConnectionWriter, Member
-from parlour.node.rooms.reorder import Batch
+from parlour.node.clients.transport import TcpTransport
+from parlour.node.clients.writer import ConnectionWriter
+from parlour.node.rooms.batch import Batch
+from parlour.node.rooms.member import Member
+from parlour.node.rooms.room import Room
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import Message
 from support.cluster import RawClient, cluster
@@ -133,16 +137,18 @@ def test_members_anywhere_get_what_they_lack(broadcast: Broadcast) -> None:
     batch = Batch(5, 7, b"".join(bodies))
     lagging: list[ConnectionWriter] = []
     with connected(2 * TOGETHER + 9) as pairs:
-        members = [Member(ConnectionWriter(near, 1000, lagging.append), None, "", "", True) for near, _ in pairs]  # type: ignore[arg-type]
+        nowhere = cast(Room, None)
+        writers = [ConnectionWriter(TcpTransport(near), 1000, lagging.append) for near, _ in pairs]
+        members = [Member(writer, nowhere, "", "", True) for writer in writers]
         positions = {0: 3, 1: 5, 2: 7, TOGETHER: 6, TOGETHER + 1: 3, len(pairs) - 1: 5}
         for index, member in enumerate(members):
             member.offset = positions.get(index, 4)
-        assert ConnectionWriter.deliver(tuple(members), batch, broadcast) == len(pairs) - 3
+        assert ConnectionWriter.deliver(broadcast, tuple(members), batch) == len(pairs) - 3
         for index, (near, far) in enumerate(pairs):
             near.shutdown(socket.SHUT_WR)
             position = positions.get(index, 4)
             assert read(far, 1000) == (b"".join(bodies[position - 4 :]) if position > 3 else b"")
-        assert lagging == [members[0].writer, members[TOGETHER + 1].writer]
+        assert lagging == [members[0].subscriber, members[TOGETHER + 1].subscriber]
         assert {member.offset for member in members} == {3, 7}
 
 

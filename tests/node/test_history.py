@@ -159,7 +159,7 @@ def test_questions_of_who_is_gone_are_not_looked_up(monkeypatch: pytest.MonkeyPa
             except OSError:
                 pass  # cut off before it had asked everything
             client.close()
-        eventually(lambda: node._clients == 0, 10, "all are gone")
+        eventually(lambda: node.clients.clients == 0, 10, "all are gone")
         assert len(reads) <= 2 * MAX_QUESTIONS * len(crowd) + 20
 
 

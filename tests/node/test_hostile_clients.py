@@ -55,8 +55,8 @@ def still_serves(running: Cluster) -> None:
     with running.clients("ada", "bob", room="lobby") as (ada, bob):
         ada.say("lobby", "still here")
         assert bob.get(Message).text == "still here"
-        eventually(lambda: running.nodes[0].connections() == 2, what="only ada and bob are connected")
-    eventually(lambda: running.nodes[0].connections() == 0, what="everybody is gone")
+        eventually(lambda: running.nodes[0].clients.connections() == 2, what="only ada and bob are connected")
+    eventually(lambda: running.nodes[0].clients.connections() == 0, what="everybody is gone")
 
 
 JUNK = {

@@ -105,7 +105,7 @@ def test_a_batch_that_is_none_is_dropped(running: Cluster, first: int, last: int
 
 def roster(running: Cluster) -> list[str]:
     """Return who is in the lobby, as the node shows it."""
-    return room(running)._roster.names()
+    return room(running)._presence._roster.names()
 
 
 def room(running: Cluster) -> Room:

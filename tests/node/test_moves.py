@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
+import parlour.node.clients.migration
 import parlour.node.cluster.brokers
-import parlour.node.node
 from parlour.broker import Broker, BrokerSettings
 from parlour.broker.orders import Orders
 from parlour.node import NodeSettings
@@ -81,10 +81,10 @@ def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch
         return True
 
     monkeypatch.setattr(parlour.node.cluster.brokers, "HASTE", 500 * MS)
-    monkeypatch.setattr(parlour.node.node, "TELLING", 20_000 * MS)
+    monkeypatch.setattr(parlour.node.clients.migration, "TELLING", 20_000 * MS)
     with cluster(1) as running, running.clients("ada") as (ada,):
         node = running.nodes[0]
-        monkeypatch.setattr(node._mover, "move", move)
+        monkeypatch.setattr(node._migration._mover, "move", move)
         monkeypatch.setattr(node._fleet, "_report", report)
         node._fleet.report_soon()
         eventually(lambda: said)
@@ -99,7 +99,7 @@ def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch
 
 def test_a_drain_outlasts_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients are moved once there is a broker again to say where to, which has heard of the other node."""
-    monkeypatch.setattr(parlour.node.node, "PATIENCE", 20_000 * MS)
+    monkeypatch.setattr(parlour.node.clients.migration, "PATIENCE", 20_000 * MS)
     settings = BrokerSettings(bind=f"127.0.0.1:{free_ports()}")
     with ExitStack() as closing:
         first, second = Broker(settings), Broker(settings)
@@ -122,7 +122,7 @@ def test_a_drain_outlasts_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_drain_for_which_nobody_is_found_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before its deadline where the broker is away for good."""
-    monkeypatch.setattr(parlour.node.node, "PATIENCE", 300 * MS)
+    monkeypatch.setattr(parlour.node.clients.migration, "PATIENCE", 300 * MS)
     with cluster(2) as running, running.clients("ada"):
         running.broker.stop()
         join_all([spawn("drain", running.nodes[0].drain, 60)], 20)
@@ -139,7 +139,7 @@ def test_an_order_moves_so_many_to_the_node_it_names() -> None:
     with cluster(3) as running:
         clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(5)]
         node = running.nodes[0]
-        node._hear_order(Order("n1", node.instance, moves=[Transfer("n3", 2)]))
+        node._migration.hear_order(Order("n1", node.instance, moves=[Transfer("n3", 2)]))
         assert [client.get(Move).node for client in clients[3:]] == ["n3", "n3"]
         stay(clients[:3])
         for client in clients:
@@ -168,9 +168,9 @@ def test_an_order_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
         order = Order("n1", node.instance, moves=[Transfer("n2", 2)], id="b-1")
         monkeypatch.setattr(Orders, "unfollowed", lambda *_: order)
         assert [client.get(Move).node for client in clients[4:]] == ["n2", "n2"]
-        assert node._mover_thread is not None
-        join_all([node._mover_thread], 5)
-        node._hear_order(Order("n1", node.instance, moves=[Transfer("n2", 2)], id="c-1"))
+        assert node._migration._thread is not None
+        join_all([node._migration._thread], 5)
+        node._migration.hear_order(Order("n1", node.instance, moves=[Transfer("n2", 2)], id="c-1"))
         eventually(lambda: fleet(running.address).nodes[0].report.orders == ["b-1"])
         stay(clients[:4])
         for client in clients:
@@ -196,9 +196,9 @@ def test_a_node_without_a_thread_to_spare_goes_on(monkeypatch: pytest.MonkeyPatc
         order = Order("n1", node.instance, moves=[Transfer("n2", 1)])
         with monkeypatch.context() as crowded:
             crowded.setattr(threading.Thread, "start", no_thread)
-            node._hear_order(order)
+            node._migration.hear_order(order)
         stay([ada])
-        node._hear_order(order)
+        node._migration.hear_order(order)
         ada.socket.settimeout(5_000 * MS)
         assert ada.get(Move).node == "n2"
 
@@ -212,7 +212,7 @@ def test_the_last_node_follows_no_order_to_drain(caplog: pytest.LogCaptureFixtur
     """Nor does it where a broker, perhaps an older one, gives the order: the cluster would stop."""
     with cluster(1) as running, running.clients("ada") as (ada,):
         node = running.nodes[0]
-        node._hear_order(Order(node="n1", instance=node.instance, drain=True, deadline=1.0))
+        node._migration.hear_order(Order(node="n1", instance=node.instance, drain=True, deadline=1.0))
         assert "it is the last one: it goes on" in caplog.text
         assert node.stop_wanted.empty()
         ada.join("lobby")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import cast
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.node.clients.writer import Member
 from parlour.node.log import Post
+from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import BATCH, PostQueue, Submission, Waiter
 
 MOST = 5
@@ -17,7 +17,7 @@ MOST = 5
 
 def posts(*numbers: int, size: int = 1) -> Submission:
     """Return posts with these ids, of so many bytes in all; who said them does not matter here."""
-    return Submission(cast(Member, None), [Post("s", number, "ada", 0, "") for number in numbers], size, 0.0)
+    return Submission(cast("Member[Any]", None), [Post("s", number, "ada", 0, "") for number in numbers], size, 0.0)
 
 
 def ids(submissions: list[Submission]) -> list[int]:

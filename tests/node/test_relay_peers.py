@@ -156,9 +156,9 @@ class Heard:
         """Tell nothing of itself."""
         return ()
 
-    def arrive(self, _: str, top: int) -> None:
+    def hear_top(self, head: Top) -> None:
         """Note it."""
-        self.tops.append(top)
+        self.tops.append(head.offset)
 
 
 def test_a_node_at_the_address_of_one_that_is_gone_is_listened_to() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.node.rooms.reorder import HELD, Batch, ReorderBuffer, Ring
+from parlour.node.rooms.batch import Batch
+from parlour.node.rooms.reorder import HELD, ReorderBuffer
+from parlour.node.rooms.ring import Ring
 
 
 def make(first: int, last: int) -> Batch:

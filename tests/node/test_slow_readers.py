@@ -63,7 +63,7 @@ def test_a_member_that_lags_and_goes_is_forgotten() -> None:
                 eventually(lambda: node.catchup.lagging, 20)
                 read_all(ada, COUNT, [])
             eventually(lambda: node.catchup.lagging == 0)
-            eventually(lambda: node.connections() == 1)
+            eventually(lambda: node.clients.connections() == 1)
             ada.say("lobby", "anybody?")
             assert ada.get(Message).text == "anybody?"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parlour.node.log import Extent
-from parlour.node.rooms.reorder import Arrival, Batch
+from parlour.node.rooms.batch import Arrival, Batch
 from parlour.node.rooms.timeline import LastMessage, Timeline
 from parlour.wire.codec import frames
 from parlour.wire.messages import Join, Message

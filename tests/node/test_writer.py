@@ -6,8 +6,10 @@ import socket
 from types import SimpleNamespace
 from typing import cast
 
-from parlour.node.clients.writer import ConnectionWriter, Member
-from parlour.node.rooms.reorder import Batch
+from parlour.node.clients.transport import TcpTransport
+from parlour.node.clients.writer import ConnectionWriter
+from parlour.node.rooms.batch import Batch
+from parlour.node.rooms.member import Member
 from parlour.node.rooms.room import Room
 
 
@@ -16,7 +18,7 @@ def test_it_is_live_only_when_none_of_its_rooms_is_ahead_of_it() -> None:
     room = SimpleNamespace(epoch="e", offset=5)
     near, far = socket.socketpair()
     with near, far:
-        writer = ConnectionWriter(near, 1000, lambda _: None)
+        writer = ConnectionWriter(TcpTransport(near), 1000, lambda _: None)
         member = Member(writer, cast(Room, room), "session", "ada", modern=True)
         writer.enter(member)
         assert writer.place(member, "e", 3, b"joined"), "it is to be brought up to date"
@@ -36,7 +38,7 @@ def test_what_was_read_for_another_place_is_not_sent() -> None:
     """The member was placed anew while the log was read for it."""
     near, far = socket.socketpair()
     with near, far:
-        writer = ConnectionWriter(near, 1000, lambda _: None)
+        writer = ConnectionWriter(TcpTransport(near), 1000, lambda _: None)
         member = Member(writer, cast(Room, SimpleNamespace(epoch="e", offset=9)), "session", "ada", modern=True)
         writer.enter(member)
         writer.place(member, "e", 3, b"")

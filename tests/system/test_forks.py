@@ -158,9 +158,9 @@ def test_a_connection_ends_with_its_program_though_a_child_lives_on() -> None:
     ):
         assert program.stdout is not None
         assert select.select([program.stdout], [], [], 20_000 * MS)[0]
-        assert running.nodes[0].connections() == 1
+        assert running.nodes[0].clients.connections() == 1
         program.kill()
-        eventually(lambda: running.nodes[0].connections() == 0, what="the node sees the end of the connection")
+        eventually(lambda: running.nodes[0].clients.connections() == 0, what="the node sees the end of the connection")
 
 
 def test_a_child_neither_uses_nor_ends_its_parents_cluster() -> None:

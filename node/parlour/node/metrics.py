@@ -50,9 +50,10 @@ class NodeFigures:
         if report is None:
             return
         links = self._node.watches.links.states()
+        connections = self._node.clients.connections()
         for name, text, value in (
             ("clients", "Clients that were welcomed.", report.clients),
-            ("connections", "Open connections, those included that have not said hello.", self._node.connections()),
+            ("connections", "Open connections, those included that have not said hello.", connections),
             ("capacity", "Clients at most.", report.capacity),
             ("rooms", "Rooms with members on this node.", report.rooms),
             ("log_up", "0 while the room log fails.", self._node.log.failure() is None),

@@ -92,7 +92,7 @@ class CatchUp(Service):
         return max(0.0, min(self._retry.values()) - time.monotonic()) if self._retry else None
 
     def _take_in(self, epoll: select.epoll, writer: ConnectionWriter) -> None:
-        fd = writer.socket.fileno()
+        fd = writer.transport.socket.fileno()
         if writer.closed or fd < 0:
             # The socket may be closed already, its number even be another's: look for the writer itself.
             self._retry.pop(writer, None)

@@ -1,26 +1,27 @@
-"""What one client may do: its hello, its rooms, its posts. Each runs on the client's own thread.
+"""What one client may do: its hello, its rooms, its posts.
 
-This module owns the reading side of a connection and the rights of who is behind it. It must never write to the
-socket but through the writer, nor trust a byte of what it reads.
+This module owns who is behind a connection and what it may ask; it runs on the client's own thread. It must never
+learn of bytes or sockets: it takes messages, and answers through the connection's writer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from parlour.node.clients.catchup import TURN, catch_up
-from parlour.node.clients.writer import ConnectionWriter, Member
+from parlour.node.clients.context import ClientContext, RefusedClientError
+from parlour.node.clients.writer import ClientMember, ConnectionWriter
 from parlour.node.log import LogError, Post
 from parlour.node.rooms.history import PAUSE, Questions, read_page
+from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
-from parlour.wire.codec import ClientDecoder, decode_ticket, frame
-from parlour.wire.errors import ProtocolError, UsageError
+from parlour.node.rooms.room import Room
+from parlour.wire.codec import frame
+from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_QUESTIONS, WINDOW, check_protocol, minor_version
 from parlour.wire.messages import (
     Bye,
@@ -38,18 +39,8 @@ from parlour.wire.messages import (
     Who,
 )
 
-if TYPE_CHECKING:
-    from parlour.node.node import Node
-
 __all__ = ["Session", "session_of"]
 
-CHUNK = 16 * 1024
-"""Bytes read at once: all frames that are there are taken together, within reason."""
-
-DRAIN = 0.5
-"""Seconds a connection is read on after its last frame was sent: an unread byte would make the system drop it."""
-
-_PING = frame(Ping())
 _PONG = frame(Pong())
 
 
@@ -58,24 +49,18 @@ def session_of(key: str) -> str:
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
-class _RefusedError(ProtocolError):
-    """The connection ends here, and the client is told why and whether it may come again."""
-
-    def __init__(self, code: str, text: str, retry_after: float | None = None) -> None:
-        super().__init__(text, code)
-        self.retry_after = retry_after
+class _Membership(NamedTuple):
+    room: Room
+    member: ClientMember
 
 
 class Session:
     """One client, from its hello to its leaving."""
 
-    def __init__(self, node: Node, sock: socket.socket) -> None:
-        self._node = node
-        self._settings = node.settings
-        self._socket = sock
-        self._members: dict[str, Member] = {}
-        self._decoder = ClientDecoder()
-        self._heard_at = time.monotonic()
+    def __init__(self, context: ClientContext, writer: ConnectionWriter) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._members: dict[str, _Membership] = {}
         self.name = ""
         self._modern = False  # whether it speaks protocol 1.1 or a later minor
         self.id = ""
@@ -86,7 +71,7 @@ class Session:
         self._questions = Questions()
         self._whos: set[str] = set()  # rooms of which the client asked who is there, in what was read last
         self._highest = 0  # of the ids of posts
-        self.writer = ConnectionWriter(sock, node.settings.unread_answers, node.catchup.watch)
+        self.writer = writer
         self._handlers: dict[type, Callable[..., None]] = {
             Join: self._join,
             Leave: self._leave,
@@ -101,113 +86,35 @@ class Session:
         """Whether the client was asked to move, and still may."""
         return time.monotonic() < self.leaves_by
 
-    # --- the connection ---------------------------------------------------------------------------------------
+    @property
+    def over(self) -> bool:
+        """Whether the client has said bye, or cannot be answered any more."""
+        return self._said_bye or self.writer.closed
 
-    def run(self) -> None:
-        """Serve the client until it or the node ends the connection; close the socket."""
-        try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            rest = self._greet()
-            self._node.arrived()
-            try:
-                self._serve(rest)
-            finally:
-                self._node.left()
-                # Who says bye leaves; who was cut off may come back, to this node or another, and who was asked to
-                # move is there already, which the other nodes may not have heard yet.
-                grace = 0.0 if self._said_bye and not self.moving else self._settings.grace
-                for member in list(self._members.values()):
-                    self._part(member, grace)
-        except ProtocolError as error:
-            self._node.refusals.add(error.code)
-            retry_after = error.retry_after if isinstance(error, _RefusedError) else None
-            self.writer.answer(frame(Error(error.code, str(error), retry_after=retry_after, fatal=True)))
-            self._drain()
-        except OSError:
-            pass  # the connection broke: the client knows, or is gone
-        finally:
-            self.writer.hang_up()
-            if self.writer.lagging:
-                self._node.catchup.watch(self.writer)  # sees that it is closed, and drops it
-            self._socket.close()
-
-    def _timeout(self, seconds: float) -> None:
-        """Let a blocking read return after so long; the socket's own option spares a poll before each read."""
-        whole = int(seconds)
-        self._socket.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, int((seconds - whole) * 1e6))
-        )
-
-    def _greet(self) -> list[ClientMessage]:
-        """Read the hello and welcome the client; return what came with it. Raises ProtocolError."""
-        deadline = time.monotonic() + self._settings.hello_deadline
-        said: list[ClientMessage] = []
-        while not said:
-            patience = deadline - time.monotonic()
-            if patience <= 0:
-                raise _RefusedError("no_hello", f"no whole hello came within {self._settings.hello_deadline:g} s")
-            self._timeout(max(patience, 0.001))
-            try:
-                data = self._socket.recv(CHUNK)
-            except BlockingIOError:
-                continue
-            if not data:
-                raise ConnectionResetError
-            said += self._decoder.feed(data)
-        hello = said.pop(0)
-        if not isinstance(hello, Hello):
-            raise _RefusedError("no_hello", f"the first frame must be hello, not {type(hello).__name__.lower()}")
+    def welcome(self, hello: Hello) -> None:
+        """Let the client in; raises ProtocolError if it may not come in."""
         try:
             check_protocol(hello.protocol)
         except UsageError as error:
-            raise _RefusedError("bad_version", str(error)) from None
-        ticket = decode_ticket(hello.ticket)
-        self._node.tickets.redeem(ticket, self._node.name, hello.name)
-        self._node.load.redeem(ticket.id)
+            raise RefusedClientError("bad_version", str(error)) from None
+        self._context.admission.admit(hello)
         self.name = hello.name
         self._modern = minor_version(hello.protocol) >= 1
         self._observer, self._bot = hello.observer, hello.bot
         self.id = session_of(hello.key or secrets.token_hex())
-        self.writer.answer(frame(Welcome(self._node.name, self.id)))
-        return said
+        self.writer.answer(frame(Welcome(self._context.node, self.id)))
 
-    def _serve(self, said: list[ClientMessage]) -> None:
-        self._timeout(self._settings.ping_after)
-        self._handle(said, 0)
-        while True:
-            try:
-                data = self._socket.recv(CHUNK)
-            except BlockingIOError:
-                if time.monotonic() - self._heard_at >= self._settings.dead_after:
-                    raise _RefusedError("silent", "nothing was heard for too long") from None
-                self.writer.answer(_PING)
-                continue
-            if not data:
-                return
-            self._heard_at = time.monotonic()
-            said = []
-            try:
-                said += self._decoder.feed(data)
-            finally:
-                # Also when the last frame is broken: those before it were not.
-                self._handle(said, len(data))
-            if self._said_bye or self.writer.closed:
-                return
-
-    def _drain(self) -> None:
-        """Let the client read the last frame: end our side, and read on until it ends its own."""
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-            self._timeout(DRAIN)
-            deadline = time.monotonic() + DRAIN
-            while time.monotonic() < deadline and self._socket.recv(CHUNK):
-                pass
-        except OSError:
-            pass
+    def end(self) -> None:
+        """Leave all rooms."""
+        # A client that says bye leaves. One that was cut off may come back, to this node or another; and one that was
+        # asked to move is there already, which the other nodes may not have heard yet.
+        grace = 0.0 if self._said_bye and not self.moving else self._settings.grace
+        for membership in list(self._members.values()):
+            self._part(membership, grace)
 
     # --- what the client asks ---------------------------------------------------------------------------------
 
-    def _handle(self, said: list[ClientMessage], size: int) -> None:
+    def handle(self, said: list[ClientMessage], size: int) -> None:
         """Do what was asked, in order; posts that stand together are handed to their rooms together."""
         share = size // max(1, len(said))  # of the bytes read, for each message
         self._questions.read()
@@ -219,7 +126,7 @@ class Session:
             self._post(posts, share)
             posts = {}
             if isinstance(message, Hello):
-                raise _RefusedError("again", "hello was said already")
+                raise RefusedClientError("again", "hello was said already")
             if isinstance(message, Bye):
                 self._said_bye = True
                 return
@@ -240,8 +147,8 @@ class Session:
     def _post(self, said: dict[str, list[Say]], size: int) -> None:
         now, at = time.monotonic(), time.time_ns() // 1_000_000
         for name, says in said.items():
-            member = self._members.get(name)
-            if member is None:
+            membership = self._members.get(name)
+            if membership is None:
                 self._not_joined(name, [say.id for say in says])
                 continue
             if self._observer:
@@ -255,7 +162,7 @@ class Session:
                     says = self._without_stale(name, says)
                     break
             posts = [Post(self.id, say.id, self.name, at, say.text) for say in says]
-            member.room.submit(Submission(member, posts, size * len(posts), now))
+            membership.room.submit(Submission(membership.member, posts, size * len(posts), now))
 
     def _without_stale(self, room: str, says: list[Say]) -> list[Say]:
         """Refuse the posts whose ids are far below the highest: they would be looked for in all that was logged."""
@@ -275,37 +182,39 @@ class Session:
             self.writer.answer(frame(Error(code, text, room, number)))
 
     def _join(self, join: Join) -> None:
-        member = self._members.get(join.room)
-        new = member is None
-        if member is None:
-            if len(self._members) >= self._settings.rooms_per_client:
-                text = f"a client may be in {self._settings.rooms_per_client} rooms at once: leave one"
-                self.writer.answer(frame(Error("too_many_rooms", text, join.room)))
-                return
-            try:
-                room = self._node.rooms.hold(join.room)
-            except LogError as error:
-                self.writer.answer(self._unavailable(join.room, error))
-                return
-            flags = (self._modern, self._observer, self._bot)
-            member = Member(self.writer, room, self.id, self.name, *flags)
-            self.writer.enter(member)
+        known = self._members.get(join.room)
+        if known is None and len(self._members) >= self._settings.rooms_per_client:
+            text = f"a client may be in {self._settings.rooms_per_client} rooms at once: leave one"
+            self.writer.answer(frame(Error("too_many_rooms", text, join.room)))
+            return
+        try:
+            room, member = known or self._enter(join.room)
+        except LogError as error:
+            self.writer.answer(self._unavailable(join.room, error))
+            return
         before = self.writer.hold(member)
         try:
-            joined = member.room.enter(member, join)
+            joined = room.enter(member, join)
         except LogError as error:
-            if new:
+            if known is None:
                 self.writer.leave(member)
-                self._node.rooms.release(join.room)
+                self._context.rooms.release(join.room)
             if self.writer.place(member, *before, self._unavailable(join.room, error)):
                 self._catch_up()
             return
-        self._members[join.room] = member
+        self._members[join.room] = _Membership(room, member)
         mine = self.writer.place(member, joined.epoch, joined.after, frame(joined))
-        member.room.want_roster(member)
-        member.room.combine()
+        room.want_roster(member)
+        room.combine()
         if mine:
             self._catch_up()
+
+    def _enter(self, name: str) -> _Membership:
+        """Return a new membership, whose member is nowhere yet; raises LogError if the room cannot be opened."""
+        room = self._context.rooms.hold(name)
+        member = Member(self.writer, room, self.id, self.name, self._modern, self._observer, self._bot)
+        self.writer.enter(member)
+        return _Membership(room, member)
 
     def _catch_up(self) -> None:
         """Send the history on this thread; if the client does not take it all now, the catch-up thread goes on."""
@@ -314,32 +223,33 @@ class Session:
         except LogError:
             live = False
         if not live:
-            self._node.catchup.watch(self.writer)
+            self._context.catchup.watch(self.writer)
 
     def _unavailable(self, room: str, error: LogError) -> bytes:
         return frame(Error("unavailable", str(error), room, retry_after=1.0))
 
     def _leave(self, leave: Leave) -> None:
-        member = self._members.get(leave.room)
-        if member is None:
+        membership = self._members.get(leave.room)
+        if membership is None:
             self._not_joined(leave.room, [None])
         else:
             self._tell_who(leave.room)
-            self._part(member, grace=0.0)
+            self._part(membership, grace=0.0)
             self.writer.answer(frame(Left(leave.room)))
 
-    def _part(self, member: Member, grace: float) -> None:
-        del self._members[member.room.name]
+    def _part(self, membership: _Membership, grace: float) -> None:
+        room, member = membership
+        del self._members[room.name]
         self.writer.leave(member)
-        member.room.leave(member, grace)
-        self._node.rooms.release(member.room.name)
+        room.leave(member, grace)
+        self._context.rooms.release(room.name)
 
     def _who(self, who: Who) -> None:
-        member = self._members.get(who.room)
-        if member is None:
+        membership = self._members.get(who.room)
+        if membership is None:
             self._not_joined(who.room, [None])
         else:
-            member.room.want_roster(member, whole=True)
+            membership.room.want_roster(membership.member, whole=True)
             self._whos.add(who.room)
 
     def _history(self, history: History) -> None:
@@ -349,11 +259,11 @@ class Session:
         if not self._questions.ask():
             text = f"at most {MAX_QUESTIONS} questions for a page may be open: wait for the answers"
             if self._questions.hopeless:
-                raise _RefusedError("too_many_questions", text)
+                raise RefusedClientError("too_many_questions", text)
             self.writer.answer(frame(Error("too_many_questions", text, history.room, retry_after=PAUSE)))
             return
         try:
-            self.writer.answer(read_page(self._node.log, history))
+            self.writer.answer(read_page(self._context.log, history))
         except LogError as error:
             self.writer.answer(self._unavailable(history.room, error))
 

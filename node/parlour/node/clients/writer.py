@@ -7,77 +7,21 @@ It must never block, let two frames mix, or keep more for a slow client than the
 from __future__ import annotations
 
 import errno
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
-from parlour.node.clients.broadcast import TOGETHER, Broadcast, send
-from parlour.node.rooms.reorder import Batch
+from parlour.node.clients.broadcast import TOGETHER, Broadcast
+from parlour.node.clients.transport import TcpTransport
+from parlour.node.rooms.batch import Batch
+from parlour.node.rooms.member import NOWHERE, Member
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
 from parlour.wire.messages import Joined, Lagging
 
-if TYPE_CHECKING:
-    from parlour.node.rooms.room import Room
-
-__all__ = ["ConnectionWriter", "Member"]
+__all__ = ["ClientMember", "ConnectionWriter"]
 
 _LAGGING = frame(Lagging())
-
-NOWHERE = 2**63
-"""The offset of a member to whom nothing is to be sent: beyond every batch, and never behind."""
-
-
-class Member:
-    """A client in one room: how far the room's messages, of which epoch, were handed to its writer.
-
-    `epoch`, `offset`, `missed_presence` and `left` are guarded by the writer's mutex. `history` is how much a newcomer
-    is shown, which it asked for when it joined; a `modern` one speaks protocol 1.1 or a later minor.
-    """
-
-    __slots__ = (
-        "bot",
-        "epoch",
-        "history",
-        "left",
-        "missed_presence",
-        "modern",
-        "name",
-        "observer",
-        "offset",
-        "room",
-        "session",
-        "writer",
-    )
-
-    def __init__(
-        self,
-        writer: ConnectionWriter,
-        room: Room,
-        session: str,
-        name: str,
-        modern: bool,
-        observer: bool = False,
-        bot: bool = False,
-    ) -> None:
-        self.writer = writer
-        self.history = 0
-        self.modern = modern
-        self.observer = observer  # seen by nobody
-        self.bot = bot
-        self.room = room
-        self.session = session
-        self.name = name
-        self.epoch = ""
-        self.offset = NOWHERE
-        self.missed_presence = False
-        self.left = False
-
-    @property
-    def behind(self) -> bool:
-        """Whether the room has gone on without the member, or begun a new epoch that it was not told of."""
-        return self.offset < self.room.offset or (self.epoch != self.room.epoch and self.offset != NOWHERE)
 
 
 class ConnectionWriter:
@@ -87,9 +31,11 @@ class ConnectionWriter:
     joins a room, else the catch-up thread) brings its members up to date and then lets it go live again.
     """
 
-    def __init__(self, sock: socket.socket, unread_answers: int, on_lag: Callable[[ConnectionWriter], None]) -> None:
-        """Write to `sock`; `on_lag` is called, with the mutex held, when the client reads too slowly."""
-        self.socket = sock
+    def __init__(
+        self, transport: TcpTransport, unread_answers: int, on_lag: Callable[[ConnectionWriter], None]
+    ) -> None:
+        """Write to `transport`; `on_lag` is called, with the mutex held, when the client reads too slowly."""
+        self.transport = transport
         self._unread_answers = unread_answers
         self._unread = 0  # bytes of answers that stand in _pending
         self._on_lag = on_lag
@@ -98,22 +44,22 @@ class ConnectionWriter:
         self._pending: deque[bytes | memoryview] = deque()
         self.lagging = False
         self.closed = False
-        self.members: tuple[Member, ...] = ()
+        self.members: tuple[ClientMember, ...] = ()
 
     # --- live delivery ----------------------------------------------------------------------------------------
 
     @staticmethod
-    def deliver(members: Sequence[Member], batch: Batch, broadcast: Broadcast) -> int:
+    def deliver(broadcast: Broadcast, members: Sequence[ClientMember], batch: Batch) -> int:
         """Send each of a room's members what it has not had of the batch; return how many were not passed by."""
         before, last, size, delivered = batch.first - 1, batch.last, len(batch.frames), 0
         data = bytes(batch.frames)
         waiting = members
         while waiting:
-            ready: list[Member] = []
-            late: list[Member] = []
+            ready: list[ClientMember] = []
+            late: list[ClientMember] = []
             try:
                 for member in waiting[:TOGETHER]:
-                    writer = member.writer
+                    writer = member.subscriber
                     # To wait for a mutex while others are held could be for ever: who is busy comes later.
                     if not writer._mutex.acquire(not ready):
                         late.append(member)
@@ -125,18 +71,18 @@ class ConnectionWriter:
                             delivered += writer._deliver_rest(member, batch)
                         finally:
                             writer._mutex.release()
-                results = broadcast.send([member.writer.socket for member in ready], data)
+                results = broadcast.send([member.subscriber.transport.socket for member in ready], data)
                 if results.count(size) < len(ready):
                     for member, result in zip(ready, results, strict=True):
-                        member.writer._settle(data, member.writer._took(result))
+                        member.subscriber._settle(data, member.subscriber._took(result))
             finally:
                 for member in ready:
-                    member.writer._mutex.release()
+                    member.subscriber._mutex.release()
             delivered += len(ready)
             waiting = (*late, *waiting[TOGETHER:])
         return delivered
 
-    def _deliver_rest(self, member: Member, batch: Batch) -> bool:
+    def _deliver_rest(self, member: ClientMember, batch: Batch) -> bool:
         """Deliver to a member that is not just where the batch begins, or passed by. The caller holds the mutex."""
         if self.lagging or self.closed:
             return False
@@ -150,7 +96,7 @@ class ConnectionWriter:
         self._send(rest.frames)
         return True
 
-    def tell(self, member: Member, presence: bytes) -> None:
+    def tell(self, member: ClientMember, presence: bytes) -> None:
         """Send a presence frame; a lagging member is sent the whole list instead, once it is up to date."""
         with self._mutex:
             if self.lagging or self.closed:
@@ -177,7 +123,7 @@ class ConnectionWriter:
             self._unread = 0
             return not self.closed
 
-    def push(self, member: Member, epoch: str, offset: int, following: Batch | Joined) -> None:
+    def push(self, member: ClientMember, epoch: str, offset: int, following: Batch | Joined) -> None:
         """Send a member what follows its position, unless that, or what is pending, changed meanwhile."""
         with self._mutex:
             if (member.epoch, member.offset) != (epoch, offset) or self._pending or self.closed:
@@ -202,7 +148,7 @@ class ConnectionWriter:
             member.room.combine_elsewhere()
         return True
 
-    def restart(self, member: Member, notice: Callable[[Member, str, int], Joined | None]) -> None:
+    def restart(self, member: ClientMember, notice: Callable[[Member[Any], str, int], Joined | None]) -> None:
         """A new epoch began, or what was next is not kept: give the member its notice, and go on there."""
         with self._mutex:
             # Who is being placed right now is told by whoever places it.
@@ -211,7 +157,7 @@ class ConnectionWriter:
                 if joined is not None:
                     self._restart(member, joined)
 
-    def _restart(self, member: Member, joined: Joined) -> None:
+    def _restart(self, member: ClientMember, joined: Joined) -> None:
         member.epoch, member.offset = joined.epoch, joined.after
         self._send(frame(joined))
         if not self.lagging and joined.after != joined.offset:
@@ -220,25 +166,25 @@ class ConnectionWriter:
 
     # --- membership -------------------------------------------------------------------------------------------
 
-    def enter(self, member: Member) -> None:
+    def enter(self, member: ClientMember) -> None:
         """Add a member, which must not be in live delivery yet."""
         with self._mutex:
             self.members += (member,)
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: ClientMember) -> None:
         """Remove a member: nothing more of its room is sent."""
         with self._mutex:
             self.members = tuple(other for other in self.members if other is not member)
             member.offset = NOWHERE
             member.left = True
 
-    def hold(self, member: Member) -> tuple[str, int]:
+    def hold(self, member: ClientMember) -> tuple[str, int]:
         """Send nothing more of the room until `place`; return the member's epoch and offset."""
         with self._mutex:
             offset, member.offset = member.offset, NOWHERE
             return member.epoch, offset
 
-    def place(self, member: Member, epoch: str, offset: int, notice: bytes) -> bool:
+    def place(self, member: ClientMember, epoch: str, offset: int, notice: bytes) -> bool:
         """Tell the client, and begin after this offset; return whether the caller has to bring it up to date."""
         with self._mutex:
             self._answer(notice)
@@ -258,10 +204,7 @@ class ConnectionWriter:
         if not self.closed:
             self.closed = True
             self._pending.clear()
-            try:
-                self.socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the client was quicker
+            self.transport.shut_down()
 
     def _answer(self, data: bytes) -> None:
         if self.closed:
@@ -304,10 +247,14 @@ class ConnectionWriter:
             self._on_lag(self)
 
     def _try(self, data: bytes | memoryview) -> int:
-        return self._took(send(self.socket, data))
+        return self._took(self.transport.send(data))
 
     def _took(self, result: int) -> int:
         """Return how many bytes went, given what `send` returned; a broken connection is closed."""
         if result < 0 and result != -errno.EAGAIN:
             self._close()
         return max(0, result)
+
+
+ClientMember = Member[ConnectionWriter]
+"""A member whose connection is one of this node's."""

@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from parlour.node.rooms.reorder import Batch
 from parlour.runtime.addresses import endpoint, ipv6_choices
 from parlour.wire import relay as wire
 from parlour.wire.codec import check_batch, decode_relay
@@ -34,8 +33,12 @@ LARGEST = 16 * 1024 * 1024
 class RelayedRoom(Protocol):
     """What a room does with what comes over the relay; nothing of it blocks."""
 
-    def arrive(self, epoch: str, top: int, batch: Batch | None = None) -> None:
-        """The room is this far, perhaps with the batch that brought it there."""
+    def hear_batch(self, head: wire.Batch, frames: bytes) -> None:
+        """A node sends messages of the room, as their frames joined, which were checked."""
+        ...
+
+    def hear_top(self, head: wire.Top) -> None:
+        """A node tells how far the room is."""
         ...
 
     def hear_here(self, head: wire.Here) -> None:
@@ -145,9 +148,9 @@ class PeerLink:
             return
         if isinstance(head, wire.Batch):
             check_batch(frames, name, head.first, head.last)
-            room.arrive(head.epoch, head.last, Batch(head.first, head.last, frames))
+            room.hear_batch(head, frames)
         elif isinstance(head, wire.Top):
-            room.arrive(head.epoch, head.offset)
+            room.hear_top(head)
         elif (head.node, head.instance) != (self.peer.node, self.peer.instance):
             raise ProtocolError("a node speaks for another")
         elif isinstance(head, wire.Here):

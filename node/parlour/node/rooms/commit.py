@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parlour.node.log import Appended, Post
+from parlour.node.rooms.batch import Arrival, Batch
 from parlour.node.rooms.postqueue import Submission
-from parlour.node.rooms.reorder import Arrival, Batch
 from parlour.wire.codec import frame, frames
 from parlour.wire.messages import Accepted, Error, Message
 
@@ -42,11 +42,11 @@ def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[A
         member = submission.member
         for post, place in zip(submission.posts, rest, strict=False):
             if place.duplicate or member.left:
-                member.writer.answer(frame(Accepted(room, post.id, place.offset, place.at)))
+                member.subscriber.answer(frame(Accepted(room, post.id, place.offset, place.at)))
 
 
 def refuse(room: str, submissions: Sequence[Submission], code: str, text: str) -> None:
     """Tell the senders that their posts were not logged, and that the same may succeed later."""
     for submission in submissions:
         for post in submission.posts:
-            submission.member.writer.answer(frame(Error(code, text, room, post.id, retry_after=1.0)))
+            submission.member.subscriber.answer(frame(Error(code, text, room, post.id, retry_after=1.0)))

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parlour.node.clients.broadcast import Broadcast
 from parlour.node.cluster.load import Load
 from parlour.node.cluster.relay import Relay
 from parlour.node.log import RoomLog
+from parlour.node.rooms.member import Deliver
 from parlour.node.settings import NodeSettings
 from parlour.runtime.scheduler import Scheduler, WorkerPool
 
@@ -29,4 +29,4 @@ class RoomContext:
     workers: WorkerPool
     scheduler: Scheduler
     load: Load
-    broadcast: Broadcast
+    deliver: Deliver

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import Any
 
 from msgspec import Struct
 
-from parlour.node.clients.writer import Member
 from parlour.node.log import Post
+from parlour.node.rooms.member import Member
 
 __all__ = ["PostQueue", "Submission", "Waiter"]
 
@@ -23,7 +24,7 @@ BATCH = 256 * 1024
 class Submission(Struct, frozen=True, gc=False):
     """Posts of one member on their way to the log, which came together; `size` is that of their frames, in bytes."""
 
-    member: Member
+    member: Member[Any]
     posts: list[Post]
     size: int
     arrived: float

@@ -8,20 +8,17 @@ must never read for a hole that the relay may fill in a moment, nor spin on one 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from parlour.node.log import Extent, LogError
+from parlour.node.rooms.batch import Batch
 from parlour.node.rooms.context import RoomContext
-from parlour.node.rooms.reorder import Batch
 from parlour.node.rooms.timeline import LastMessage, Timeline
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
 from parlour.wire.messages import Join
 
-if TYPE_CHECKING:
-    from parlour.node.rooms.room import Room
-
-__all__ = ["Repair"]
+__all__ = ["Repair", "RepairedRoom"]
 
 READ = 1000
 """Messages read from the log at once, at most."""
@@ -33,10 +30,39 @@ RETRY = 0.5
 """Seconds before a log that failed, or does not have what it should, is asked again."""
 
 
+class RepairedRoom(Protocol):
+    """A room, as its repair sees it."""
+
+    name: str
+
+    @property
+    def epoch(self) -> str:
+        """The epoch of what is delivered."""
+        ...
+
+    def claims(self) -> tuple[int, int]:
+        """Return how far the room is on this node, and how far it is said to be."""
+        ...
+
+    def missing(self, offset: int) -> int | None:
+        """Return the last offset of the messages that are missing after `offset`, or None if none is any more."""
+        ...
+
+    def arrive(
+        self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0, offset: int = 0, known: int = 0
+    ) -> None:
+        """Take in what the log has."""
+        ...
+
+    def combine_elsewhere(self) -> None:
+        """Have a worker do what the room has to do."""
+        ...
+
+
 class Repair:
     """One room's reading of the log."""
 
-    def __init__(self, room: Room, context: RoomContext) -> None:
+    def __init__(self, room: RepairedRoom, context: RoomContext) -> None:
         self._room = room
         self._context = context
         # Guards _mending and _looking. Rank 35.

@@ -6,29 +6,27 @@ appends, publishes and delivers, holding no lock while it does. Under the mutex 
 
 from __future__ import annotations
 
-import threading
 import time
+from typing import Any
 
-from parlour.node.clients.writer import ConnectionWriter, Member
 from parlour.node.log import Appended, LogError, Post
+from parlour.node.rooms.batch import Arrival, Batch, joined
 from parlour.node.rooms.batching import MOMENT, BatchSizer
+from parlour.node.rooms.combiner import Combiner
 from parlour.node.rooms.commit import acknowledge, arrivals_of, refuse
 from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.heartbeat import Heartbeat, Series
+from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import PostQueue, Submission
-from parlour.node.rooms.reorder import HELD, Arrival, Batch, joined
+from parlour.node.rooms.presence import Presence, PresenceNews
+from parlour.node.rooms.reorder import HELD
 from parlour.node.rooms.repair import Repair
-from parlour.node.rooms.roster import Roster
-from parlour.node.rooms.throttle import Throttle
 from parlour.node.rooms.timeline import Timeline
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
 from parlour.wire.messages import Join, Joined
 
 __all__ = ["Room"]
-
-PASSES = 8
-"""Batches that a client's own thread carries before it hands the combiner's role to a worker."""
 
 
 class Room:
@@ -40,19 +38,21 @@ class Room:
         self._topic = wire.room_topic(name)
         # Guards all fields below (members is replaced, never changed). Rank 30.
         self._mutex = make_lock(30, f"room {name}")
-        self._heard_all = threading.Condition(self._mutex)
-        self._combining = False
+        self._combiner = Combiner(self._step, context.workers, context.scheduler)
         self._queue = PostQueue(context.settings.queued_posts)
         self._arrivals: list[Arrival] = []
-        self._roster_wanted: dict[Member, bool] = {}
-        self._members: tuple[Member, ...] = ()
+        self._members: tuple[Member[Any], ...] = ()
         self._timeline = Timeline(context.settings.ring_bytes)
-        # A room that is made again after it was empty must not count its changes from the same start.
-        self._roster = Roster(name, time.monotonic_ns() // 1000)
-        self._unheard: set[str] = set()
+        self._presence = Presence(
+            name,
+            (context.node, context.instance),
+            self._mutex,
+            context.scheduler,
+            context.settings.presence_interval,
+            self._presence_due,
+        )
         self._repair = Repair(self, context)
         self._heartbeat = Heartbeat(context.scheduler, self._beat)
-        self._presence = Throttle(context.scheduler, context.settings.presence_interval, self._presence_time)
         self._sizer = BatchSizer()
 
     @property
@@ -77,14 +77,12 @@ class Room:
         last = self._repair.record(extent.top)
         with self._mutex:
             self._timeline.begin(extent, last)
-            self._unheard = peers - self._roster.nodes
-            self._heard_all.wait_for(lambda: not self._unheard, self._context.settings.roster_wait)
-            self._unheard.clear()
+            self._presence.wait(peers, self._context.settings.roster_wait)
         self.combine()
 
     # --- members ----------------------------------------------------------------------------------------------
 
-    def enter(self, member: Member, join: Join) -> Joined:
+    def enter(self, member: Member[Any], join: Join) -> Joined:
         """Add a member, if it is none yet; return where it is to begin, which the caller tells its writer.
 
         Raises LogError if the log has to be asked and does not answer.
@@ -98,40 +96,38 @@ class Room:
             member.history = join.history
             if member not in self._members:
                 self._members += (member,)
-                if not member.observer:
-                    self._roster.enter(member.session, member.name, member.bot)
+                self._presence.enter(member)
             here = kept.epoch == self.epoch  # else the member waits there until this room is in that epoch, too
             last = self._timeline.last.id if here and member.modern and after == self.offset else ""
             return Joined(self.name, kept.epoch, self.offset if here else kept.top, after, recovered, last)
 
-    def leave(self, member: Member, grace: float = 0.0) -> None:
+    def leave(self, member: Member[Any], grace: float = 0.0) -> None:
         """Remove a member and tell the others, at once or if its session is not back in `grace` seconds."""
         with self._mutex:
-            self._roster_wanted.pop(member, None)
             self._members = tuple(other for other in self._members if other is not member)
-            if all(other.observer or other.session != member.session for other in self._members):
-                self._roster.miss(member.session, time.monotonic() + grace)
+            last = all(other.observer or other.session != member.session for other in self._members)
+            self._presence.leave(member, grace if last else None)
         if grace:
             self._context.scheduler.after(grace, self._give_up)
         else:
             self._give_up()
 
     def _give_up(self) -> None:
-        """Who was missed for long enough leaves the roster."""
+        """Drop the members whose grace is over."""
         with self._mutex:
-            self._roster.give_up(time.monotonic())
+            self._presence.give_up()
         self.combine()
 
-    def want_roster(self, member: Member, whole: bool = False) -> None:
+    def want_roster(self, member: Member[Any], whole: bool = False) -> None:
         """Have the list of names sent to a member by the next combiner; at most 200 of them unless `whole`."""
         with self._mutex:
-            self._roster_wanted[member] = whole or self._roster_wanted.get(member, False)
+            self._presence.want(member, whole)
 
     @property
     def empty(self) -> bool:
         """Whether nobody is in the room on this node and nothing is under way in it."""
         with self._mutex:
-            return not (self._members or self._roster.missing or self._combining or self._queue)
+            return not (self._members or self._presence.missing or self._combiner.busy or self._queue)
 
     # --- what comes in ----------------------------------------------------------------------------------------
 
@@ -142,10 +138,9 @@ class Room:
         """
         with self._mutex:
             turn = self._queue.put(submission)
-            mine = turn is None and not self._combining
-            self._combining = self._combining or mine
+            mine = turn is None and self._combiner.claim()
         if mine:
-            self._combine()
+            self._combiner.run()
         elif turn is not None and not turn.come.wait(self._context.settings.queue_wait):
             with self._mutex:
                 late = self._queue.give_up(turn)
@@ -176,17 +171,24 @@ class Room:
             self._arrivals.append(Arrival(epoch, top, batch, trimmed, offset, known))
         self.combine_elsewhere()
 
+    def hear_batch(self, head: wire.Batch, frames: bytes) -> None:
+        """Another node sends messages of the room, as their frames joined."""
+        self.arrive(head.epoch, head.last, Batch(head.first, head.last, frames))
+
+    def hear_top(self, head: wire.Top) -> None:
+        """Another node tells how far the room is."""
+        self.arrive(head.epoch, head.offset)
+
     def hear_here(self, head: wire.Here) -> None:
         """Another node tells of all its members of the room."""
         with self._mutex:
-            self._roster.replace(head.node, head.instance, head.version, head.members, head.bots)
-            self._heard(head.node)
+            self._presence.replace(head)
         self.combine_elsewhere()
 
     def hear_whereabouts(self, head: wire.Whereabouts) -> bool:
         """Another node tells of changes among its members; return False if some before them were missed."""
         with self._mutex:
-            known = self._roster.change(head.node, head.instance, head.first, head.version, head.members, head.bots)
+            known = self._presence.change(head)
         if head.members:
             self.combine_elsewhere()
         return known
@@ -194,19 +196,12 @@ class Room:
     def forget(self, node: str, instance: str) -> None:
         """A node is gone for good, and its members with it."""
         with self._mutex:
-            self._roster.forget(node, instance)
-            self._heard(node)
+            self._presence.forget(node, instance)
         self.combine_elsewhere()
-
-    def _heard(self, node: str) -> None:
-        """`open` need not wait for this node any longer. The caller holds the mutex."""
-        if node in self._unheard:
-            self._unheard.remove(node)
-            self._heard_all.notify_all()
 
     # --- what others ask --------------------------------------------------------------------------------------
 
-    def follow(self, member: Member, epoch: str, offset: int) -> Batch | Joined | None:
+    def follow(self, member: Member[Any], epoch: str, offset: int) -> Batch | Joined | None:
         """Return what follows a position, from the ring or the log, not beyond what is delivered; raises LogError.
 
         Where it was trimmed away meanwhile, or is of an epoch that is over, return the notice of that, behind which
@@ -223,7 +218,7 @@ class Room:
         with self._mutex:
             return self._notice(member, epoch, offset, following.trimmed)
 
-    def _notice(self, member: Member, epoch: str, offset: int, trimmed: int = 0) -> Joined | None:
+    def _notice(self, member: Member[Any], epoch: str, offset: int, trimmed: int = 0) -> Joined | None:
         """Tell a member at this place where it is now; None if just there. Only with the mutex, or as the combiner."""
         where = self._timeline.notice(epoch, offset, member.history, member.modern, trimmed)
         return where and Joined(self.name, self.epoch, max(self._timeline.began, where[0]), *where)
@@ -238,8 +233,7 @@ class Room:
         """Return what a node that begins to listen has to know, which it is then told again."""
         with self._mutex:
             self._heartbeat.begin()
-            here = wire.Here(self._context.node, self._context.instance, self._roster.version, *self._roster.own())
-            return [here, *self._top()]
+            return [self._presence.here(), *self._top()]
 
     def _top(self) -> list[wire.Top]:
         """Return where the room stands, if that is known: it may be opened right now. The caller holds the mutex."""
@@ -249,42 +243,36 @@ class Room:
 
     def combine(self) -> None:
         """See to it that what came in is worked off: by the combiner there is, else by this thread."""
-        if self._take_role():
-            self._combine()
+        if self._claim():
+            self._combiner.run()
 
     def combine_elsewhere(self) -> None:
         """See to it that what came in is worked off: by the combiner there is, else by a worker."""
-        if self._take_role():
-            self._context.workers.put(self._combine)
+        if self._claim():
+            self._combiner.run_elsewhere()
 
-    def _take_role(self) -> bool:
+    def _claim(self) -> bool:
         """Make this thread answerable for combining, unless another is or the room is not open yet."""
         with self._mutex:
-            if self._combining or not self.epoch:
-                return False
-            self._combining = True
-            return True
+            return bool(self.epoch) and self._combiner.claim()
 
-    def _combine(self) -> None:
-        """Work off what came in until nothing is left; after some passes a worker goes on."""
+    def _step(self) -> bool:
+        """Work off one batch of what came in; return False if there was nothing. Run by the combiner alone."""
         submissions: list[Submission] = []
-        for _ in range(PASSES):
-            try:
-                self._gather()
-                with self._mutex:
-                    submissions = self._queue.take(self._context.settings.batch_posts)
-                    arrivals, self._arrivals = self._arrivals, []
-                    if not (submissions or arrivals or self._pending()):
-                        self._combining = False
-                        return
-                self._pass(submissions, arrivals)
-            except BaseException:
-                # The role stays taken, so first of all another thread has to go on; some of this may be logged.
-                self._context.scheduler.after(0.2, self._combine)
-                self._repair.look()
-                refuse(self.name, submissions, "internal", "the node failed on this: a bug in parlour")
-                raise
-        self._context.workers.put(self._combine)
+        try:
+            self._gather()
+            with self._mutex:
+                submissions = self._queue.take(self._context.settings.batch_posts)
+                arrivals, self._arrivals = self._arrivals, []
+                if not (submissions or arrivals or self._pending()):
+                    self._combiner.busy = False
+                    return False
+            self._pass(submissions, arrivals)
+        except BaseException:
+            self._repair.look()  # some of this may be logged
+            refuse(self.name, submissions, "internal", "the node failed on this: a bug in parlour")
+            raise
+        return True
 
     def _gather(self) -> None:
         """Where posts came thick a moment ago, let those that must be on their way come into the same batch."""
@@ -297,12 +285,7 @@ class Room:
 
     def _pending(self) -> bool:
         """Whether something besides messages wants a pass. The caller holds the mutex."""
-        return bool(
-            self._roster_wanted
-            or self._roster.unpublished
-            or (self._roster.changed and not self._presence.waiting)
-            or (self._timeline.hole() and not self._repair.busy)
-        )
+        return self._presence.pending or bool(self._timeline.hole() and not self._repair.busy)
 
     def _pass(self, submissions: list[Submission], arrivals: list[Arrival]) -> None:
         began = time.monotonic()
@@ -317,27 +300,21 @@ class Room:
             members = self._members
             if self._timeline.hole():
                 self._repair.mend(self.offset)
-            unpublished = self._roster.take_unpublished() if self._roster.unpublished else None
-            presence = self._roster.presence_frame() if self._roster.changed and self._presence.take(now) else None
-            wanted, self._roster_wanted = self._roster_wanted, {}
-            lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
-            if (posts or unpublished) and self._context.relay.heard(self._topic):
+            news = self._presence.take(now) if self._presence.pending else None
+            if (posts or (news and news.unpublished)) and self._context.relay.heard(self._topic):
                 self._heartbeat.begin()
-        if unpublished is not None:
-            self._publish(wire.Whereabouts(self._context.node, self._context.instance, *unpublished))
+        if news is not None and news.unpublished is not None:
+            self._publish(news.unpublished)
         size = delivered = 0
         if ripe:
             batch = joined(ripe)
             size = len(batch.frames)
-            delivered = ConnectionWriter.deliver(members, batch, self._context.broadcast)
+            delivered = self._context.deliver(members, batch)
         if self._timeline.false:
             self._begin_anew()
         acknowledge(self.name, submissions, places)
-        if presence is not None:
-            for member in members:
-                member.writer.tell(member, presence)
-        for member, whole in wanted.items():
-            member.writer.answer(*lists[whole])
+        if news is not None:
+            self._tell(members, news)
         if posts:
             with self._mutex:
                 self._sizer.carried(len(posts))
@@ -372,7 +349,14 @@ class Room:
 
     # --- presence ---------------------------------------------------------------------------------------------
 
-    def _presence_time(self) -> None:
+    def _tell(self, members: tuple[Member[Any], ...], news: PresenceNews) -> None:
+        if news.changes is not None:
+            for member in members:
+                member.subscriber.tell(member, news.changes)
+        for member, frames in news.lists.items():
+            member.subscriber.answer(*frames)
+
+    def _presence_due(self) -> None:
         with self._mutex:
             self._presence.come()
         self.combine_elsewhere()
@@ -382,11 +366,10 @@ class Room:
     def _beat(self, series: Series) -> None:
         """Tell the other nodes where the room stands, for what of it they may have missed."""
         with self._mutex:
-            tops, version = self._top(), self._roster.version
+            heads: list[wire.RelayMessage] = [*self._top(), self._presence.heartbeat()]
             series.beaten()
-        for top in tops:
-            self._publish(top)
-        self._publish(wire.Whereabouts(self._context.node, self._context.instance, version + 1, version))
+        for head in heads:
+            self._publish(head)
 
     def _begin_anew(self) -> None:
         """If one cannot go on from here with what the log has, every member starts anew. Run by the combiner alone."""
@@ -396,4 +379,4 @@ class Room:
             self._timeline.begin(*renewal)
             members = self._members
         for member in members:
-            member.writer.restart(member, self._notice)
+            member.subscriber.restart(member, self._notice)

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from parlour.node.log import Extent
-from parlour.node.rooms.reorder import Arrival, Batch, ReorderBuffer, Ring
+from parlour.node.rooms.batch import Arrival, Batch
+from parlour.node.rooms.reorder import ReorderBuffer
+from parlour.node.rooms.ring import Ring
 from parlour.wire.messages import MAX_OFFSET, Join, Message
 
 __all__ = ["LastMessage", "Timeline"]

@@ -1,0 +1,137 @@
+"""Moving clients to other nodes: all of them when the node drains, some when a broker orders it.
+
+This module owns whether the node drains, and the thread that moves clients for an order. The main thread drains, the
+fleet thread brings orders. It must never move a client by force: each is asked, and may stay.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from parlour.node.clients.mover import Mover
+from parlour.node.clients.registry import ClientRegistry
+from parlour.node.settings import NodeSettings
+from parlour.runtime.locks import make_lock
+from parlour.runtime.logs import node_log
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.control import Order
+
+__all__ = ["Migration"]
+
+MOVING = 60.0
+"""Seconds that an order to move clients is good for."""
+
+TELLING = 2.0
+"""Seconds, at most, in which the brokers are told that the node drains; the fleet thread seldom takes a tenth."""
+
+PATIENCE = 4.0
+"""Seconds after which a drain ends that finds nobody to take the clients, or no broker to say who may."""
+
+
+class Migration:
+    """The moves of one node's clients."""
+
+    def __init__(
+        self,
+        node: str,
+        settings: NodeSettings,
+        clients: ClientRegistry,
+        peers: Callable[[], set[str]],
+        tell_drain: Callable[[float], None],
+        stop: Callable[[float], None],
+    ) -> None:
+        """Move to `peers`; `tell_drain` has the brokers told, in so many seconds at most.
+
+        `stop` is called when a broker orders the node to drain: it has so many seconds for that, and then stops.
+        """
+        self._node = node
+        self._settings = settings
+        self._clients = clients
+        self._peers = peers
+        self._tell_drain = tell_drain
+        self._stop = stop
+        # Guards _draining, _stopping, _thread and _moved_at. Rank 15.
+        self._mutex = make_lock(15, "migration")
+        self._draining = False
+        self._stopping = False
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._moved_at = float("-inf")  # when the brokers know what became of the last order
+        self._mover = Mover(node, settings.brokers, settings.move_rate, self._stopped.wait)
+        self._rebalancer = Mover(
+            node, settings.brokers, settings.move_rate, lambda seconds: self._stopped.wait(seconds) or self._draining
+        )
+
+    @property
+    def draining(self) -> bool:
+        """Whether the node takes no new clients."""
+        return self._draining
+
+    def drain(self, deadline: float) -> None:
+        """Take no new clients and move those present; return when none is left, or after `deadline` seconds.
+
+        Returns at once where there is no other node to go to, and soon where none can be found: the broker may be away
+        for a moment, or one that has just started not know them yet.
+        """
+        until = time.monotonic() + deadline
+        with self._mutex:
+            self._draining = True
+        node_log.info("draining: %d clients are asked to move within %g s", self._clients.clients, deadline)
+        # First: to brokers that do not know of it, clients who ask for another node than this would look cut off.
+        self._tell_drain(min(deadline, TELLING))
+        found = time.monotonic()
+        while time.monotonic() < until and (sessions := self._clients.sessions()):
+            waiting = [session for session in sessions if not session.moving]
+            if not waiting or self._mover.move(waiting, None, until):
+                found = time.monotonic()
+            elif not self._peers() or time.monotonic() >= found + PATIENCE:
+                return
+            self._stopped.wait(0.05)
+
+    def hear_order(self, order: Order) -> None:
+        """Do what a broker orders: move clients, or drain the node. Called by the fleet thread."""
+        with self._mutex:
+            if self._draining or self._stopping:
+                return
+            if order.drain and not self._peers():
+                node_log.error("a broker orders this node to drain, but it is the last one: it goes on")
+            elif order.drain:
+                node_log.info("a broker orders this node to drain and stop within %g s", order.deadline)
+                self._draining = True
+                self._stop(order.deadline)
+            elif time.monotonic() >= self._moved_at:
+                # Where no thread is to be had, the order comes again, as nobody has moved.
+                with suppress(RuntimeError):
+                    self._thread = spawn(f"{self._node}-mover", self._rebalance, order)
+                    self._moved_at = float("inf")
+                    for transfer in order.moves:
+                        node_log.info("a broker has %d clients move to node %s", transfer.clients, transfer.to)
+
+    def end(self) -> None:
+        """Ask nobody to move any more."""
+        self._stopped.set()
+        with self._mutex:
+            self._stopping = True
+
+    def join(self, timeout: float) -> None:
+        """Join the thread that moves clients, if there is one, within `timeout` seconds."""
+        with self._mutex:
+            thread = self._thread
+        if thread is not None:
+            join_all([thread], timeout)
+
+    def _rebalance(self, order: Order) -> None:
+        """Ask as many clients to move as the order says."""
+        until = time.monotonic() + MOVING
+        staying = [session for session in self._clients.sessions() if not session.moving]
+        try:
+            for transfer in order.moves:
+                chosen, staying = staying[: transfer.clients], staying[transfer.clients :]
+                self._rebalancer.move(chosen, transfer.to, until)
+        finally:
+            with self._mutex:
+                # Another broker, which has not read of it in the reports yet, would have as many moved again.
+                self._moved_at = time.monotonic() + 2 * self._settings.report_interval

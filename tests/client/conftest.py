@@ -10,29 +10,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from parlour.broker import BrokerSettings
-from parlour.node import NodeSettings
-from support import cluster as clusters
-from support.cluster import Cluster
+from support.cluster import Cluster, quick_cluster
 from support.tmux import Tmux
 from support.tmux import tmux as terminal
-
-QUICK = NodeSettings(capacity=500, report_interval=0.1, presence_interval=0.05, roster_wait=0.1)
 
 
 @pytest.fixture
 def empty_cluster() -> Iterator[Cluster]:
-    """Run a broker without nodes; those that are added do quickly what they do at intervals."""
-    with clusters.cluster(0, QUICK, BrokerSettings(retry_after=0.1, settle=0.1)) as running:
+    """Run a broker without nodes."""
+    with quick_cluster() as running:
         yield running
 
 
 @pytest.fixture
-def cluster(empty_cluster: Cluster) -> Cluster:
+def cluster() -> Iterator[Cluster]:
     """Run a broker with two nodes that share a room log."""
-    empty_cluster.add_node("n1")
-    empty_cluster.add_node("n2")
-    return empty_cluster
+    with quick_cluster(2) as running:
+        yield running
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from functools import partial
 
 import pytest
 
+from parlour.chaos.observer import Observer
 from parlour.client import Event, Message, NodeError, Presence, Room, UsageError, connect
-from parlour.client.observer import Observer
 from support.cluster import Cluster
 from support.processes import Processes, processes
 from support.source import ROOT

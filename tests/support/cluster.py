@@ -23,7 +23,7 @@ from parlour.wire.limits import PROTOCOL, parse_address
 from parlour.wire.messages import Hello, Join, Joined, Members, Message, Move, NodeMessage, Say, Welcome
 from support.waiting import MS, eventually
 
-__all__ = ["Cluster", "RawClient", "cluster", "fleet"]
+__all__ = ["Cluster", "RawClient", "cluster", "fleet", "quick_cluster"]
 
 _numbers = itertools.count()
 
@@ -174,6 +174,14 @@ class Cluster:
         _, reply = ask([self.address], Why(name))
         assert isinstance(reply, Decisions)
         return next(node for node in self.nodes if node.name == reply.found[0].node)
+
+
+@contextmanager
+def quick_cluster(nodes: int = 0) -> Iterator[Cluster]:
+    """Run a broker and nodes that do quickly what they do at intervals, until the block ends."""
+    settings = NodeSettings(capacity=500, report_interval=0.1, presence_interval=50 * MS, roster_wait=0.1)
+    with cluster(nodes, settings, BrokerSettings(retry_after=0.1, settle=0.1)) as running:
+        yield running
 
 
 @contextmanager

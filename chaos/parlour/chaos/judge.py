@@ -1,7 +1,7 @@
 """What was said in a room, what its log holds and what each member saw: lost, doubled, out of order or divergent.
 
 This module owns the rules by which a room is judged. It is pure: it is called once all is over, and all it needs is
-given to it. It must never forgive a fault because another one explains it. (`parlour.client.verdict` judges another
+given to it. It must never forgive a fault because another one explains it. (`parlour.chaos.verdict` judges another
 case: one sender after the other, each waiting for its acknowledgement, before observers, with strangers in the room.
 Here many speak at once, so that only the log knows the order, and it is itself on trial.)
 """

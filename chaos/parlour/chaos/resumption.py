@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from parlour.chaos.judge import Line
 from parlour.chaos.schedule import Kind
-from parlour.client.verdict import percentile
+from parlour.chaos.verdict import percentile
 
 __all__ = ["Done", "Heard", "Resumption", "Times", "resumptions"]
 

@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("parlour.monitor.cli:why", "Explain why a client was sent to its node."),
     "drain": ("parlour.monitor.cli:drain", "Move a node's clients to the others, and stop it."),
     "rebalance": ("parlour.monitor.cli:rebalance", "Even out the clients over the nodes."),
-    "replay": ("parlour.client.replay:replay", "Play recorded days of a channel and judge the delivery."),
+    "replay": ("parlour.chaos.replay:replay", "Play recorded days of a channel and judge the delivery."),
     "chaos": ("parlour.chaos.cli:chaos", "Kill parts of a cluster of its own; judge what is lost."),
     "simulate": ("parlour.simulate.cli:simulate", "Compare balancing policies in simulated fleets."),
     "broker": ("parlour.broker.cli:broker", "Run a broker."),

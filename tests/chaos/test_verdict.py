@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.client.verdict import Line, Tally, Verdict, faults, judge, percentile, summary
+from parlour.chaos.verdict import Line, Tally, Verdict, faults, judge, percentile, summary
 from support.strategies import texts, words
 
 

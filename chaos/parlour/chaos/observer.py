@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from parlour.chaos.verdict import Line
 from parlour.client.entrance import enter
 from parlour.client.errors import DeadlineError
-from parlour.client.verdict import Line
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.limits import PROTOCOL

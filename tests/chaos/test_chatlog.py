@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.client.chatlog import Came, Entry, Left, Log, Said, crowd, parse_log
+from parlour.chaos.chatlog import Came, Entry, Left, Log, Said, crowd, parse_log
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_TEXT
 from support.strategies import texts

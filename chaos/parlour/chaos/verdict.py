@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from parlour.client.chatlog import SHOWN
+from parlour.chaos.chatlog import SHOWN
 
 __all__ = ["Line", "Tally", "Verdict", "faults", "judge", "percentile", "summary"]
 

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from parlour.chaos import replay as stage
+from parlour.chaos.observer import Observer
+from parlour.chaos.replay import replay
+from parlour.chaos.verdict import Line
 from parlour.client import Message, ParlourError, Room, UnavailableError, UsageError
-from parlour.client import replay as stage
-from parlour.client.observer import Observer
-from parlour.client.replay import replay
-from parlour.client.verdict import Line
 from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
 from parlour.runtime.threads import join_all, spawn

@@ -20,11 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from parlour.chaos.chatlog import Left, Log, Said, crowd, numbers, parse_log
+from parlour.chaos.observer import Observer
+from parlour.chaos.verdict import Line, Verdict, faults, judge, percentile, summary
 from parlour.client.chat import Chat, connect
-from parlour.client.chatlog import Left, Log, Said, crowd, numbers, parse_log
-from parlour.client.observer import Observer
 from parlour.client.room import Room
-from parlour.client.verdict import Line, Verdict, faults, judge, percentile, summary
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.options import ROOM, Number, brokers_option, json_option
 from parlour.runtime.output import counted, print_json

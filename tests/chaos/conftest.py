@@ -1,0 +1,27 @@
+"""The clusters that recorded days are played on.
+
+This module owns starting and stopping them around a test, on the test's own thread. They must never be shared between
+tests: what one leaves in a room would be another's history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.cluster import Cluster, quick_cluster
+
+
+@pytest.fixture
+def empty_cluster() -> Iterator[Cluster]:
+    """Run a broker without nodes."""
+    with quick_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Run a broker with two nodes that share a room log."""
+    with quick_cluster(2) as running:
+        yield running

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -46,7 +47,8 @@ _decode_place = msgspec.json.Decoder(_Place).decode
 
 # A string, closed or not. Nothing is tried twice (`*+`), so the time is linear for any line.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_BRACKET = re.compile(rb"[\[\]{}]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[{]}", b"\1\1\xff\xff")  # as signed bytes: 1 and -1
 _AT_BYTE = re.compile(r"(.*) \(byte ([0-9]+)\)")
 
 
@@ -54,15 +56,8 @@ def _too_deep(line: bytes) -> bool:
     """Return whether arrays and objects lie in each other too deeply; brackets in strings are text."""
     if line.count(b"[") + line.count(b"{") <= MAX_DEPTH:
         return False
-    depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", line)):
-        if bracket in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        else:
-            depth -= 1
-    return False
+    steps = _STRING.sub(b"", line).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH
 
 
 class JsonLinesDialect:

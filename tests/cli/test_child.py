@@ -104,11 +104,12 @@ def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Record:
 
 def test_a_record_finds_what_still_runs(record: Record, program: Callable[..., Child]) -> None:
     """Of the processes written down those are found that run."""
+    setup = Setup(2, log="memory://")
     running, ended = program("n1", sleeper()), program("n2", "print('bye')")
     eventually(lambda: not ended.alive)
     with record.locked():
-        record.save([running, ended], Setup(2, "memory://"))
-        assert record.load().setup == Setup(2, "memory://")
+        record.save([running, ended], setup, {"n1": 6010})
+        assert (record.load().setup, record.load().ports) == (setup, {"n1": 6010})
         found = record.load().running
         assert [(child.name, child.pid, child.alive) for child in found] == [("n1", running.pid, True)]
         assert json.loads((record.folder / "cluster.json").read_text())["broker"] == "127.0.0.1:6000"

@@ -9,22 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from parlour.broker import Broker, BrokerSettings
 from parlour.monitor.feed import ask_fleet
-from parlour.wire.control import is_here
-from parlour.wire.errors import UnavailableError
 from support.pages import page
 from support.ports import free_ports
+from support.up import at, children, detached, finish, first_line, listening, nodes_at, ready, run, start
 from support.waiting import eventually
-
-DEADLINE = 40
-"""Seconds that a command may take before its test fails."""
-
 
 SLOW = """
 import sys, time
@@ -35,82 +29,10 @@ if "parlour.cli.leash" in sys.orig_argv:
 """What keeps a child of `up` from coming further than the interpreter's start."""
 
 
-@pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """Give an address for a broker and folders of one's own; stop what was detached there and is left."""
-    for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / variable))
-    address = f"127.0.0.1:{free_ports()}"
-    monkeypatch.setenv("PARLOUR_BROKER", address)
-    yield address
-    run("down")
-
-
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start the command and return at once."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "parlour.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait for the command's end and return its status, output and errors."""
-    try:
-        out, err = process.communicate(timeout=DEADLINE)
-    except subprocess.TimeoutExpired:
-        # Not `communicate` again: what the process has left behind may hold the pipes.
-        process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-        raise
-    return process.returncode, out, err
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    """Run the command and return its status, output and errors."""
-    return finish(start(*arguments))
-
-
-def nodes_at(broker: str) -> list[str]:
-    """Return the nodes in the fleet, or none if no broker answers."""
-    try:
-        fleet = ask_fleet([broker], timeout=1.0)[1]
-    except UnavailableError:
-        return []
-    return sorted(state.report.node for state in fleet.nodes if is_here(state.state))
-
-
-def listening(broker: str) -> bool:
-    """Whether anybody listens at the address."""
-    host, _, port = broker.rpartition(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
-
-
-def children(process: subprocess.Popen[str]) -> list[int]:
-    """Return the ids of the process's children."""
-    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [int(pid) for pid in tasks.read_text().split()]
-
-
-def detached(broker: str) -> dict[str, int]:
-    """Return the ids of the processes that `up --detach` started, by name."""
-    record = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
-    return {part["name"]: part["pid"] for part in json.loads(record.read_text())["parts"]}
-
-
-def first_line(process: subprocess.Popen[str]) -> str:
-    """Return the first line that the process prints."""
-    assert process.stdout is not None
-    return process.stdout.readline()
-
-
 def test_up_stays_until_it_is_told_to_stop(broker: str) -> None:
     """In the foreground the cluster is there until Ctrl-C, and nothing of it afterwards."""
     process = start("up", "--nodes", "3")
-    assert first_line(process) == f"ready: broker {broker}, nodes n1 n2 n3\n"
+    assert first_line(process) == ready(broker, [10, 11, 12])
     assert nodes_at(broker) == ["n1", "n2", "n3"]
     assert len(children(process)) == 4
     process.send_signal(signal.SIGINT)
@@ -198,9 +120,9 @@ def test_a_detached_part_logs_to_a_file(broker: str) -> None:
 
 def test_a_detached_cluster_runs_until_down(broker: str) -> None:
     """Detached it outlives `up`, is not started twice, and `down` leaves nothing."""
-    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2\n", "")
+    assert run("up", "-d") == (0, ready(broker, [10, 11]), "")
     assert nodes_at(broker) == ["n1", "n2"]
-    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2 (already running)\n", "")
+    assert run("up", "-d") == (0, ready(broker, [10, 11], " (already running)"), "")
     status, _, err = run("up")
     assert status == 1
     assert err.startswith(f"parlour: the broker, node n1 and node n2 of `parlour up -d` run at {broker} already")
@@ -224,8 +146,7 @@ def test_down_without_a_cluster(broker: str) -> None:
 def test_two_ups_at_once_start_one_cluster(broker: str) -> None:
     """Whoever comes second finds the first one's cluster."""
     outcomes = sorted(finish(process) for process in [start("up", "-d", "--nodes", "1") for _ in range(2)])
-    line = f"ready: broker {broker}, nodes n1"
-    assert outcomes == [(0, f"{line}\n", ""), (0, f"{line} (already running)\n", "")]
+    assert outcomes == [(0, ready(broker, [10], note), "") for note in ("", " (already running)")]
 
 
 @pytest.mark.parametrize("options", [[], ["--detach"]])
@@ -292,10 +213,10 @@ def test_a_data_folder_that_cannot_be_made_is_named(broker: str, monkeypatch: py
 
 def test_what_died_is_started_again(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node, the broker, or everything: `up -d` starts that, says so, and leaves alone what runs."""
-    assert run("up", "-d", "--nodes", "3")[0] == 0
+    assert run("up", "-d", "--nodes", "3") == (0, ready(broker, [10, 11, 12]), "")
     first = detached(broker)
     os.kill(first["n1"], signal.SIGKILL)  # the broker believes it there for three seconds more
-    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2 n3 (started node n1)\n", "")
+    assert run("up", "-d") == (0, ready(broker, [10, 11, 12], " (started node n1)"), "")
     second = detached(broker)
     assert {name for name in first if first[name] != second[name]} == {"n1"}
     os.kill(second["broker"], signal.SIGKILL)
@@ -303,31 +224,37 @@ def test_what_died_is_started_again(broker: str, monkeypatch: pytest.MonkeyPatch
     status, _, err = run("status")
     assert status == 1
     assert f"start one with `parlour up -d --broker {broker}`" in err
-    line = f"ready: broker {broker}, nodes n1 n2 n3 (started the broker)\n"
+    line = ready(broker, [10, 11, 12], " (started the broker)")
     assert run("up", "-d", "--broker", broker) == (0, line, "")
     for pid in detached(broker).values():
         os.kill(pid, signal.SIGKILL)
-    line = f"ready: broker {broker}, nodes n1 n2 n3 (started the broker, node n1, node n2 and node n3)\n"
+    line = ready(broker, [10, 11, 12], " (started the broker, node n1, node n2 and node n3)")
     assert run("up", "-d") == (0, line, "")
 
 
 def test_nodes_are_added_to_a_cluster_that_runs(broker: str) -> None:
     """As many as are missing; of fewer than run the way to stop one is told."""
     assert run("up", "-d", "--nodes", "1")[0] == 0
-    line = f"ready: broker {broker}, nodes n1 n2 n3 (started node n2 and node n3)\n"
+    line = ready(broker, [10, 11, 12], " (started node n2 and node n3)")
     assert run("up", "-d", "--nodes", "3") == (0, line, "")
     status, _, err = run("up", "-d", "--nodes", "2")
     assert status == 1
     assert err.startswith(f"parlour: nodes n3 runs at {broker} beyond --nodes 2: `parlour drain n3 --broker {broker}`")
     assert run("drain", "n3")[0] == 0
-    assert run("up", "-d", "--nodes", "2") == (0, f"ready: broker {broker}, nodes n1 n2 (already running)\n", "")
+    assert run("up", "-d", "--nodes", "2") == (0, ready(broker, [10, 11], " (already running)"), "")
 
 
 def test_options_that_contradict_what_runs_are_refused(broker: str, tmp_path: Path) -> None:
     """They are not ignored; those that fit are no contradiction."""
     log = f"sqlite://{tmp_path}/one.sqlite"
     assert run("up", "-d", "--nodes", "1", "--log", log, "--retain", "30d")[0] == 0
-    for option, value in (("--log", f"sqlite://{tmp_path}/two.sqlite"), ("--retain", "12h"), ("--log-format", "json")):
+    others = {
+        "--log": f"sqlite://{tmp_path}/two.sqlite",
+        "--retain": "12h",
+        "--log-format": "json",
+        "--listen": at(broker, 15),
+    }
+    for option, value in others.items():
         status, out, err = run("up", "-d", option, value)
         assert (status, out) == (1, "")
         assert err.startswith(f"parlour: the cluster at {broker} runs with another {option}: ")
@@ -348,7 +275,7 @@ def test_a_part_that_is_stuck_is_named(broker: str) -> None:
         assert err.startswith(f"parlour: the broker runs as process {pid}, but does not answer: `kill -9 {pid}`")
     finally:
         os.kill(pid, signal.SIGKILL)
-    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 (started the broker)\n", "")
+    assert run("up", "-d") == (0, ready(broker, [10], " (started the broker)"), "")
 
 
 def test_down_names_what_it_stops(broker: str) -> None:
@@ -380,8 +307,9 @@ def test_a_cluster_on_all_addresses_tells_one_that_others_reach(broker: str) -> 
         if status:
             assert "say --advertise HOST:PORT" in err  # this machine has no way to others
             return
-        assert out == f"ready: broker {everywhere}, nodes n1\n"
         (state,) = ask_fleet([broker])[1].nodes
+        assert out == f"ready: broker {everywhere}, n1 at {state.report.address}\n"
+        assert state.report.address.endswith(at(broker, 10).removeprefix("127.0.0.1"))
         assert not state.report.address.startswith(("127.", "0."))
         assert not state.report.relay.startswith(("127.", "0."))
     finally:
@@ -440,4 +368,4 @@ def test_a_cluster_of_an_older_parlour_goes_on_with_its_log(broker: str) -> None
     record = json.loads(path.read_text())
     path.write_text(json.dumps({"broker": broker, "log": None, "parts": record["parts"]}))
     os.kill(detached(broker)["n2"], signal.SIGKILL)
-    assert run("up", "-d") == (0, f"ready: broker {broker}, nodes n1 n2 (started node n2)\n", "")
+    assert run("up", "-d") == (0, ready(broker, [10, 11], " (started node n2)"), "")

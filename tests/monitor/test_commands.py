@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,9 +13,12 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 import pytest
+from rich.console import Console
 
 from parlour.broker import Broker, BrokerSettings
 from parlour.cli import main
+from parlour.monitor.render import status_table
+from parlour.monitor.table import Row, Snapshot
 from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.control import Assign
 from support.processes import unread
@@ -64,11 +68,23 @@ def test_status_as_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None
     """Status for programs is one object."""
     fleet = printed_json(capsys, "status", "--json")
     assert (fleet["broker"], fleet["clients"], fleet["assigned"], fleet["refused"]) == (broker, 40, 0, 0)
-    assert [(node["name"], node["clients"], node["state"]) for node in fleet["nodes"]] == [
-        ("n1", 10, "ok"),
-        ("n2", 30, "ok"),
+    assert [(node["name"], node["address"], node["clients"], node["state"]) for node in fleet["nodes"]] == [
+        ("n1", "127.0.0.1:7000", 10, "ok"),
+        ("n2", "127.0.0.1:7002", 30, "ok"),
     ]
     assert fleet["uptime"] >= 0
+
+
+@pytest.mark.parametrize("address", ["192.168.100.200:65535", "[2001:db8:1234:5678:9abc:def0:1234:5678]:6010"])
+def test_status_fits_a_narrow_terminal(address: str) -> None:
+    """In 80 columns an address is never cut: what does not fit goes on in the next line, and the rest stays whole."""
+    report = make_report("n1", address=address, clients=9999, capacity=10_000, rooms=1234)
+    printed = io.StringIO()
+    table = status_table("127.0.0.1:6000", 10.0, 0, 0, Snapshot((Row(report, 123.4, "draining"),)))
+    Console(width=80, file=printed).print(table)
+    row, *others = printed.getvalue().splitlines()[2:-1]
+    assert row.rstrip().endswith("9999/10000  1234 123 s draining")
+    assert address == row.split()[1] + "".join(others).strip()
 
 
 @pytest.mark.usefixtures("nodes")

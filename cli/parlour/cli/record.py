@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -42,6 +42,8 @@ class Setup:
     log: str | None = None
     # What is kept of each room; None for all.
     retain: str | None = None
+    # HOST:PORT where clients reach the first node, each other node on a port above; None for ports above the broker's.
+    listen: str | None = None
     # HOST:PORT where the broker serves its figures, each node on a port above; None for nowhere.
     metrics: str | None = None
     # How the parts log, and from which level on; None for what suits the way in which they run.
@@ -55,10 +57,14 @@ class Setup:
 
 
 class Recorded(NamedTuple):
-    """What a record says: how the cluster was to run (None without a record), and all processes, dead or alive."""
+    """What a record says: how the cluster was to run (None without a record), all processes, dead or alive, and ports.
+
+    The ports are those at which clients reach the nodes, by the nodes' names.
+    """
 
     setup: Setup | None
     parts: list[Child]
+    ports: dict[str, int]
 
     @property
     def running(self) -> list[Child]:
@@ -109,12 +115,12 @@ class Record:
                 time.sleep(0.05)
             yield
 
-    def save(self, children: Sequence[Child], setup: Setup) -> None:
-        """Write the processes and their setup down, all or nothing."""
+    def save(self, children: Sequence[Child], setup: Setup, ports: Mapping[str, int]) -> None:
+        """Write the processes, their setup and the nodes' ports down, all or nothing."""
         parts = [{"name": c.name, "pid": c.pid, "started": c.started, "output": c.output} for c in children]
         draft = self._path.with_suffix(".draft")
         with open(draft, "w", encoding="utf-8", opener=open_private) as file:
-            json.dump({"broker": self._broker, **asdict(setup), "parts": parts}, file, indent=1)
+            json.dump({"broker": self._broker, **asdict(setup), "ports": dict(ports), "parts": parts}, file, indent=1)
         os.replace(draft, self._path)
 
     def load(self) -> Recorded:
@@ -122,6 +128,7 @@ class Record:
         try:
             record: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
             parts = [Child(p["name"], int(p["pid"]), p["started"], p["output"]) for p in record["parts"]]
+            ports = {name: int(port) for name, port in dict(record.get("ports", {})).items()}
             # An older parlour wrote down the log alone.
             known = {field.name: record[field.name] for field in fields(Setup) if field.name in record}
             setup = Setup(**{"nodes": max(1, sum(part.name != "broker" for part in parts)), **known})
@@ -129,10 +136,10 @@ class Record:
                 # For which one file was the default, whatever the broker.
                 setup = replace(setup, log=default_log(DEFAULT_BROKER)[0])
         except FileNotFoundError:
-            return Recorded(None, [])
+            return Recorded(None, [], {})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ParlourError(f"cannot read {self._path} ({error}): remove it") from None
-        return Recorded(setup, parts)
+        return Recorded(setup, parts, ports)
 
     def forget(self) -> None:
         """Remove the record, leaving what the processes printed."""

@@ -15,22 +15,27 @@ from click.core import ParameterSource
 
 from parlour.cli.child import Child, stop_all
 from parlour.cli.cluster import Cluster, running_nodes
+from parlour.cli.ports import NodePorts
 from parlour.cli.record import Record, Recorded, Setup
 from parlour.cli.signals import Signals
 from parlour.node.cli import retain_option
 from parlour.node.log.opening import default_log
 from parlour.runtime.broker_rpc import DEFAULT_BROKER
+from parlour.runtime.operator_messages import printable
 from parlour.runtime.options import ADDRESS, log_options, metrics_option
 from parlour.runtime.signals import print_ready
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import parse_address
 
-__all__ = ["down", "up"]
+__all__ = ["down", "ready_line", "up"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_NODES = 64
 """More node processes than this on one machine are a slip of the finger."""
+
+SHOWN = 8
+"""Nodes whose addresses stand in the line of `up`: with more it would be too long to read."""
 
 
 def _broker_option(command: F) -> F:
@@ -45,8 +50,16 @@ def _broker_option(command: F) -> F:
     )(command)
 
 
-def _line(word: str, broker: str, nodes: Sequence[str], note: str = "") -> str:
-    return f"{word}: broker {broker}, {' '.join(['nodes', *nodes]) if nodes else 'no nodes'}{note}"
+def ready_line(broker: str, nodes: Mapping[str, str], note: str = "") -> str:
+    """Return the line that says where the broker and the nodes are; `nodes` are addresses by name."""
+    told = [f"{name} at {address}" for name, address in list(nodes.items())[:SHOWN]]
+    more = len(nodes) - len(told)
+    told += [f"and {more} more: see `parlour status`"] if more else []
+    return printable(f"ready: broker {broker}, {', '.join(told)}{note}")
+
+
+def _stopped_line(broker: str, nodes: Sequence[str], note: str = "") -> str:
+    return f"stopped: broker {broker}, {' '.join(['nodes', *nodes]) if nodes else 'no nodes'}{note}"
 
 
 def _refuse_occupied(broker: str, record: Record) -> None:
@@ -62,7 +75,7 @@ def _refuse_occupied(broker: str, record: Record) -> None:
         raise _foreign(broker, nodes)
 
 
-def _foreign(broker: str, nodes: Sequence[str]) -> ParlourError:
+def _foreign(broker: str, nodes: Mapping[str, str]) -> ParlourError:
     what = "a cluster" if nodes else "a broker without nodes"
     return ParlourError(
         f"{what} that `parlour up -d` did not start runs at {broker} already: add nodes to it with "
@@ -81,14 +94,16 @@ def _in_background(broker: str, given: Mapping[str, Any]) -> None:
             if nodes is not None:
                 if given or not nodes:
                     raise _foreign(broker, nodes)
-                click.echo(_line("ready", broker, nodes, " (already running; not started by `parlour up -d`)"))
+                click.echo(ready_line(broker, nodes, " (already running; not started by `parlour up -d`)"))
                 return
         # A record that `down` has not removed is of a cluster that died: it is to come back as it was.
         setup = replace(recorded.setup or Setup(), **given)
         _refuse_impossible(setup)
+        moved = recorded.setup is not None and setup.listen != recorded.setup.listen
+        ports = NodePorts(broker, setup, {} if moved else recorded.ports)
         if setup.log is None:
             _tell_of_log(broker)
-        cluster = Cluster(broker, setup, record, recorded.parts)
+        cluster = Cluster(broker, setup, ports, record, recorded.parts)
         try:
             with Signals() as signals:
                 nodes = cluster.start(signals.wait)
@@ -96,16 +111,16 @@ def _in_background(broker: str, given: Mapping[str, Any]) -> None:
             if recorded.setup is None:
                 record.forget()
             else:
-                record.save(recorded.parts, recorded.setup)
+                record.save(recorded.parts, recorded.setup, recorded.ports)
             raise
-        record.save(cluster.children, setup)
+        record.save(cluster.children, setup, ports.chosen)
     if not cluster.started:
         note = " (already running)"
     elif recorded.parts:
         note = f" (started {_labels(cluster.started)})"
     else:
         note = ""
-    click.echo(_line("ready", broker, nodes, note))
+    click.echo(ready_line(broker, nodes, note))
 
 
 def _refuse_contradictions(broker: str, recorded: Recorded, given: Mapping[str, Any]) -> None:
@@ -141,19 +156,20 @@ def _refuse_impossible(setup: Setup) -> None:
 
 def _in_foreground(broker: str, setup: Setup) -> None:
     _refuse_impossible(setup)
+    ports = NodePorts(broker, setup)
     _refuse_occupied(broker, Record(broker))
     if setup.log is None:
         _tell_of_log(broker)
-    cluster = Cluster(broker, setup, None)
+    cluster = Cluster(broker, setup, ports, None)
     with Signals() as signals:
         try:
-            print_ready(_line("ready", broker, cluster.start(signals.wait)))
+            print_ready(ready_line(broker, cluster.start(signals.wait)))
             _mind(cluster, signals)
         except KeyboardInterrupt:
             pass
         finally:
             cluster.stop()
-    click.echo(_line("stopped", broker, setup.names))
+    click.echo(_stopped_line(broker, setup.names))
 
 
 def _mind(cluster: Cluster, signals: Signals) -> None:
@@ -176,11 +192,17 @@ def _mind(cluster: Cluster, signals: Signals) -> None:
     "Examples:\n"
     "  parlour up\n"
     "  parlour up --detach --nodes 3\n"
+    "  parlour up -d --listen 0.0.0.0:7000\n"
     "  parlour up -d --broker 127.0.0.1:7000 --log sqlite:////tmp/trial.db\n"
 )
 @click.option("-d", "--detach", is_flag=True, help="Return when the cluster is ready; `parlour down` stops it.")
 @click.option("--nodes", type=click.IntRange(1, MAX_NODES), default=2, show_default=True, help="How many nodes.")
 @_broker_option
+@click.option(
+    "--listen",
+    type=ADDRESS,
+    help="Where clients reach the first node; the others take the next ports.  [default: 10 ports above --broker]",
+)
 @click.option("--log", metavar="URL", help="The room log that the nodes share; a file of yours by default.")
 @retain_option
 @metrics_option
@@ -189,6 +211,7 @@ def up(
     detach: bool,
     nodes: int,
     broker: str,
+    listen: str | None,
     log: str | None,
     retain: str | None,
     metrics: str | None,
@@ -197,14 +220,15 @@ def up(
 ) -> None:
     """Start a broker and nodes on this machine.
 
-    Prints a line that begins with `ready` when all nodes are in the fleet. Stays until Ctrl-C, which stops them
-    all, unless told to --detach. Run again with --detach it starts what has died, and the nodes that --nodes asks for
-    in addition.
+    Prints a line that begins with `ready` and tells the nodes' addresses, when all are in the fleet. Stays until
+    Ctrl-C, which stops them all, unless told to --detach. Run again with --detach it starts what has died, at the same
+    ports, and the nodes that --nodes asks for in addition.
     """
     if parse_address(broker)[1] == 0:
         raise UsageError("nodes must be told the broker's port: give --broker one that is not 0")
     options: dict[str, Any] = {
         "nodes": nodes,
+        "listen": listen,
         "log": log,
         "retain": retain,
         "metrics": metrics,
@@ -239,7 +263,7 @@ def down(broker: str) -> None:
     ]
     note = f" ({'; '.join(notes)})" if notes else ""
     if any(child.name == "broker" for child in running):
-        click.echo(_line("stopped", broker, nodes, note))
+        click.echo(_stopped_line(broker, nodes, note))
     else:
         click.echo(f"stopped: {' '.join(['nodes', *nodes])}{note}")
 

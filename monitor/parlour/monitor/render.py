@@ -53,7 +53,11 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
         words = number == 0 or column in ("address", "state", "note", "to")
-        table.add_column(column, justify="left" if words else "right", no_wrap=True)
+        # In a narrow terminal a long name or address goes on in the next line: cut off it would be of no use.
+        long = column in ("node", "address")
+        table.add_column(
+            column, justify="left" if words else "right", no_wrap=not long, overflow="fold" if long else "ellipsis"
+        )
     return table
 
 

@@ -1,0 +1,95 @@
+"""The ports at which clients reach the nodes of a cluster: the same at every start, as far as they are free.
+
+This module owns the choice; it runs on the main thread. It must never hold a port open: another program may take a
+port between the choice and the node's start, and `lost` then says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Mapping
+
+from parlour.cli.record import Setup
+from parlour.runtime.addresses import numeric_address
+from parlour.wire.errors import ParlourError, UsageError
+from parlour.wire.limits import parse_address
+
+__all__ = ["NodePorts"]
+
+ABOVE_BROKER = 10
+"""How far the first node's port is above the broker's. The broker itself takes three ports in a row."""
+
+NEAR = 100
+"""How many ports are tried for a node, from its own on."""
+
+LAST = 65535
+"""The highest port that there is."""
+
+
+class NodePorts:
+    """The ports of one cluster's nodes: n1 gets the first, n2 the next, and so on; taken ones are passed over.
+
+    Attributes:
+        chosen: the port of each node, by its name; it begins with the ports that the nodes had before.
+    """
+
+    def __init__(self, broker: str, setup: Setup, before: Mapping[str, int] | None = None) -> None:
+        """Raises UsageError if there are too few ports above the first."""
+        self.chosen = dict(before or {})
+        self._names = setup.names
+        self._host, _, port = (setup.listen or broker).rpartition(":")
+        self._first = int(port) if setup.listen else int(port) + ABOVE_BROKER
+        # Nodes serve their figures at these ports, but only later.
+        self._figures: range = range(0)
+        if setup.metrics is not None:
+            _, first = parse_address(setup.metrics)
+            self._figures = range(first, first + 1 + setup.nodes)
+        beyond = max(0, LAST + 1 - self._first)
+        if self._first and beyond < setup.nodes:
+            raise UsageError(
+                f"there is no port above {LAST} for node {setup.names[beyond]}: "
+                "choose lower ones with --listen HOST:PORT"
+            )
+
+    def choose(self, name: str) -> str:
+        """Return the address for a node to listen at: the one it had before, else the first near its own that is free.
+
+        Raises ParlourError if none is free, or if this machine can listen at none.
+        """
+        if self._first == 0:
+            return f"{self._host}:0"
+        own = self._first + self._names.index(name)
+        near = range(own, min(own + NEAR, LAST + 1))
+        others = {port for other, port in self.chosen.items() if other != name}
+        for port in [self.chosen.get(name, own), *near]:
+            if port not in others and port not in self._figures and self._free(port):
+                self.chosen[name] = port
+                return f"{self._host}:{port}"
+        raise ParlourError(
+            f"ports {near[0]} to {near[-1]} of {self._host} are all in use: "
+            "choose others for the nodes with --listen HOST:PORT"
+        )
+
+    def lost(self, name: str) -> bool:
+        """Whether another program has taken the port that was chosen for a node, which does not run."""
+        return name in self.chosen and not self._free(self.chosen[name])
+
+    def _free(self, port: int) -> bool:
+        address = f"{self._host}:{port}"
+        try:
+            number = numeric_address(parse_address(address)[0])
+        except ParlourError as error:
+            raise ParlourError(f"{error}: choose another with --listen") from None
+        with socket.socket(socket.AF_INET6 if ":" in number else socket.AF_INET) as probe:
+            # As a node does: connections of an earlier one that have just ended do not matter.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((number, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    return False
+                raise ParlourError(
+                    f"cannot listen on {address} ({error.strerror}): choose another with --listen"
+                ) from None
+        return True

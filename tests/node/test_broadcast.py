@@ -143,7 +143,7 @@ def test_members_anywhere_get_what_they_lack(broadcast: Broadcast) -> None:
         positions = {0: 3, 1: 5, 2: 7, TOGETHER: 6, TOGETHER + 1: 3, len(pairs) - 1: 5}
         for index, member in enumerate(members):
             member.offset = positions.get(index, 4)
-        assert ConnectionWriter.deliver(broadcast, tuple(members), batch) == len(pairs) - 3
+        assert ConnectionWriter.deliver(broadcast, tuple(members), None, [batch]) == len(pairs) - 3
         for index, (near, far) in enumerate(pairs):
             near.shutdown(socket.SHUT_WR)
             position = positions.get(index, 4)

@@ -68,9 +68,8 @@ JUNK = {
         "bad_frame",
     ),
     "an empty frame": (b"\0\0\0\0", "bad_frame"),
-    "an HTTP request": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "frame_too_large"),
     "not hello first": (frame(Ping()), "no_hello"),
-    "no ticket": (frame(Hello("ada", "", PROTOCOL)), "bad_ticket"),
+    "a ticket that is none": (frame(Hello("ada", "x", PROTOCOL)), "bad_ticket"),
     "another version": (frame(Hello("ada", "", "2.0")), "bad_version"),
     "no version": (frame(Hello("ada", "", "")), "bad_version"),
 }

@@ -11,6 +11,7 @@ import zmq
 
 from parlour.node import NodeSettings
 from parlour.node.log import Extent
+from parlour.node.rooms.batching import BatchSizer
 from parlour.node.rooms.room import Room
 from parlour.wire.codec import decode_relay, encode, frames
 from parlour.wire.control import Peer
@@ -181,12 +182,12 @@ def test_a_room_that_fails_before_its_pass_goes_on(running: Cluster, monkeypatch
     """Whatever fails while a thread is the room's combiner, another becomes it."""
     failures = [RuntimeError("once")]
 
-    def gather(self: Room) -> None:
+    def gather(*_: object) -> None:
         if failures and threading.current_thread().name.startswith("n1-worker"):
             raise failures.pop()
 
     with running.clients("ada", "bob", room="lobby") as (ada, bob):
-        monkeypatch.setattr(Room, "_gather", gather)
+        monkeypatch.setattr(BatchSizer, "gather", gather)
         room(running).combine_elsewhere()
         eventually(lambda: not failures)
         goes_on(running, ada, bob)

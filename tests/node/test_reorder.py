@@ -92,15 +92,15 @@ def test_the_ring_returns_what_follows_an_offset_or_nothing(lengths: list[int], 
     if found is None:
         assert offset < last - 10 or offset >= last or offset < 10
     else:
-        assert offsets(found)[0] == offset + 1
-        assert found.last <= last
+        assert next(number for batch in found for number in offsets(batch) if number > offset) == offset + 1
+        assert found[-1].last <= last
 
 
 def test_the_ring_keeps_to_its_size_and_always_the_last_batch() -> None:
     """A batch larger than the ring is kept as long as it is the last."""
     ring = Ring(10, 0)
     ring.add(make(1, 5))
-    assert ring.after(0, 1000) == make(1, 5)
+    assert [(batch.first, batch.last) for batch in ring.after(0, 1000) or ()] == [(1, 5)]
     ring.add(make(6, 6))
     assert ring.after(0, 1000) is None
-    assert ring.after(5, 1000) == make(6, 6)
+    assert [(batch.first, batch.last) for batch in ring.after(5, 1000) or ()] == [(6, 6)]

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from parlour.node import NodeSettings
 from parlour.node.log import Post
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import History, Lagging, Members, Message, Page, Ping, Pong, Presence
 from support.cluster import RawClient, cluster
 from support.waiting import eventually, poll
+
+pytestmark = pytest.mark.usefixtures("dialect")
+
+
+@pytest.fixture(params=["frames", "json"])
+def dialect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all clients of a test speak one dialect, then the other."""
+    monkeypatch.setattr(RawClient, "lines", request.param == "json")
+
 
 TEXT = "x" * 2000
 COUNT = 10_000  # twenty megabytes: more than the sockets of a connection hold, and than the room's ring

@@ -23,7 +23,7 @@ def test_it_is_live_only_when_none_of_its_rooms_is_ahead_of_it() -> None:
         writer.enter(member)
         assert writer.place(member, "e", 3, b"joined"), "it is to be brought up to date"
         assert not writer.go_live()
-        writer.push(member, "e", 3, Batch(4, 5, b"45"))
+        writer.push(member, "e", 3, [Batch(4, 5, b"45")])
         assert writer.go_live()
         writer.hold(member)
         room.epoch, room.offset = "f", 7
@@ -43,9 +43,9 @@ def test_what_was_read_for_another_place_is_not_sent() -> None:
         writer.enter(member)
         writer.place(member, "e", 3, b"")
         for epoch, offset in (("d", 3), ("e", 2)):
-            writer.push(member, epoch, offset, Batch(offset + 1, 5, b"stale"))
+            writer.push(member, epoch, offset, [Batch(offset + 1, 5, b"stale")])
         writer.hold(member)
-        writer.push(member, "e", 3, Batch(4, 5, b"stale"))
+        writer.push(member, "e", 3, [Batch(4, 5, b"stale")])
         writer.place(member, "e", 3, b"")
-        writer.push(member, "e", 3, Batch(4, 5, b"45"))
+        writer.push(member, "e", 3, [Batch(4, 5, b"45")])
         assert far.recv(100) == b"45"

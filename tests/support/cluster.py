@@ -17,10 +17,11 @@ from parlour.broker import Broker, BrokerSettings
 from parlour.client import Chat, connect
 from parlour.node import Node, NodeSettings
 from parlour.runtime.broker_rpc import ask
-from parlour.wire.codec import NodeDecoder, frame
+from parlour.wire.codec import FrameDecoder, NodeDecoder, frame
 from parlour.wire.control import Assign, Assigned, Decisions, FleetStatus, Status, Why
 from parlour.wire.limits import PROTOCOL, parse_address
 from parlour.wire.messages import Hello, Join, Joined, Members, Message, Move, NodeMessage, Say, Welcome
+from support.lines import LineDecoder, line
 from support.waiting import MS, eventually
 
 __all__ = ["Cluster", "RawClient", "cluster", "fleet", "quick_cluster"]
@@ -31,7 +32,12 @@ M = TypeVar("M", bound=NodeMessage)
 
 
 class RawClient:
-    """A client made of a socket and a decoder; every read has a deadline."""
+    """A client made of a socket and a decoder; every read has a deadline.
+
+    It speaks JSON lines if `lines` says so, for it or for the whole class.
+    """
+
+    lines = False
 
     def __init__(
         self,
@@ -41,7 +47,10 @@ class RawClient:
         timeout: float = 5.0,
         key: str = "",
         protocol: str = PROTOCOL,
+        lines: bool | None = None,
     ) -> None:
+        if lines is not None:
+            self.lines = lines
         _, reply = ask([broker], Assign(name, node=node, protocol=PROTOCOL))
         assert isinstance(reply, Assigned)
         self._enter(name, reply.node, reply.address, Hello(name, reply.ticket, protocol, key), timeout)
@@ -50,7 +59,7 @@ class RawClient:
         self.name = name
         self.node = node
         self.socket = socket.create_connection(parse_address(address), timeout=timeout * 1000 * MS)
-        self._decoder = NodeDecoder()
+        self._decoder: FrameDecoder[NodeMessage] | LineDecoder = LineDecoder() if self.lines else NodeDecoder()
         self.heard: list[NodeMessage] = []
         self._said = 0
         try:
@@ -78,7 +87,7 @@ class RawClient:
 
     def send(self, *messages: object) -> None:
         """Send the messages in one piece."""
-        self.socket.sendall(b"".join(map(frame, messages)))
+        self.socket.sendall(b"".join(map(line if self.lines else frame, messages)))
 
     def read(self) -> None:
         """Read what there is, at least something; raises ConnectionError at the end and TimeoutError."""
@@ -102,6 +111,12 @@ class RawClient:
         joined = self.get(Joined)
         self.get(Members)
         return joined
+
+    def post(self, room: str, text: str, kind: str = "", ref: int = 0, **data: object) -> int:
+        """Post a record; return its id."""
+        self._said += 1
+        self.send(Say(room, self._said, text, kind, ref, data))
+        return self._said
 
     def say(self, room: str, *texts: str) -> None:
         """Post texts, all in one piece, under ids that count up."""
@@ -150,13 +165,17 @@ class Cluster:
         return all(len(node.peers()) == len(self.nodes) - 1 for node in self.nodes)
 
     @contextmanager
-    def clients(self, *names: str, room: str | None = None) -> Iterator[list[RawClient]]:
-        """Connect clients of these names, spread over the nodes, perhaps in a room already."""
+    def clients(self, *names: str, room: str | None = None, mixed: bool = False) -> Iterator[list[RawClient]]:
+        """Connect clients of these names, spread over the nodes, perhaps in a room already.
+
+        If they are `mixed`, the first ones speak frames, one for each node, the next ones JSON lines, and so on.
+        """
         with ExitStack() as closing:
             clients: list[RawClient] = []
             for index, name in enumerate(names):
                 node = self.nodes[index % len(self.nodes)].name
-                clients.append(closing.enter_context(RawClient(self.address, name, node)))
+                lines = mixed and index // len(self.nodes) % 2 == 1
+                clients.append(closing.enter_context(RawClient(self.address, name, node, lines=lines or None)))
                 if room is not None:
                     clients[-1].join(room)
             yield clients

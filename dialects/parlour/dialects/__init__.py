@@ -4,6 +4,8 @@ Pure: no socket, no thread, no clock. Only nodes import this part; it imports th
 """
 
 from parlour.dialects.dialect import Dialect, Encoding, Variant
+from parlour.dialects.frames import FramesDialect
+from parlour.dialects.jsonlines import JSON
 from parlour.dialects.recognition import recognise
 
-__all__ = ["Dialect", "Encoding", "Variant", "recognise"]
+__all__ = ["JSON", "Dialect", "Encoding", "FramesDialect", "Variant", "recognise"]

@@ -135,7 +135,7 @@ class Node(ProcessBound):
         self._relay.serve(self.rooms)
         self.watches = Watches(self.log, self._relay, self._scheduler, self.rooms.look)
         self.catchup = CatchUp(f"{self.name}-catchup")
-        self.clients = ClientRegistry(self.name, self.load, self.refusals, self._clients_changed)
+        self.clients = ClientRegistry(self.name, settings.admits, self.load, self.refusals, self._clients_changed)
         context = ClientContext(
             node=self.name,
             settings=settings,
@@ -249,7 +249,7 @@ class Node(ProcessBound):
             clients=clients,
             rooms=self.rooms.count(),
             lagging=self.catchup.lagging,
-            draining=self._migration.draining,
+            draining=self.clients.draining,
             **self.load.take(),
             stopping=stopping,
             interval=self.settings.report_interval,
@@ -257,6 +257,7 @@ class Node(ProcessBound):
             orders=list(self._fleet.orders),
             version=_VERSION,
             troubles=self.watches.troubles(),
+            encodings=self.load.encodings,
         )
         return self.last_report
 

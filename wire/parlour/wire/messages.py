@@ -24,7 +24,7 @@ from parlour.wire.limits import (
     check_room,
     check_text,
 )
-from parlour.wire.records import MAX_KIND, check_data
+from parlour.wire.records import GONE, GONE_TEXT, MAX_KIND, check_data
 
 __all__ = [
     "MAX_KEY",
@@ -53,6 +53,7 @@ __all__ = [
     "Say",
     "Welcome",
     "Who",
+    "erased",
 ]
 
 MAX_OFFSET = MAX_COUNT
@@ -262,6 +263,13 @@ class Message(_Wire, frozen=True, tag="message"):
     ref: Count = 0
     account: Annotated[str, Meta(max_length=MAX_NAME)] = ""
     data: dict[str, Any] = {}
+
+
+def erased(message: Message) -> Message:
+    """Return what is left of a message whose text was deleted."""
+    return Message(
+        message.room, message.offset, message.id, message.by, message.at, GONE_TEXT, GONE, account=message.account
+    )
 
 
 class Page(_InRoom, frozen=True, tag="page"):

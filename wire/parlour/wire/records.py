@@ -29,6 +29,7 @@ __all__ = [
     "UTTERANCES",
     "check_data",
     "post_fault",
+    "reference_fault",
 ]
 
 SAID, ACTION, NOTICE = "", "action", "notice"
@@ -102,4 +103,25 @@ def post_fault(kind: str, ref: int, text: str) -> str:
     if kind not in UTTERANCES:
         kinds = ", ".join([*sorted(UTTERANCES - {SAID}), *sorted(_REFERRING)])
         return f"a client cannot post records of the kind {kind!r}: leave kind out, or give one of {kinds}"
+    return ""
+
+
+def reference_fault(kind: str, target: str | None, mine: bool) -> str:
+    """Return why a record of this kind may not refer to one of the kind `target`; an empty string if it may.
+
+    `target` is None if there is no such record; `mine` tells whether its author posts. What is wrong is said so that
+    it can follow the words "record 7".
+    """
+    if kind not in _REFERRING:
+        return ""
+    if target is None:
+        return "is not in the room"
+    if kind != REACT and not mine:
+        return f"is not yours: only its author may {'edit' if kind == EDIT else 'delete'} it"
+    if kind == REDACT:
+        return "is a deletion, which cannot be deleted" if target == REDACT else ""
+    if target == GONE:
+        return "is deleted"
+    if target not in UTTERANCES:
+        return f"is of the kind {target}: only what was said can be {'edited' if kind == EDIT else 'reacted to'}"
     return ""

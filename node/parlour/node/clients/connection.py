@@ -9,13 +9,14 @@ from __future__ import annotations
 import socket
 import time
 
+from parlour.dialects import JSON, Dialect, FramesDialect, recognise
 from parlour.node.clients.context import ClientContext, RefusedClientError
 from parlour.node.clients.session import Session
 from parlour.node.clients.transport import TcpTransport
 from parlour.node.clients.writer import ConnectionWriter
-from parlour.wire.codec import ClientDecoder, frame
+from parlour.wire.codec import frame
 from parlour.wire.errors import ProtocolError
-from parlour.wire.messages import ClientMessage, Error, Hello, Ping
+from parlour.wire.messages import ClientMessage, Enter, Error, Hello, Ping
 
 __all__ = ["Connection"]
 
@@ -32,7 +33,7 @@ class Connection:
         self._context = context
         self._settings = context.settings
         self._transport = TcpTransport(sock)
-        self._decoder = ClientDecoder()
+        self._dialect: Dialect = FramesDialect()  # until the first bytes tell
         self._heard_at = time.monotonic()
         self.writer = ConnectionWriter(self._transport, context.settings.unread_answers, context.catchup.watch)
         self.session = Session(context, self.writer)
@@ -62,28 +63,54 @@ class Connection:
                 self._context.catchup.watch(self.writer)  # sees that it is closed, and drops it
             self._transport.close()
 
-    def _greet(self) -> list[ClientMessage]:
+    def _greet(self) -> list[ClientMessage | Error]:
         """Read the hello and welcome the client; return what came with it. Raises ProtocolError."""
         deadline = time.monotonic() + self._settings.hello_deadline
-        said: list[ClientMessage] = []
-        while not said:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise RefusedClientError("no_hello", f"no whole hello came within {self._settings.hello_deadline:g} s")
+        said: list[ClientMessage | Error] = []
+        data = self._first_bytes(deadline)
+        self._dialect = self._recognise(data)
+        self.writer.variant = self._dialect.variant
+        while True:
+            said += self._dialect.feed(data)
+            while said:
+                message = said.pop(0)
+                if isinstance(message, Hello):
+                    self.session.welcome(message)
+                    return said
+                self._answer_before_hello(message)
+            data = self._first_bytes(deadline)
+
+    def _first_bytes(self, deadline: float) -> bytes:
+        """Return what comes before the hello is whole; raises RefusedClientError at the deadline."""
+        while (left := deadline - time.monotonic()) > 0:
             self._transport.wait_at_most(max(left, 0.001))
             data = self._transport.receive()
-            if data is None:
-                continue
-            if not data:
+            if data:
+                return data
+            if data is not None:
                 raise ConnectionResetError
-            said += self._decoder.feed(data)
-        hello = said.pop(0)
-        if not isinstance(hello, Hello):
-            raise RefusedClientError("no_hello", f"the first frame must be hello, not {type(hello).__name__.lower()}")
-        self.session.welcome(hello)
-        return said
+        raise RefusedClientError("no_hello", f"no whole hello came within {self._settings.hello_deadline:g} s")
 
-    def _serve(self, said: list[ClientMessage]) -> None:
+    def _recognise(self, first: bytes) -> Dialect:
+        try:
+            return recognise(first)
+        except ProtocolError:
+            if first[:1].isascii() and first[:1].decode().isprintable():
+                self.writer.variant = JSON  # for a person, or a program that speaks another text protocol
+            raise
+
+    def _answer_before_hello(self, message: ClientMessage | Error) -> None:
+        if isinstance(message, Enter):
+            self.session.direct(message)
+        elif isinstance(message, Error):
+            self.session.answer(message)
+        else:
+            error = RefusedClientError("no_hello", f"say hello first, not {type(message).__name__.lower()}")
+            if not self._dialect.tolerant:
+                raise error
+            self.session.answer(Error(error.code, str(error)))
+
+    def _serve(self, said: list[ClientMessage | Error]) -> None:
         self._transport.wait_at_most(self._settings.ping_after)
         self.session.handle(said, 0)
         while not self.session.over:
@@ -98,7 +125,7 @@ class Connection:
             self._heard_at = time.monotonic()
             said = []
             try:
-                said += self._decoder.feed(data)
+                said += self._dialect.feed(data)
             finally:
                 # Also when the last frame is broken: those before it were not.
                 self.session.handle(said, len(data))

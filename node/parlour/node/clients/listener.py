@@ -14,14 +14,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from parlour.dialects import Variant, recognise
 from parlour.node.clients.broadcast import RINGS
+from parlour.node.rooms.batch import Encoded
 from parlour.runtime.addresses import numeric_address
 from parlour.runtime.forks import close_in_children
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import frame
-from parlour.wire.errors import ParlourError
+from parlour.wire.errors import ParlourError, ProtocolError
 from parlour.wire.limits import parse_address
 from parlour.wire.messages import Error
 
@@ -39,7 +41,7 @@ REFUSED = 64
 SPARE = REFUSED + 3 * RINGS + 64
 """Open files that are not for clients: a node needs some to ask a broker, and libzmq ends a process that has none."""
 
-_FULL = frame(Error("full", "this node is full: ask the broker for another", retry_after=1.0, fatal=True))
+_FULL = Encoded(frame(Error("full", "this node is full: ask the broker for another", retry_after=1.0, fatal=True)))
 
 
 class ClientPool:
@@ -148,7 +150,7 @@ class Listener:
 
     def _refuse(self, sock: socket.socket) -> None:
         try:
-            sock.send(_FULL, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sock.send(_FULL.data(_variant_of(sock)), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass
@@ -170,3 +172,11 @@ class Listener:
             if sock.fileno() >= limit - SPARE or not pool.take(sock):
                 refusals.add("full")
                 self._refuse(sock)
+
+
+def _variant_of(sock: socket.socket) -> Variant | None:
+    """Return the variant that a client reads, as far as it has shown that; raises OSError."""
+    try:
+        return recognise(sock.recv(16, socket.MSG_PEEK | socket.MSG_DONTWAIT)).variant
+    except (BlockingIOError, ProtocolError):
+        return None

@@ -1,7 +1,7 @@
 """Moving clients to other nodes: all of them when the node drains, some when a broker orders it.
 
-This module owns whether the node drains, and the thread that moves clients for an order. The main thread drains, the
-fleet thread brings orders. It must never move a client by force: each is asked, and may stay.
+This module decides that the node drains, and owns the thread that moves clients for an order. The main thread drains,
+the fleet thread brings orders. It must never move a client by force: each is asked, and may stay.
 """
 
 from __future__ import annotations
@@ -53,22 +53,16 @@ class Migration:
         self._peers = peers
         self._tell_drain = tell_drain
         self._stop = stop
-        # Guards _draining, _stopping, _thread and _moved_at. Rank 15.
+        # Guards _stopping, _thread, _moved_at, and that the clients' `draining` becomes true. Rank 15.
         self._mutex = make_lock(15, "migration")
-        self._draining = False
         self._stopping = False
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._moved_at = float("-inf")  # when the brokers know what became of the last order
         self._mover = Mover(node, settings.brokers, settings.move_rate, self._stopped.wait)
         self._rebalancer = Mover(
-            node, settings.brokers, settings.move_rate, lambda seconds: self._stopped.wait(seconds) or self._draining
+            node, settings.brokers, settings.move_rate, lambda seconds: self._stopped.wait(seconds) or clients.draining
         )
-
-    @property
-    def draining(self) -> bool:
-        """Whether the node takes no new clients."""
-        return self._draining
 
     def drain(self, deadline: float) -> None:
         """Take no new clients and move those present; return when none is left, or after `deadline` seconds.
@@ -78,7 +72,7 @@ class Migration:
         """
         until = time.monotonic() + deadline
         with self._mutex:
-            self._draining = True
+            self._clients.draining = True
         node_log.info("draining: %d clients are asked to move within %g s", self._clients.clients, deadline)
         # First: to brokers that do not know of it, clients who ask for another node than this would look cut off.
         self._tell_drain(min(deadline, TELLING))
@@ -94,13 +88,13 @@ class Migration:
     def hear_order(self, order: Order) -> None:
         """Do what a broker orders: move clients, or drain the node. Called by the fleet thread."""
         with self._mutex:
-            if self._draining or self._stopping:
+            if self._clients.draining or self._stopping:
                 return
             if order.drain and not self._peers():
                 node_log.error("a broker orders this node to drain, but it is the last one: it goes on")
             elif order.drain:
                 node_log.info("a broker orders this node to drain and stop within %g s", order.deadline)
-                self._draining = True
+                self._clients.draining = True
                 self._stop(order.deadline)
             elif time.monotonic() >= self._moved_at:
                 # Where no thread is to be had, the order comes again, as nobody has moved.

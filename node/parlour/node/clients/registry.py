@@ -6,10 +6,11 @@ This module owns that list; any thread may call it. It must never hold its mutex
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 
 from parlour.node.clients.connection import Connection
-from parlour.node.clients.context import ClientContext
+from parlour.node.clients.context import ClientContext, RefusedClientError
 from parlour.node.clients.session import Session
 from parlour.node.clients.tickets import TicketBook
 from parlour.node.cluster.load import Load
@@ -24,17 +25,24 @@ __all__ = ["ClientRegistry"]
 class ClientRegistry:
     """All connections of one node."""
 
-    def __init__(self, node: str, load: Load, refusals: Tally, changed: Callable[[int], object]) -> None:
-        """Admit clients with tickets for `node`; call `changed` with the number of clients whenever it changes."""
+    def __init__(self, node: str, admits: float, load: Load, refusals: Tally, changed: Callable[[int], object]) -> None:
+        """Admit clients with tickets for `node`, and at most `admits` a second without.
+
+        Calls `changed` with the number of clients whenever it changes.
+        """
         self._node = node
+        self._admits = admits
+        self.draining = False  # whether the node takes no new clients
         self._load = load
         self._refusals = refusals
         self._changed = changed
         self._tickets = TicketBook()
-        # Guards _connections, _clients and _dismissed. Rank 15.
+        # Guards _connections, _clients, _places, _placed_at and _dismissed. Rank 15.
         self._mutex = make_lock(15, "client registry")
         self._connections: set[Connection] = set()
         self._clients = 0
+        self._places = admits  # for clients without a ticket, that are free now
+        self._placed_at = time.monotonic()
         self._dismissed = False
 
     # --- for the threads of clients -----------------------------------------------------------------------------
@@ -54,10 +62,25 @@ class ClientRegistry:
                 self._connections.discard(connection)
 
     def admit(self, hello: Hello) -> None:
-        """Let a client in, once for each ticket; raises ProtocolError if it may not come in now."""
+        """Let a client in, once for each ticket, or without one; raises ProtocolError if it may not come in now."""
+        if not hello.ticket:
+            self._admit_stranger()
+            return
         ticket = decode_ticket(hello.ticket)
         self._tickets.redeem(ticket, self._node, hello.name)
         self._load.redeem(ticket.id)
+
+    def _admit_stranger(self) -> None:
+        """Let a client in that no broker has sent here, as long as the node admits newcomers."""
+        if self.draining:
+            raise RefusedClientError("full", "this node is about to stop: connect to another one", 1.0)
+        now = time.monotonic()
+        with self._mutex:
+            self._places = min(self._admits, self._places + (now - self._placed_at) * self._admits)
+            self._placed_at = now
+            if self._places < 1:
+                raise RefusedClientError("storm", "too many clients come at the same time: try again later", 1.0)
+            self._places -= 1
 
     def arrived(self) -> None:
         """Count a client that has been welcomed."""

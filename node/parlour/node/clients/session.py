@@ -20,28 +20,43 @@ from parlour.node.rooms.history import PAUSE, Questions, read_page
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.room import Room
+from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.codec import frame
-from parlour.wire.errors import UsageError
-from parlour.wire.limits import MAX_QUESTIONS, WINDOW, check_protocol, minor_version
+from parlour.wire.control import Assign, Assigned
+from parlour.wire.errors import ParlourError, UsageError
+from parlour.wire.limits import MAX_QUESTIONS, PROTOCOL, WINDOW, check_protocol, minor_version
 from parlour.wire.messages import (
     Bye,
     ClientMessage,
+    Enter,
+    Entry,
     Error,
     Hello,
     History,
     Join,
     Leave,
     Left,
+    NodeMessage,
     Ping,
     Pong,
     Say,
     Welcome,
     Who,
 )
+from parlour.wire.records import UTTERANCES, post_fault, reference_fault
 
 __all__ = ["Session", "session_of"]
 
 _PONG = frame(Pong())
+
+SETTLING = 1.0
+"""Seconds that posts may take, at most, to be logged and shown to a client that has just said bye."""
+
+DIRECTIONS = 1.0
+"""Seconds between two questions of a client where it should enter: each is a question to a broker."""
+
+ASKING = 1.0
+"""Seconds that the brokers have to answer it."""
 
 
 def session_of(key: str) -> str:
@@ -69,10 +84,15 @@ class Session:
         self.leaves_by = 0.0  # until then, in monotonic seconds, it may follow the last request to move
         self._said_bye = False
         self._questions = Questions()
+        self._posted: set[str] = set()  # rooms posted to in what was read last
+        self._directed = float("-inf")  # when the client last asked where to enter, in monotonic seconds
         self._whos: set[str] = set()  # rooms of which the client asked who is there, in what was read last
         self._highest = 0  # of the ids of posts
         self.writer = writer
         self._handlers: dict[type, Callable[..., None]] = {
+            Error: self.answer,
+            Hello: self._hello_again,
+            Enter: self.direct,
             Join: self._join,
             Leave: self._leave,
             Who: self._who,
@@ -102,10 +122,40 @@ class Session:
         self._modern = minor_version(hello.protocol) >= 1
         self._observer, self._bot = hello.observer, hello.bot
         self.id = session_of(hello.key or secrets.token_hex())
-        self.writer.answer(frame(Welcome(self._context.node, self.id)))
+        self.answer(Welcome(self._context.node, self.id))
+
+    def answer(self, message: NodeMessage) -> None:
+        """Send the client a message, in its turn."""
+        self.writer.answer(frame(message))
+
+    def direct(self, enter: Enter) -> None:
+        """Tell the client where its broker would send it now; it may ask once a second, also before its hello."""
+        name, now = enter.name or self.name, time.monotonic()
+        if not name:
+            self.answer(Error("bad_request", "say with which name you want to enter", enter.room))
+            return
+        if now < self._directed + DIRECTIONS:
+            text = f"where to enter may be asked every {DIRECTIONS:g} s"
+            self.answer(Error("too_many_questions", text, enter.room, retry_after=DIRECTIONS))
+            return
+        self._directed = now
+        try:
+            broker, reply = ask(self._settings.brokers, Assign(name, enter.room, protocol=PROTOCOL), ASKING)
+        except RefusedError as refused:
+            self.answer(Error(refused.code, str(refused), enter.room, retry_after=refused.retry_after))
+        except ParlourError as error:
+            self.answer(Error("no_broker", str(error), enter.room, retry_after=DIRECTIONS))
+        else:
+            if isinstance(reply, Assigned):
+                self.answer(Entry(reply.node, reply.address, reply.ticket, reply.expires_in))
+            else:
+                self.answer(Error("no_broker", f"{broker} does not answer as a broker does", enter.room))
 
     def end(self) -> None:
-        """Leave all rooms."""
+        """Leave all rooms, when what was posted last is logged and the client has been told so."""
+        for name in self._posted & self._members.keys():
+            room, member = self._members[name]
+            room.settle(member, SETTLING)
         # A client that says bye leaves. One that was cut off may come back, to this node or another; and one that was
         # asked to move is there already, which the other nodes may not have heard yet.
         grace = 0.0 if self._said_bye and not self.moving else self._settings.grace
@@ -114,10 +164,11 @@ class Session:
 
     # --- what the client asks ---------------------------------------------------------------------------------
 
-    def handle(self, said: list[ClientMessage], size: int) -> None:
+    def handle(self, said: list[ClientMessage | Error], size: int) -> None:
         """Do what was asked, in order; posts that stand together are handed to their rooms together."""
         share = size // max(1, len(said))  # of the bytes read, for each message
         self._questions.read()
+        self._posted.clear()
         posts: dict[str, list[Say]] = {}
         for message in said:
             if type(message) is Say:
@@ -125,8 +176,6 @@ class Session:
                 continue
             self._post(posts, share)
             posts = {}
-            if isinstance(message, Hello):
-                raise RefusedClientError("again", "hello was said already")
             if isinstance(message, Bye):
                 self._said_bye = True
                 return
@@ -155,14 +204,40 @@ class Session:
                 ids: list[int | None] = [say.id for say in says]
                 self._refuse(name, ids, "observer", "an observer only listens: connect without that to speak")
                 continue
+            if any(say.kind or say.ref for say in says):
+                says = self._judge(membership.room, says)
             for say in says:
                 if say.id > self._highest:
                     self._highest = say.id
                 elif say.id <= self._highest - WINDOW:
                     says = self._without_stale(name, says)
                     break
-            posts = [Post(self.id, say.id, self.name, at, say.text) for say in says]
+            posts = [Post(self.id, say.id, self.name, at, say.text, say.kind, say.ref, "", say.data) for say in says]
+            self._posted.add(name)
             membership.room.submit(Submission(membership.member, posts, size * len(posts), now))
+
+    def _judge(self, room: Room, says: list[Say]) -> list[Say]:
+        """Return the posts that may be logged; the client is told why the others may not."""
+        allowed: list[Say] = []
+        for say in says:
+            fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
+            if not fault and say.kind not in UTTERANCES:
+                try:
+                    fault, code = self._reference_fault(room, say), "bad_ref"
+                except LogError as error:
+                    fault, code, again = str(error), "unavailable", 1.0
+            if fault:
+                self.answer(Error(code, fault, room.name, say.id, again))
+            else:
+                allowed.append(say)
+        return allowed
+
+    def _reference_fault(self, room: Room, say: Say) -> str:
+        """Return why a post may not refer to the record that it names, or nothing; raises LogError."""
+        target = room.message(say.ref)
+        mine = target is not None and target.id.rpartition("-")[0] == self.id
+        fault = reference_fault(say.kind, target.kind if target is not None else None, mine)
+        return fault and f"record {say.ref} {fault}"
 
     def _without_stale(self, room: str, says: list[Say]) -> list[Say]:
         """Refuse the posts whose ids are far below the highest: they would be looked for in all that was logged."""
@@ -171,7 +246,7 @@ class Session:
         for say in says:
             if say.id <= least:
                 text = f"the id {say.id} is {WINDOW} or more below one that was used before: count up"
-                self.writer.answer(frame(Error("stale_id", text, room, say.id)))
+                self.answer(Error("stale_id", text, room, say.id))
         return [say for say in says if say.id > least]
 
     def _not_joined(self, room: str, ids: Sequence[int | None]) -> None:
@@ -179,13 +254,13 @@ class Session:
 
     def _refuse(self, room: str, ids: Sequence[int | None], code: str, text: str) -> None:
         for number in ids:
-            self.writer.answer(frame(Error(code, text, room, number)))
+            self.answer(Error(code, text, room, number))
 
     def _join(self, join: Join) -> None:
         known = self._members.get(join.room)
         if known is None and len(self._members) >= self._settings.rooms_per_client:
             text = f"a client may be in {self._settings.rooms_per_client} rooms at once: leave one"
-            self.writer.answer(frame(Error("too_many_rooms", text, join.room)))
+            self.answer(Error("too_many_rooms", text, join.room))
             return
         try:
             room, member = known or self._enter(join.room)
@@ -235,7 +310,7 @@ class Session:
         else:
             self._tell_who(leave.room)
             self._part(membership, grace=0.0)
-            self.writer.answer(frame(Left(leave.room)))
+            self.answer(Left(leave.room))
 
     def _part(self, membership: _Membership, grace: float) -> None:
         room, member = membership
@@ -260,12 +335,15 @@ class Session:
             text = f"at most {MAX_QUESTIONS} questions for a page may be open: wait for the answers"
             if self._questions.hopeless:
                 raise RefusedClientError("too_many_questions", text)
-            self.writer.answer(frame(Error("too_many_questions", text, history.room, retry_after=PAUSE)))
+            self.answer(Error("too_many_questions", text, history.room, retry_after=PAUSE))
             return
         try:
             self.writer.answer(read_page(self._context.log, history))
         except LogError as error:
             self.writer.answer(self._unavailable(history.room, error))
+
+    def _hello_again(self, _: Hello) -> None:
+        self.answer(Error("again", "hello was said already"))
 
     def _ping(self, _: Ping) -> None:
         self.writer.answer(_PONG)

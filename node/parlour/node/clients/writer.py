@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from parlour.dialects import Variant
 from parlour.node.clients.broadcast import TOGETHER, Broadcast
 from parlour.node.clients.transport import TcpTransport
-from parlour.node.rooms.batch import Batch
+from parlour.node.rooms.batch import Batch, Encoded, data_after
 from parlour.node.rooms.member import NOWHERE, Member
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
@@ -36,6 +37,7 @@ class ConnectionWriter:
     ) -> None:
         """Write to `transport`; `on_lag` is called, with the mutex held, when the client reads too slowly."""
         self.transport = transport
+        self.variant: Variant | None = None  # that of the client's dialect, once that is known; None: frames
         self._unread_answers = unread_answers
         self._unread = 0  # bytes of answers that stand in _pending
         self._on_lag = on_lag
@@ -49,10 +51,16 @@ class ConnectionWriter:
     # --- live delivery ----------------------------------------------------------------------------------------
 
     @staticmethod
-    def deliver(broadcast: Broadcast, members: Sequence[ClientMember], batch: Batch) -> int:
-        """Send each of a room's members what it has not had of the batch; return how many were not passed by."""
-        before, last, size, delivered = batch.first - 1, batch.last, len(batch.frames), 0
-        data = bytes(batch.frames)
+    def deliver(
+        broadcast: Broadcast, members: Sequence[ClientMember], variant: Variant | None, batches: Sequence[Batch]
+    ) -> int:
+        """Send each member, all of one variant, what it has not had of the batches, which follow each other.
+
+        Returns how many members were not passed by.
+        """
+        before, last, delivered = batches[0].first - 1, batches[-1].last, 0
+        data = bytes(data_after(batches, variant, before))
+        size = len(data)
         waiting = members
         while waiting:
             ready: list[ClientMember] = []
@@ -68,7 +76,7 @@ class ConnectionWriter:
                         ready.append(member)
                     else:
                         try:
-                            delivered += writer._deliver_rest(member, batch)
+                            delivered += writer._deliver_rest(member, batches)
                         finally:
                             writer._mutex.release()
                 results = broadcast.send([member.subscriber.transport.socket for member in ready], data)
@@ -82,32 +90,39 @@ class ConnectionWriter:
             waiting = (*late, *waiting[TOGETHER:])
         return delivered
 
-    def _deliver_rest(self, member: ClientMember, batch: Batch) -> bool:
-        """Deliver to a member that is not just where the batch begins, or passed by. The caller holds the mutex."""
+    def _deliver_rest(self, member: ClientMember, batches: Sequence[Batch]) -> bool:
+        """Deliver to a member that is not just where the batches begin, or passed by. The caller holds the mutex."""
         if self.lagging or self.closed:
             return False
-        if member.offset < batch.first - 1:
+        if member.offset < batches[0].first - 1:
             self._fall_behind()
             return False
-        if member.offset >= batch.last:
+        if member.offset >= batches[-1].last:
             return False
-        rest = batch.after(member.offset)
-        member.offset = batch.last
-        self._send(rest.frames)
+        rest = data_after(batches, self.variant, member.offset)
+        member.offset = batches[-1].last
+        self._send(rest)
         return True
 
-    def tell(self, member: ClientMember, presence: bytes) -> None:
+    def tell(self, member: ClientMember, presence: Encoded) -> None:
         """Send a presence frame; a lagging member is sent the whole list instead, once it is up to date."""
+        data = presence.data(self.variant)
         with self._mutex:
             if self.lagging or self.closed:
                 member.missed_presence = True
             elif not member.left:
-                self._send(presence)
+                self._send(data)
 
-    def answer(self, *frames: bytes) -> None:
+    def answer(self, frames: bytes | Encoded) -> None:
         """Send frames that the client asked for, in their turn; a client that leaves too many unread is cut off."""
+        data = self._encoded(frames)
         with self._mutex:
-            self._answer(b"".join(frames))
+            self._answer(data)
+
+    def _encoded(self, frames: bytes | Encoded) -> bytes | memoryview:
+        if isinstance(frames, Encoded):
+            return frames.data(self.variant)
+        return frames if self.variant is None else self.variant.encode(frames).data
 
     # --- catching up ------------------------------------------------------------------------------------------
 
@@ -123,16 +138,17 @@ class ConnectionWriter:
             self._unread = 0
             return not self.closed
 
-    def push(self, member: ClientMember, epoch: str, offset: int, following: Batch | Joined) -> None:
+    def push(self, member: ClientMember, epoch: str, offset: int, following: Sequence[Batch] | Joined) -> None:
         """Send a member what follows its position, unless that, or what is pending, changed meanwhile."""
+        data = b"" if isinstance(following, Joined) else data_after(following, self.variant, offset)
         with self._mutex:
             if (member.epoch, member.offset) != (epoch, offset) or self._pending or self.closed:
                 return
             if isinstance(following, Joined):
                 self._restart(member, following)
             else:
-                member.offset = following.last
-                self._keep(following.frames, self._try(following.frames))
+                member.offset = following[-1].last
+                self._keep(data, self._try(data))
 
     def go_live(self) -> bool:
         """Return to live delivery if no member is behind and nothing is pending; return whether that was so."""
@@ -159,7 +175,7 @@ class ConnectionWriter:
 
     def _restart(self, member: ClientMember, joined: Joined) -> None:
         member.epoch, member.offset = joined.epoch, joined.after
-        self._send(frame(joined))
+        self._send(self._encoded(frame(joined)))
         if not self.lagging and joined.after != joined.offset:
             self.lagging = True
             self._on_lag(self)
@@ -186,8 +202,9 @@ class ConnectionWriter:
 
     def place(self, member: ClientMember, epoch: str, offset: int, notice: bytes) -> bool:
         """Tell the client, and begin after this offset; return whether the caller has to bring it up to date."""
+        data = self._encoded(notice)
         with self._mutex:
-            self._answer(notice)
+            self._answer(data)
             member.epoch, member.offset = epoch, offset
             mine = not self.lagging
             self.lagging = True
@@ -206,7 +223,7 @@ class ConnectionWriter:
             self._pending.clear()
             self.transport.shut_down()
 
-    def _answer(self, data: bytes) -> None:
+    def _answer(self, data: bytes | memoryview) -> None:
         if self.closed:
             return
         if not self._pending:
@@ -243,7 +260,7 @@ class ConnectionWriter:
     def _fall_behind(self) -> None:
         if not self.lagging:
             self.lagging = True
-            self._pending.append(_LAGGING)
+            self._pending.append(self._encoded(_LAGGING))
             self._on_lag(self)
 
     def _try(self, data: bytes | memoryview) -> int:

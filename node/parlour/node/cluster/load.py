@@ -77,6 +77,8 @@ class Load:
         """How long the room log took for each batch."""
         self.encoded = 0
         """Messages that were made into frames, each once for all members."""
+        self.encodings = 0
+        """How often a batch was encoded: once for each variant of its members, frames included."""
         self.mended = 0
         """Holes of the relay's that were read from the log."""
 
@@ -106,6 +108,7 @@ class Load:
             if commit is not None:
                 self.commits.add(commit)
             self.encoded += encoded
+            self.encodings += encoded > 0
         if commit is not None and commit >= SLOW:
             self._slow.add(f"over {SLOW:g} s" if commit < 5 * SLOW else f"over {5 * SLOW:g} s")
 
@@ -113,7 +116,13 @@ class Load:
         """Count messages that were read from the log and encoded, or holes that were mended so."""
         with self._mutex:
             self.encoded += encoded
+            self.encodings += encoded > 0
             self.mended += mended
+
+    def encode(self, batches: int) -> None:
+        """Count batches that were encoded in another variant than frames."""
+        with self._mutex:
+            self.encodings += batches
 
     def redeem(self, ticket: str) -> None:
         """A client came with this ticket; the next reports tell the broker, as one may be lost."""

@@ -33,8 +33,8 @@ LARGEST = 16 * 1024 * 1024
 class RelayedRoom(Protocol):
     """What a room does with what comes over the relay; nothing of it blocks."""
 
-    def hear_batch(self, head: wire.Batch, frames: bytes) -> None:
-        """A node sends messages of the room, as their frames joined, which were checked."""
+    def hear_batch(self, head: wire.Batch, frames: bytes, deleted: list[int]) -> None:
+        """A node sends messages of the room, as their frames joined, which were checked; they delete these records."""
         ...
 
     def hear_top(self, head: wire.Top) -> None:
@@ -147,8 +147,7 @@ class PeerLink:
         if room is None:
             return
         if isinstance(head, wire.Batch):
-            check_batch(frames, name, head.first, head.last)
-            room.hear_batch(head, frames)
+            room.hear_batch(head, frames, check_batch(frames, name, head.first, head.last))
         elif isinstance(head, wire.Top):
             room.hear_top(head)
         elif (head.node, head.instance) != (self.peer.node, self.peer.instance):

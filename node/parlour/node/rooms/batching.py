@@ -1,14 +1,16 @@
 """How thick posts come in a room, and so whether a batch is worth a moment's wait.
 
-This module is pure but for the clock; the room's mutex guards its instances. It must never make a post wait in a room
+The room's mutex guards its instances; the combiner waits here, without it. It must never make a post wait in a room
 where posts come singly.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Sized
 
-__all__ = ["MOMENT", "BatchSizer"]
+__all__ = ["BatchSizer"]
 
 THICK = 0.002
 """Seconds after a batch in which as many posts are expected again: those who said it see it, and answer."""
@@ -32,6 +34,12 @@ class BatchSizer:
         """So many posts were delivered just now."""
         self._carried, self._by = posts, time.monotonic()
 
-    def expected(self) -> int:
-        """Return how many posts are likely to come at once; 0 if there is no telling."""
-        return self._carried if time.monotonic() - self._by < THICK else 0
+    def gather(self, mutex: threading.Lock, queue: Sized) -> None:
+        """Where posts came thick a moment ago, let those that must be on their way come into the same batch."""
+        with mutex:
+            before, waiting = 0, len(queue)
+            expected = self._carried if time.monotonic() - self._by < THICK else 0
+        while before < waiting < expected:
+            time.sleep(MOMENT)
+            with mutex:
+                before, waiting = waiting, len(queue)

@@ -13,6 +13,7 @@ from parlour.node.rooms.batch import Arrival, Batch
 from parlour.node.rooms.postqueue import Submission
 from parlour.wire.codec import frame, frames
 from parlour.wire.messages import Accepted, Error, Message
+from parlour.wire.records import REDACT
 
 __all__ = ["acknowledge", "arrivals_of", "refuse"]
 
@@ -21,28 +22,45 @@ def arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) ->
     """Return what the logged posts bring to their room: those that are new as a batch, and how far the log is."""
     arrivals: list[Arrival] = []
     epoch = places[-1].epoch
+    new = [(place, post) for place, post in zip(places, posts, strict=True) if not place.duplicate]
     messages = [
-        Message(room, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
-        for place, post in zip(places, posts, strict=True)
-        if not place.duplicate
+        Message(
+            room,
+            place.offset,
+            f"{post.session}-{post.id}",
+            post.by,
+            place.at,
+            post.text,
+            post.kind,
+            post.ref,
+            post.account,
+            post.data,
+        )
+        for place, post in new
     ]
     if len(messages) < len(posts):
         # What was logged before may never have been delivered, if its node died in between: the log has it.
         arrivals.append(Arrival(epoch, max(place.offset for place in places), None))
     if messages:
-        batch = Batch(messages[0].offset, messages[-1].offset, frames(messages))
+        deleted = [post.ref for _, post in new if post.kind == REDACT]
+        batch = Batch(messages[0].offset, messages[-1].offset, frames(messages), deleted)
         arrivals.append(Arrival(epoch, batch.last, batch))
     return arrivals
 
 
 def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[Appended]) -> None:
-    """Acknowledge the posts whose sender is not sent the message itself: duplicates, and those of who has left."""
+    """Acknowledge the posts whose sender is not sent the message itself: duplicates, and those of members that left.
+
+    Also tells those who wait until all that they posted is settled.
+    """
     rest = iter(places)
     for submission in submissions:
         member = submission.member
         for post, place in zip(submission.posts, rest, strict=False):
             if place.duplicate or member.left:
                 member.subscriber.answer(frame(Accepted(room, post.id, place.offset, place.at)))
+        if submission.settled is not None:
+            submission.settled.set()
 
 
 def refuse(room: str, submissions: Sequence[Submission], code: str, text: str) -> None:

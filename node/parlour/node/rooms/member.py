@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from parlour.node.rooms.batch import Batch
+from parlour.dialects import Variant
+from parlour.node.rooms.batch import Batch, Encoded
 from parlour.wire.messages import Joined
 
 __all__ = ["NOWHERE", "Deliver", "Feed", "Member", "Subscriber"]
@@ -35,7 +36,7 @@ class Feed(Protocol):
         """The offset of the last message delivered."""
         ...
 
-    def follow(self, member: Member[Any], epoch: str, offset: int) -> Batch | Joined | None:
+    def follow(self, member: Member[Any], epoch: str, offset: int) -> Sequence[Batch] | Joined | None:
         """Return what follows a position, or the notice that there is no going on from it; raises LogError."""
         ...
 
@@ -51,11 +52,16 @@ class Feed(Protocol):
 class Subscriber(Protocol):
     """A client's connection, as rooms see it. Nothing of it blocks."""
 
-    def answer(self, *frames: bytes) -> None:
+    @property
+    def variant(self) -> Variant | None:
+        """The variant that the client is sent; None: the frames. It does not change once the client is a member."""
+        ...
+
+    def answer(self, frames: bytes | Encoded) -> None:
         """Send frames that the client asked for, in their turn."""
         ...
 
-    def tell(self, member: Member[Any], presence: bytes) -> None:
+    def tell(self, member: Member[Any], presence: Encoded) -> None:
         """Send a presence frame, or see to it that the whole list follows later."""
         ...
 
@@ -118,5 +124,5 @@ class Member(Generic[S]):
         return self.offset < self.room.offset or (self.epoch != self.room.epoch and self.offset != NOWHERE)
 
 
-Deliver = Callable[[Sequence[Member[Any]], Batch], int]
-"""Sends each member what it has not had of a batch; returns how many of them were not passed by."""
+Deliver = Callable[[Sequence[Member[Any]], Variant | None, Sequence[Batch]], int]
+"""Sends members of one variant what each has not had of some batches; returns how many were not passed by."""

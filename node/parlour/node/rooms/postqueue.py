@@ -22,12 +22,16 @@ BATCH = 256 * 1024
 
 
 class Submission(Struct, frozen=True, gc=False):
-    """Posts of one member on their way to the log, which came together; `size` is that of their frames, in bytes."""
+    """Posts of one member on their way to the log, which came together; `size` is that of their frames, in bytes.
+
+    `settled` is set when they are logged and delivered, or refused.
+    """
 
     member: Member[Any]
     posts: list[Post]
     size: int
     arrived: float
+    settled: threading.Event | None = None
 
 
 class Waiter:

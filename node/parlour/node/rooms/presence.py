@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from parlour.node.rooms.batch import Encoded
+from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.roster import Roster
 from parlour.node.rooms.throttle import Throttle
-from parlour.runtime.scheduler import Scheduler
 from parlour.wire import relay as wire
 
 __all__ = ["Presence", "PresenceNews"]
@@ -25,29 +26,21 @@ class PresenceNews(NamedTuple):
 
     unpublished: wire.Whereabouts | None
     """For the other nodes."""
-    changes: bytes | None
+    changes: Encoded | None
     """For all members, a `presence` frame."""
-    lists: dict[Member[Any], list[bytes]]
+    lists: dict[Member[Any], Encoded]
     """For members who asked, `members` frames."""
 
 
 class Presence:
     """The presence of one room."""
 
-    def __init__(
-        self,
-        room: str,
-        peer: tuple[str, str],
-        mutex: threading.Lock,
-        scheduler: Scheduler,
-        interval: float,
-        due: Callable[[], object],
-    ) -> None:
-        """Speak to the other nodes as `peer`, node and instance; call `due` when changes that waited may be told."""
+    def __init__(self, room: str, context: RoomContext, mutex: threading.Lock, due: Callable[[], object]) -> None:
+        """Call `due` when changes that waited may be told."""
         # A room that is made again after it was empty must not count its changes from the same start.
         self._roster = Roster(room, time.monotonic_ns() // 1000)
-        self._peer = peer
-        self._throttle = Throttle(scheduler, interval, due)
+        self._node, self._instance = context.node, context.instance
+        self._throttle = Throttle(context.scheduler, context.settings.presence_interval, due)
         self._wanted: dict[Member[Any], bool] = {}
         self._unheard: set[str] = set()
         self._heard_all = threading.Condition(mutex)
@@ -116,11 +109,12 @@ class Presence:
         """Return what is to be told now (monotonic seconds)."""
         unpublished = None
         if self._roster.unpublished:
-            node, instance = self._peer
-            unpublished = wire.Whereabouts(node, instance, *self._roster.take_unpublished())
-        changes = self._roster.presence_frame() if self._roster.changed and self._throttle.take(now) else None
+            unpublished = wire.Whereabouts(self._node, self._instance, *self._roster.take_unpublished())
+        changes = None
+        if self._roster.changed and self._throttle.take(now):
+            changes = Encoded(self._roster.presence_frame())
         wanted, self._wanted = self._wanted, {}
-        lists = {whole: self._roster.members_frames(whole) for whole in set(wanted.values())}
+        lists = {whole: Encoded(b"".join(self._roster.members_frames(whole))) for whole in set(wanted.values())}
         return PresenceNews(unpublished, changes, {member: lists[whole] for member, whole in wanted.items()})
 
     def come(self) -> None:
@@ -129,9 +123,9 @@ class Presence:
 
     def here(self) -> wire.Here:
         """Return all members of this node, for another node."""
-        return wire.Here(*self._peer, self._roster.version, *self._roster.own())
+        return wire.Here(self._node, self._instance, self._roster.version, *self._roster.own())
 
     def heartbeat(self) -> wire.Whereabouts:
         """Return an empty change, by which another node sees whether it missed one."""
         version = self._roster.version
-        return wire.Whereabouts(*self._peer, version + 1, version)
+        return wire.Whereabouts(self._node, self._instance, version + 1, version)

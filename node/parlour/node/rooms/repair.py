@@ -16,7 +16,8 @@ from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.timeline import LastMessage, Timeline
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
-from parlour.wire.messages import Join
+from parlour.wire.messages import Join, Message
+from parlour.wire.records import REDACT
 
 __all__ = ["Repair", "RepairedRoom"]
 
@@ -78,10 +79,8 @@ class Repair:
 
     def record(self, offset: int) -> LastMessage:
         """Return the message at an offset, with an empty id if it is not kept; raises LogError."""
-        for found in self._context.log.read(self._room.name, offset - 1, 1) if offset else []:
-            if found.offset == offset:
-                return LastMessage(offset, found.id, found.at)
-        return LastMessage(offset)
+        found = self.message(offset)
+        return LastMessage(offset, found.id, found.at) if found is not None else LastMessage(offset)
 
     def ask(self, join: Join, current: str, modern: bool) -> tuple[Extent, bool]:
         """Return what the log keeps, and whether it has, in another epoch, what a client names; raises LogError.
@@ -124,6 +123,13 @@ class Repair:
         same = [message for message in found if delivered.get(message.offset) == message.id]
         return LastMessage(same[-1].offset, same[-1].id, same[-1].at) if same else None
 
+    def message(self, offset: int) -> Message | None:
+        """Return the message at an offset, None if it is not kept; raises LogError."""
+        for found in self._context.log.read(self._room.name, offset - 1, 1) if offset else []:
+            if found.offset == offset:
+                return found
+        return None
+
     def follow(self, epoch: str, offset: int, current: str, top: int) -> Batch | Extent:
         """Return what the log has after a position, up to where the room stands; raises LogError.
 
@@ -157,7 +163,8 @@ class Repair:
             return None
         self._context.load.read(len(frames))
         first = messages[0].offset
-        return Batch(first, first + len(frames) - 1, b"".join(frames))
+        deleted = [message.ref for message in messages if message.kind == REDACT]
+        return Batch(first, first + len(frames) - 1, b"".join(frames), deleted)
 
     def mend(self, offset: int) -> None:
         """What follows `offset` is missing: read it, unless the relay brings it first. Takes only its own lock."""

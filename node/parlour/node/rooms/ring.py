@@ -7,10 +7,12 @@ for the last batch.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
-from parlour.node.rooms.batch import Batch, joined
-from parlour.wire.codec import messages_of
-from parlour.wire.messages import Message
+from parlour.node.rooms.batch import Batch
+from parlour.wire.codec import frames, messages_of
+from parlour.wire.messages import Message, erased
+from parlour.wire.records import EDIT
 
 __all__ = ["Ring"]
 
@@ -19,11 +21,16 @@ class Ring:
     """The frames of a room's latest messages, those after `start`, of bounded size, for those who have to catch up."""
 
     def __init__(self, size: int, offset: int) -> None:
-        """Begin after `offset`; keep `size` bytes at most, and the last batch whatever its size."""
+        """Begin after `offset`; keep `size` bytes at most, and the last batch whatever its size.
+
+        As many bytes may be kept of encodings besides the frames: what is dropped of these can be made again.
+        """
         self.start = self._end = offset
         self._size = size
         self._bytes = 0
         self._batches: deque[Batch] = deque()
+        self._encoded: deque[tuple[Batch, int]] = deque()  # batches with encodings, and bytes of these
+        self._extra = 0
 
     def add(self, batch: Batch) -> None:
         """Add the batch that follows the last one."""
@@ -44,6 +51,13 @@ class Ring:
         """The last message, if one is here."""
         return messages_of(self._batches[-1].between(self._end, self._end))[0] if self._batches else None
 
+    def message(self, offset: int) -> Message | None:
+        """Return the message at an offset, if it is here."""
+        for batch in self._batches:
+            if batch.first <= offset <= batch.last:
+                return messages_of(batch.between(offset, offset))[0]
+        return None
+
     def messages(self) -> list[Message]:
         """Return all messages that are here."""
         return [message for batch in self._batches for message in messages_of(batch.frames)]
@@ -59,8 +73,39 @@ class Ring:
                     return False
         return True
 
-    def after(self, offset: int, size: int) -> Batch | None:
-        """Return what follows `offset`, about `size` bytes of it; None if the ring does not reach back so far."""
+    def note(self, batches: Iterable[Batch]) -> None:
+        """Count the encodings that were made of batches, and drop the oldest ones if they are too many."""
+        for batch in batches:
+            self._encoded.append((batch, batch.extra))
+            self._extra += batch.extra
+        while self._encoded and (self._extra > self._size or self._encoded[0][0].last <= self.start):
+            dropped, size = self._encoded.popleft()
+            dropped.forget_encodings()
+            self._extra -= size
+
+    def delete(self, offset: int) -> None:
+        """Delete the text of a record, and of its edits, as the log has done."""
+        for place, batch in enumerate(self._batches):
+            if batch.last < offset:
+                continue
+            messages = messages_of(batch.frames)
+            kept = [
+                erased(message)
+                if message.offset == offset or (message.kind, message.ref) == (EDIT, offset)
+                else message
+                for message in messages
+            ]
+            if kept != messages:
+                fresh = self._batches[place] = Batch(batch.first, batch.last, frames(kept), batch.deleted)
+                self._bytes += len(fresh.frames) - len(batch.frames)
+                self._extra -= sum(size for other, size in self._encoded if other is batch)
+                self._encoded = deque(entry for entry in self._encoded if entry[0] is not batch)
+
+    def after(self, offset: int, size: int) -> list[Batch] | None:
+        """Return the batches with what follows `offset`, about `size` bytes of it; None if that is not here.
+
+        The first of them may begin before.
+        """
         if not self.start <= offset < self._end:
             return None
         found: list[Batch] = []
@@ -69,10 +114,9 @@ class Ring:
             if batch.first <= offset + 1:
                 break
         found.reverse()
-        found[0] = found[0].after(offset)
         total = 0
         for count, batch in enumerate(found, 1):
             total += len(batch.frames)
             if total >= size:
-                return joined(found[:count])
-        return joined(found)
+                return found[:count]
+        return found

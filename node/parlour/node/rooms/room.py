@@ -6,15 +6,20 @@ appends, publishes and delivers, holding no lock while it does. Under the mutex 
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
+from parlour.dialects import Variant
 from parlour.node.log import Appended, LogError, Post
-from parlour.node.rooms.batch import Arrival, Batch, joined
-from parlour.node.rooms.batching import MOMENT, BatchSizer
+from parlour.node.rooms.batch import Arrival, Batch
+from parlour.node.rooms.batching import BatchSizer
 from parlour.node.rooms.combiner import Combiner
 from parlour.node.rooms.commit import acknowledge, arrivals_of, refuse
 from parlour.node.rooms.context import RoomContext
+from parlour.node.rooms.groups import MemberGroups
 from parlour.node.rooms.heartbeat import Heartbeat, Series
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import PostQueue, Submission
@@ -24,7 +29,7 @@ from parlour.node.rooms.repair import Repair
 from parlour.node.rooms.timeline import Timeline
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
-from parlour.wire.messages import Join, Joined
+from parlour.wire.messages import Join, Joined, Message
 
 __all__ = ["Room"]
 
@@ -36,21 +41,14 @@ class Room:
         self.name = name
         self._context = context
         self._topic = wire.room_topic(name)
-        # Guards all fields below (members is replaced, never changed). Rank 30.
+        # Guards all fields below. Rank 30.
         self._mutex = make_lock(30, f"room {name}")
         self._combiner = Combiner(self._step, context.workers, context.scheduler)
         self._queue = PostQueue(context.settings.queued_posts)
         self._arrivals: list[Arrival] = []
-        self._members: tuple[Member[Any], ...] = ()
+        self._members = MemberGroups()
         self._timeline = Timeline(context.settings.ring_bytes)
-        self._presence = Presence(
-            name,
-            (context.node, context.instance),
-            self._mutex,
-            context.scheduler,
-            context.settings.presence_interval,
-            self._presence_due,
-        )
+        self._presence = Presence(name, context, self._mutex, self._presence_due)
         self._repair = Repair(self, context)
         self._heartbeat = Heartbeat(context.scheduler, self._beat)
         self._sizer = BatchSizer()
@@ -94,8 +92,7 @@ class Room:
         with self._mutex:
             after, recovered = self._timeline.place(join, kept, found, member.modern)
             member.history = join.history
-            if member not in self._members:
-                self._members += (member,)
+            if self._members.add(member):
                 self._presence.enter(member)
             here = kept.epoch == self.epoch  # else the member waits there until this room is in that epoch, too
             last = self._timeline.last.id if here and member.modern and after == self.offset else ""
@@ -104,7 +101,7 @@ class Room:
     def leave(self, member: Member[Any], grace: float = 0.0) -> None:
         """Remove a member and tell the others, at once or if its session is not back in `grace` seconds."""
         with self._mutex:
-            self._members = tuple(other for other in self._members if other is not member)
+            self._members.remove(member)
             last = all(other.observer or other.session != member.session for other in self._members)
             self._presence.leave(member, grace if last else None)
         if grace:
@@ -147,6 +144,12 @@ class Room:
             if late:
                 refuse(self.name, [submission], "busy", "the room is flooded: say it again in a moment")
 
+    def settle(self, member: Member[Any], timeout: float) -> None:
+        """Wait until what the member posted is logged and delivered, or refused, at most `timeout` seconds."""
+        settled = threading.Event()
+        self.submit(Submission(member, [], 0, time.monotonic(), settled))
+        settled.wait(timeout)
+
     def claims(self) -> tuple[int, int]:
         """Return how far the room is on this node, and how far it is said to be."""
         with self._mutex:
@@ -171,9 +174,9 @@ class Room:
             self._arrivals.append(Arrival(epoch, top, batch, trimmed, offset, known))
         self.combine_elsewhere()
 
-    def hear_batch(self, head: wire.Batch, frames: bytes) -> None:
-        """Another node sends messages of the room, as their frames joined."""
-        self.arrive(head.epoch, head.last, Batch(head.first, head.last, frames))
+    def hear_batch(self, head: wire.Batch, frames: bytes, deleted: list[int]) -> None:
+        """Another node sends messages of the room, as their frames joined, which delete these records."""
+        self.arrive(head.epoch, head.last, Batch(head.first, head.last, frames, deleted))
 
     def hear_top(self, head: wire.Top) -> None:
         """Another node tells how far the room is."""
@@ -201,7 +204,13 @@ class Room:
 
     # --- what others ask --------------------------------------------------------------------------------------
 
-    def follow(self, member: Member[Any], epoch: str, offset: int) -> Batch | Joined | None:
+    def message(self, offset: int) -> Message | None:
+        """Return the message at an offset, None if it is not kept; raises LogError."""
+        with self._mutex:
+            found = self._timeline.message(offset)
+        return found or self._repair.message(offset)
+
+    def follow(self, member: Member[Any], epoch: str, offset: int) -> list[Batch] | Joined | None:
         """Return what follows a position, from the ring or the log, not beyond what is delivered; raises LogError.
 
         Where it was trimmed away meanwhile, or is of an epoch that is over, return the notice of that, behind which
@@ -209,12 +218,13 @@ class Room:
         """
         with self._mutex:
             current, top = self.epoch, self.offset
-            batch = self._timeline.after(offset) if epoch == current else None
-        if epoch == current and (batch or offset >= top):
-            return batch
+            batches = self._timeline.after(offset) if epoch == current else None
+        if epoch == current and (batches or offset >= top):
+            self._encode(batches or (), member.subscriber.variant)
+            return batches
         following = self._repair.follow(epoch, offset, current, top)
         if isinstance(following, Batch):
-            return following
+            return [following]
         with self._mutex:
             return self._notice(member, epoch, offset, following.trimmed)
 
@@ -260,7 +270,7 @@ class Room:
         """Work off one batch of what came in; return False if there was nothing. Run by the combiner alone."""
         submissions: list[Submission] = []
         try:
-            self._gather()
+            self._sizer.gather(self._mutex, self._queue)
             with self._mutex:
                 submissions = self._queue.take(self._context.settings.batch_posts)
                 arrivals, self._arrivals = self._arrivals, []
@@ -273,15 +283,6 @@ class Room:
             refuse(self.name, submissions, "internal", "the node failed on this: a bug in parlour")
             raise
         return True
-
-    def _gather(self) -> None:
-        """Where posts came thick a moment ago, let those that must be on their way come into the same batch."""
-        with self._mutex:
-            before, waiting, expected = 0, len(self._queue), self._sizer.expected()
-        while before < waiting < expected:
-            time.sleep(MOMENT)
-            with self._mutex:
-                before, waiting = waiting, len(self._queue)
 
     def _pending(self) -> bool:
         """Whether something besides messages wants a pass. The caller holds the mutex."""
@@ -297,7 +298,7 @@ class Room:
         now = time.monotonic()
         with self._mutex:
             ripe = self._timeline.take(arrivals)
-            members = self._members
+            groups = self._members.by_variant
             if self._timeline.hole():
                 self._repair.mend(self.offset)
             news = self._presence.take(now) if self._presence.pending else None
@@ -305,16 +306,17 @@ class Room:
                 self._heartbeat.begin()
         if news is not None and news.unpublished is not None:
             self._publish(news.unpublished)
-        size = delivered = 0
-        if ripe:
-            batch = joined(ripe)
-            size = len(batch.frames)
-            delivered = self._context.deliver(members, batch)
+        sent = delivered = 0
+        for variant, members in groups.items() if ripe else ():
+            self._encode(ripe, variant)
+            reached = self._context.deliver(members, variant, ripe)
+            delivered += reached
+            sent += reached * sum(len(batch.data(variant)) for batch in ripe)
         if self._timeline.false:
             self._begin_anew()
         acknowledge(self.name, submissions, places)
         if news is not None:
-            self._tell(members, news)
+            self._tell(chain.from_iterable(groups.values()), news)
         if posts:
             with self._mutex:
                 self._sizer.carried(len(posts))
@@ -323,11 +325,23 @@ class Room:
                 len(posts),
                 delivered * (ripe[-1].last - ripe[0].first + 1) if ripe else 0,
                 sum(submission.size for submission in submissions),
-                delivered * size,
+                sent,
                 time.monotonic() - submissions[0].arrived if posts else None,
                 logged,
                 sum(not place.duplicate for place in places),
             )
+
+    def _encode(self, batches: Sequence[Batch], variant: Variant | None) -> None:
+        """Make the encodings of batches that are missing, and count them."""
+        if variant is None:
+            return
+        fresh = [batch for batch in batches if not batch.has(variant)]
+        for batch in fresh:
+            batch.encoding(variant)
+        if fresh:
+            self._context.load.encode(len(fresh))
+            with self._mutex:
+                self._timeline.note(fresh)
 
     def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:
         """Log the posts and publish what is new, which arrives here too; return where they stand, if they do."""
@@ -349,12 +363,12 @@ class Room:
 
     # --- presence ---------------------------------------------------------------------------------------------
 
-    def _tell(self, members: tuple[Member[Any], ...], news: PresenceNews) -> None:
+    def _tell(self, members: Iterable[Member[Any]], news: PresenceNews) -> None:
         if news.changes is not None:
             for member in members:
                 member.subscriber.tell(member, news.changes)
-        for member, frames in news.lists.items():
-            member.subscriber.answer(*frames)
+        for member, names in news.lists.items():
+            member.subscriber.answer(names)
 
     def _presence_due(self) -> None:
         with self._mutex:
@@ -377,6 +391,6 @@ class Room:
             return
         with self._mutex:
             self._timeline.begin(*renewal)
-            members = self._members
+            members = list(self._members)
         for member in members:
             member.subscriber.restart(member, self._notice)

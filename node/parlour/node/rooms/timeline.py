@@ -125,6 +125,8 @@ class Timeline:
                 ripe += self._buffer.offer(arrival.batch)
         for batch in ripe:
             self._ring.add(batch)
+            for offset in batch.deleted:
+                self._ring.delete(offset)
         self.offset = self._buffer.offset
         return ripe
 
@@ -132,9 +134,17 @@ class Timeline:
         """Return the first and last offset of the messages missed next, or None if nothing is missing."""
         return self._buffer.hole()
 
-    def after(self, offset: int) -> Batch | None:
-        """Return what follows an offset, or a part of it; None if that is not here."""
+    def after(self, offset: int) -> list[Batch] | None:
+        """Return batches with what follows an offset, or a part of it; None if that is not here."""
         return self._ring.after(offset, self._size)
+
+    def message(self, offset: int) -> Message | None:
+        """Return the message at an offset, if it is here."""
+        return self._ring.message(offset)
+
+    def note(self, batches: Iterable[Batch]) -> None:
+        """Count the encodings that were made of batches."""
+        self._ring.note(batches)
 
     def reach(self, join: Join, modern: bool) -> Extent | None:
         """Return what is here, if that is all that a joining client may want; else None."""

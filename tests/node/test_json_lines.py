@@ -1,0 +1,248 @@
+"""JSON lines at a node: the same rooms in the same order as frames, and errors that a person can mend."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from parlour.node import Node, NodeSettings
+from parlour.wire.limits import MAX_FRAME, parse_address
+from parlour.wire.messages import Error, Message, Say
+from support.cluster import RawClient, cluster
+from support.waiting import MS, eventually
+
+HELLO = {"type": "hello", "name": "ci"}
+
+
+class Netcat:
+    """A connection of lines, as `nc` makes it: no ticket, no library."""
+
+    def __init__(self, node: Node) -> None:
+        self.socket = socket.create_connection(parse_address(node.address), 5000 * MS)
+        self._file = self.socket.makefile("rb")
+
+    def send(self, *lines: object) -> None:
+        """Send lines, in one piece: what is no bytes yet as JSON."""
+        self.socket.sendall(b"".join(x if isinstance(x, bytes) else json.dumps(x).encode() + b"\n" for x in lines))
+
+    def read(self) -> dict[str, Any]:
+        """Return the next object; empty at the end."""
+        line = self._file.readline()
+        return json.loads(line) if line else {}
+
+    def get(self, kind: str) -> dict[str, Any]:
+        """Return the next object of a type, without those before it."""
+        while (found := self.read())["type"] != kind:
+            pass
+        return found
+
+
+@contextmanager
+def netcat(node: Node) -> Iterator[Netcat]:
+    """Connect to a node."""
+    nc = Netcat(node)
+    with nc.socket, nc._file:
+        yield nc
+
+
+def test_one_order_for_both_dialects() -> None:
+    """Members of both dialects on two nodes, who all talk at once, are sent the same records in the same order."""
+    names = ("ada", "bob", "cy", "dee")
+    with cluster(2) as running, running.clients(*names, room="lobby", mixed=True) as clients:
+        for number in range(100):
+            for client in clients:
+                client.say("lobby", f"{client.name} {number} é😀\u2028\n\x00")
+        heard = [[client.get(Message) for _ in range(400)] for client in clients]
+        assert heard[0] == heard[1] == heard[2] == heard[3]
+        assert [message.offset for message in heard[0]] == list(range(1, 401))
+        assert clients[2].lines
+        assert not clients[0].lines
+
+
+def test_each_batch_is_encoded_once_for_each_variant() -> None:
+    """However many members there are: frames where it was said, and JSON where a member speaks that."""
+    names = [f"p{number}" for number in range(12)]
+    with cluster(2) as running, running.clients(*names, room="lobby", mixed=True) as clients:
+        here, there = running.nodes
+        before = here.load.encodings, there.load.encodings
+        for number in range(20):
+            clients[0].say("lobby", f"{number}")
+            for client in clients:
+                client.get(Message)
+        assert here.load.encodings - before[0] == 40
+        assert there.load.encodings - before[1] == 20
+        eventually(lambda: here.last_report is not None and here.last_report.encodings == here.load.encodings)
+
+
+def test_the_ring_keeps_encodings_within_its_size() -> None:
+    """Encodings are dropped before frames are, and made again for a member that needs them."""
+    with (
+        cluster(1, NodeSettings(ring_bytes=20_000)) as running,
+        running.clients("ada", "bob", room="lobby", mixed=True) as (ada, bob),
+    ):
+        for number in range(100):
+            ada.say("lobby", "x" * 1000)
+            assert bob.get(Message).offset == number + 1
+        room = running.nodes[0].rooms.get("lobby")
+        assert room is not None
+        ring = room._timeline._ring
+        assert ring._extra <= 20_000
+        assert sum(batch.extra for batch in ring._batches) <= 20_000
+        with RawClient(running.address, "cy", lines=True) as cy:
+            cy.join("lobby", history=100)
+            assert [cy.get(Message).offset for _ in range(100)] == list(range(1, 101))
+
+
+def test_a_hello_without_a_ticket() -> None:
+    """A name alone is enough; what follows in the same piece is done, and shown before the connection ends."""
+    with cluster(1) as running, netcat(running.nodes[0]) as nc:
+        say = {"type": "say", "room": "builds", "id": 1, "text": "green"}
+        nc.send(HELLO, {"type": "join", "room": "builds"}, say, {"type": "bye"})
+        assert nc.get("message")["text"] == "green"
+        while nc.read():
+            pass
+        assert running.nodes[0].log.extent("builds").top == 1
+
+
+def test_what_is_said_last_is_shown_though_the_input_ends() -> None:
+    """A program that ends its output right behind a post is still told what became of it."""
+    with cluster(1) as running, netcat(running.nodes[0]) as nc:
+        nc.send(HELLO, {"type": "join", "room": "builds"}, {"type": "say", "room": "builds", "id": 1, "text": "red"})
+        nc.socket.shutdown(socket.SHUT_WR)
+        assert nc.get("message")["text"] == "red"
+
+
+WRONG: dict[str, tuple[object, str, str]] = {
+    "no JSON": (b"hello\n", "bad_line", "line 2, character 1"),
+    "half an object": (b'{"type":"ping"\n', "bad_line", "line 2"),
+    "not UTF-8": (b'{"type":"join","room":"\xff"}\n', "bad_line", "line 2"),
+    "an unknown type": ({"type": "shout"}, "bad_line", "line 2"),
+    "a field of another kind": ({"type": "say", "room": "lobby", "id": "1", "text": "x"}, "bad_line", "$.id"),
+    "a name that is none": ({"type": "join", "room": "no such room"}, "bad_line", "white space"),
+    "too deep": (b'{"type":"ping","x":' + b"[" * 60_000 + b"]" * 5 + b"}\n", "bad_line", "16 deep"),
+    "hello again": (HELLO, "again", "already"),
+    "a room that one is not in": ({"type": "leave", "room": "attic"}, "not_joined", "join attic"),
+    "a kind that comes later": (
+        {"type": "say", "room": "lobby", "id": 1, "text": "x", "kind": "topic"}, "bad_kind", "topic",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_line_is_answered_and_the_connection_goes_on(name: str) -> None:
+    """The answer says where and what; the next line is read as if nothing had been."""
+    line, code, where = WRONG[name]
+    with cluster(1) as running, netcat(running.nodes[0]) as nc:
+        nc.send(HELLO)
+        nc.get("welcome")
+        if code == "bad_kind":
+            nc.send({"type": "join", "room": "lobby"})
+            nc.get("members")
+        nc.send(line, {"type": "ping"})
+        error = nc.get("error")
+        assert (error["code"], where in error["text"], error.get("fatal")) == (code, True, None), error
+        assert nc.get("pong")
+
+
+def test_before_hello_a_wrong_line_is_answered() -> None:
+    """Nothing that comes before a hello ends the connection, and a hello that is right lets the client in."""
+    with cluster(1) as running, netcat(running.nodes[0]) as nc:
+        nc.send({"type": "join", "room": "lobby"}, b"what?\n", {"type": "hello", "name": ""})
+        assert [nc.get("error")["code"] for _ in range(3)] == ["no_hello", "bad_line", "bad_line"]
+        nc.send(HELLO)
+        assert nc.read()["type"] == "welcome"
+
+
+def test_a_line_too_long_ends_the_connection() -> None:
+    """Also one that has not ended yet: the node keeps no more of it."""
+    with cluster(1) as running, netcat(running.nodes[0]) as nc:
+        nc.send(HELLO, b'{"type":"say","text":"' + b"x" * MAX_FRAME)
+        error = nc.get("error")
+        assert (error["code"], error["fatal"]) == ("line_too_long", True)
+        assert not nc.read()
+
+
+def test_where_to_enter() -> None:
+    """The node asks its broker, before hello and after; the ticket lets the client in at the node that it names."""
+    with cluster(2) as running, netcat(running.nodes[0]) as nc:
+        nc.send({"type": "enter"}, {"type": "enter", "name": "ci"})
+        assert nc.read()["code"] == "bad_request"
+        entry = nc.get("entry")
+        there = next(node for node in running.nodes if node.name == entry["node"])
+        assert entry["address"] == there.address
+        with netcat(there) as other:
+            other.send({**HELLO, "ticket": entry["ticket"]})
+            assert other.read()["node"] == there.name
+        nc.send({**HELLO, "ticket": entry["ticket"]})
+        assert nc.get("error")["code"] == "bad_ticket"
+
+
+def test_where_to_enter_may_not_be_asked_all_the_time() -> None:
+    """Each question costs the broker one: what comes too soon is refused, and nothing is asked."""
+    with cluster(1) as running, netcat(running.nodes[0]) as nc:
+        nc.send(HELLO, *[{"type": "enter"}] * 50)
+        assert nc.get("entry")
+        assert {nc.get("error")["code"] for _ in range(49)} == {"too_many_questions"}
+        assert running.broker.address
+        assert running.nodes[0].load.take()["redeemed"] == []
+
+
+def test_newcomers_without_tickets_are_let_in_at_a_rate() -> None:
+    """More than the node admits are told to come later; those with a ticket are let in meanwhile."""
+    with cluster(1, NodeSettings(admits=5.0)) as running:
+        refused = 0
+        for _ in range(20):
+            with netcat(running.nodes[0]) as nc:
+                nc.send(HELLO)
+                answer = nc.read()
+                refused += answer["type"] == "error"
+                assert answer["type"] == "welcome" or (answer["code"], answer["retry_after"]) == ("storm", 1.0)
+        assert 10 <= refused <= 15
+        with RawClient(running.address, "ada") as ada:
+            assert ada.session
+
+
+def test_a_node_that_drains_takes_nobody_without_a_ticket() -> None:
+    """It would have to send the client away again at once."""
+    with cluster(1) as running:
+        running.nodes[0].drain(0.0)
+        with netcat(running.nodes[0]) as nc:
+            nc.send(HELLO)
+            assert nc.read()["code"] == "full"
+
+
+def test_a_full_node_refuses_in_the_clients_dialect() -> None:
+    """A client of lines reads why in a line."""
+    with cluster(1, NodeSettings(capacity=1)) as running, running.clients("ada"):
+        host = parse_address(running.nodes[0].address)
+        # The node looks at what has come when it accepts, so let it come with the connection, if it can.
+        answers = []
+        for _ in range(20):
+            with socket.create_connection(host, 5000 * MS) as sock:
+                sock.sendall(json.dumps(HELLO).encode() + b"\n")
+                answers.append(sock.recv(1000))
+        assert any(b'"code":"full"' in answer for answer in answers)
+
+
+def test_another_text_protocol_is_answered_in_a_line() -> None:
+    """What begins like neither frames nor JSON is told so in words, and the connection ends."""
+    with cluster(1) as running, netcat(running.nodes[0]) as nc:
+        nc.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert nc.read()["fatal"]
+        assert not nc.read()
+
+
+def test_large_posts_and_answers_are_whole() -> None:
+    """The longest text with data comes back as it was said, to a client of lines and to one of frames."""
+    text, data = "é\n" * 5000, {"a": ["x" * 3000, 1.5, None, {"b": True}]}
+    with cluster(1) as running, running.clients("ada", "bob", room="lobby", mixed=True) as (ada, bob):
+        bob.send(Say("lobby", 1, text, "notice", 7, data))
+        for client in (ada, bob):
+            said = client.get(Message)
+            assert (said.text, said.kind, said.ref, said.data) == (text, "notice", 7, data)
+        assert not any(isinstance(heard, Error) for heard in (*ada.heard, *bob.heard))

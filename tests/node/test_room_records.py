@@ -1,0 +1,162 @@
+"""Records in a room: who may edit and delete what, and that a deleted text is gone from every node's memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from parlour.dialects import JSON
+from parlour.node import NodeSettings
+from parlour.node.rooms.batch import Batch
+from parlour.node.rooms.ring import Ring
+from parlour.wire.codec import frames, messages_of
+from parlour.wire.messages import Error, History, Message, Page
+from parlour.wire.records import GONE, GONE_TEXT
+from support.cluster import Cluster, RawClient, cluster
+from support.waiting import eventually
+
+
+def rings(running: Cluster) -> list[str]:
+    """Return all texts that any node keeps in memory for the lobby."""
+    texts: list[str] = []
+    for node in running.nodes:
+        room = node.rooms.get("lobby")
+        assert room is not None
+        texts += [message.text for message in room._timeline._ring.messages()]
+    return texts
+
+
+def outcome(client: RawClient) -> Message | str:
+    """Return the next record, or the code of the error that came in its place."""
+    while True:
+        for heard in client.heard:
+            if isinstance(heard, Message | Error):
+                client.heard.remove(heard)
+                return heard.code if isinstance(heard, Error) else heard
+        client.read()
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_the_fields_come_back(lines: bool) -> None:
+    """Kind, reference and data are shown to all as they were said, live and in history."""
+    with cluster(2) as running, running.clients("ada", "bob", room="lobby", mixed=lines) as (ada, bob):
+        ada.say("lobby", "hello")
+        ada.post("lobby", "waves", "action")
+        ada.post("lobby", "yes", ref=1, colour="red")
+        for client in (ada, bob):
+            said = [client.get(Message) for _ in range(3)]
+            assert [(each.text, each.kind, each.ref, each.data) for each in said] == [
+                ("hello", "", 0, {}),
+                ("waves", "action", 0, {}),
+                ("yes", "", 1, {"colour": "red"}),
+            ]
+            client.send(History("lobby"))
+            assert client.get(Page).messages == said
+
+
+def test_who_may_edit_and_delete() -> None:
+    """The author alone, of what was said; anybody may react to what is there."""
+    with cluster(2) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
+        ada.say("lobby", "hello")
+        for client in (ada, bob):
+            client.get(Message)
+        for kind in ("edit", "redact"):
+            bob.post("lobby", "mine", kind, 1)
+            assert outcome(bob) == "bad_ref"
+        for kind in ("edit", "redact", "react"):
+            ada.post("lobby", "x", kind, 99)
+            assert outcome(ada) == "bad_ref"
+        for kind in ("topic", GONE):
+            ada.post("lobby", "x", kind, 1)
+            assert outcome(ada) == "bad_kind"
+        bob.post("lobby", "👍", "react", 1)
+        ada.get(Message)
+        reaction = bob.get(Message)
+        bob.post("lobby", "👎", "edit", reaction.offset)
+        assert outcome(bob) == "bad_ref", "a reaction is taken back, not edited"
+        bob.post("lobby", "taken back", "redact", reaction.offset)
+        deletion = bob.get(Message)
+        bob.post("lobby", "taken back", "redact", deletion.offset)
+        assert outcome(bob) == "bad_ref"
+        ada.get(Message)
+        ada.post("lobby", "deleted", "redact", 1)
+        assert isinstance(outcome(ada), Message)
+        ada.post("lobby", "again", "edit", 1)
+        assert outcome(ada) == "bad_ref", "what is deleted cannot be edited"
+        bob.get(Message)
+        bob.post("lobby", "👍", "react", 1)
+        assert outcome(bob) == "bad_ref"
+
+
+def test_who_comes_back_may_still_delete() -> None:
+    """The author is known by its key, on whichever node it is."""
+    with cluster(2) as running:
+        with RawClient(running.address, "ada", "n1", key="secret") as ada:
+            ada.join("lobby")
+            ada.say("lobby", "hello")
+            ada.get(Message)
+        with RawClient(running.address, "ada", "n2", key="secret") as ada:
+            ada.join("lobby")
+            ada._said = 1
+            ada.post("lobby", "deleted", "redact", 1)
+            assert isinstance(outcome(ada), Message)
+
+
+@pytest.mark.parametrize("loss", [0.0, 1.0])
+def test_a_deleted_text_is_gone_everywhere(loss: float) -> None:
+    """With its edits: from all rings, from pages and from what a newcomer is sent, also if the relay loses all."""
+    with (
+        cluster(3, NodeSettings(relay_loss=loss)) as running,
+        running.clients("ada", "bob", "cy", room="lobby", mixed=True) as clients,
+    ):
+        ada = clients[0]
+        ada.say("lobby", "before", "secret one")
+        ada.post("lobby", "secret two", "edit", 2)
+        ada.say("lobby", "after")
+        for client in clients:
+            assert [client.get(Message).offset for _ in range(4)] == [1, 2, 3, 4]
+        ada.post("lobby", "(deleted a message)", "redact", 2)
+        for client in clients:
+            assert client.get(Message).ref == 2
+        eventually(lambda: not any("secret" in text for text in rings(running)), what="no ring has the text")
+        assert "before" in rings(running)
+        for number, node in enumerate(running.nodes):
+            with RawClient(running.address, f"newcomer-{number}", node.name, lines=number == 1) as newcomer:
+                newcomer.join("lobby", history=10)
+                shown = [newcomer.get(Message) for _ in range(5)]
+                texts = ["before", GONE_TEXT, GONE_TEXT, "after", "(deleted a message)"]
+                assert [each.text for each in shown] == texts
+                assert [each.kind for each in shown] == ["", GONE, GONE, "", "redact"]
+                newcomer.send(History("lobby"))
+                assert newcomer.get(Page).messages == shown
+
+
+def test_the_ring_forgets_the_encodings_of_what_is_deleted() -> None:
+    """A batch whose record is deleted is replaced, and nothing in the ring leads to the one before."""
+    ring = Ring(10_000, 0)
+    said = [Message("lobby", number, f"s-{number}", "ada", 5, f"text {number}") for number in (1, 2)]
+    said.append(Message("lobby", 3, "s-3", "ada", 5, "text 3", "edit", 1))
+    ring.add(Batch(1, 2, frames(said[:2])))
+    ring.add(Batch(3, 3, frames(said[2:])))
+    assert b"text 1" in ring._batches[0].data(JSON)
+    ring.note(ring._batches)
+    ring.delete(1)
+    assert not any(b"text 1" in bytes(batch.data(JSON)) for batch, _ in ring._encoded)
+    assert ring._extra == sum(size for _, size in ring._encoded)
+    assert [message.text for message in ring.messages()] == [GONE_TEXT, "text 2", GONE_TEXT]
+    assert [(batch.first, batch.last) for batch in ring._batches] == [(1, 2), (3, 3)]
+    assert ring._bytes == sum(len(batch.frames) for batch in ring._batches)
+    assert messages_of(ring._batches[0].frames)[0].id == "s-1"
+    ring.delete(99)
+    assert len(ring.messages()) == 3
+
+
+def test_a_deletion_sent_again_is_accepted() -> None:
+    """A client that did not hear of it may repeat it, though its target is gone by now."""
+    with cluster(1) as running, running.clients("ada", room="lobby") as (ada,):
+        ada.say("lobby", "hello")
+        ada.post("lobby", "deleted", "redact", 1)
+        assert [ada.get(Message).offset for _ in range(2)] == [1, 2]
+        ada._said -= 1
+        ada.post("lobby", "deleted", "redact", 1)
+        ada.say("lobby", "next")
+        assert ada.get(Message).offset == 3

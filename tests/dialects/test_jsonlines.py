@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -266,10 +267,12 @@ def test_hello_needs_no_version() -> None:
 # --- what a node sends ----------------------------------------------------------------------------------------------
 
 
-def maps(data: bytes, ends: Any) -> list[Any]:
+def maps(data: bytes, ends: Sequence[int]) -> list[Any]:
     """Return the maps in lines, each of which ends where `ends` says."""
-    assert data.endswith(b"\n") or not data
-    return [json.loads(data[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    lines = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    assert b"".join(lines) == data
+    assert all(line.endswith(b"\n") for line in lines)
+    return [json.loads(line) for line in lines]
 
 
 @pytest.mark.parametrize("vector", NODE, ids=str)

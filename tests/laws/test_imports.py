@@ -13,7 +13,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dialects": {"wire"},
     "broker": {"wire", "runtime"},
     "node": {"wire", "runtime", "dialects"},
-    "client": {"wire", "runtime", "dialects"},
+    "client": {"wire", "runtime"},
     "monitor": {"wire", "runtime"},
     "chaos": {"wire", "runtime", "client"},
     "simulate": {"wire", "runtime", "broker"},

@@ -8,15 +8,12 @@ import pytest
 from parlour.wire.codec import encode, frame
 from parlour.wire.errors import ProtocolError
 from support.otherpack import pack, unpack
-from support.vocabulary import CLASSES, DECODERS, GOLDEN, Vector, decoders_of
-
-vectors = pytest.mark.parametrize("vector", GOLDEN, ids=str)
+from support.vocabulary import CLASSES, DECODERS, GOLDEN, decoders_of
 
 
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_every_message_has_a_vector(kind: type[msgspec.Struct]) -> None:
+def test_every_message_has_a_vector() -> None:
     """No message may be added to the language without its bytes being written down."""
-    assert kind in {vector.kind for vector in GOLDEN}
+    assert set(CLASSES) - {vector.kind for vector in GOLDEN} == set()
 
 
 def test_every_field_is_in_a_vector() -> None:
@@ -30,58 +27,64 @@ def test_every_field_is_in_a_vector() -> None:
     assert missing == []
 
 
-@vectors
-def test_vector_decodes(vector: Vector) -> None:
+def test_vector_decodes(subtests: pytest.Subtests) -> None:
     """The bytes decode to the object that the JSON describes, by every decoder that takes its class."""
-    expected = msgspec.convert(vector.map, vector.kind)
-    for decode in decoders_of(vector.kind):
-        assert decode(vector.body) == expected
+    for vector in GOLDEN:
+        with subtests.test(str(vector)):
+            expected = msgspec.convert(vector.map, vector.kind)
+            for decode in decoders_of(vector.kind):
+                assert decode(vector.body) == expected
 
 
-@vectors
-def test_vector_encodes(vector: Vector) -> None:
+def test_vector_encodes(subtests: pytest.Subtests) -> None:
     """The object that the JSON describes encodes to exactly the bytes, framed or not."""
-    message = msgspec.convert(vector.map, vector.kind)
-    assert encode(message) == vector.body
-    assert frame(message) == len(vector.body).to_bytes(4, "big") + vector.body
+    for vector in GOLDEN:
+        with subtests.test(str(vector)):
+            message = msgspec.convert(vector.map, vector.kind)
+            assert encode(message) == vector.body
+            assert frame(message) == len(vector.body).to_bytes(4, "big") + vector.body
 
 
-@vectors
-def test_the_other_library_reads_the_map(vector: Vector) -> None:
+def test_the_other_library_reads_the_map(subtests: pytest.Subtests) -> None:
     """Another MessagePack library reads the same map from what we encode, with the type in readable words."""
-    read = unpack(encode(msgspec.convert(vector.map, vector.kind)))
-    assert read == vector.map
-    assert read.get("type") == vector.kind.__struct_config__.tag
+    for vector in GOLDEN:
+        with subtests.test(str(vector)):
+            read = unpack(encode(msgspec.convert(vector.map, vector.kind)))
+            assert read == vector.map
+            assert read.get("type") == vector.kind.__struct_config__.tag
 
 
-@vectors
-def test_unknown_fields_are_ignored(vector: Vector) -> None:
+def test_unknown_fields_are_ignored(subtests: pytest.Subtests) -> None:
     """A map with fields of a later version, before and after ours, decodes to the same object."""
-    later = {"zz": {"deep": [1, None, b"\xff"]}, **vector.map, "aa": "new", "bb": 2**64 - 1}
-    for decode in decoders_of(vector.kind):
-        assert decode(pack(later)) == decode(vector.body)
+    for vector in GOLDEN:
+        with subtests.test(str(vector)):
+            later = {"zz": {"deep": [1, None, b"\xff"]}, **vector.map, "aa": "new", "bb": 2**64 - 1}
+            for decode in decoders_of(vector.kind):
+                assert decode(pack(later)) == decode(vector.body)
 
 
-@vectors
-def test_the_order_of_fields_does_not_matter(vector: Vector) -> None:
+def test_the_order_of_fields_does_not_matter(subtests: pytest.Subtests) -> None:
     """A writer in another language may put the fields, `type` among them, in any order."""
-    backwards = dict(reversed(vector.map.items()))
-    for decode in decoders_of(vector.kind):
-        assert decode(pack(backwards)) == decode(vector.body)
+    for vector in GOLDEN:
+        with subtests.test(str(vector)):
+            backwards = dict(reversed(vector.map.items()))
+            for decode in decoders_of(vector.kind):
+                assert decode(pack(backwards)) == decode(vector.body)
 
 
-@vectors
-def test_a_missing_or_mistyped_field_is_refused(vector: Vector) -> None:
+def test_a_missing_or_mistyped_field_is_refused(subtests: pytest.Subtests) -> None:
     """Leaving out a required field, or giving any field a value of no expected type, is a ProtocolError."""
-    kind = vector.kind
-    required = kind.__struct_fields__[: len(kind.__struct_fields__) - len(kind.__struct_defaults__)]
-    for decode in decoders_of(kind):
-        for field in required:
-            with pytest.raises(ProtocolError):
-                decode(pack({key: value for key, value in vector.map.items() if key != field}))
-        for field in kind.__struct_fields__:
-            with pytest.raises(ProtocolError):
-                decode(pack({**vector.map, field: b"bytes are no type of ours"}))
+    for vector in GOLDEN:
+        with subtests.test(str(vector)):
+            kind = vector.kind
+            required = kind.__struct_fields__[: len(kind.__struct_fields__) - len(kind.__struct_defaults__)]
+            for decode in decoders_of(kind):
+                for field in required:
+                    with pytest.raises(ProtocolError):
+                        decode(pack({key: value for key, value in vector.map.items() if key != field}))
+                for field in kind.__struct_fields__:
+                    with pytest.raises(ProtocolError):
+                        decode(pack({**vector.map, field: b"bytes are no type of ours"}))
 
 
 @pytest.mark.parametrize(("union", "decode"), DECODERS, ids=lambda value: getattr(value, "__name__", ""))

@@ -35,46 +35,50 @@ def check_asker(name: str) -> str:
 checks = pytest.mark.parametrize("check", [check_name, check_room, check_asker], ids=["name", "room", "asker"])
 
 
-@checks
-@pytest.mark.parametrize(
-    ("given_word", "kept"),
-    [
-        ("a", "a"),
-        ("a" * 64, "a" * 64),
-        ("é" * 64, "é" * 64),
-        ("e\u0301" * 64, "é" * 64),
-        ("😀" * 64, "😀" * 64),
-        ("\u1f82" * 64, "\u1f82" * 64),
-        ("\u03b1\u0313\u0300\u0345" * 64, "\u1f82" * 64),
-        ("lobby-2:a'b", "lobby-2:a'b"),
-        ("❤", "❤"),
-        ("\u212b", "Å"),
-    ],
-)
-def test_words_taken(check: Callable[[str], str], given_word: str, kept: str) -> None:
-    """1 to 64 characters, counted after NFC, are a name, also where each was spelled with four."""
-    assert check(given_word) == kept
+TAKEN = [
+    ("a", "a"),
+    ("a" * 64, "a" * 64),
+    ("é" * 64, "é" * 64),
+    ("e\u0301" * 64, "é" * 64),
+    ("😀" * 64, "😀" * 64),
+    ("\u1f82" * 64, "\u1f82" * 64),
+    ("\u03b1\u0313\u0300\u0345" * 64, "\u1f82" * 64),
+    ("lobby-2:a'b", "lobby-2:a'b"),
+    ("❤", "❤"),
+    ("\u212b", "Å"),
+]
+"""Words, and how they are kept."""
 
-
-@checks
-@pytest.mark.parametrize(
-    "word",
-    ["", "a" * 65, "é" * 65, "e\u0301" * 65, "a\u0338" * 64, " ", " a", "a ", "\u00a0a", "a\u3000"]
-    + [f"a{bad}b" for bad in "\0\t\n\r\x1b\x7f\x85\x9b\u2028\u2029\ud800\u202a\u202e\u2066\u2069"]
-    + [
+REFUSED = [
+    *["", "a" * 65, "é" * 65, "e\u0301" * 65, "a\u0338" * 64, " ", " a", "a ", "\u00a0a", "a\u3000"],
+    *[f"a{bad}b" for bad in "\0\t\n\r\x1b\x7f\x85\x9b\u2028\u2029\ud800\u202a\u202e\u2066\u2069"],
+    *[
         f"a{bad}b"
         for bad in " \u2009,\u00ad\u034f\u115f\u17b4\u180b\u200b\u200d\u2065\u2800\u3164\ufe0f\ufeff\U000e0041"
-    ]
-    + [f"{first}ada" for first in "#&@+%~:!$-*\u0301\u20dd"]
-    + ["ada: all is well", "-- connection lost"],
-    ids=ascii,
-)
-def test_words_refused(check: Callable[[str], str], word: str) -> None:
-    """Too short, too long, able to disturb a terminal, or to look like another name or line: none is a name."""
-    with pytest.raises(UsageError) as caught:
-        check(word)
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 400
+    ],
+    *[f"{first}ada" for first in "#&@+%~:!$-*\u0301\u20dd"],
+    *["ada: all is well", "-- connection lost"],
+]
+"""Words that are too short or long, disturb a terminal, or look like another name or line."""
+
+
+@checks
+def test_words_taken(check: Callable[[str], str], subtests: pytest.Subtests) -> None:
+    """1 to 64 characters, counted after NFC, are a name, also where each was spelled with four."""
+    for word, kept in TAKEN:
+        with subtests.test(ascii(word)):
+            assert check(word) == kept
+
+
+@checks
+def test_words_refused(check: Callable[[str], str], subtests: pytest.Subtests) -> None:
+    """Each error is one line of printable characters."""
+    for word in REFUSED:
+        with subtests.test(ascii(word)):
+            with pytest.raises(UsageError) as caught:
+                check(word)
+            assert str(caught.value).isprintable()
+            assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(

@@ -30,19 +30,19 @@ def numbers(kind: type[msgspec.Struct]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("kind", "field"), [(kind, field) for kind in CLASSES for field in numbers(kind)], ids=lambda value: str(value)
-)
-def test_no_field_takes_any_number(kind: type[msgspec.Struct], field: str) -> None:
+def test_no_field_takes_any_number(subtests: pytest.Subtests) -> None:
     """NaN, infinity and what no honest peer could mean are refused, in every field of every message."""
-    example = next(vector.map for vector in GOLDEN if vector.kind is kind)
-    if f"{kind.__name__}.{field}" in OLD_TIMES:
-        return
-    for value in (math.nan, math.inf, -math.inf, 1e300, 2**63, -(2**62)):
-        decode: Decoder[Any]
-        for decode in decoders_of(kind):
-            with pytest.raises(ProtocolError):
-                decode(pack({**example, field: value}))
+    for kind in CLASSES:
+        example = next(vector.map for vector in GOLDEN if vector.kind is kind)
+        for field in numbers(kind):
+            if (name := f"{kind.__name__}.{field}") in OLD_TIMES:
+                continue
+            with subtests.test(name):
+                for value in (math.nan, math.inf, -math.inf, 1e300, 2**63, -(2**62)):
+                    decode: Decoder[Any]
+                    for decode in decoders_of(kind):
+                        with pytest.raises(ProtocolError):
+                            decode(pack({**example, field: value}))
 
 
 def test_a_peers_batch_holds_no_time_that_cannot_be_shown() -> None:

@@ -95,7 +95,7 @@ def test_who_is_reckoned_with() -> None:
         report("n5", capacity=0),
     )
     for name in ("n1", "n2", "n3", "n5"):
-        node = balancer.get(name)
+        node = balancer.fleet.nodes.get(name)
         assert node is not None
         balancer.report(node.report, 2.0)
     for index in range(10):

@@ -1,7 +1,7 @@
-"""One live node, as the balancer keeps it, as it was seen at one time, and a client on its way there.
+"""A node of the fleet as the balancer keeps it, its snapshot, and the ticket of a client on its way there.
 
 This module owns the node's record and the figures that follow from it. It is pure and belongs to the one thread that
-runs the balancer. It must never outlive an instance: a node that starts again gets a new record.
+runs the balancer. A record must never outlive its instance: a node that starts again gets a new record.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ __all__ = ["FleetNode", "NodeSnapshot", "PendingTicket"]
 
 
 class NodeSnapshot(Struct, frozen=True, order=True, gc=False):
-    """A node as it was when it was put in its place; those that can take a client are chosen in this order."""
+    """A node as it was when it was last placed; the balancer chooses open nodes in the order of their snapshots."""
 
-    load: float  # clients there, on their way and credited, by weight
-    turn: int  # the number of the choice that fell on it last
+    load: float  # (clients + pending tickets + credit) ÷ weight
+    turn: int  # the number of the last assignment that chose this node
     node: str
     clients: int
     pending: int
@@ -29,41 +29,41 @@ class NodeSnapshot(Struct, frozen=True, order=True, gc=False):
 
 
 class FleetNode:
-    """A live node: its last report, and what the balancer knows beyond it."""
+    """A node of the fleet: its last report, and what the balancer knows beyond the report."""
 
     __slots__ = (
-        *("admits", "clients", "counted", "credit", "drain_by", "due", "heard", "joined", "leaving"),
-        *("missed", "name", "pending", "report", "snapshot", "taken", "turn", "weight"),
+        *("admits", "assigned_at", "clients", "contribution", "credit", "drain_by", "due", "heard", "joined"),
+        *("leaving", "missed_by", "name", "pending", "report", "snapshot", "turn", "weight"),
     )
 
     def __init__(self, report: Report, now: float) -> None:
         self.name = report.node
         self.joined = now
-        self.pending = 0  # tickets given out, neither redeemed nor expired
-        self.leaving = 0  # of its clients, those who hold such a ticket for another node
+        self.pending = 0  # tickets for this node that are neither redeemed nor expired
+        self.leaving = 0  # of its clients, those that hold a pending ticket for another node
         self.credit = 0.0  # phantom clients of the slow start
-        self.turn = 0  # the number of the decision that chose it last
-        self.due = float("inf")  # when the balancer looks next whether it has fallen silent
-        # Clients, weight and admitted clients per second that it adds to the fleet's sums.
-        self.counted: tuple[int, int, float] = (0, 0, 0.0)
-        self.drain_by: float | None = None  # the deadline of an order to drain that its reports do not follow yet
-        self.missed: set[str] = set()  # clients, a few, that could not reach it since its last report
-        self.taken: deque[float] = deque()  # when it was chosen within the last second
+        self.turn = 0  # the number of the last assignment that chose this node
+        self.due = float("inf")  # when the balancer next checks whether the node has fallen silent
+        # What it adds to the fleet's sums: clients, weight, and new clients per second that it admits.
+        self.contribution: tuple[int, int, float] = (0, 0, 0.0)
+        self.drain_by: float | None = None  # the deadline of a drain order that its reports do not confirm yet
+        self.missed_by: set[str] = set()  # some of the clients that could not reach it since its last report
+        self.assigned_at: deque[float] = deque()  # when it was chosen, within the last second
         self.hear(report, now)
         self.take_snapshot()
 
     def hear(self, report: Report, now: float) -> None:
-        """Take its report of now."""
+        """Take the report, which arrived at `now`."""
         self.report = report
         self.heard = now
-        # Kept, as they are asked for many times for each assignment.
+        # Kept, because each assignment reads them many times.
         self.clients = max(0, report.clients)
         self.weight = max(1, report.capacity)  # the divisor of its load
-        # New clients per second that it can take; in this order a NaN becomes the least.
+        # New clients per second that it can take. In this order of arguments a NaN becomes the minimum.
         self.admits = min(1e6, max(1.0, report.admits))
 
     def take_snapshot(self) -> NodeSnapshot:
-        """Return it as it is now, which is what it was seen as until the next look."""
+        """Return the node's present figures, and keep them as `snapshot` until the next call."""
         held, capacity = self.held, self.report.capacity
         state = "draining" if self.draining else "full" if held >= capacity else "ok"
         self.snapshot = NodeSnapshot(
@@ -80,54 +80,60 @@ class FleetNode:
 
     @property
     def held(self) -> int:
-        """Clients there and on their way: one whose ticket was redeemed is among the first, and only there."""
+        """Clients of the last report plus pending tickets; a redeemed ticket counts as a client only."""
         return self.clients + self.pending
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no new clients, by its own word or because it was told so."""
+        """Whether the node takes no new clients, because it reports so or because it was ordered to drain."""
         return self.report.draining or self.drain_by is not None
 
-    def admitted(self, now: float) -> int:
-        """Return how many clients were sent to it within the last second."""
-        while self.taken and self.taken[0] <= now - 1.0:
-            self.taken.popleft()
-        return len(self.taken)
+    def count_assignment(self, turn: int, now: float) -> None:
+        """Note that the assignment of this number chose the node."""
+        self.turn = turn
+        self.assigned_lately(now)  # forgets those that are older than a second
+        self.assigned_at.append(now)
 
-    def busy(self, now: float, margin: float) -> bool:
-        """Whether one more within this second were over what it admits, times the margin."""
-        return self.admitted(now) + 1 > max(1.0, self.admits * margin)
+    def assigned_lately(self, now: float) -> int:
+        """Return how many clients were sent to the node within the last second."""
+        while self.assigned_at and self.assigned_at[0] <= now - 1.0:
+            self.assigned_at.popleft()
+        return len(self.assigned_at)
+
+    def is_busy(self, now: float, margin: float) -> bool:
+        """Whether one more client within this second would exceed what the node admits, times the margin."""
+        return self.assigned_lately(now) + 1 > max(1.0, self.admits * margin)
 
     def slow_start(self, mean: float, age: float) -> None:
-        """Set its credit by the mean load of the others and its age, 1 being the end of the slow start.
+        """Set the node's credit by the mean load of the others and by its age; at age 1 the slow start ends.
 
-        An empty node that joins a fleet of busy ones has by far the lowest load, and would be sent every client that
-        comes until it has caught up: all of a storm of arrivals to the node that is coldest. The credit lifts it to
-        the mean load of the others, where it gets its share and no more; it melts away with its age, so that the
-        node catches up little by little. A node at or above the mean gets none, so nothing changes in a fleet that
-        carries nothing, and nodes that start together never drift apart: of two nodes whose clients differ by one,
-        the credit is less than one client, too little to make the difference two.
+        An empty node that joins a busy fleet has by far the lowest load. It would get every new client until its load
+        equals the others', so the node that has just started would get a whole storm of arrivals. The credit lifts the
+        node to the mean load of the others, where it gets its share and no more. The credit shrinks with the node's
+        age, so the node catches up little by little. A node at or above the mean gets no credit. So nothing changes in
+        a fleet without clients, and nodes that start together never drift apart: if the clients of two nodes differ by
+        one, the credit is less than one client, too little to make the difference two.
         """
         behind = mean - self.held / self.weight
         self.credit = max(0.0, behind) * max(0.0, 1 - age) * self.weight
 
 
 class PendingTicket(Struct, frozen=True, gc=False):
-    """A client on its way, until it arrives or its ticket expires."""
+    """The ticket of a client on its way, until the client arrives or the ticket expires."""
 
     expires: float
     node: FleetNode
     source: FleetNode | None
-    """The node that sent it on and counts it until it has arrived, if one did."""
+    """The node that moves the client away, and counts it until it has arrived; None for a client that just came."""
 
     def begin(self) -> None:
-        """Count it."""
+        """Count the client as on its way."""
         self.node.pending += 1
         if self.source is not None:
             self.source.leaving += 1
 
     def end(self) -> None:
-        """Count it no more."""
+        """Stop counting the client as on its way."""
         self.node.pending -= 1
         if self.source is not None:
             self.source.leaving -= 1

@@ -43,7 +43,7 @@ class Orders:
 
     def unfollowed(self, name: str, now: float) -> Order | None:
         """Return the order that a node which has just reported does not follow yet: it may not have heard it."""
-        node = self._balancer.get(name)
+        node = self._balancer.fleet.nodes.get(name)
         if node is None:
             return None
         if node.drain_by is not None:
@@ -57,9 +57,9 @@ class Orders:
 
     def drain(self, request: Drain, now: float) -> Order | Refused:
         """Return the order for a node to drain, which gets no clients from now on; or why there is none."""
-        node = self._balancer.get(request.node)
+        node = self._balancer.fleet.nodes.get(request.node)
         if node is None:
-            there = listed(sorted(peer.node for peer in self._balancer.peers())) or "none"
+            there = listed(sorted(peer.node for peer in self._balancer.fleet.peers())) or "none"
             return Refused("no_node", f"{unknown_node(request.node)}: there is {there}")
         longest = self._settings.longest_drain
         if not 0 <= request.deadline <= longest:
@@ -72,7 +72,9 @@ class Orders:
 
     def _last(self, node: FleetNode) -> str:
         """Return why the cluster cannot do without this node, or nothing."""
-        others = [self._balancer.get(peer.node) for peer in self._balancer.peers() if peer.node != node.name]
+        others = [
+            self._balancer.fleet.nodes.get(peer.node) for peer in self._balancer.fleet.peers() if peer.node != node.name
+        ]
         states = [other.snapshot.state for other in others if other is not None]
         if "ok" in states or ("full" in states and not node.clients):
             return ""
@@ -87,8 +89,8 @@ class Orders:
     def plan(self, now: float) -> list[Order]:
         """Return who should move how many clients to whom, without telling anybody."""
         orders: dict[str, Order] = {}
-        for move in plan_moves(self._load(node) for node in self._balancer.present(now)):
-            node = self._balancer.get(move.source)
+        for move in plan_moves(self._load(node) for node in self._balancer.fleet.present(now)):
+            node = self._balancer.fleet.nodes.get(move.source)
             assert node is not None
             order = orders.setdefault(node.name, Order(node=node.name, instance=node.report.instance, moves=[]))
             order.moves.append(Transfer(to=move.target, clients=move.clients))
@@ -109,10 +111,10 @@ class Orders:
 
         Not before every node has reported since the last order, nor while the clients of a lost node come back.
         """
-        if not self._settings.auto_rebalance or now < self._due or self._balancer.storm(now):
+        if not self._settings.auto_rebalance or now < self._due or self._balancer.is_storm(now):
             return []
         self._due = now + _CHECK
-        if any(node.heard <= self._moved for node in self._balancer.present(now)):
+        if any(node.heard <= self._moved for node in self._balancer.fleet.present(now)):
             return []
         return self.rebalance(now)
 

@@ -196,13 +196,13 @@ class Broker(Service):
             if self._reports in ready:
                 self._take_reports(now)
             self._balancer.tick(now)
-            if self._balancer.settled(now - self._started):
+            if self._balancer.fleet.settled(now - self._started):
                 self._publish_orders(self._orders.automatic(now))
             if self._feed in ready:
                 self._take_subscriptions(now)  # before the requests: who has subscribed is told of the next decision
             if self._router in ready:
                 self._take_requests(now)
-            if now >= self._roster_due or self._balancer.version != self._roster_version:
+            if now >= self._roster_due or self._balancer.fleet.version != self._roster_version:
                 self._publish_roster(now)
             if woken.fileno() in ready:
                 woken.recv(4096)
@@ -210,8 +210,8 @@ class Broker(Service):
 
     def _take_snapshot(self, now: float) -> BrokerSnapshot:
         return BrokerSnapshot(
-            self._balancer.status(now),
-            self._balancer.settled(now - self._started),
+            self._balancer.fleet.status(now),
+            self._balancer.fleet.settled(now - self._started),
             {"assigned": self._balancer.assigned, **self._log.refused_clients.snapshot()},
             self._log.refused_reports.snapshot(),
         )
@@ -285,12 +285,12 @@ class Broker(Service):
 
     def _publish_roster(self, now: float) -> None:
         balancer = self._balancer
-        settled = balancer.settled(now - self._started)
-        self._publish(_ROSTER, NodeList(self._id, balancer.peers(), settled, time.time_ns() // 1_000_000))
-        if self._roster_version != balancer.version:
-            self._log.change(balancer.status(now))
+        settled = balancer.fleet.settled(now - self._started)
+        self._publish(_ROSTER, NodeList(self._id, balancer.fleet.peers(), settled, time.time_ns() // 1_000_000))
+        if self._roster_version != balancer.fleet.version:
+            self._log.change(balancer.fleet.status(now))
         self._log.tell()
-        self._roster_version = balancer.version
+        self._roster_version = balancer.fleet.version
         self._roster_due = now + self.settings.roster_every
 
     # --- answers ---------------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ class Broker(Service):
                 return FleetStatus(
                     broker=self._id,
                     uptime=now - self._started,
-                    nodes=self._balancer.status(now),
+                    nodes=self._balancer.fleet.status(now),
                     assigned=self._balancer.assigned,
                     refused=self._balancer.refused,
                 )
@@ -351,7 +351,7 @@ class Broker(Service):
             return Refused(code=assignment.code, text=assignment.reason, retry_after=wait)
         life = self.settings.ticket_life
         ticket = Ticket(node=assignment.node, name=request.name, expires=clock + life, id=ticket_id)
-        address = self._balancer.address(assignment.node)
+        address = self._balancer.fleet.nodes[assignment.node].report.address
         return Assigned(node=assignment.node, address=address, ticket=encode_ticket(ticket), expires_in=life)
 
     def _enroll(self, report: Report, now: float) -> Reply:
@@ -359,7 +359,7 @@ class Broker(Service):
         if refusal is None:
             return Enrolled()
         # A node that was killed and starts again must wait until its former self is held for lost.
-        wait = self._balancer.silence(report.node, now) if refusal.code == "name_taken" else None
+        wait = self._balancer.fleet.silence_left(report.node, now) if refusal.code == "name_taken" else None
         return Refused(code=refusal.code, text=refusal.text, retry_after=wait)
 
 

@@ -357,7 +357,7 @@ def test_a_failed_node_is_skipped_for_that_client_alone() -> None:
     balancer = fleet(2)
     decision = balancer.assign(Assign(name="ada", failed=["n1", "gone"]), 0.0, "t1").decision()
     assert decision.node == "n2"
-    assert decision.reason == "the only node that can take a client, but for n1, which the client could not reach"
+    assert decision.reason == "the only node that can take a client (the client could not reach n1)"
     assert {candidate.node: candidate.note for candidate in decision.candidates} == {
         "n2": "",
         "n1": "the client could not reach it",
@@ -377,10 +377,10 @@ def test_all_failed_is_refused() -> None:
 @pytest.mark.parametrize(
     ("wanted", "code", "words"),
     [
-        ("n1", "", "node n1 was asked for"),
-        ("n2", "no_node", "node n2 was asked for, but it is draining"),
-        ("n3", "full", "node n3 was asked for, but it is full (5 of 5)"),
-        ("n4", "no_node", "node n4 was asked for, but the client could not reach it"),
+        ("n1", "", "node n1 was requested"),
+        ("n2", "no_node", "node n2 was requested, but it is draining"),
+        ("n3", "full", "node n3 was requested, but it is full (5 of 5)"),
+        ("n4", "no_node", "node n4 was requested, but the client could not reach it"),
         ("n5", "no_node", "there is no node named 'n5' in the fleet"),
     ],
 )
@@ -470,7 +470,7 @@ def test_a_decision_is_told_as_things_were() -> None:
         name="ada",
         room=None,
         node="n1",
-        reason="the lowest load, 0.001, but for n2, which the client could not reach",
+        reason="the lowest load, 0.001 (the client could not reach n2)",
         candidates=[
             Candidate("n1", 0.001, 0, 1, 1000, 0.5),
             Candidate("n3", 0.5, 1, 0, 2, 0.5),

@@ -348,12 +348,12 @@ def test_a_new_subscriber_gets_the_roster(broker: Broker, context: Opener, topic
     for _ in range(2):
         started = time.monotonic()
         assert [peer.node for peer in Ear(context, broker, topic).first.nodes] == ["n1"]
-        assert time.monotonic() - started < SETTINGS.roster_every / 2
+        assert time.monotonic() - started < SETTINGS.node_list_every / 2
 
 
 def test_the_roster_settles(context: Opener) -> None:
     """The roster is repeated though nothing changes, and is settled once the broker has been up long enough."""
-    service = Broker(replace(SETTINGS, roster_every=50 * MS, settle=200 * MS))
+    service = Broker(replace(SETTINGS, node_list_every=50 * MS, settle=200 * MS))
     service.start()
     try:
         ear = Ear(context, service)
@@ -477,8 +477,8 @@ def test_drain(broker: Broker, context: Opener) -> None:
 @pytest.mark.parametrize(
     ("request_", "code", "words"),
     [
-        (Drain("n7"), "no_node", "there is no node named 'n7' in the fleet: there is n1, n2"),
-        (Drain("n1", -1.0), "bad_request", "a deadline is 0 to 86400 seconds, not -1"),
+        (Drain("n7"), "no_node", "there is no node named 'n7' in the fleet; its nodes: n1, n2"),
+        (Drain("n1", -1.0), "bad_request", "a deadline must be 0 to 86400 seconds, not -1"),
         (Drain("n1", float("nan")), "bad_request", "not a message"),
     ],
 )
@@ -540,7 +540,7 @@ def test_a_storm_is_refused_with_a_time(broker: Broker) -> None:
     assert reply(broker, Assign("ada")).node == "n2"
     waits = []
     for name in ("bob", "carol"):
-        with pytest.raises(RefusedError, match="the clients of n1 come back, 500 of them") as caught:
+        with pytest.raises(RefusedError, match="500 clients of n1 are coming back") as caught:
             reply(broker, Assign(name))
         assert caught.value.code == "storm"
         waits.append(caught.value.retry_after or 0.0)
@@ -582,15 +582,15 @@ def test_a_port_in_use_is_named(offset: int) -> None:
             service.start()
         service.stop()
     assert str(caught.value) == (
-        f"port {base + offset} of 127.0.0.1 is in use: is a broker running already? `parlour status` shows it; "
-        "else choose another --bind"
+        f"port {base + offset} of 127.0.0.1 is in use, perhaps by a running broker (`parlour status` shows it): "
+        "choose another --bind"
     )
 
 
 @pytest.mark.parametrize(
     ("bind", "error", "words"),
     [
-        ("127.0.0.1:65534", UsageError, "--bind has at most port 65533"),
+        ("127.0.0.1:65534", UsageError, "--bind takes port 65533 at most"),
         ("203.0.113.1:0", ParlourError, "203.0.113.1 is no address of this machine: give one of its own"),
         ("no-such-host.invalid:0", ParlourError, "there is no host 'no-such-host.invalid' to listen at"),
     ],
@@ -625,7 +625,7 @@ def test_idle_brokers_sleep(context: Opener) -> None:
             woken += 1
             return super()._poll_timeout()
 
-    service = Watched(replace(SETTINGS, roster_every=200 * MS))
+    service = Watched(replace(SETTINGS, node_list_every=200 * MS))
     service.start()
     try:
         ear = Ear(context, service)

@@ -44,7 +44,7 @@ def test_the_last_node_is_not_drained(others: list[Report]) -> None:
     refused = orders.drain(Drain("n1"), 0.0)
     assert isinstance(refused, Refused)
     assert refused.code == "last_node"
-    assert refused.text == "no node but n1 is there to take its 7 clients: start another node first"
+    assert refused.text == "no node except n1 can take its 7 clients: start another node first"
     assert balancer.assign(Assign("ada"), 0.0, "t").node == "n1"
 
 
@@ -81,7 +81,7 @@ def test_an_empty_fleet_has_nobody_to_drain() -> None:
     _, orders = fleet()
     refused = orders.drain(Drain("n" * 10_000), 0.0)
     assert isinstance(refused, Refused)
-    assert refused.text.endswith("in the fleet: there is none")
+    assert refused.text.endswith("in the fleet; its nodes: none")
     assert len(refused.text) < 200
 
 

@@ -297,13 +297,13 @@ def test_why_speaks_of_the_storm() -> None:
     balancer = after_the_loss(5000, report("n1", admits=2.0, clients=9), report("n2", admits=3.0))
     placed = [balancer.assign(Assign(f"c{index}"), 1.0, f"t{index}") for index in range(5)]
     assert [decision.node for decision in placed] == ["n2", "n2", "n2", "n1", "n1"]
-    assert placed[-1].reason.endswith(", of those that can take one more this second")
+    assert placed[-1].reason.endswith(", of the nodes that can take one more client this second")
     balancer.assign(Assign("ada", node="n2"), 1.0, "x")
     balancer.assign(Assign("ada"), 1.5, "y")
-    words = "the clients of dead come back, 5000 of them, and the nodes take 5 a second: this one's turn is in"
+    words = "5000 clients of dead are coming back, and the nodes admit 5 a second: this client's turn is in"
     newer, older = balancer.why("ada")
     assert (newer.code, newer.reason) == ("storm", f"{words} 0.5 s")
-    assert (older.code, older.reason) == ("storm", f"node n2 was asked for, but {words} 1.0 s")
+    assert (older.code, older.reason) == ("storm", f"node n2 was requested, but {words} 1.0 s")
     assert (newer.node, balancer.refused) == (None, 2)
 
 
@@ -312,7 +312,7 @@ def test_who_can_take_nobody_adds_nothing_to_the_pace() -> None:
     full = report("n2", capacity=0, admits=1000.0)
     balancer = after_the_loss(5000, report("n1", admits=2.0), full, report("n3", admits=1000.0))
     decisions = [balancer.assign(Assign(f"c{index}", failed=["n3"]), 1.0, f"t{index}") for index in range(12)]
-    assert "and the nodes take 2 a second" in decisions[-1].reason
+    assert "and the nodes admit 2 a second" in decisions[-1].reason
 
 
 @pytest.mark.parametrize("admits", [float("nan"), -1.0, 0.0, float("inf"), 1e300])

@@ -128,15 +128,13 @@ def test_drain_of_a_stranger(broker: str, capsys: pytest.CaptureFixture[str]) ->
     """A node that is not there is told in one line that names those that are."""
     with publisher(broker) as mouth:
         mouth.enroll(make_report("n2"))
-        assert "no node named 'n1' in the fleet: there is n2" in failure(capsys, "drain", "n1")
+        assert "no node named 'n1' in the fleet; its nodes: n2" in failure(capsys, "drain", "n1")
 
 
 def test_drain_of_the_last_node(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Clients that could go nowhere are not cut off: the order is not given."""
     with puppets(broker, leave, make_report("n1", clients=40), make_report("n2", draining=True)) as nodes:
-        assert "no node but n1 is there to take its 40 clients: start another node first" in failure(
-            capsys, "drain", "n1"
-        )
+        assert "no node except n1 can take its 40 clients: start another node first" in failure(capsys, "drain", "n1")
     assert nodes.told == []
 
 

@@ -1,4 +1,4 @@
-"""Who goes where: the pure balancer, and the one-thread service around it that clients, nodes and monitors talk to."""
+"""The broker: a pure balancer that chooses a node for each client, and the one-thread service around it."""
 
 from parlour.broker.balancer import Balancer
 from parlour.broker.service import Broker

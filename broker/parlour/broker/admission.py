@@ -74,7 +74,7 @@ class Admission:
             wait = self._storm.take_turn(request.name, now, rate)
         if idle is not None and not wait:
             return idle, "", words if idle is chosen else reason_chosen([idle.snapshot], failed, hurried=True)
-        asked = "" if request.node is None else f"node {request.node} was asked for, but "
+        asked = "" if request.node is None else f"node {request.node} was requested, but "
         return None, "storm", asked + self._storm.reason(wait, rate)
 
     def wait_time(self, client: str, now: float) -> float:

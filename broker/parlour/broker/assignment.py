@@ -1,7 +1,7 @@
-"""One choice of a node for a client, as it was made, and the decision that is told of it.
+"""The record of one assignment: the chosen node, and the figures that decided.
 
-This module owns what is kept of a choice: the figures that spoke for it, of which words and lists are made only when
-somebody asks. It is pure and may run on any thread. It must never hold what changes after the choice.
+This module owns what is kept of an assignment. The reason and the list of candidates are made only when somebody asks
+for them. It is pure and may run on any thread. It must never hold anything that changes after the assignment.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ __all__ = ["Assignment"]
 
 
 class Assignment(Struct, frozen=True, gc=False):
-    """What was chosen for whom, and what was seen then. `node` is None if nobody could take the client.
+    """Which node was chosen for which client, from what. `node` is None if no node could take the client.
 
-    Few choices are ever asked about: when each was told at once, one among ten nodes took 17 instead of 5 µs.
+    People ask about few assignments: making each decision's words at once took 17 instead of 5 µs among ten nodes.
     """
 
     at: int  # milliseconds since the Unix epoch
-    now: float  # the same by the balancer's clock
+    now: float  # the same moment by the balancer's clock
     name: str
     room: str | None
     node: str | None
     code: str
-    words: str  # the reason, or nothing where it is that the first of the best was the best
-    best: list[NodeSnapshot]  # the first of those that could take the client
-    rest: list[NodeSnapshot]  # those of the others that are worth a word
+    words: str  # the reason, or "" for the usual one: the first of `best` was the best
+    best: list[NodeSnapshot]  # the first of the nodes that could take the client
+    rest: list[NodeSnapshot]  # other nodes worth a line
     failed: Collection[str]  # live nodes that the client could not reach
     nodes: int  # all live nodes
 
     @property
     def reason(self) -> str:
-        """Why it was so, in a line."""
+        """The reason in one line."""
         return self.words or reason_chosen(self.best, self.failed)
 
     def decision(self) -> Decision:
-        """Return it as it is told to others."""
+        """Return the assignment as the message that the broker publishes and answers `why` with."""
         candidates = [
             Candidate(
-                node=seen.node,
-                load=seen.load,
-                clients=seen.clients,
-                pending=seen.pending,
-                capacity=seen.capacity,
-                age=max(0.0, self.now - seen.heard),
-                note=reason_excluded(seen, self.failed),
+                node=snapshot.node,
+                load=snapshot.load,
+                clients=snapshot.clients,
+                pending=snapshot.pending,
+                capacity=snapshot.capacity,
+                age=max(0.0, self.now - snapshot.heard),
+                note=reason_excluded(snapshot, self.failed),
             )
-            for seen in (*self.best, *self.rest)
+            for snapshot in (*self.best, *self.rest)
         ]
         return Decision(
             at=self.at,

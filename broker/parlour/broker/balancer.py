@@ -183,12 +183,12 @@ class Balancer:
     def _requested(self, name: str, failed: set[str]) -> tuple[FleetNode | None, str, str]:
         node = self.fleet.nodes.get(name)
         if node is None:
-            return None, "no_node", f"{unknown_node(name)}: `parlour status` lists them"
+            return None, "no_node", f"{unknown_node(name)}: `parlour status` lists the nodes"
         excluded = reason_excluded(node.snapshot, failed)
         if excluded:
             code = "full" if node.snapshot.state == "full" else "no_node"
-            return None, code, f"node {name} was asked for, but {excluded}"
-        return node, "", f"node {name} was asked for"
+            return None, code, f"node {name} was requested, but {excluded}"
+        return node, "", f"node {name} was requested"
 
     def _rest(self, best: list[NodeSnapshot], requested: str | None, failed: set[str]) -> list[NodeSnapshot]:
         """Return the nodes to list beside the best: the requested one, the failed ones, and some closed ones."""

@@ -1,6 +1,6 @@
 """The command `parlour broker`.
 
-This module owns the command's options and words; it runs on the main thread. It must never decide anything: the
+This module owns the command's options and help text; it runs on the main thread. It must never decide anything: the
 Broker does all the work.
 """
 
@@ -20,13 +20,13 @@ __all__ = ["broker"]
     type=ADDRESS,
     default=BrokerSettings.bind,
     show_default=True,
-    help="Where to listen; the next two ports are used as well.",
+    help="Address to listen at; the broker also uses the next two ports.",
 )
 @click.option(
     "--auto",
     is_flag=True,
     default=BrokerSettings.auto_rebalance,
-    help="Move clients when a node joins or the fleet is uneven, as `parlour rebalance` does when asked.",
+    help="Rebalance by itself when a node joins or the fleet is uneven (else: `parlour rebalance`).",
 )
 @metrics_option
 @log_options
@@ -34,10 +34,10 @@ __all__ = ["broker"]
 def broker(
     bind: str, auto: bool, metrics: str | None, log_format: str, log_level: str | None, log_file: str | None
 ) -> None:
-    """Run a broker: it tells clients which node to go to, and watches over the nodes.
+    """Run a broker: it tells each client which node to go to, and watches the nodes.
 
-    It keeps nothing on disk and learns the fleet from the nodes' reports, so it may be stopped and started at any
-    time. It ends on SIGTERM or Ctrl-C.
+    It keeps nothing on disk and learns the fleet from the nodes' reports, so you can stop and start it at any time.
+    It ends on SIGTERM or Ctrl-C.
     """
     import gc
     from contextlib import ExitStack
@@ -49,14 +49,14 @@ def broker(
     from parlour.runtime.signals import end_on_failure, exit_on_interrupt, wait_for_stop
 
     raise_limit()
-    gc.freeze()  # what was imported stays, and need not be looked at again
+    gc.freeze()  # the imported modules stay, so the collector need not scan them again
     arrived: SimpleQueue[int] = SimpleQueue()
     end_on_failure(arrived)
     service = Broker(BrokerSettings(bind=bind, auto_rebalance=auto))
     with exit_on_interrupt(), ExitStack() as opened:
         opened.enter_context(configured_logging("broker", log_format, log_level or "info", log_file))
         if metrics is not None:
-            from parlour.broker.metrics import BrokerFigures  # the library takes long to load, and few need it
+            from parlour.broker.metrics import BrokerFigures  # here, because the library loads slowly and few need it
             from parlour.runtime.metrics import serving_metrics
 
             figures = BrokerFigures(service)

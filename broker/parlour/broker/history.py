@@ -1,7 +1,7 @@
-"""The decisions that can still be explained, by the client's name and by the room asked for.
+"""The latest assignments, by the client's name and by the room that it asked for: `why` answers from them.
 
-This module owns what `why` answers from. It is pure and belongs to the one thread that runs its balancer. It must
-never hold more than its bounds, however many names and rooms pass through.
+This module owns that memory. It is pure and belongs to the one thread that runs its balancer. It must never hold more
+than its bounds, whatever the number of names and rooms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _Shelf = OrderedDict[str, tuple[tuple[int, Assignment], ...]]
 
 
 class DecisionHistory:
-    """The latest `each` decisions for each of the `subjects` names, and as many rooms, that asked last."""
+    """The latest `each` assignments of each of the last `subjects` names, and of as many rooms."""
 
     def __init__(self, subjects: int, each: int) -> None:
         self._subjects = subjects
@@ -28,14 +28,14 @@ class DecisionHistory:
         self._rooms: _Shelf = OrderedDict()
 
     def add(self, assignment: Assignment) -> None:
-        """Remember the decision, and forget what has become too old for the bounds."""
+        """Remember the assignment, and forget the oldest beyond the bounds."""
         self._count += 1
         self._put(self._names, assignment.name, assignment)
         if assignment.room is not None:
             self._put(self._rooms, assignment.room, assignment)
 
     def find(self, subject: str) -> list[Decision]:
-        """Return what is remembered of a client or a room of this name, newest first; raises UsageError for no name."""
+        """Return the decisions about a client or room, newest first; raises UsageError if `subject` is no name."""
         subject = check_name(subject)
         found = {**dict(self._names.get(subject, ())), **dict(self._rooms.get(subject, ()))}
         return [found[count].decision() for count in sorted(found, reverse=True)]

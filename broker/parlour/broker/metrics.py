@@ -1,7 +1,7 @@
 """A broker's metrics for Prometheus: nodes by state, their clients, and counts of the broker's answers.
 
-This module owns the names of a broker's metrics; the page's thread runs it. It must never look at the balancer itself,
-which belongs to the broker's thread: it asks for a snapshot.
+This module owns the names of a broker's metrics; the page's thread runs it. It must never read the balancer, which
+belongs to the broker's thread: it asks for a snapshot.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class BrokerFigures:
         self._broker = broker
 
     def not_ready_reason(self) -> str:
-        """Return why clients should not ask here now, or nothing."""
+        """Return why clients should not ask this broker now, or ""."""
         snapshot = self._broker.snapshot()
         if snapshot is None:
             return "the broker does not answer"
-        return "" if snapshot.settled else "the broker has only started, and may not know all nodes yet"
+        return "" if snapshot.settled else "the broker has just started and may not know all nodes yet"
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all metrics; of a broker that does not answer, none."""
+        """Yield all metrics, or none if the broker does not answer."""
         snapshot = self._broker.snapshot()
         if snapshot is None:
             return
@@ -44,7 +44,7 @@ class BrokerFigures:
         yield nodes
         for name, text, values in (
             ("report_age_seconds", "Age of the node's last report.", [state.age for state in snapshot.nodes]),
-            ("node_clients", "Clients by that report.", [state.report.clients for state in snapshot.nodes]),
+            ("node_clients", "Clients, by the node's last report.", [state.report.clients for state in snapshot.nodes]),
             ("node_capacity", "Clients at most.", [state.report.capacity for state in snapshot.nodes]),
             ("node_pending", "Clients on their way to the node.", [state.pending for state in snapshot.nodes]),
             (
@@ -58,8 +58,8 @@ class BrokerFigures:
                 family.add_metric([state.report.node], value)
             yield family
         for name, text, label, counts in (
-            ("assignments", "Answers to clients that asked for a node.", "outcome", snapshot.assignments),
-            ("refused_reports", "Reports of nodes that were not taken.", "reason", snapshot.refused_reports),
+            ("assignments", "Requests of clients for a node, by outcome.", "outcome", snapshot.assignments),
+            ("refused_reports", "Node reports refused, by reason.", "reason", snapshot.refused_reports),
         ):
             total = CounterMetricFamily(f"parlour_broker_{name}", text, labels=[label])
             for reason, number in sorted(counts.items()):

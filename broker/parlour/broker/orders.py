@@ -1,8 +1,8 @@
-"""What a broker tells nodes to do: drain, and move so many clients to others.
+"""A broker's orders to nodes: to drain, or to move a number of clients to other nodes.
 
-This module owns which orders stand and when the next may be given. It is pure, with a clock passed in, and belongs to
-the one thread that runs its balancer. It must never order anything because of another broker's orders: what these
-brought about is in the nodes' own reports.
+This module owns the standing orders and the time of the next. It is pure, with a clock passed in, and belongs to the
+one thread that runs its balancer. It must never react to another broker's orders: their effect shows in the nodes' own
+reports.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from parlour.wire.control import Drain, Order, Refused, Transfer
 __all__ = ["Orders"]
 
 _CHECK = 1.0
-"""Seconds between two looks whether the fleet is even."""
+"""Seconds between two checks whether the fleet is even."""
 
 _REPEATED = 5.0
-"""Seconds for which clients are told to move again where nobody heard it: what is older no longer fits the fleet."""
+"""Seconds for which an order to move clients is repeated to a node that does not follow it; then it is outdated."""
 
 
 class Orders:
     """The orders of one broker."""
 
     def __init__(self, balancer: Balancer, settings: BrokerSettings, broker: str) -> None:
-        """Give orders in the name of `broker`, a word that no other broker has, nor this one after its next start."""
+        """Give orders in the name of `broker`, a word that is unique to this run of this broker."""
         self._balancer = balancer
         self._settings = settings
         self._broker = broker
-        # By node: what was ordered last, and how often anything was.
+        # The last order to move clients, by node, and the number of rebalances so far.
         self._given: dict[str, Order] = {}
         self._count = 0
-        # When clients were last told to move, and when the broker may tell some to by itself.
+        # When an order to move clients was last given, and when the broker may next give one by itself.
         self._moved = float("-inf")
         self._due = float("-inf")
 
     def unfollowed(self, name: str, now: float) -> Order | None:
-        """Return the order that a node which has just reported does not follow yet: it may not have heard it."""
+        """Return the order that a node which has just reported does not follow yet: the order may have been lost."""
         node = self._balancer.fleet.nodes.get(name)
         if node is None:
             return None
@@ -56,30 +56,27 @@ class Orders:
     # --- drain -----------------------------------------------------------------------------------------------
 
     def drain(self, request: Drain, now: float) -> Order | Refused:
-        """Return the order for a node to drain, which gets no clients from now on; or why there is none."""
+        """Order a node to drain, and give it no more clients; return the order or a refusal."""
         node = self._balancer.fleet.nodes.get(request.node)
         if node is None:
-            there = listed(sorted(peer.node for peer in self._balancer.fleet.peers())) or "none"
-            return Refused("no_node", f"{unknown_node(request.node)}: there is {there}")
+            names = listed(sorted(self._balancer.fleet.nodes)) or "none"
+            return Refused("no_node", f"{unknown_node(request.node)}; its nodes: {names}")
         longest = self._settings.longest_drain
         if not 0 <= request.deadline <= longest:
-            return Refused("bad_request", f"a deadline is 0 to {longest:g} seconds, not {request.deadline:g}")
-        if not node.draining and (hindrance := self._last(node)):
-            return Refused("last_node", hindrance)
+            return Refused("bad_request", f"a deadline must be 0 to {longest:g} seconds, not {request.deadline:g}")
+        if not node.draining and (reason := self._reason_needed(node)):
+            return Refused("last_node", reason)
         if not node.report.draining:
             self._balancer.drain(node, now + request.deadline)
         return self._drain(node, request.deadline)
 
-    def _last(self, node: FleetNode) -> str:
-        """Return why the cluster cannot do without this node, or nothing."""
-        others = [
-            self._balancer.fleet.nodes.get(peer.node) for peer in self._balancer.fleet.peers() if peer.node != node.name
-        ]
-        states = [other.snapshot.state for other in others if other is not None]
+    def _reason_needed(self, node: FleetNode) -> str:
+        """Return why the fleet cannot lose this node, or ""."""
+        states = [other.snapshot.state for other in self._balancer.fleet.nodes.values() if other is not node]
         if "ok" in states or ("full" in states and not node.clients):
             return ""
         clients = f"its {counted(node.clients, 'client')}" if node.clients else "clients"
-        return f"no node but {node.name} is there to take {clients}: start another node first"
+        return f"no node except {node.name} can take {clients}: start another node first"
 
     def _drain(self, node: FleetNode, deadline: float) -> Order:
         return Order(node=node.name, instance=node.report.instance, drain=True, deadline=deadline)
@@ -87,7 +84,7 @@ class Orders:
     # --- rebalance -------------------------------------------------------------------------------------------
 
     def plan(self, now: float) -> list[Order]:
-        """Return who should move how many clients to whom, without telling anybody."""
+        """Return the orders that would even out the fleet, without giving them."""
         orders: dict[str, Order] = {}
         for move in plan_moves(self._load(node) for node in self._balancer.fleet.present(now)):
             node = self._balancer.fleet.nodes.get(move.source)
@@ -97,7 +94,7 @@ class Orders:
         return list(orders.values())
 
     def rebalance(self, now: float) -> list[Order]:
-        """Return the orders that even out the fleet, which are to be given."""
+        """Return the orders that even out the fleet; the caller gives them now."""
         self._count += 1
         orders = [replace(order, id=f"{self._broker}-{self._count}") for order in self.plan(now)]
         self._given = {order.node: order for order in orders}
@@ -107,9 +104,10 @@ class Orders:
         return orders
 
     def automatic(self, now: float) -> list[Order]:
-        """Return the orders to be given without anybody asking: some only if the settings say so.
+        """Return the orders that the broker gives by itself, if its settings allow it.
 
-        Not before every node has reported since the last order, nor while the clients of a lost node come back.
+        It gives none until every node has reported since the last order, and none while clients of a lost node are
+        coming back.
         """
         if not self._settings.auto_rebalance or now < self._due or self._balancer.is_storm(now):
             return []
@@ -119,6 +117,6 @@ class Orders:
         return self.rebalance(now)
 
     def _load(self, node: FleetNode) -> NodeLoad:
-        # Clients on their way count where they go, not where they come from: else those told to move count twice.
+        # Clients on their way count at their target, not at their source; else those told to move would count twice.
         clients = node.pending + max(0, node.clients - node.leaving)
         return NodeLoad(node.name, clients, node.weight, max(0, node.report.capacity - node.held))

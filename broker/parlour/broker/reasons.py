@@ -1,7 +1,7 @@
-"""Why a node was chosen, why none could be, and why one may not join: the words of the balancer.
+"""The balancer's words: why it chose a node, why it could choose none, and why a node may not join.
 
-This module owns the texts that people read of a decision. Its functions are pure and may run on any thread. It must
-never decide anything, nor put in more of a peer's words than a line can hold.
+This module owns the texts of decisions that people read. Its functions are pure and may run on any thread. It must
+never decide anything, nor quote more of a peer's text than fits in a line.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from parlour.wire.limits import MAX_NAME, check_protocol
 __all__ = ["listed", "reason_chosen", "reason_excluded", "reason_none", "refusal_for", "unknown_node"]
 
 LONGEST = 200
-"""Characters of a peer's words at most."""
+"""Characters of a peer's text that are quoted at most."""
 
-_NOBODY = "no chat node is alive: start one with `parlour node`"
+_NO_NODE = "no chat node is alive: start one with `parlour node`"
 
 
 def listed(names: Sequence[str], limit: int = 8) -> str:
@@ -28,7 +28,10 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
 
 
 def refusal_for(report: Report, node: FleetNode | None, log: str | None, nodes: int) -> Refusal | None:
-    """Return why a report cannot be of the fleet's `node`, or a new one of a fleet of so many with a log; or None."""
+    """Return the refusal of a report that this fleet cannot take, or None.
+
+    `node` is the node that the fleet has by this name. The fleet has `nodes` nodes, which all use the room log `log`.
+    """
 
     def refuse(code: str, text: str) -> Refusal:
         return Refusal(node=report.node, instance=report.instance, text=text, code=code)
@@ -52,34 +55,34 @@ def refusal_for(report: Report, node: FleetNode | None, log: str | None, nodes: 
 
 
 def reason_chosen(best: Sequence[NodeSnapshot], failed: Collection[str], hurried: bool = False) -> str:
-    """Return why the first was chosen before the others; `hurried` if nodes of lower load could take no more now."""
+    """Return why the first node was chosen; `hurried` means that nodes of lower load could take no more just then."""
     chosen = best[0]
     if hurried:
-        reason = f"the lowest load, {chosen.load:.4g}, of those that can take one more this second"
+        reason = f"the lowest load, {chosen.load:.4g}, of the nodes that can take one more client this second"
     elif len(best) == 1:
         reason = "the only node that can take a client"
     elif best[1].load == chosen.load:
-        reason = f"next in turn of those with the lowest load, {chosen.load:.4g}"
+        reason = f"next in turn of the nodes with the lowest load, {chosen.load:.4g}"
     else:
         reason = f"the lowest load, {chosen.load:.4g}"
-    return f"{reason}, but for {listed(sorted(failed))}, which the client could not reach" if failed else reason
+    return f"{reason} (the client could not reach {listed(sorted(failed))})" if failed else reason
 
 
-def reason_excluded(seen: NodeSnapshot, failed: Collection[str]) -> str:
-    """Return why this node cannot be taken by a client that could not reach some, or nothing if it can."""
-    if seen.node in failed:
+def reason_excluded(node: NodeSnapshot, failed: Collection[str]) -> str:
+    """Return why this node cannot take a client that could not reach the nodes `failed`, or "" if it can."""
+    if node.node in failed:
         return "the client could not reach it"
-    if seen.state == "draining":
+    if node.state == "draining":
         return "it is draining"
-    if seen.state == "full":
-        return f"it is full ({seen.clients + seen.pending} of {seen.capacity})"
+    if node.state == "full":
+        return f"it is full ({node.clients + node.pending} of {node.capacity})"
     return ""
 
 
 def reason_none(nodes: int, full: int, draining: int, failed: int) -> tuple[str, str]:
-    """Return the code and the reason when none of so many nodes can take the client."""
+    """Return the code and the reason if none of the `nodes` nodes can take the client."""
     if not nodes:
-        return "no_node", _NOBODY
+        return "no_node", _NO_NODE
     counts = ((full, "full"), (draining, "draining"), (failed, "out of the client's reach"))
     state = ", ".join(f"{count} {word}" for count, word in counts if count)
     none = "the only node cannot take a client" if nodes == 1 else f"none of the {nodes} nodes can take a client"
@@ -88,5 +91,5 @@ def reason_none(nodes: int, full: int, draining: int, failed: int) -> tuple[str,
 
 
 def unknown_node(name: str) -> str:
-    """Return that there is no node of a name that came from outside, of any length, to be kept."""
+    """Return that the fleet has no node of this name; a name from outside may be long and is cut."""
     return f"there is no node named {name[:MAX_NAME]!r} in the fleet"

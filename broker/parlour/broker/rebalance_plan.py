@@ -1,8 +1,8 @@
-"""The surplus of each node: who serves more than its share, and how many clients should go from whom to whom.
+"""The plan of a rebalance: which nodes serve more than their share, and how many clients go from which to which node.
 
-This module owns the arithmetic of a rebalance, in whole numbers, so that a plan carried out leaves nothing to plan.
-It is pure and may run on any thread. It must never move one client more than evenness needs, nor any in a fleet that
-is even within the dead band.
+This module owns the arithmetic, in whole numbers, so that a fleet that carried out its plan needs no other. It is pure
+and may run on any thread. It must never move more clients than evenness needs, nor any in a fleet that is even within
+the dead band.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 __all__ = ["NodeLoad", "PlannedMove", "plan_moves"]
 
 _LEAST = 2
-"""Clients by which a node may be off its share, whatever its share is, and nothing moves."""
+"""Clients by which a node may miss its share, however small the share, before clients move."""
 
 _BAND = 20
-"""One in so many of its share is what a node may be off it, and nothing moves: 5 %."""
+"""A node may also miss its share by one part in 20 of it (5 %) before clients move."""
 
 
 @dataclass(frozen=True)
 class NodeLoad:
-    """What a node serves: its clients, its weight (at least 1), and how many more it can take (at least 0)."""
+    """A node's clients, its weight (at least 1), and how many more clients it can take (at least 0)."""
 
     node: str
     clients: int
@@ -30,13 +30,13 @@ class NodeLoad:
 
     @property
     def most(self) -> int:
-        """Clients that it can serve at most; what it serves already is never too much."""
+        """Clients that it can serve at most; the clients that it has are never too many."""
         return self.clients + self.room
 
 
 @dataclass(frozen=True)
 class PlannedMove:
-    """So many clients, at least one, from a node to another."""
+    """A number of clients, at least one, that go from one node to another."""
 
     source: str
     target: str
@@ -45,7 +45,7 @@ class PlannedMove:
 
 @dataclass(frozen=True)
 class _Share:
-    """What a node should serve: `whole` clients and `part` ÷ `parts` of one, a fraction below 1."""
+    """A node's share: `whole` clients plus the fraction `part` ÷ `parts` of one, which is below 1."""
 
     load: NodeLoad
     whole: int
@@ -54,9 +54,9 @@ class _Share:
 
     @property
     def missed(self) -> bool:
-        """Whether the node is off its share by more than the dead band.
+        """Whether the node misses its share by more than the dead band.
 
-        Below it counts as above it: beside many nodes, each hardly above its share, one may stand empty.
+        Too few clients count like too many: one node may be empty while many others are each hardly above their share.
         """
         share = self.whole * self.parts + self.part
         off = abs(self.load.clients * self.parts - share)
@@ -66,16 +66,16 @@ class _Share:
 def plan_moves(loads: Iterable[NodeLoad]) -> list[PlannedMove]:
     """Return the moves after which every node serves its share, rounded up or down; none within the dead band.
 
-    A share goes by weight: all nodes are filled to the same level, clients ÷ weight, but for those that have no
-    room for so many. A node without room so loses its surplus, if it has one, and gets none. The total moved is the
-    least that leads there.
+    Shares follow weight: all nodes are filled to the same level (clients ÷ weight), except those that have no room for
+    so many. So a node without room gives away its surplus, if it has any, and gets no clients. The plan moves the
+    smallest total that reaches these shares.
     """
     shares = _shares(loads)
     return _moves(shares) if any(share.missed for share in shares) else []
 
 
 def _shares(loads: Iterable[NodeLoad]) -> list[_Share]:
-    """Return who should serve how many: as water fills vessels of unequal height to one level."""
+    """Return the share of each node, as water fills vessels of unequal height to one level."""
     shares: list[_Share] = []
     rising = sorted(loads, key=lambda load: (load.most / load.weight, load.node))
     clients = sum(load.clients for load in rising)
@@ -84,7 +84,7 @@ def _shares(loads: Iterable[NodeLoad]) -> list[_Share]:
         if load.most * weight > clients * load.weight:
             rest = ((load, *divmod(clients * load.weight, weight)) for load in rising[count:])
             return shares + [_Share(load, whole, part, weight) for load, whole, part in rest]
-        # Full before the others have reached the level: these share what is left.
+        # This node is full before the others reach the level; they share the rest.
         shares.append(_Share(load, load.most, 0, 1))
         clients -= load.most
         weight -= load.weight
@@ -92,13 +92,13 @@ def _shares(loads: Iterable[NodeLoad]) -> list[_Share]:
 
 
 def _moves(shares: list[_Share]) -> list[PlannedMove]:
-    """Return who gives to whom: the largest surplus to the largest lack, so that few pairs are needed."""
+    """Return the moves: the largest surplus goes to the largest lack, so that few pairs are needed."""
     wanted = {share.load.node: share.whole for share in shares}
-    odd = sum(share.load.clients - share.whole for share in shares)
-    # The odd clients stay with those who have them already, then go where the fraction is largest.
-    keen = [share for share in shares if share.part]
-    keen.sort(key=lambda share: (share.load.clients > share.whole, share.part), reverse=True)
-    for share in keen[:odd]:
+    left_over = sum(share.load.clients - share.whole for share in shares)
+    # The clients left over stay at nodes that have them already, then go to the nodes with the largest fraction.
+    fractions = [share for share in shares if share.part]
+    fractions.sort(key=lambda share: (share.load.clients > share.whole, share.part), reverse=True)
+    for share in fractions[:left_over]:
         wanted[share.load.node] += 1
     changes = [(share.load.clients - wanted[share.load.node], share.load.node) for share in shares]
     givers = sorted((surplus, node) for surplus, node in changes if surplus > 0)

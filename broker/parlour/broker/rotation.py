@@ -1,7 +1,7 @@
-"""The nodes that can take a client, kept in the order in which they should.
+"""The nodes that can take a client, in the order in which the balancer chooses them.
 
-This module owns the ordered structure that the balancer chooses from. It is pure and belongs to the one thread that
-runs its balancer. It must never look at all its nodes to answer a question about the first few.
+This module owns that ordered structure. It is pure and belongs to the one thread that runs its balancer. It must never
+look at all its nodes to answer a question about the first few.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 __all__ = ["Rotation"]
 
 _SLACK = 100
-"""Keys that may have been removed at the front before the others move up."""
+"""Keys that may be removed at the front before the others move up."""
 
 
 class _Ordered(Protocol):
@@ -27,22 +27,23 @@ K = TypeVar("K", bound=_Ordered)
 class Rotation(Generic[K]):
     """Keys in ascending order. A key begins with a node's load, the turn at which it was last chosen, and its name.
 
-    Adding and removing cost a binary search, 14 comparisons at 10,000 nodes, and a move of at most 80 KB of
-    pointers. What is removed is nearly always the first, as that was chosen: it is found without a search, and the
-    others move up only now and then, which saves 2 of 10 µs for each choice among 10,000 nodes.
+    To add or remove a key costs a binary search (14 comparisons at 10,000 nodes) and a move of at most 80 KB of
+    pointers. A removed key is nearly always the first, because that node was chosen. So the first key is removed
+    without a search, and the others move up only once in 100 times: this saves 2 of 10 µs for each choice among 10,000
+    nodes.
     """
 
     def __init__(self) -> None:
-        # Ascending from `_head` on; what is before that has been removed.
+        # Ascending from `_head` on; the keys before `_head` are removed.
         self._keys: list[K] = []
         self._head = 0
 
     def add(self, key: K) -> None:
-        """Put the key in its place."""
+        """Add the key at its place."""
         insort(self._keys, key, self._head)
 
     def remove(self, key: K) -> None:
-        """Take the key out; raises KeyError if it is not there."""
+        """Remove the key; raises KeyError if it is not there."""
         if self.first(1) == [key]:
             self._head += 1
             if self._head == _SLACK:
@@ -55,7 +56,7 @@ class Rotation(Generic[K]):
         del self._keys[index]
 
     def first(self, count: int) -> list[K]:
-        """Return the first few."""
+        """Return the first `count` keys."""
         return self._keys[self._head : self._head + count]
 
     def __iter__(self) -> Iterator[K]:

@@ -1,7 +1,7 @@
 """The broker's sockets: requests on a ROUTER, load reports on a SUB, the feed on an XPUB.
 
-This module owns the sockets and the poll loop around the balancer; one thread of the service runs all of it, and
-nothing in it is locked. It must never wait for a peer, nor wake up before something comes or a deadline is due.
+This module owns the sockets and the poll loop around the balancer; the service's one thread runs all of it, without
+locks. It must never wait for a peer, nor wake up before a message comes or a deadline is due.
 """
 
 from __future__ import annotations
@@ -58,24 +58,24 @@ from parlour.wire.limits import check_protocol, parse_address
 __all__ = ["Broker"]
 
 _BATCH = 1000
-"""Messages taken from one socket before the others get their turn."""
+"""Messages read from one socket before the other sockets get their turn."""
 
 _DRAWN = 512
-"""Ticket ids for which chance is drawn at once."""
+"""Ticket ids for which random bytes are drawn at once."""
 
-# As plain numbers: an operation on pyzmq's flags takes as long as a message.
+# Plain numbers, because an operation on pyzmq's flags takes as long as a message.
 _NOW = int(zmq.NOBLOCK)
 _NOW_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
-_ROSTER = b"roster"
+_NODE_LIST = b"roster"
 _DECISION = b"decision"
 
 
 class Broker(Service):
     """A broker: `start` it, read its `address`, `stop` it.
 
-    The service's own thread creates, uses and closes the three ZeroMQ sockets (ROUTER, SUB, XPUB); `stop` reaches
-    it through a socket pair.
+    The service's own thread makes, uses and closes the three ZeroMQ sockets (ROUTER, SUB, XPUB); `stop` wakes it
+    through a socket pair.
     """
 
     kind = "broker"
@@ -84,8 +84,8 @@ class Broker(Service):
         super().__init__("broker")
         self.settings = settings or BrokerSettings()
         self.address = ""
-        """HOST:PORT of the requests, once started."""
-        self._ids = _unguessable()
+        """HOST:PORT of the ROUTER, once started."""
+        self._ids = _random_words()
         self._id = next(self._ids)
         self._balancer = Balancer(self.settings)
         self._orders = Orders(self._balancer, self.settings, self._id)
@@ -96,12 +96,12 @@ class Broker(Service):
         self._described: Described
         self._started = 0.0
         self._paused = 0.0
-        self._roster_due = 0.0
-        self._roster_version = -1
-        # Whether anybody ever wished to be told of each decision, as is rarely so. ZeroMQ hands up an unsubscription
-        # also of who had not subscribed, while others have: that somebody goes says nothing of those who stay.
-        self._watched = False
-        # When a refusal of an instance was last published; those older than `refusal_every` are dropped.
+        self._node_list_due = 0.0
+        self._node_list_version = -1
+        # Whether anybody ever subscribed to decisions, which is rare. It is never reset: an unsubscription does not
+        # mean that the last subscriber left, as ZeroMQ passes up one even of a peer that had not subscribed.
+        self._decisions_wanted = False
+        # By instance: when its refusal was last published. Entries older than `refusal_every` are dropped.
         self._refused: dict[str, float] = {}
         self._log = FleetLog()
         self._snapshots = SnapshotRequests()
@@ -115,7 +115,7 @@ class Broker(Service):
             pass  # The loop has ended and closed its side meanwhile.
 
     def snapshot(self) -> BrokerSnapshot | None:
-        """Return what the broker knows now, or None if its thread does not answer; for other threads."""
+        """Return what the broker knows now, or None if its thread does not answer; other threads call it."""
         return self._snapshots.ask(self.wake)
 
     def run(self) -> None:
@@ -139,12 +139,12 @@ class Broker(Service):
     def _open(self, context: Context) -> None:
         host, port = parse_address(self.settings.bind)
         if port > 65533:
-            raise UsageError(f"the broker uses three ports in a row: --bind has at most port 65533, not {port}")
+            raise UsageError(f"the broker uses three ports in a row: --bind takes port 65533 at most, not {port}")
         self._router, bound = self._bind(context, zmq.ROUTER, host, port)
         self._reports, reports = self._bind(context, zmq.SUB, host, port and port + 1)
         self._feed, feed = self._bind(context, zmq.XPUB, host, port and port + 2)
         self._reports.subscribe(b"")
-        # Verbose, so that whoever subscribes anew is sent the roster, also if another has it already.
+        # Verbose: each new subscriber is sent the node list, also when another peer has subscribed to it already.
         self._feed.setsockopt(zmq.XPUB_VERBOSE, 1)
         self.address = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
         self._described = Described(broker=self._id, reports=reports, feed=feed, version=version("parlour"))
@@ -155,7 +155,7 @@ class Broker(Service):
         opened.set_hwm(self.settings.high_water)
         opened.setsockopt(zmq.BACKLOG, self.settings.backlog)
         opened.setsockopt(zmq.MAXMSGSIZE, self.settings.longest_message)
-        # A peer whose machine vanished without a word is found out by the system, which costs us no wake-ups.
+        # The system detects a peer whose machine vanished silently, without a wake-up of this thread.
         opened.setsockopt(zmq.TCP_KEEPALIVE, 1)
         opened.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
         try:
@@ -166,8 +166,8 @@ class Broker(Service):
         except zmq.ZMQError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ParlourError(
-                    f"port {port} of {host} is in use: is a broker running already? `parlour status` shows it; "
-                    "else choose another --bind"
+                    f"port {port} of {host} is in use, perhaps by a running broker (`parlour status` shows it): "
+                    "choose another --bind"
                 ) from None
             reason = zmq.strerror(error.errno or 0)
             raise ParlourError(f"cannot listen at {host}:{port} ({reason}): choose another --bind") from None
@@ -186,24 +186,24 @@ class Broker(Service):
         while not self.stopping:
             timeout = self._poll_timeout()
             ready = dict(poller.poll(timeout))
-            # While the process was paused it heard nobody. To hold all nodes for lost would be wrong, so the
-            # balancer's clock stands still for that time.
+            # A paused process hears no reports. The nodes are not lost for that reason, so the balancer's clock stands
+            # still for the time of the pause.
             late = self._clock() - now - timeout / 1000
             if late > self.settings.pause:
                 self._paused += late
             now = self._clock()
-            # Only from what is ready: to find nothing costs more than to decide.
+            # Read only ready sockets: a read that finds nothing costs more than a decision.
             if self._reports in ready:
                 self._take_reports(now)
             self._balancer.tick(now)
             if self._balancer.fleet.settled(now - self._started):
                 self._publish_orders(self._orders.automatic(now))
             if self._feed in ready:
-                self._take_subscriptions(now)  # before the requests: who has subscribed is told of the next decision
+                self._take_subscriptions(now)  # before the requests, so that a new subscriber hears the next decision
             if self._router in ready:
                 self._take_requests(now)
-            if now >= self._roster_due or self._balancer.fleet.version != self._roster_version:
-                self._publish_roster(now)
+            if now >= self._node_list_due or self._balancer.fleet.version != self._node_list_version:
+                self._publish_node_list(now)
             if woken.fileno() in ready:
                 woken.recv(4096)
                 self._snapshots.answer(partial(self._take_snapshot, now))
@@ -220,10 +220,10 @@ class Broker(Service):
         return time.monotonic() - self._paused
 
     def _poll_timeout(self) -> int:
-        """Return for how many milliseconds nothing is due."""
+        """Return the milliseconds until the next deadline."""
         now = self._clock()
         due = self._balancer.next_deadline(now)
-        due = self._roster_due if due is None else min(due, self._roster_due)
+        due = self._node_list_due if due is None else min(due, self._node_list_due)
         return max(0, math.ceil((due - now) * 1000))
 
     def _take_reports(self, now: float) -> None:
@@ -231,12 +231,12 @@ class Broker(Service):
             try:
                 report = decode_feed(frames[-1])
             except ProtocolError:
-                continue  # There is nobody to answer.
+                continue  # A PUB cannot be answered.
             if isinstance(report, Report):
                 self._take_report(report, now)
 
     def _take_report(self, report: Report, now: float, enrols: bool = False) -> Refusal | None:
-        """Hand the report to the balancer, and it or its refusal to the feed; return the refusal."""
+        """Give the report to the balancer, publish it or its refusal on the feed, and return the refusal."""
         refusal = self._balancer.report(report, now, enrols)
         if refusal is None:
             self._publish(f"report.{report.node}".encode(), report)
@@ -253,28 +253,28 @@ class Broker(Service):
 
     def _take_requests(self, now: float) -> None:
         send = self._router.send
-        for *way, body in _waiting(self._router):
+        for *route, body in _waiting(self._router):
             try:
                 reply = self._answer(decode_request(body), now)
             except ProtocolError as error:
                 reply = Refused(code="bad_request", text=str(error))
-            # All but the last frame is the way back, with or without the empty frame of a REQ. A ROUTER drops what a
-            # peer that has gone or does not read cannot take, so this never waits. Frame by frame, as pyzmq's
-            # `send_multipart` looks at each of them twice: 1 instead of 3 µs.
-            for frame in way:
+            # All frames but the last are the way back, with or without the empty frame of a REQ. A ROUTER drops a reply
+            # that a gone or slow peer cannot take, so this never waits. Frames are sent one by one, because pyzmq's
+            # `send_multipart` checks each of them twice: 3 instead of 1 µs.
+            for frame in route:
                 send(frame, _NOW_MORE)
             send(encode(reply), _NOW)
 
     def _take_subscriptions(self, now: float) -> None:
         for frames in _waiting(self._feed):
             begins, topic = frames[0][:1] == b"\1", frames[0][1:]
-            if begins and (_ROSTER.startswith(topic) or topic.startswith(_ROSTER)):
-                self._roster_due = now
+            if begins and (_NODE_LIST.startswith(topic) or topic.startswith(_NODE_LIST)):
+                self._node_list_due = now
             if begins and _DECISION.startswith(topic):
-                self._watched = True
+                self._decisions_wanted = True
 
     def _publish(self, topic: bytes, message: object) -> None:
-        # An XPUB drops what a slow subscriber cannot take, so this never waits.
+        # An XPUB drops a message that a slow subscriber cannot take, so this never waits.
         self._feed.send_multipart([topic, encode(message)], zmq.NOBLOCK)
 
     def _publish_orders(self, orders: list[Order], again: bool = False) -> None:
@@ -283,15 +283,15 @@ class Broker(Service):
                 self._log.order(order)
             self._publish(f"order.{order.node}".encode(), order)
 
-    def _publish_roster(self, now: float) -> None:
+    def _publish_node_list(self, now: float) -> None:
         balancer = self._balancer
         settled = balancer.fleet.settled(now - self._started)
-        self._publish(_ROSTER, NodeList(self._id, balancer.fleet.peers(), settled, time.time_ns() // 1_000_000))
-        if self._roster_version != balancer.fleet.version:
+        self._publish(_NODE_LIST, NodeList(self._id, balancer.fleet.peers(), settled, time.time_ns() // 1_000_000))
+        if self._node_list_version != balancer.fleet.version:
             self._log.change(balancer.fleet.status(now))
         self._log.tell()
-        self._roster_version = balancer.fleet.version
-        self._roster_due = now + self.settings.roster_every
+        self._node_list_version = balancer.fleet.version
+        self._node_list_due = now + self.settings.node_list_every
 
     # --- answers ---------------------------------------------------------------------------------------------
 
@@ -336,14 +336,14 @@ class Broker(Service):
 
     def _assign(self, request: Assign, now: float) -> Reply:
         try:
-            # A client that does not tell its version is taken at its word that it understands ours.
+            # A client that states no version is assumed to understand this one.
             if request.protocol:
                 check_protocol(request.protocol)
         except UsageError as error:
             return Refused(code="bad_version", text=str(error))
         ticket_id, clock = next(self._ids), time.time()
         assignment = self._balancer.assign(request, now, ticket_id, at=int(clock * 1000))
-        if self._watched:
+        if self._decisions_wanted:
             self._publish(_DECISION, assignment.decision())
         if assignment.node is None:
             self._log.refused_clients.add(assignment.code)
@@ -358,26 +358,25 @@ class Broker(Service):
         refusal = self._take_report(report, now, enrols=True)
         if refusal is None:
             return Enrolled()
-        # A node that was killed and starts again must wait until its former self is held for lost.
+        # A node that was killed and started again must wait until its former instance counts as lost.
         wait = self._balancer.fleet.silence_left(report.node, now) if refusal.code == "name_taken" else None
         return Refused(code=refusal.code, text=refusal.text, retry_after=wait)
 
 
 def _waiting(source: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
-    """Yield the messages that wait in the socket, those included that come meanwhile, at most `_BATCH`."""
+    """Yield the messages that wait in the socket or come meanwhile, at most `_BATCH`."""
     receive = source.recv
     with suppress(zmq.Again):
         for _ in range(_BATCH):
-            # A Frame knows whether another follows. To ask the socket for it, as `recv_multipart` does, takes three
-            # times as long.
+            # A Frame knows whether another follows. `recv_multipart` asks the socket, which takes three times as long.
             frames = [frame := receive(_NOW, copy=False)]
             while frame.more:
                 frames.append(frame := receive(_NOW, copy=False))
             yield [frame.bytes for frame in frames]
 
 
-def _unguessable() -> Iterator[str]:
-    """Yield words of 64 random bits for ever; to ask the system for each would take four times as long."""
+def _random_words() -> Iterator[str]:
+    """Yield words of 64 random bits for ever; one request to the system for each would take four times as long."""
     while True:
         drawn = secrets.token_hex(8 * _DRAWN)
         for start in range(0, len(drawn), 16):

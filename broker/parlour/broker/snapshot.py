@@ -1,6 +1,6 @@
-"""Pictures of a broker's state for other threads: they ask through a queue, and the broker's thread answers.
+"""Snapshots of a broker's state for other threads, which ask through a queue and wait for the answer.
 
-This module owns that queue; any thread may ask, the broker's thread answers. It must never keep the broker waiting.
+This module owns that queue; any thread may ask, and the broker's thread answers. It must never delay the broker.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from parlour.wire.control import NodeState
 
 __all__ = ["BrokerSnapshot", "SnapshotRequests"]
 
-PATIENCE = 2.0
-"""Seconds that the broker's thread has to answer: it never waits for anybody, so it has stopped if it does not."""
+TIMEOUT = 2.0
+"""Seconds that the broker's thread has to answer. It never waits for a peer: without an answer, it has stopped."""
 
 
 class BrokerSnapshot(NamedTuple):
-    """The fleet as the broker sees it, and how often it answered or refused what."""
+    """The fleet as the broker sees it, and counts of its answers and refusals."""
 
     nodes: list[NodeState]
     settled: bool
@@ -29,22 +29,22 @@ class BrokerSnapshot(NamedTuple):
 
 
 class SnapshotRequests:
-    """Where a snapshot is asked for."""
+    """The queue of requests for a snapshot."""
 
     def __init__(self) -> None:
         self._asked: SimpleQueue[Future[BrokerSnapshot]] = SimpleQueue()
 
     def ask(self, wake: Callable[[], None]) -> BrokerSnapshot | None:
-        """Return a snapshot of now, after waking the broker's thread; None if that does not answer in time."""
+        """Ask the broker's thread, after `wake` has woken it; return None if it does not answer in time."""
         future: Future[BrokerSnapshot] = Future()
         self._asked.put(future)
         wake()
         try:
-            return future.result(PATIENCE)
+            return future.result(TIMEOUT)
         except FutureTimeoutError:
             return None
 
-    def answer(self, draw: Callable[[], BrokerSnapshot]) -> None:
-        """Give all who ask a snapshot; called by the broker's thread."""
+    def answer(self, take: Callable[[], BrokerSnapshot]) -> None:
+        """Answer all requests, each with a snapshot from `take`; called by the broker's thread."""
         while not self._asked.empty():
-            self._asked.get().set_result(draw())
+            self._asked.get().set_result(take())

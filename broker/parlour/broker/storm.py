@@ -1,7 +1,7 @@
-"""Storms: the clients of a node that died come back all at once, and are given turns at the pace of those that live.
+"""Storms: the clients of a lost node come back all at once, and get turns at the rate that the other nodes admit.
 
-This module owns the losses of the last moments and the turns given out. It is pure, with a clock passed in, and
-belongs to the one thread that runs its balancer. It must never hold anybody up while no node has been lost.
+This module owns the recent losses of nodes and the turns given out. It is pure, with a clock passed in, and belongs to
+the one thread that runs its balancer. It must never delay a client unless a node was lost.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from parlour.wire.control import Report
 __all__ = ["Storm"]
 
 _EARLY = 0.05
-"""Seconds before its turn at which a client is let in: clocks are read at both ends."""
+"""Seconds before its turn at which a client is already admitted, because two clocks differ."""
 
 
 class Storm:
     """A token bucket with a queue behind it.
 
-    The nodes together take `rate` clients a second. One second's worth of them is let in as they come; when it is
-    spent, everybody else gets a turn of its own, the first a second later and then one every 1 ÷ rate seconds. A
-    turn is kept for the client's name, so that who comes when it was told to is let in, whoever else pushes. When
-    the nodes take more than before, the next turns are again a second away, in between those that were given out.
+    The nodes together admit `rate` clients a second. The clients of one second are admitted as they come. When that
+    second's tokens are spent, each further client gets a turn of its own: the first turn is a second away, and the
+    next follow every 1 ÷ rate seconds. Turns are reserved by client name, so a client on time is admitted under any
+    load. When the nodes admit more than before, new turns start a second away again, in the gaps between the turns
+    already given.
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
-        # By instance, oldest first: when it was lost, its name, and the clients that it had.
+        # By instance, oldest first: when the node was lost, its name, and the clients that it had.
         self._losses: OrderedDict[str, tuple[float, str, int]] = OrderedDict()
         self._coming = 0
-        # By client, in the order in which they were given: when its turn is, and until when it is kept.
+        # By client, in the order given: when its turn is, and until when the turn is kept.
         self._turns: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._free = 0.0  # the turn that the next one in the queue will get; nobody waits if it is over
-        self._rate = 0.0  # at which turns were given out last
-        # By the second of the clock: how many turns are in it, now and when there was room beside them first.
+        self._free = 0.0  # the next turn to give out; if it has passed, nobody is in the queue
+        self._rate = 0.0  # the rate at which turns were given out last
+        # Turns in each second of the clock: now, and when the rate last rose.
         self._given: Counter[int] = Counter()
         self._before: Counter[int] = Counter()
         self._tokens = 0.0
@@ -45,7 +46,7 @@ class Storm:
     # --- losses ----------------------------------------------------------------------------------------------
 
     def node_lost(self, report: Report, clients: int, now: float) -> None:
-        """A node is gone, or beyond the reach of many; its clients will come."""
+        """Expect the clients of a node that has gone, or that many clients cannot reach."""
         self.node_back(report)
         if not clients:
             return
@@ -55,7 +56,7 @@ class Storm:
             self._forget_loss()
 
     def node_back(self, report: Report) -> None:
-        """A node that was held for lost is there, and its clients with it."""
+        """Expect no clients of this node: it is there again, and so are its clients."""
         _, _, clients = self._losses.pop(report.instance, (0.0, "", 0))
         self._coming -= clients
 
@@ -64,7 +65,7 @@ class Storm:
         self._coming -= clients
 
     def is_active(self, now: float, rate: float) -> bool:
-        """Whether turns are to be given: more clients were cut off lately than can be taken in one second."""
+        """Whether clients need turns: more were cut off lately than the nodes can take in one second."""
         while self._losses and next(iter(self._losses.values()))[0] <= now - self._settings.storm_life:
             self._forget_loss()
         while self._turns and next(iter(self._turns.values()))[1] <= now:
@@ -72,8 +73,8 @@ class Storm:
         while self._given and next(iter(self._given)) < int(now):
             del self._given[next(iter(self._given))]
         if rate >= self._rate + 1 and self._free > now + 1.0:
-            # Turns are left where they were told to be, which would be far off for everybody else: there is room
-            # beside them now.
+            # Turns that clients were told stay as they are. The end of that queue would be far away for new clients,
+            # and there is room between its turns now.
             self._rate = rate
             self._before = self._given.copy()
             self._free = self._filled = now + 1.0
@@ -82,7 +83,7 @@ class Storm:
     # --- turns -----------------------------------------------------------------------------------------------
 
     def take_turn(self, name: str, now: float, rate: float) -> float:
-        """Return 0 if the client may go now, which uses its turn up; else in how many seconds its turn is."""
+        """Return 0 if the client may go now, and use up its turn; else return in how many seconds its turn is."""
         kept = self._turns.get(name)
         if kept is not None:
             if kept[0] > now + _EARLY:
@@ -99,13 +100,13 @@ class Storm:
         return 0.0
 
     def postpone(self, name: str, now: float, rate: float) -> float:
-        """Return in how many seconds the client's turn is, where no node can take one more at this moment."""
+        """Give the client a later turn, because no node can take one more now; return in how many seconds it is."""
         kept = self._turns.get(name)
         if kept is not None:
             if kept[0] > now + _EARLY:
                 return kept[0] - now
             del self._turns[name]
-        # What was let in within the last second has to be over before the next are.
+        # The clients admitted within the last second must be through before the next turn.
         self._free = max(self._free, now + 1.0)
         self._tokens = 0.0
         return self._queue(name, now, rate)
@@ -115,7 +116,8 @@ class Storm:
             self._free = int(self._free) + 1.0
         wait = self._free - now
         if len(self._turns) < self._settings.waiting:
-            # Those who were told to wait for long may come later by some part of it, so as not to come in step.
+            # A client that was told to wait long may come late by a part of its wait, so that clients do not come in
+            # step. So its turn is kept longer.
             self._turns[name] = (self._free, self._free + self._settings.turn_life + wait / 2)
             self._rate = rate
             self._given[int(self._free)] += 1
@@ -129,9 +131,9 @@ class Storm:
         return max(0.0, at - now)
 
     def reason(self, wait: float, rate: float) -> str:
-        """Return why the client is to come later, in a line."""
+        """Return in one line why the client must come later."""
         names = listed([name for _, name, _ in self._losses.values()]) or "a lost node"
         return (
-            f"the clients of {names} come back, {self._coming} of them, and the nodes take {rate:.4g} a second: "
-            f"this one's turn is in {wait:.1f} s"
+            f"{self._coming} clients of {names} are coming back, and the nodes admit {rate:.4g} a second: "
+            f"this client's turn is in {wait:.1f} s"
         )

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from parlour.node.rooms.heartbeat import Series
+from parlour.node.rooms.heartbeat import BeatSeries
 from parlour.runtime.scheduler import Scheduler, WorkerPool
 from support.waiting import MS, eventually, poll
 
@@ -19,14 +19,14 @@ def test_a_reason_amid_the_series_begins_it_anew(again: int | None, beats: int) 
     mutex = threading.Lock()  # as the room's
     beaten: list[int] = []
 
-    def beat(heart: Series) -> None:
+    def beat(heart: BeatSeries) -> None:
         with mutex:
             beaten.append(len(beaten) + 1)
             if beaten[-1] == again:
                 heart.begin()
-            heart.beaten()
+            heart.advance()
 
-    heart = Series(scheduler, beat, (10 * MS, 20 * MS, 30 * MS))
+    heart = BeatSeries(scheduler, beat, (10 * MS, 20 * MS, 30 * MS))
     workers.start()
     scheduler.start()
     try:

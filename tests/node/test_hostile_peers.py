@@ -11,12 +11,12 @@ import zmq
 
 from parlour.node import NodeSettings
 from parlour.node.log import Extent
-from parlour.node.rooms.batching import BatchSizer
+from parlour.node.rooms.batchsizer import BatchSizer
 from parlour.node.rooms.room import Room
 from parlour.wire.codec import decode_relay, encode, frames
 from parlour.wire.control import Peer
 from parlour.wire.messages import MAX_OFFSET, Join, Joined, Message
-from parlour.wire.relay import Here, Top, Whereabouts, room_topic
+from parlour.wire.relay import LogHead, PresenceDelta, PresenceSnapshot, room_topic
 from support.cluster import Cluster, RawClient, cluster
 from support.waiting import MS, eventually
 
@@ -99,7 +99,7 @@ def test_a_batch_that_is_none_is_dropped(running: Cluster, first: int, last: int
         evil.heard()
         epoch = running.nodes[0].log.extent("lobby").epoch
         evil.say(head(first, last, epoch), body)
-        evil.say(Here("evil", "x", 1, {"s": "sign"}))  # what comes behind it has been heard, too
+        evil.say(PresenceSnapshot("evil", "x", 1, {"s": "sign"}))  # what comes behind it has been heard, too
         eventually(lambda: "sign" in roster(running))
         goes_on(running, ada, bob)
 
@@ -134,10 +134,10 @@ def test_a_top_beyond_the_log_is_forgotten(running: Cluster) -> None:
     with running.clients("ada", "bob", room="lobby") as (ada, bob), peer_of(running) as evil:
         evil.heard()
         epoch = running.nodes[0].log.extent("lobby").epoch
-        evil.say(Top(epoch, MAX_OFFSET))
+        evil.say(LogHead(epoch, MAX_OFFSET))
         evil.say(head(1000, 1000, epoch), frames([message(1000)]))
-        eventually(lambda: room(running).claims()[1] == MAX_OFFSET)
-        eventually(lambda: room(running).claims() == (0, 0))
+        eventually(lambda: room(running).progress()[1] == MAX_OFFSET)
+        eventually(lambda: room(running).progress() == (0, 0))
         goes_on(running, ada, bob)
 
 
@@ -150,8 +150,8 @@ def test_a_top_beyond_the_log_is_forgotten(running: Cluster) -> None:
         pytest.param(
             {"type": "here", "node": "evil", "instance": "x", "version": 2**60, "members": {"s": "m"}}, id="version"
         ),
-        pytest.param(Here("n2", "other", MAX_OFFSET, {"s": "ghost"}), id="another instance"),
-        pytest.param(Whereabouts("n2", "other", 1, MAX_OFFSET, {"s": "ghost"}), id="changes of another"),
+        pytest.param(PresenceSnapshot("n2", "other", MAX_OFFSET, {"s": "ghost"}), id="another instance"),
+        pytest.param(PresenceDelta("n2", "other", 1, MAX_OFFSET, {"s": "ghost"}), id="changes of another"),
         pytest.param(b"\xc1", id="no message"),
     ],
 )
@@ -160,7 +160,7 @@ def test_members_that_are_none_are_not_shown(running: Cluster, told: object) -> 
     with running.clients("ada", room="lobby") as (ada,), peer_of(running) as evil:
         evil.heard()
         evil.say(told)
-        evil.say(Here("evil", "x", 1, {"s": "sign"}))
+        evil.say(PresenceSnapshot("evil", "x", 1, {"s": "sign"}))
         eventually(lambda: "sign" in roster(running))
         assert roster(running) == ["ada", "sign"]
         goes_on(running, ada)
@@ -172,8 +172,8 @@ def test_a_node_cannot_speak_for_a_peer_that_is_there() -> None:
         eventually(lambda: roster(running) == ["ada", "bob"])
         evil.heard()
         victim = running.nodes[1]
-        evil.say(Here("n2", victim.instance, MAX_OFFSET, {"s": "ghost"}))
-        evil.say(Here("evil", "x", 1, {"s": "sign"}))
+        evil.say(PresenceSnapshot("n2", victim.instance, MAX_OFFSET, {"s": "ghost"}))
+        evil.say(PresenceSnapshot("evil", "x", 1, {"s": "sign"}))
         eventually(lambda: "sign" in roster(running))
         assert roster(running) == ["ada", "bob", "sign"]
 
@@ -213,6 +213,6 @@ def test_a_node_may_listen_to_a_room_that_is_being_opened(running: Cluster, monk
         heard = ears.poll(round(5000 * MS * 1000))
         answered.set()
         assert heard
-        assert isinstance(decode_relay(ears.recv_multipart()[1]), Here)
+        assert isinstance(decode_relay(ears.recv_multipart()[1]), PresenceSnapshot)
         assert ada.get(Joined).offset == 0
         goes_on(running, ada)

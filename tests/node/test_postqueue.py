@@ -1,4 +1,4 @@
-"""The inbox of a room that is flooded: bounded, and first come, first served."""
+"""The queue of a room that is flooded: bounded, and first come, first served."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from parlour.node.log import Post
 from parlour.node.rooms.member import Member
-from parlour.node.rooms.postqueue import BATCH, PostQueue, Submission, Waiter
+from parlour.node.rooms.postqueue import MAX_BATCH_BYTES, PostQueue, Submission, Waiter
 
 MOST = 5
 
@@ -27,50 +27,52 @@ def ids(submissions: list[Submission]) -> list[int]:
 
 def test_who_came_first_gets_place_first() -> None:
     """Nobody who comes when place is free again passes those who wait; who gave up is not let in."""
-    inbox = PostQueue(MOST)
-    assert inbox.put(posts(1, 2, 3)) is None
-    assert inbox.put(posts(4, 5)) is None
-    turns = [inbox.put(posts(number)) for number in (6, 7, 8)]
-    first, second, third = (turn for turn in turns if turn is not None)
-    assert inbox.give_up(second)
-    assert ids(inbox.take(1)) == [1, 2, 3]
-    assert first.come.is_set()
-    assert not inbox.give_up(first), "its place has come: the posts will be logged"
-    assert third.come.is_set()
-    assert inbox.put(posts(9)) is None
-    assert inbox.put(posts(10)) is not None
-    assert ids(inbox.take(100)) == [4, 5, 6, 8, 9]
-    assert ids(inbox.take(100)) == [10]
-    assert not inbox
+    queue = PostQueue(MOST)
+    assert queue.put(posts(1, 2, 3)) is None
+    assert queue.put(posts(4, 5)) is None
+    waiters = [queue.put(posts(number)) for number in (6, 7, 8)]
+    first, second, third = (waiter for waiter in waiters if waiter is not None)
+    assert queue.give_up(second)
+    assert ids(queue.take(1)) == [1, 2, 3]
+    assert first.admitted.is_set()
+    assert not queue.give_up(first), "its place has come: the posts will be logged"
+    assert third.admitted.is_set()
+    assert queue.put(posts(9)) is None
+    assert queue.put(posts(10)) is not None
+    assert ids(queue.take(100)) == [4, 5, 6, 8, 9]
+    assert ids(queue.take(100)) == [10]
+    assert not queue
 
 
 def test_a_batch_ends_with_the_submission_that_makes_it_long() -> None:
     """Neither many more posts than asked for, nor many more bytes than a batch shall have; none is torn apart."""
-    inbox = PostQueue(100)
+    queue = PostQueue(100)
     for number in range(1, 10):
-        inbox.put(posts(number, number + 10, size=BATCH // 4 + 1))
-    assert len(inbox) == 18
-    assert ids(inbox.take(100)) == [1, 11, 2, 12, 3, 13, 4, 14]
-    assert ids(inbox.take(3)) == [5, 15, 6, 16]
-    assert len(inbox) == 6
+        queue.put(posts(number, number + 10, size=MAX_BATCH_BYTES // 4 + 1))
+    assert len(queue) == 18
+    assert ids(queue.take(100)) == [1, 11, 2, 12, 3, 13, 4, 14]
+    assert ids(queue.take(3)) == [5, 15, 6, 16]
+    assert len(queue) == 6
 
 
 @given(st.lists(st.one_of(st.integers(1, 4), st.just(0)), max_size=60), st.integers(1, 7))
 def test_all_come_out_in_order_and_never_too_many_wait_inside(script: list[int], batch: int) -> None:
     """Whatever is put, a number of posts at a time, and taken, which is what a 0 stands for."""
-    inbox, numbers = PostQueue(MOST), count(1)
+    queue, numbers = PostQueue(MOST), count(1)
     put = 0
-    turns: list[Waiter] = []
+    waiters: list[Waiter] = []
     taken: list[int] = []
     for step in script:
         if step:
-            turn = inbox.put(posts(*(next(numbers) for _ in range(step))))
-            turns += [turn] if turn is not None else []
+            waiter = queue.put(posts(*(next(numbers) for _ in range(step))))
+            waiters += [waiter] if waiter is not None else []
             put += step
         else:
-            taken += ids(inbox.take(batch))
-        assert len(inbox) < MOST + 4
-        assert len(inbox) >= MOST or all(turn.come.is_set() for turn in turns), "nobody waits beside a free place"
-    while inbox:
-        taken += ids(inbox.take(batch))
+            taken += ids(queue.take(batch))
+        assert len(queue) < MOST + 4
+        assert len(queue) >= MOST or all(waiter.admitted.is_set() for waiter in waiters), (
+            "nobody waits beside a free place"
+        )
+    while queue:
+        taken += ids(queue.take(batch))
     assert taken == list(range(1, put + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.node.rooms.roster import NAMES, Roster
+from parlour.node.rooms.roster import NAMES, ClusterRoster
 from parlour.wire.codec import NodeDecoder
 from parlour.wire.messages import Members, Presence
 
@@ -18,7 +18,7 @@ def test_two_nodes_agree_though_changes_are_lost(
     turns: list[tuple[str, list[tuple[str, tuple[str, str]]]]], random: object
 ) -> None:
     """Each node tells its changes, some are lost; asked for all of them again, both list the same names."""
-    rosters = {"n1": Roster("lobby"), "n2": Roster("lobby", version=50)}
+    rosters = {"n1": ClusterRoster("lobby"), "n2": ClusterRoster("lobby", version=50)}
     for number, (node, changes) in enumerate(turns):
         mine, other = rosters[node], rosters["n2" if node == "n1" else "n1"]
         for what, (session, name) in changes:
@@ -35,7 +35,7 @@ def test_two_nodes_agree_though_changes_are_lost(
 
 def test_changes_that_were_missed_are_noticed() -> None:
     """A gap in the count of changes, and a node not heard of before, make the listener ask."""
-    roster = Roster("lobby")
+    roster = ClusterRoster("lobby")
     assert not roster.change("n2", "i", 1, 1, {"s": "bob"})
     roster.replace("n2", "i", 1, {"s": "bob"})
     assert roster.change("n2", "i", 2, 2, {"t": "cy"})
@@ -48,7 +48,7 @@ def test_changes_that_were_missed_are_noticed() -> None:
 
 def test_a_name_is_there_as_long_as_one_of_its_sessions() -> None:
     """Two sessions of one name are one name; it leaves with the last."""
-    roster = Roster("lobby")
+    roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     assert roster.take_changes() == (["ada"], [])
     roster.replace("n2", "i", 1, {"t": "ada"})
@@ -60,7 +60,7 @@ def test_a_name_is_there_as_long_as_one_of_its_sessions() -> None:
 
 def test_who_came_and_went_is_not_told() -> None:
     """Changes that cancel each other between two frames are in neither list."""
-    roster = Roster("lobby")
+    roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     roster.leave("s")
     assert not roster.changed
@@ -69,7 +69,7 @@ def test_who_came_and_went_is_not_told() -> None:
 
 def test_long_lists_go_in_several_frames() -> None:
     """The whole list comes in frames of 200 names; without `whole`, only the first."""
-    roster = Roster("lobby")
+    roster = ClusterRoster("lobby")
     for number in range(NAMES + 1):
         roster.enter(str(number), f"{number:064}")
     whole = list(NodeDecoder().feed(b"".join(roster.members_frames(whole=True))))
@@ -86,25 +86,25 @@ def test_long_lists_go_in_several_frames() -> None:
 
 def test_who_is_missed_leaves_when_it_is_due_and_not_before() -> None:
     """Back in time, nothing happened; cut off again, the time counts anew; overdue, it leaves."""
-    roster = Roster("lobby")
+    roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     version = roster.version
     roster.take_changes()
-    roster.miss("s", 10.0)
+    roster.start_grace("s", 10.0)
     roster.enter("s", "ada")
-    roster.miss("s", 15.0)
-    roster.give_up(10.0)
+    roster.start_grace("s", 15.0)
+    roster.drop_expired(10.0)
     assert not roster.changed
-    assert roster.missing
+    assert roster.in_grace
     assert roster.version == version
-    roster.give_up(15.0)
+    roster.drop_expired(15.0)
     assert roster.take_changes() == ([], ["ada"])
-    assert not roster.missing
+    assert not roster.in_grace
 
 
 def test_who_was_listed_in_between_is_told_of() -> None:
     """A list is made while changes wait that then cancel each other: whoever got it must not keep what it shows."""
-    roster = Roster("lobby")
+    roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     roster.take_changes()
     roster.leave("s")
@@ -118,7 +118,7 @@ def test_who_was_listed_in_between_is_told_of() -> None:
 
 def test_a_node_that_starts_anew_does_not_take_its_former_members_with_it() -> None:
     """They have their time to come back, although the node of that name is there again, and empty."""
-    roster = Roster("lobby")
+    roster = ClusterRoster("lobby")
     roster.replace("n2", "first start", 7, {"s": "bob"})
     roster.take_changes()
     roster.replace("n2", "second start", 1, {})

@@ -14,7 +14,7 @@ from parlour.node import NodeSettings
 from parlour.node.cluster import relay as module
 from parlour.node.cluster.relay import Relay
 from parlour.wire.control import Peer
-from parlour.wire.relay import Batch, Top, room_topic
+from parlour.wire.relay import LogHead, RelayBatch, room_topic
 from support.cluster import RawClient, cluster, fleet
 from support.processes import processes
 from support.waiting import MS, eventually, poll
@@ -24,7 +24,7 @@ import threading, time, zmq
 from parlour.node.cluster.relay import Relay
 from parlour.wire.codec import encode
 from parlour.wire.control import Peer
-from parlour.wire.relay import Top, inbox_topic
+from parlour.wire.relay import LogHead, inbox_topic
 
 stop = threading.Event()
 ports = []
@@ -33,7 +33,7 @@ def publish():
     with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
         socket.linger = 0
         ports.append(socket.bind_to_random_port("tcp://127.0.0.1"))
-        body = encode(Top("e", 1))
+        body = encode(LogHead("e", 1))
         while not stop.is_set():
             for _ in range(100):
                 socket.send_multipart([inbox_topic("n1"), body, b""])
@@ -83,9 +83,9 @@ with zmq.Context() as context, context.socket(zmq.SUB) as socket:
 class Timeline:
     """What stands for the rooms of a node: one that tells who begins to listen where it stands."""
 
-    def announcement(self, _: str) -> tuple[Top]:
+    def announcement(self, _: str) -> tuple[LogHead]:
         """Tell it."""
-        return (Top("e", 1),)
+        return (LogHead("e", 1),)
 
 
 def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.Monkey
             peer.send_signal(signal.SIGSTOP)
 
             def forgotten() -> bool:
-                relay.publish(topic, Batch("e", 1, 1), bytes(300_000))
+                relay.publish(topic, RelayBatch("e", 1, 1), bytes(300_000))
                 return not relay.heard(topic)
 
             eventually(forgotten, 15)
@@ -131,7 +131,7 @@ def test_a_node_that_stood_still_hears_the_last_word_of_a_quiet_room(
             ada.say("quiet", "hello")
             assert (ada.texts(1), bob.texts(1)) == (["hello"], ["hello"])
             there.send_signal(signal.SIGSTOP)
-            noise = Top(here.log.extent("noise").epoch, 0)
+            noise = LogHead(here.log.extent("noise").epoch, 0)
             for _ in range(400):
                 here._relay.publish(room_topic("noise"), noise, bytes(100_000))
                 poll(lambda: False, 0.002)
@@ -156,7 +156,7 @@ class Heard:
         """Tell nothing of itself."""
         return ()
 
-    def hear_top(self, head: Top) -> None:
+    def receive_log_head(self, head: LogHead) -> None:
         """Note it."""
         self.tops.append(head.offset)
 
@@ -175,7 +175,7 @@ def test_a_node_at_the_address_of_one_that_is_gone_is_listened_to() -> None:
         relay.subscribe(topic)
 
         def hears(number: int) -> bool:
-            other.publish(topic, Top("e", number))
+            other.publish(topic, LogHead("e", number))
             return number in heard.tops
 
         for number, peers in enumerate(([gone], [gone, there], [there, gone], [there])):
@@ -202,7 +202,7 @@ def test_who_still_listens_is_told_when_another_has_left() -> None:
                 socket.connect(f"tcp://127.0.0.1:{relay.port}")
 
             def told(socket: zmq.Socket[bytes]) -> bool:
-                relay.publish(topic, Top("e", 1))
+                relay.publish(topic, LogHead("e", 1))
                 return bool(socket.poll(int(10 * MS * 1000))) and socket.recv_multipart()[0] == topic
 
             def silent(socket: zmq.Socket[bytes]) -> None:

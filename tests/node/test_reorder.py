@@ -1,4 +1,4 @@
-"""The order of a room, whatever comes late, early, twice or not at all."""
+"""The buffer of a room, whatever comes late, early, twice or not at all."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ spans = st.tuples(st.integers(1, 60), st.integers(0, 9)).map(lambda pair: make(p
 
 @given(st.lists(spans, max_size=40), st.integers(0, 5))
 def test_whatever_comes_leaves_by_offset_once_and_without_a_hole(batches: list[Batch], start: int) -> None:
-    """Batches in any order, overlapping and repeated, come out as the unbroken run of what was there."""
-    order = ReorderBuffer(start)
+    """Batches in any buffer, overlapping and repeated, come out as the unbroken run of what was there."""
+    buffer = ReorderBuffer(start)
     out: list[int] = []
     for batch in batches:
-        for ripe in order.offer(batch):
+        for ripe in buffer.offer(batch):
             out += offsets(ripe)
     there = {offset for batch in batches for offset in range(batch.first, batch.last + 1)}
     expected: list[int] = []
     while start + 1 + len(expected) in there:
         expected.append(start + 1 + len(expected))
     assert out == expected
-    assert order.offset == start + len(expected)
+    assert buffer.offset == start + len(expected)
 
 
 @given(st.lists(spans, max_size=40))
 def test_the_hole_is_what_is_missing_before_what_is_known(batches: list[Batch]) -> None:
     """A hole begins after the last offset let out and ends before the next batch that is held."""
-    order = ReorderBuffer(0)
+    buffer = ReorderBuffer(0)
     for batch in batches:
-        order.offer(batch)
-    hole = order.hole()
+        buffer.offer(batch)
+    hole = buffer.hole()
     known = max((batch.last for batch in batches), default=0)
-    if known <= order.offset:
+    if known <= buffer.offset:
         assert hole is None
     else:
         assert hole is not None
-        assert hole[0] == order.offset + 1
+        assert hole[0] == buffer.offset + 1
         assert not any(
             batch.first <= offset <= batch.last for batch in batches for offset in range(hole[0], hole[1] + 1)
         )
@@ -63,21 +63,21 @@ def test_the_hole_is_what_is_missing_before_what_is_known(batches: list[Batch]) 
 
 def test_a_top_that_is_told_shows_the_loss_of_the_last_batch() -> None:
     """Nothing came after the lost batch, but somebody told of its offset."""
-    order = ReorderBuffer(7)
-    order.hint(9)
-    assert order.hole() == (8, 9)
-    assert [offsets(batch) for batch in order.offer(make(8, 9))] == [[8, 9]]
-    assert order.hole() is None
+    buffer = ReorderBuffer(7)
+    buffer.hint(9)
+    assert buffer.hole() == (8, 9)
+    assert [offsets(batch) for batch in buffer.offer(make(8, 9))] == [[8, 9]]
+    assert buffer.hole() is None
 
 
 def test_early_batches_are_kept_within_a_bound() -> None:
     """What does not fit is forgotten, but known to be missing."""
-    order = ReorderBuffer(0)
+    buffer = ReorderBuffer(0)
     for offset in range(2, 2 + HELD + 10):
-        order.offer(make(offset, offset))
-    out = order.offer(make(1, 1))
+        buffer.offer(make(offset, offset))
+    out = buffer.offer(make(1, 1))
     assert sum(len(offsets(batch)) for batch in out) == HELD + 1
-    assert order.hole() == (HELD + 2, HELD + 11)
+    assert buffer.hole() == (HELD + 2, HELD + 11)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(0, 100), st.integers(1, 200))

@@ -31,7 +31,7 @@ from parlour.wire.messages import (
     Say,
     Who,
 )
-from parlour.wire.relay import Top, room_topic
+from parlour.wire.relay import LogHead, room_topic
 from support.cluster import Cluster, RawClient, cluster, fleet
 from support.waiting import MS, eventually, poll
 
@@ -99,7 +99,7 @@ def test_a_node_that_begins_to_listen_is_told_again_where_the_room_stands() -> N
             while len(tops) < 2:
                 assert listener.poll(int(5000 * MS * 1000)), "the room is silent"
                 head = decode_relay(listener.recv_multipart()[1])
-                if isinstance(head, Top):
+                if isinstance(head, LogHead):
                     tops.append(head.offset)
         assert tops == [1, 1]
 

@@ -133,7 +133,7 @@ class Node(ProcessBound):
             )
         )
         self._relay.serve(self.rooms)
-        self.watches = Watches(self.log, self._relay, self._scheduler, self.rooms.look)
+        self.watches = Watches(self.log, self._relay, self._scheduler, self.rooms.check_log)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self.clients = ClientRegistry(self.name, settings.admits, self.load, self.refusals, self._clients_changed)
         context = ClientContext(

@@ -15,7 +15,17 @@ from msgspec.structs import force_setattr
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import Count, Place, check_name, check_older_name, check_room
 
-__all__ = ["Batch", "Here", "RelayMessage", "Resync", "Top", "Whereabouts", "inbox_topic", "room_of", "room_topic"]
+__all__ = [
+    "LogHead",
+    "PresenceDelta",
+    "PresenceSnapshot",
+    "RelayBatch",
+    "RelayMessage",
+    "Resync",
+    "inbox_topic",
+    "room_of",
+    "room_topic",
+]
 
 _Word = Annotated[str, Meta(min_length=1, max_length=128)]
 """An epoch, an instance or a session."""
@@ -35,7 +45,7 @@ class _OfNode(_Relay, frozen=True):
         force_setattr(self, "node", check_name(self.node))
 
 
-class Batch(_Relay, frozen=True, tag="batch"):
+class RelayBatch(_Relay, frozen=True, tag="batch"):
     """Messages `first` to `last` of the room, whose frames follow joined as the third ZeroMQ frame."""
 
     epoch: _Word
@@ -47,14 +57,14 @@ class Batch(_Relay, frozen=True, tag="batch"):
             raise UsageError(f"a batch that begins with message {self.first} cannot end with {self.last}")
 
 
-class Top(_Relay, frozen=True, tag="top"):
+class LogHead(_Relay, frozen=True, tag="top"):
     """The last offset this node knows of a room it lately wrote to, so that a lost last batch is missed."""
 
     epoch: _Word
     offset: Count
 
 
-class Here(_OfNode, frozen=True, tag="here"):
+class PresenceSnapshot(_OfNode, frozen=True, tag="here"):
     """All of a node's own members of the room, session to name; sent when a peer begins to listen."""
 
     version: Count  # counts this node's changes in this room
@@ -67,7 +77,7 @@ class Here(_OfNode, frozen=True, tag="here"):
             check_older_name(name)
 
 
-class Whereabouts(_OfNode, frozen=True, tag="whereabouts"):
+class PresenceDelta(_OfNode, frozen=True, tag="whereabouts"):
     """Changes `first` to `version` of a node's own members of the room: session to name, None for who left.
 
     With no members it is a heartbeat, by which a listener sees that it missed one.
@@ -97,7 +107,7 @@ class Resync(_Relay, frozen=True, tag="resync"):
         force_setattr(self, "room", check_room(self.room))
 
 
-RelayMessage = Batch | Top | Here | Whereabouts | Resync
+RelayMessage = RelayBatch | LogHead | PresenceSnapshot | PresenceDelta | Resync
 """The heads that come over the relay."""
 
 

@@ -16,7 +16,7 @@ from parlour.node.clients.catchup import TURN, catch_up
 from parlour.node.clients.context import ClientContext, RefusedClientError
 from parlour.node.clients.writer import ClientMember, ConnectionWriter
 from parlour.node.log import LogError, Post
-from parlour.node.rooms.history import PAUSE, Questions, read_page
+from parlour.node.rooms.history import PAUSE, QuestionLimit, read_page
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.room import Room
@@ -83,7 +83,7 @@ class Session:
         self.since = time.monotonic()
         self.leaves_by = 0.0  # until then, in monotonic seconds, it may follow the last request to move
         self._said_bye = False
-        self._questions = Questions()
+        self._questions = QuestionLimit()
         self._posted: set[str] = set()  # rooms posted to in what was read last
         self._directed = float("-inf")  # when the client last asked where to enter, in monotonic seconds
         self._whos: set[str] = set()  # rooms of which the client asked who is there, in what was read last
@@ -167,7 +167,7 @@ class Session:
     def handle(self, said: list[ClientMessage | Error], size: int) -> None:
         """Do what was asked, in order; posts that stand together are handed to their rooms together."""
         share = size // max(1, len(said))  # of the bytes read, for each message
-        self._questions.read()
+        self._questions.restart()
         self._posted.clear()
         posts: dict[str, list[Say]] = {}
         for message in said:
@@ -331,9 +331,9 @@ class Session:
         if history.room not in self._members:
             self._not_joined(history.room, [None])
             return
-        if not self._questions.ask():
+        if not self._questions.allow():
             text = f"at most {MAX_QUESTIONS} questions for a page may be open: wait for the answers"
-            if self._questions.hopeless:
+            if self._questions.exceeded:
                 raise RefusedClientError("too_many_questions", text)
             self.answer(Error("too_many_questions", text, history.room, retry_after=PAUSE))
             return

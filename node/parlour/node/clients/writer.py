@@ -104,7 +104,7 @@ class ConnectionWriter:
         self._send(rest)
         return True
 
-    def tell(self, member: ClientMember, presence: Encoded) -> None:
+    def send_presence(self, member: ClientMember, presence: Encoded) -> None:
         """Send a presence frame; a lagging member is sent the whole list instead, once it is up to date."""
         data = presence.data(self.variant)
         with self._mutex:

@@ -33,19 +33,19 @@ LARGEST = 16 * 1024 * 1024
 class RelayedRoom(Protocol):
     """What a room does with what comes over the relay; nothing of it blocks."""
 
-    def hear_batch(self, head: wire.Batch, frames: bytes, deleted: list[int]) -> None:
+    def receive_batch(self, header: wire.RelayBatch, frames: bytes, deleted: list[int]) -> None:
         """A node sends messages of the room, as their frames joined, which were checked; they delete these records."""
         ...
 
-    def hear_top(self, head: wire.Top) -> None:
+    def receive_log_head(self, header: wire.LogHead) -> None:
         """A node tells how far the room is."""
         ...
 
-    def hear_here(self, head: wire.Here) -> None:
+    def receive_snapshot(self, header: wire.PresenceSnapshot) -> None:
         """A node tells of all its members."""
         ...
 
-    def hear_whereabouts(self, head: wire.Whereabouts) -> bool:
+    def receive_delta(self, header: wire.PresenceDelta) -> bool:
         """A node tells of changes among its members; return False if some before them were missed."""
         ...
 
@@ -138,21 +138,21 @@ class PeerLink:
         if len(parts) != 3:
             raise ProtocolError("a publication has three parts")
         topic, body, frames = parts
-        head = decode_relay(body)
-        if isinstance(head, wire.Resync):
-            self._hearer.announce(head.room)
+        header = decode_relay(body)
+        if isinstance(header, wire.Resync):
+            self._hearer.announce(header.room)
             return
         name = wire.room_of(topic)
         room = self._hearer.room(name)
         if room is None:
             return
-        if isinstance(head, wire.Batch):
-            room.hear_batch(head, frames, check_batch(frames, name, head.first, head.last))
-        elif isinstance(head, wire.Top):
-            room.hear_top(head)
-        elif (head.node, head.instance) != (self.peer.node, self.peer.instance):
+        if isinstance(header, wire.RelayBatch):
+            room.receive_batch(header, frames, check_batch(frames, name, header.first, header.last))
+        elif isinstance(header, wire.LogHead):
+            room.receive_log_head(header)
+        elif (header.node, header.instance) != (self.peer.node, self.peer.instance):
             raise ProtocolError("a node speaks for another")
-        elif isinstance(head, wire.Here):
-            room.hear_here(head)
-        elif not room.hear_whereabouts(head):
-            self._hearer.resync(head.node, name)
+        elif isinstance(header, wire.PresenceSnapshot):
+            room.receive_snapshot(header)
+        elif not room.receive_delta(header):
+            self._hearer.resync(header.node, name)

@@ -92,14 +92,14 @@ class Relay(Service):
         """Hand what arrives to these rooms; called once, before `start`."""
         self._rooms = rooms
 
-    def publish(self, topic: bytes, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
+    def publish(self, topic: bytes, header: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
         """Send to the nodes that listen to the topic."""
         if not self.heard(topic):
             return  # who begins to listen is told where the room stands
-        if isinstance(head, wire.Batch) and self._loss and random.random() < self._loss:
+        if isinstance(header, wire.RelayBatch) and self._loss and random.random() < self._loss:
             return
         if len(self._queue) < QUEUED:
-            self._put("publish", topic, encode(head), frames)
+            self._put("publish", topic, encode(header), frames)
 
     def heard(self, topic: bytes) -> bool:
         """Whether another node listens to the topic."""
@@ -130,8 +130,8 @@ class Relay(Service):
         """Return how each of the other nodes is heard."""
         return self._states.copy()
 
-    def _put(self, what: str, topic: bytes = b"", head: bytes = b"", frames: bytes | memoryview = b"") -> None:
-        self._queue.append((what, topic, head, frames))
+    def _put(self, what: str, topic: bytes = b"", header: bytes = b"", frames: bytes | memoryview = b"") -> None:
+        self._queue.append((what, topic, header, frames))
         # The system call is spared while the thread is at work: it looks at the queue before it sleeps.
         if self._sleeping:
             self._sleeping = False
@@ -193,9 +193,9 @@ class Relay(Service):
         for _ in range(TURN):
             if not self._queue:
                 return
-            what, topic, head, frames = self._queue.popleft()
+            what, topic, header, frames = self._queue.popleft()
             if what == "publish":
-                out.send_multipart([topic, head, frames], zmq.NOBLOCK)
+                out.send_multipart([topic, header, frames], zmq.NOBLOCK)
             elif what == "subscribe":
                 self._topics.add(topic)
                 for link in self._links.values():
@@ -260,8 +260,8 @@ class Relay(Service):
     def announce(self, name: str) -> None:
         """Tell the other nodes who is in a room here, and where it stands."""
         if self._rooms is not None:
-            for head in self._rooms.announcement(name):
-                self.publish(wire.room_topic(name), head)
+            for header in self._rooms.announcement(name):
+                self.publish(wire.room_topic(name), header)
 
     def resync(self, node: str, name: str) -> None:
         """Ask a node to tell all its members of a room again."""

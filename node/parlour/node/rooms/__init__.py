@@ -1,6 +1,6 @@
-"""The rooms of a node: posts in, one order, who is here, and what the room log and the other nodes add to it.
+"""The rooms of a node: they order and deliver posts, keep the list of members, and repair what the relay lost.
 
-This folder stands above `cluster` and `log`, and below `clients`: it knows members by interfaces of its own alone.
+This folder stands above `cluster` and `log`, and below `clients`: it knows clients by its own interfaces alone.
 """
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
-"""What many members are sent: encoded once as frames, and once in each other variant that some of them use.
+"""Data for many members: encoded once as frames, and once in each other variant that some of them use.
 
-This module owns the encodings of a batch; any thread may ask for one. It must never encode for a single member what
-others have been sent already.
+This module owns the encodings of a batch; any thread may ask for one. It must never encode the same batch once for
+each member.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ __all__ = ["Arrival", "Batch", "Encoded", "data_after"]
 
 
 class Encoded:
-    """Frames, and their encodings in other variants, each made when it is first asked for."""
+    """Frames, and their encodings in other variants, each made when it is first needed."""
 
     __slots__ = ("_encodings", "frames")
 
     def __init__(self, frames: bytes | memoryview) -> None:
         self.frames = frames
-        # Replaced, never changed: two threads that encode at the same time do the same work twice, which does no harm.
+        # The dict is replaced, never changed. Two threads may encode at the same time; that repeats work but is safe.
         self._encodings: dict[Variant, Encoding] = {}
 
     def data(self, variant: Variant | None) -> bytes | memoryview:
-        """Return all of it in a variant; None stands for the frames."""
+        """Return the data in a variant; None stands for the frames."""
         return self.frames if variant is None else self.encoding(variant).data
 
     def encoding(self, variant: Variant) -> Encoding:
-        """Return all of it in a variant, with the ends of its messages."""
+        """Return the encoding in a variant, with the ends of its messages."""
         encoding = self._encodings.get(variant)
         if encoding is None:
             encoding = variant.encode(self.frames)
@@ -38,16 +38,16 @@ class Encoded:
         return encoding
 
     def has(self, variant: Variant) -> bool:
-        """Whether it has been encoded in this variant already."""
+        """Return whether the encoding in this variant is there already."""
         return variant in self._encodings
 
     @property
     def extra(self) -> int:
-        """Bytes of the encodings besides the frames."""
+        """The bytes of all encodings, without the frames."""
         return sum(len(encoding.data) for encoding in self._encodings.values())
 
     def forget_encodings(self) -> None:
-        """Keep the frames alone."""
+        """Drop all encodings; keep the frames."""
         self._encodings = {}
 
 
@@ -70,13 +70,13 @@ class Batch(Encoded):
         return Batch(offset + 1, self.last, memoryview(self.frames)[begin:], self.deleted)
 
     def between(self, first: int, last: int) -> memoryview:
-        """Return the frames of messages `first` to `last`, all of them within the batch."""
+        """Return the frames of messages `first` to `last`, which the batch must contain."""
         begin = skip_frames(self.frames, first - self.first)
         rest = memoryview(self.frames)[begin:]
         return rest[: skip_frames(rest, last - first + 1)]
 
     def data_after(self, variant: Variant | None, offset: int) -> bytes | memoryview:
-        """Return in a variant what follows an offset; all of it if that is before the batch."""
+        """Return, in a variant, the messages after an offset; all messages if the offset is before the batch."""
         if offset < self.first:
             return self.data(variant)
         if variant is None:
@@ -86,16 +86,16 @@ class Batch(Encoded):
 
 
 def data_after(batches: Sequence[Batch], variant: Variant | None, offset: int) -> bytes | memoryview:
-    """Return in a variant what follows an offset in batches that follow each other."""
+    """Return, in a variant, the messages after an offset, from batches that follow each other."""
     parts = [batch.data_after(variant, offset) for batch in batches if batch.last > offset]
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Arrival(NamedTuple):
-    """News of a room: it stands at `top` of `epoch`; perhaps with the batch that ends there.
+    """News of a room: its last offset is `top` in `epoch`; with the batch that ends there, if it came along.
 
-    News from the log also tell that what was up to `trimmed` is not kept, and how far the room was, and was said to be,
-    when the log was asked: what is above `top` of that is in no log.
+    News from the log have three more fields. The log keeps nothing up to `trimmed`. `offset` and `known` are what
+    `Room.progress` returned before the log was asked: offsets of these that are above `top` are not in the log.
     """
 
     epoch: str

@@ -1,7 +1,7 @@
 """The role that lets one thread at a time do a room's work, batch after batch.
 
-This module owns that role: `busy` says that a thread has it, and the room's mutex guards it. It must never let two
-threads have the role, nor leave it with nobody while there is work.
+This module owns that role: `busy` says that a thread has it, and the room's mutex guards `busy`. It must never give the
+role to two threads, nor leave work undone because no thread has the role.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ PASSES = 8
 """Steps that a client's own thread does before it hands the role to a worker."""
 
 RETRY = 0.2
-"""Seconds before a worker goes on after a step that failed."""
+"""Seconds until a worker continues after a step that failed."""
 
 
 class Combiner:
-    """Runs `step` until there is nothing to do."""
+    """Runs `step` until there is no work."""
 
     def __init__(self, step: Callable[[], bool], workers: WorkerPool, scheduler: Scheduler) -> None:
-        """Call `step`, which does some work; if there is none it sets `busy` to False and returns False."""
+        """Call `step` repeatedly: it does some work; if there is none, it sets `busy` to False and returns False."""
         self._step = step
         self._workers = workers
         self._scheduler = scheduler
@@ -37,13 +37,13 @@ class Combiner:
         return True
 
     def run(self) -> None:
-        """Work until nothing is left; after some steps a worker goes on."""
+        """Work until nothing is left; after `PASSES` steps a worker continues."""
         for _ in range(PASSES):
             try:
                 if not self._step():
                     return
             except BaseException:
-                # The role stays taken, so another thread has to go on.
+                # The role stays taken, so another thread has to continue.
                 self._scheduler.after(RETRY, self.run)
                 raise
         self._workers.put(self.run)

@@ -1,7 +1,6 @@
-"""What follows from logging posts: the batch that the room delivers, and the answers to those who sent them.
+"""The results of logging posts: the batch that the room delivers, and the answers to the senders.
 
-This module is three functions that a room's combiner calls. They must never be called with a lock held: they write to
-clients.
+A room's combiner calls these three functions. It must never hold a lock then, because they write to clients.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["acknowledge", "arrivals_of", "refuse"]
 
 
 def arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) -> list[Arrival]:
-    """Return what the logged posts bring to their room: those that are new as a batch, and how far the log is."""
+    """Return the news that logged posts bring to their room: a batch of the new posts, and the offset of the log."""
     arrivals: list[Arrival] = []
     epoch = places[-1].epoch
     new = [(place, post) for place, post in zip(places, posts, strict=True) if not place.duplicate]
@@ -39,7 +38,7 @@ def arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) ->
         for place, post in new
     ]
     if len(messages) < len(posts):
-        # What was logged before may never have been delivered, if its node died in between: the log has it.
+        # A duplicate may never have been delivered, if its node died after logging it. The room reads it from the log.
         arrivals.append(Arrival(epoch, max(place.offset for place in places), None))
     if messages:
         deleted = [post.ref for _, post in new if post.kind == REDACT]
@@ -49,9 +48,9 @@ def arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) ->
 
 
 def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[Appended]) -> None:
-    """Acknowledge the posts whose sender is not sent the message itself: duplicates, and those of members that left.
+    """Acknowledge posts whose sender does not receive the message itself: duplicates, and posts of members that left.
 
-    Also tells those who wait until all that they posted is settled.
+    Also wakes the threads that wait until a member's posts are settled.
     """
     rest = iter(places)
     for submission in submissions:
@@ -64,7 +63,7 @@ def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[A
 
 
 def refuse(room: str, submissions: Sequence[Submission], code: str, text: str) -> None:
-    """Tell the senders that their posts were not logged, and that the same may succeed later."""
+    """Tell the senders that their posts were not logged, and that they may succeed later."""
     for submission in submissions:
         for post in submission.posts:
             submission.member.subscriber.answer(frame(Error(code, text, room, post.id, retry_after=1.0)))

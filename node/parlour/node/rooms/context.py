@@ -1,6 +1,6 @@
-"""What the rooms of a node need of the node, in one piece.
+"""The parts of a node that its rooms use, in one object.
 
-This module owns nothing but that list; instances are immutable, and what they name may be called by any thread.
+This module owns that list alone. Instances are immutable, and any thread may call the parts that they name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["RoomContext"]
 
 @dataclass(frozen=True)
 class RoomContext:
-    """What a room needs of its node."""
+    """The parts of a node that a room uses."""
 
     node: str
     instance: str

@@ -1,7 +1,7 @@
-"""The members of a room on this node, in groups by the variant that each is sent.
+"""The members of a room on this node, grouped by the variant that they receive.
 
-This module owns the groups; the room's mutex guards its instances. A group is a tuple that is replaced, never changed:
-delivery walks over the groups that it took, while members come and go.
+This module owns the groups; the room's mutex guards its instances. It must never change a group, only replace it:
+delivery walks over the tuples that it took, while members come and go.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class MemberGroups:
 
     def __init__(self) -> None:
         self.by_variant: dict[Variant | None, tuple[Member[Any], ...]] = {}
-        """The groups; a room in which all speak frames has one, under None."""
+        """The groups; a room in which all members speak frames has one group, under None."""
 
     def __iter__(self) -> Iterator[Member[Any]]:
-        """Yield all members that there are now."""
+        """Yield all present members."""
         return chain.from_iterable(self.by_variant.values())
 
     def __bool__(self) -> bool:
         return bool(self.by_variant)
 
     def add(self, member: Member[Any]) -> bool:
-        """Add a member; return False if it is one already."""
+        """Add a member; return False if it is in the room already."""
         variant = member.subscriber.variant
         group = self.by_variant.get(variant, ())
         if member in group:

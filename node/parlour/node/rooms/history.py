@@ -1,7 +1,7 @@
-"""Old messages for who asks for them, a page at a time, from the log.
+"""Pages of old messages, which a client asks for and the node reads from the log.
 
-This module owns a page, and how many questions a client may have open; the thread of the client who asks runs it. It
-must never return a page with a hole, nor encode what does not fit.
+This module owns the making of a page, and the limit of open questions per client; the asking client's thread runs it.
+It must never return a page with a hole, nor encode messages that do not fit into the page.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from parlour.wire.codec import encode, frame, most_bytes
 from parlour.wire.limits import MAX_FRAME, MAX_QUESTIONS
 from parlour.wire.messages import History, Message, Page
 
-__all__ = ["PAGE", "PAUSE", "Questions", "read_page"]
+__all__ = ["PAGE", "PAUSE", "QuestionLimit", "read_page"]
 
 PAGE = 200
-"""Messages in a page at most."""
+"""Messages in a page, at most."""
 
 FIRST = 32
-"""Messages read at first: of long ones no more fit into a page."""
+"""Messages in the first read: if they are long, no more of them fit into a page."""
 
 PAUSE = 1.0
-"""Seconds for which a client that asked more is answered no question."""
+"""Seconds without answers for a client that has too many questions open."""
 
-PATIENCE = 256
-"""Questions refused in a row after which a client is held for one that does not read the answers."""
+MAX_REFUSALS = 256
+"""Questions refused in a row, after which the node assumes that the client does not read the answers."""
 
-# Beyond the messages, besides what an empty page has: the list's own length.
+# Bytes that a page has besides its messages and the fields of an empty page: the length of the list.
 _LIST = 4
 
 
-class Questions:
-    """How many pages one client has asked for, between two looks at what it sends."""
+class QuestionLimit:
+    """The limit of questions for pages that one client may have open."""
 
     def __init__(self) -> None:
         self._open = 0
         self._refused = 0
         self._again_at = 0.0
 
-    def read(self) -> None:
-        """What was asked before is answered: what comes now was sent since, or without waiting for the answers."""
+    def restart(self) -> None:
+        """Count from zero: all earlier questions are answered, and the node reads the next ones from the client now."""
         self._open = 0
 
-    def ask(self) -> bool:
-        """Count a question; return whether it is to be answered."""
+    def allow(self) -> bool:
+        """Count a question; return whether the node answers it."""
         self._open += 1
         now = time.monotonic()
         if now >= self._again_at and self._open <= MAX_QUESTIONS:
@@ -56,18 +56,18 @@ class Questions:
         return False
 
     @property
-    def hopeless(self) -> bool:
-        """Whether the client goes on asking however often it is refused."""
-        return self._refused > PATIENCE
+    def exceeded(self) -> bool:
+        """Whether the client goes on asking although the node refuses each question."""
+        return self._refused > MAX_REFUSALS
 
 
 def read_page(log: RoomLog, asked: History) -> bytes:
-    """Return the frame that answers, with as many messages as go into one; raises LogError."""
+    """Return the frame that answers the question, with as many messages as fit into it; raises LogError."""
     epoch, trimmed, top = log.extent(asked.room)
     last = min(asked.before - 1, top)
     start = max(trimmed, last - min(asked.limit, PAGE))
     place = MAX_FRAME - _LIST - len(encode(Page(asked.room, epoch, asked.before, last, trimmed, [])))
-    found: list[Message] = []  # what is nearer to the reader counts more, so the latest are read first
+    found: list[Message] = []  # the latest are read first: they matter more to the reader
     end = last
     for step in (FIRST, PAGE):
         begin = max(start, end - step)

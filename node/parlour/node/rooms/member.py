@@ -1,6 +1,6 @@
-"""A client in one room, and the interfaces by which rooms know clients: `clients` implements them.
+"""A client in one room, and the interfaces by which rooms know clients. The folder `clients` implements them.
 
-This module owns a member's position. It must never import anything of `clients`.
+This module owns a member's position. It must never import anything from `clients`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from parlour.wire.messages import Joined
 __all__ = ["NOWHERE", "Deliver", "Feed", "Member", "Subscriber"]
 
 NOWHERE = 2**63
-"""The offset of a member to whom nothing is to be sent: beyond every batch, and never behind."""
+"""The offset of a member that receives nothing: it is above every batch, so the member never is behind."""
 
 
 class Feed(Protocol):
@@ -28,7 +28,7 @@ class Feed(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The epoch of what is delivered."""
+        """The epoch in which the room delivers."""
         ...
 
     @property
@@ -37,36 +37,36 @@ class Feed(Protocol):
         ...
 
     def follow(self, member: Member[Any], epoch: str, offset: int) -> Sequence[Batch] | Joined | None:
-        """Return what follows a position, or the notice that there is no going on from it; raises LogError."""
+        """Return the batches after a position, or the notice that names another position; raises LogError."""
         ...
 
     def want_roster(self, member: Member[Any], whole: bool = False) -> None:
-        """Have the list of names sent to the member by the next combiner."""
+        """Have the next combiner send the list of names to the member."""
         ...
 
     def combine_elsewhere(self) -> None:
-        """Have a worker do what the room has to do."""
+        """Have a worker do the room's pending work."""
         ...
 
 
 class Subscriber(Protocol):
-    """A client's connection, as rooms see it. Nothing of it blocks."""
+    """A client's connection, as rooms see it. No method blocks."""
 
     @property
     def variant(self) -> Variant | None:
-        """The variant that the client is sent; None: the frames. It does not change once the client is a member."""
+        """The variant that the client receives; None: frames. It does not change once the client is a member."""
         ...
 
     def answer(self, frames: bytes | Encoded) -> None:
         """Send frames that the client asked for, in their turn."""
         ...
 
-    def tell(self, member: Member[Any], presence: Encoded) -> None:
-        """Send a presence frame, or see to it that the whole list follows later."""
+    def send_presence(self, member: Member[Any], presence: Encoded) -> None:
+        """Send a presence frame; if that is not possible now, have the whole list follow later."""
         ...
 
     def restart(self, member: Member[Any], notice: Callable[[Member[Any], str, int], Joined | None]) -> None:
-        """Give the member the notice for its place, epoch and offset, and go on there."""
+        """Send the member the notice for its epoch and offset, and continue at the position that the notice names."""
         ...
 
 
@@ -74,10 +74,10 @@ S = TypeVar("S", bound=Subscriber)
 
 
 class Member(Generic[S]):
-    """A client in one room: how far the room's messages, of which epoch, were handed to its connection.
+    """A client in one room. `epoch` and `offset` are its position: messages up to there were given to its connection.
 
-    `epoch`, `offset`, `missed_presence` and `left` are guarded by the connection's mutex. `history` is how much a
-    newcomer is shown, which it asked for when it joined; a `modern` one speaks protocol 1.1 or a later minor.
+    The connection's mutex guards `epoch`, `offset`, `missed_presence` and `left`. `history` is the number of old
+    messages that the client asked for when it joined. A `modern` member speaks protocol 1.1 or a later minor version.
     """
 
     __slots__ = (
@@ -108,7 +108,7 @@ class Member(Generic[S]):
         self.subscriber = subscriber
         self.history = 0
         self.modern = modern
-        self.observer = observer  # seen by nobody
+        self.observer = observer  # not shown to other members
         self.bot = bot
         self.room = room
         self.session = session
@@ -120,9 +120,9 @@ class Member(Generic[S]):
 
     @property
     def behind(self) -> bool:
-        """Whether the room has gone on without the member, or begun a new epoch that it was not told of."""
+        """Whether the room has delivered messages, or begun an epoch, that the member has not received yet."""
         return self.offset < self.room.offset or (self.epoch != self.room.epoch and self.offset != NOWHERE)
 
 
 Deliver = Callable[[Sequence[Member[Any]], Variant | None, Sequence[Batch]], int]
-"""Sends members of one variant what each has not had of some batches; returns how many were not passed by."""
+"""Sends batches to members of one variant, to each the part that it lacks; returns how many it did not pass by."""

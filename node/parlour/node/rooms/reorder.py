@@ -1,6 +1,6 @@
-"""The order of one room: batches come in as the relay and the log give them, and leave by offset without a hole.
+"""The reorder buffer of a room: batches come in any order from relay and log, and leave by offset without a hole.
 
-This module is pure and has no lock: the room's mutex guards its instances. It must never let out a batch before
+This module is pure and has no lock: the room's mutex guards its instances. It must never release a batch before
 the one that precedes it, nor an offset twice.
 """
 
@@ -13,11 +13,11 @@ from parlour.node.rooms.batch import Batch
 __all__ = ["HELD", "ReorderBuffer"]
 
 HELD = 1024
-"""Early batches kept at most; what does not fit is read from the log when its turn comes."""
+"""Early batches kept, at most; the room reads the others from the log when their turn comes."""
 
 
 class ReorderBuffer:
-    """Holds what came early until its turn, and knows what is missing."""
+    """Holds early batches until their turn, and knows which messages are missing."""
 
     def __init__(self, offset: int) -> None:
         """Begin after `offset`: the next message to come out is `offset` + 1."""
@@ -26,22 +26,22 @@ class ReorderBuffer:
         self._held: list[Batch] = []
 
     def hint(self, top: int) -> None:
-        """Take note that the log holds messages up to `top`."""
+        """Note that the log holds messages up to `top`."""
         self._known = max(self._known, top)
 
     @property
     def known(self) -> int:
-        """How far the room is said to be."""
+        """The highest offset that any source has claimed for the room."""
         return self._known
 
     def retract(self, top: int, known: int) -> None:
-        """Forget what was said to be above `top`, up to `known`: the log does not have it."""
+        """Forget claims of offsets above `top`, up to `known`: the log does not have them."""
         if top < self._known <= known:
             self._held = [batch for batch in self._held if batch.last <= top]
             self._known = max(self.offset, top)
 
     def offer(self, batch: Batch) -> list[Batch]:
-        """Take a batch in; return the batches whose turn it now is, in order, without what was out before."""
+        """Take a batch in; return the batches whose turn it is now, in order, without messages released before."""
         self.hint(batch.last)
         if batch.last <= self.offset:
             return []
@@ -61,7 +61,7 @@ class ReorderBuffer:
         return out
 
     def hole(self) -> tuple[int, int] | None:
-        """Return the first and last offset of the messages missed next, or None if nothing is missing."""
+        """Return the first and last offset of the next missing messages, or None if none are missing."""
         if self._known == self.offset:
             return None
         return self.offset + 1, self._held[0].first - 1 if self._held else self._known

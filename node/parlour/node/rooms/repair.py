@@ -1,8 +1,8 @@
-"""Reading from the log what a room has missed: what the relay lost, and what was logged though the log seemed to fail.
+"""The repair of a room from the log: it reads messages that the relay lost, or that a failing log had stored after all.
 
-This module owns what is read from the log for a room: for a member who is behind, on whichever thread serves that one;
-for the room itself on worker threads, and what is found enters the room like anything that comes over the relay. It
-must never read for a hole that the relay may fill in a moment, nor spin on one that stays.
+This module owns a room's reads from the log: for the room itself on worker threads, whose findings enter the room like
+arrivals from the relay; for a member that is behind on the thread that serves this member. It must never read at once
+for a hole that the relay may fill in a moment, nor repeat without a pause for a hole that stays.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ READ = 1000
 """Messages read from the log at once, at most."""
 
 LATEST = 200
-"""Messages of a log that became another one, at most, that are taken for new by their times."""
+"""Messages of a replaced log, at most, whose times are looked at to find the new ones."""
 
 RETRY = 0.5
-"""Seconds before a log that failed, or does not have what it should, is asked again."""
+"""Seconds until the next question to a log that failed, or that lacks messages which it should have."""
 
 
 class RepairedRoom(Protocol):
@@ -38,83 +38,84 @@ class RepairedRoom(Protocol):
 
     @property
     def epoch(self) -> str:
-        """The epoch of what is delivered."""
+        """The epoch in which the room delivers."""
         ...
 
-    def claims(self) -> tuple[int, int]:
-        """Return how far the room is on this node, and how far it is said to be."""
+    def progress(self) -> tuple[int, int]:
+        """Return the last offset that the room has delivered here, and the highest one that any source has claimed."""
         ...
 
-    def missing(self, offset: int) -> int | None:
-        """Return the last offset of the messages that are missing after `offset`, or None if none is any more."""
+    def last_missing(self, offset: int) -> int | None:
+        """Return the last offset of the messages that are missing after `offset`; None if the hole is gone."""
         ...
 
     def arrive(
         self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0, offset: int = 0, known: int = 0
     ) -> None:
-        """Take in what the log has."""
+        """Take in news from the log."""
         ...
 
     def combine_elsewhere(self) -> None:
-        """Have a worker do what the room has to do."""
+        """Have a worker do the room's pending work."""
         ...
 
 
 class Repair:
-    """One room's reading of the log."""
+    """The reads of one room from the log."""
 
     def __init__(self, room: RepairedRoom, context: RoomContext) -> None:
         self._room = room
         self._context = context
-        # Guards _mending and _looking. Rank 35.
+        # Guards _mending and _checking. Rank 35.
         self._mutex = make_lock(35, f"repair of {room.name}")
         self._mending = False
-        self._looking = False
+        self._checking = False
 
     @property
     def busy(self) -> bool:
-        """Whether something is under way already, so that the room need not ask for it."""
+        """Whether a repair is under way, so that the room need not ask for another."""
         with self._mutex:
-            return self._mending or self._looking
+            return self._mending or self._checking
 
-    def record(self, offset: int) -> LastMessage:
-        """Return the message at an offset, with an empty id if it is not kept; raises LogError."""
+    def last_message(self, offset: int) -> LastMessage:
+        """Return how to recognise the message at an offset, with an empty id if the log lacks it; raises LogError."""
         found = self.message(offset)
         return LastMessage(offset, found.id, found.at) if found is not None else LastMessage(offset)
 
-    def ask(self, join: Join, current: str, modern: bool) -> tuple[Extent, bool]:
-        """Return what the log keeps, and whether it has, in another epoch, what a client names; raises LogError.
+    def check_join(self, join: Join, current: str, modern: bool) -> tuple[Extent, bool]:
+        """Return what the log keeps, and whether it has the message that a client names from an earlier epoch.
 
-        Only who is `modern` may name a message. `current` is the room's epoch; the log's may be another.
+        Only a `modern` client may name a message. `current` is the room's epoch; that of the log may differ. Raises
+        LogError.
         """
         kept = self._context.log.extent(self._room.name)
         if kept.epoch != current:
-            self.look()
+            self.check_log_later()
         named = modern and join.id and join.after and join.epoch != kept.epoch
-        return kept, bool(named and join.after and self.record(join.after).id == join.id)
+        return kept, bool(named and join.after and self.last_message(join.after).id == join.id)
 
-    def renewal(self, timeline: Timeline) -> tuple[Extent, LastMessage, bool] | None:
-        """Return whence the room has to begin anew, as `Timeline.begin` takes it; None if it need not, or not now."""
+    def restart_point(self, timeline: Timeline) -> tuple[Extent, LastMessage, bool] | None:
+        """Return the arguments of `Timeline.begin` for a restart; None if none is needed, or if the log fails now."""
         try:
             extent = self._context.log.extent(self._room.name)
-            if timeline.fits(extent) and not timeline.false:
+            if timeline.fits(extent) and not timeline.contradicted:
                 return None
             shared = self._shared(timeline, extent)
             if shared is not None:
                 return extent, shared, True
             latest = self._context.log.read(self._room.name, max(extent.trimmed, extent.top - LATEST), LATEST)
-            return extent, self.record(timeline.fresh(extent, latest)), False
+            return extent, self.last_message(timeline.restart_offset(extent, latest)), False
         except LogError:
-            self.look()
+            self.check_log_later()
             return None
 
     def _shared(self, timeline: Timeline, extent: Extent) -> LastMessage | None:
-        """Return the last message that the log has of those that were delivered here, if it has one; raises LogError.
+        """Return the last message that was delivered here and is in the log, if there is one; raises LogError.
 
-        A log changes at its end only: where it has one of them, it has those before it.
+        A log changes at its end only: if it has one of the delivered messages, it has those before it.
         """
         last, delivered = timeline.last, timeline.delivered()
-        if last.id and extent.trimmed < last.offset <= extent.top and self.record(last.offset).id == last.id:
+        if last.id and extent.trimmed < last.offset <= extent.top and self.last_message(last.offset).id == last.id:
             return last
         offsets = [offset for offset in delivered if extent.trimmed < offset <= extent.top]
         if not offsets:
@@ -124,30 +125,30 @@ class Repair:
         return LastMessage(same[-1].offset, same[-1].id, same[-1].at) if same else None
 
     def message(self, offset: int) -> Message | None:
-        """Return the message at an offset, None if it is not kept; raises LogError."""
+        """Return the message at an offset, None if the log lacks it; raises LogError."""
         for found in self._context.log.read(self._room.name, offset - 1, 1) if offset else []:
             if found.offset == offset:
                 return found
         return None
 
     def follow(self, epoch: str, offset: int, current: str, top: int) -> Batch | Extent:
-        """Return what the log has after a position, up to where the room stands; raises LogError.
+        """Return the messages in the log after a position, up to the room's own offset; raises LogError.
 
-        If there is no going on from there, return what the log keeps.
+        If the member cannot continue from that position, return what the log keeps.
         """
         batch = self._read(offset, top - offset) if epoch == current else None
-        # An epoch that is over does not come again: if it is not over now, what was read is of it.
+        # An epoch that has ended does not come again: if it has not ended now, the messages read belong to it.
         extent = self._context.log.extent(self._room.name)
         if extent.epoch == current:
             if batch is not None and batch.first == offset + 1:
                 return batch
             if epoch != current or offset < extent.trimmed:
                 return extent
-        self.look()
+        self.check_log_later()
         raise LogError(f"the room log lacks messages of {self._room.name} after {offset}")
 
     def _read(self, after: int, limit: int) -> Batch | None:
-        """Return what follows an offset, at most `limit` messages and about as much as the ring holds.
+        """Return the messages after an offset: at most `limit`, and about as many bytes as the ring holds.
 
         Raises LogError if the log fails.
         """
@@ -167,41 +168,41 @@ class Repair:
         return Batch(first, first + len(frames) - 1, b"".join(frames), deleted)
 
     def mend(self, offset: int) -> None:
-        """What follows `offset` is missing: read it, unless the relay brings it first. Takes only its own lock."""
+        """Read the messages missing after `offset`, unless the relay brings them first. Takes only its own lock."""
         with self._mutex:
-            if self._mending or self._looking:
+            if self._mending or self._checking:
                 return
             self._mending = True
         self._context.scheduler.after(self._context.settings.hole_wait, partial(self._mend, offset))
 
-    def look_now(self) -> None:
-        """Ask the log how far it is, now; raises LogError."""
-        # What is known is noted before: meanwhile the room may go on.
-        offset, known = self._room.claims()
+    def check_log(self) -> None:
+        """Ask the log for its last offset, now; raises LogError."""
+        # The progress is read before the question, because the room may go on meanwhile.
+        offset, known = self._room.progress()
         extent = self._context.log.extent(self._room.name)
         self._room.arrive(extent.epoch, extent.top, trimmed=extent.trimmed, offset=offset, known=known)
 
-    def look(self) -> None:
-        """The log may have more than is known, or be another: ask it how far it is, in a while."""
+    def check_log_later(self) -> None:
+        """Ask the log for its last offset in `RETRY` seconds: it may have more messages, or be another log."""
         with self._mutex:
-            if self._looking:
+            if self._checking:
                 return
-            self._looking = True
-        self._context.scheduler.after(RETRY, self._look)
+            self._checking = True
+        self._context.scheduler.after(RETRY, self._check)
 
     def _mend(self, offset: int) -> None:
         epoch = self._room.epoch
-        last = self._room.missing(offset)
+        last = self._room.last_missing(offset)
         batch = None
         if last is not None:
             try:
                 batch = self._read(offset, last - offset)
                 if self._context.log.extent(self._room.name).epoch != epoch:
-                    batch = None  # what was read may be of another
+                    batch = None  # the messages read may belong to another epoch
             except LogError:
-                batch = None  # then it is looked at later, as when it lacks what others have seen
+                batch = None  # the log is asked later, as it is when it lacks messages that other nodes have seen
             if batch is None or batch.first != offset + 1:
-                self.look()
+                self.check_log_later()
         with self._mutex:
             self._mending = False
         if batch is not None:
@@ -210,12 +211,12 @@ class Repair:
         else:
             self._room.combine_elsewhere()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
-            self.look_now()
+            self.check_log()
         except LogError:
-            self._context.scheduler.after(RETRY, self._look)
+            self._context.scheduler.after(RETRY, self._check)
             return
         with self._mutex:
-            self._looking = False
+            self._checking = False
         self._room.combine_elsewhere()

@@ -1,7 +1,7 @@
 """The latest messages of a room, kept in memory for members that catch up or have just joined.
 
-This module is pure and has no lock: the room's mutex guards its instances. It must never keep more than its size, but
-for the last batch.
+This module is pure and has no lock: the room's mutex guards its instances. It must never keep more than its size,
+except for the last batch.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["Ring"]
 
 
 class Ring:
-    """The frames of a room's latest messages, those after `start`, of bounded size, for those who have to catch up."""
+    """The frames of a room's latest messages, those after `start`; their size is bounded."""
 
     def __init__(self, size: int, offset: int) -> None:
-        """Begin after `offset`; keep `size` bytes at most, and the last batch whatever its size.
+        """Begin after `offset`; keep at most `size` bytes of frames, and the last batch whatever its size.
 
-        As many bytes may be kept of encodings besides the frames: what is dropped of these can be made again.
+        The ring also keeps at most `size` bytes of other encodings: dropped ones can be made again.
         """
         self.start = self._end = offset
         self._size = size
@@ -42,8 +42,8 @@ class Ring:
             self.start = dropped.last
             self._bytes -= len(dropped.frames)
 
-    def reaches(self, offset: int) -> bool:
-        """Whether all that follows `offset` is here."""
+    def covers(self, offset: int) -> bool:
+        """Return whether all messages after `offset` are here."""
         return self.start <= offset <= self._end
 
     @property
@@ -59,22 +59,22 @@ class Ring:
         return None
 
     def messages(self) -> list[Message]:
-        """Return all messages that are here."""
+        """Return all messages in the ring."""
         return [message for batch in self._batches for message in messages_of(batch.frames)]
 
     def agrees(self, batch: Batch) -> bool:
-        """Whether the batch has, of the messages that are here, the same ones."""
+        """Return whether the batch and the ring have the same messages at the offsets that both have."""
         for ours in self._batches:
             first, last = max(batch.first, ours.first), min(batch.last, ours.last)
             if first <= last:
                 mine, theirs = (bytes(each.between(first, last)) for each in (ours, batch))
-                # Nodes of two versions may write a message in two ways: then it is told by its id.
+                # Nodes of two versions may encode the same message differently: then the ids are compared.
                 if mine != theirs and [m.id for m in messages_of(mine)] != [m.id for m in messages_of(theirs)]:
                     return False
         return True
 
     def note(self, batches: Iterable[Batch]) -> None:
-        """Count the encodings that were made of batches, and drop the oldest ones if they are too many."""
+        """Count the encodings of these batches, and drop the oldest encodings if all together have too many bytes."""
         for batch in batches:
             self._encoded.append((batch, batch.extra))
             self._extra += batch.extra
@@ -84,7 +84,7 @@ class Ring:
             self._extra -= size
 
     def delete(self, offset: int) -> None:
-        """Delete the text of a record, and of its edits, as the log has done."""
+        """Delete the text of a record and of its edits, as the log has done."""
         for place, batch in enumerate(self._batches):
             if batch.last < offset:
                 continue
@@ -102,9 +102,9 @@ class Ring:
                 self._encoded = deque(entry for entry in self._encoded if entry[0] is not batch)
 
     def after(self, offset: int, size: int) -> list[Batch] | None:
-        """Return the batches with what follows `offset`, about `size` bytes of it; None if that is not here.
+        """Return the batches with the messages after `offset`, about `size` bytes; None if those are not here.
 
-        The first of them may begin before.
+        The first batch may begin before `offset`.
         """
         if not self.start <= offset < self._end:
             return None

@@ -1,7 +1,7 @@
 """One room on this node: posts in, one order, delivery to its members by whichever thread is the combiner.
 
 This module owns a room's state; any thread may call it. At most one thread at a time is the combiner, which alone
-appends, publishes and delivers, holding no lock while it does. Under the mutex nothing is sent, logged or called back.
+appends, publishes and delivers. Nothing may be sent, logged or called back while the mutex is held.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from parlour.dialects import Variant
 from parlour.node.log import Appended, LogError, Post
 from parlour.node.rooms.batch import Arrival, Batch
-from parlour.node.rooms.batching import BatchSizer
+from parlour.node.rooms.batchsizer import BatchSizer
 from parlour.node.rooms.combiner import Combiner
 from parlour.node.rooms.commit import acknowledge, arrivals_of, refuse
 from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.groups import MemberGroups
-from parlour.node.rooms.heartbeat import Heartbeat, Series
+from parlour.node.rooms.heartbeat import BeatSeries, Heartbeat
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import PostQueue, Submission
-from parlour.node.rooms.presence import Presence, PresenceNews
+from parlour.node.rooms.presence import PresenceNews, RoomPresence
 from parlour.node.rooms.reorder import HELD
 from parlour.node.rooms.repair import Repair
 from parlour.node.rooms.timeline import Timeline
@@ -48,14 +48,14 @@ class Room:
         self._arrivals: list[Arrival] = []
         self._members = MemberGroups()
         self._timeline = Timeline(context.settings.ring_bytes)
-        self._presence = Presence(name, context, self._mutex, self._presence_due)
+        self._presence = RoomPresence(name, context, self._mutex, self._presence_due)
         self._repair = Repair(self, context)
         self._heartbeat = Heartbeat(context.scheduler, self._beat)
         self._sizer = BatchSizer()
 
     @property
     def epoch(self) -> str:
-        """The epoch of what is delivered here; empty until the room is open."""
+        """The epoch in which the room delivers here; empty until the room is open."""
         return self._timeline.epoch
 
     @property
@@ -66,155 +66,155 @@ class Room:
     # --- opening ----------------------------------------------------------------------------------------------
 
     def open(self, peers: set[str]) -> None:
-        """Find out where the room stands and who is in it on the other nodes; raises LogError.
+        """Read the room's last offset from the log, and wait for the members of the other nodes; raises LogError.
 
-        The relay was told to subscribe before. What is said until the other nodes have heard of that is missed, and
-        shown by the top that each of them publishes when it does.
+        The caller has subscribed on the relay before. Until the other nodes notice that, this room misses messages. The
+        log head that each of them then publishes shows the loss.
         """
         extent = self._context.log.extent(self.name)
-        last = self._repair.record(extent.top)
+        last = self._repair.last_message(extent.top)
         with self._mutex:
             self._timeline.begin(extent, last)
-            self._presence.wait(peers, self._context.settings.roster_wait)
+            self._presence.wait_for_peers(peers, self._context.settings.roster_wait)
         self.combine()
 
     # --- members ----------------------------------------------------------------------------------------------
 
     def enter(self, member: Member[Any], join: Join) -> Joined:
-        """Add a member, if it is none yet; return where it is to begin, which the caller tells its writer.
+        """Add a member, if it is not in the room yet; return where it begins, which the caller tells its writer.
 
-        Raises LogError if the log has to be asked and does not answer.
+        Raises LogError if the room has to ask the log and the log does not answer.
         """
         with self._mutex:
-            kept, found = self._timeline.reach(join, member.modern), False
+            kept, found = self._timeline.local_extent(join, member.modern), False
         if kept is None:
-            kept, found = self._repair.ask(join, self.epoch, member.modern)
+            kept, found = self._repair.check_join(join, self.epoch, member.modern)
         with self._mutex:
-            after, recovered = self._timeline.place(join, kept, found, member.modern)
+            after, recovered = self._timeline.join_position(join, kept, found, member.modern)
             member.history = join.history
             if self._members.add(member):
                 self._presence.enter(member)
-            here = kept.epoch == self.epoch  # else the member waits there until this room is in that epoch, too
+            here = kept.epoch == self.epoch  # else the member waits until this room is in that epoch, too
             last = self._timeline.last.id if here and member.modern and after == self.offset else ""
             return Joined(self.name, kept.epoch, self.offset if here else kept.top, after, recovered, last)
 
     def leave(self, member: Member[Any], grace: float = 0.0) -> None:
-        """Remove a member and tell the others, at once or if its session is not back in `grace` seconds."""
+        """Remove a member; tell the others at once, or after `grace` seconds if its session is not back by then."""
         with self._mutex:
             self._members.remove(member)
             last = all(other.observer or other.session != member.session for other in self._members)
             self._presence.leave(member, grace if last else None)
         if grace:
-            self._context.scheduler.after(grace, self._give_up)
+            self._context.scheduler.after(grace, self._drop_expired)
         else:
-            self._give_up()
+            self._drop_expired()
 
-    def _give_up(self) -> None:
-        """Drop the members whose grace is over."""
+    def _drop_expired(self) -> None:
+        """Drop the members whose grace period has ended."""
         with self._mutex:
-            self._presence.give_up()
+            self._presence.drop_expired()
         self.combine()
 
     def want_roster(self, member: Member[Any], whole: bool = False) -> None:
-        """Have the list of names sent to a member by the next combiner; at most 200 of them unless `whole`."""
+        """Have the next combiner send the list of names to a member; at most 200 names unless `whole`."""
         with self._mutex:
             self._presence.want(member, whole)
 
     @property
     def empty(self) -> bool:
-        """Whether nobody is in the room on this node and nothing is under way in it."""
+        """Whether the room has no member on this node and no work to do."""
         with self._mutex:
-            return not (self._members or self._presence.missing or self._combiner.busy or self._queue)
+            return not (self._members or self._presence.in_grace or self._combiner.busy or self._queue)
 
-    # --- what comes in ----------------------------------------------------------------------------------------
+    # --- input ------------------------------------------------------------------------------------------------
 
     def submit(self, submission: Submission) -> None:
-        """Have the posts logged and delivered: by the combiner there is, else by this thread.
+        """Have the posts logged and delivered: by the present combiner, else by this thread.
 
-        In a room that is flooded the caller waits here for place; if none comes free its posts are refused.
+        If the room is flooded, the caller waits here for a free place; if none comes free, its posts are refused.
         """
         with self._mutex:
-            turn = self._queue.put(submission)
-            mine = turn is None and self._combiner.claim()
+            waiter = self._queue.put(submission)
+            mine = waiter is None and self._combiner.claim()
         if mine:
             self._combiner.run()
-        elif turn is not None and not turn.come.wait(self._context.settings.queue_wait):
+        elif waiter is not None and not waiter.admitted.wait(self._context.settings.queue_wait):
             with self._mutex:
-                late = self._queue.give_up(turn)
+                late = self._queue.give_up(waiter)
             if late:
                 refuse(self.name, [submission], "busy", "the room is flooded: say it again in a moment")
 
     def settle(self, member: Member[Any], timeout: float) -> None:
-        """Wait until what the member posted is logged and delivered, or refused, at most `timeout` seconds."""
+        """Wait, at most `timeout` seconds, until the member's posts are logged and delivered, or refused."""
         settled = threading.Event()
         self.submit(Submission(member, [], 0, time.monotonic(), settled))
         settled.wait(timeout)
 
-    def claims(self) -> tuple[int, int]:
-        """Return how far the room is on this node, and how far it is said to be."""
+    def progress(self) -> tuple[int, int]:
+        """Return the last offset that the room has delivered here, and the highest one that any source has claimed."""
         with self._mutex:
             return self.offset, self._timeline.known
 
-    def look(self) -> None:
-        """Read from the log how far the room is; raises LogError."""
-        self._repair.look_now()
+    def check_log(self) -> None:
+        """Read the room's last offset from the log; raises LogError."""
+        self._repair.check_log()
 
     def arrive(
         self, epoch: str, top: int, batch: Batch | None = None, trimmed: int = 0, offset: int = 0, known: int = 0
     ) -> None:
-        """Another node, or the log, tells how far the room is, perhaps with the batch that brought it there.
+        """Take news from another node or the log: the room's last offset, perhaps with the batch that ends there.
 
-        `offset` and `known` are what `claims` returned before the log was asked.
+        `offset` and `known` are the results of `progress` before the log was asked.
         """
         with self._mutex:
             if len(self._arrivals) == HELD:
                 last = self._arrivals.pop()
-                # The top alone: the log has what is dropped here.
+                # Keep the top alone: the log has the batches that are dropped here.
                 top, batch = max(top, last.top) if epoch == last.epoch else top, None
             self._arrivals.append(Arrival(epoch, top, batch, trimmed, offset, known))
         self.combine_elsewhere()
 
-    def hear_batch(self, head: wire.Batch, frames: bytes, deleted: list[int]) -> None:
-        """Another node sends messages of the room, as their frames joined, which delete these records."""
-        self.arrive(head.epoch, head.last, Batch(head.first, head.last, frames, deleted))
+    def receive_batch(self, header: wire.RelayBatch, frames: bytes, deleted: list[int]) -> None:
+        """Take the frames of messages from another node; `deleted` are the offsets of the records that they delete."""
+        self.arrive(header.epoch, header.last, Batch(header.first, header.last, frames, deleted))
 
-    def hear_top(self, head: wire.Top) -> None:
-        """Another node tells how far the room is."""
-        self.arrive(head.epoch, head.offset)
+    def receive_log_head(self, header: wire.LogHead) -> None:
+        """Take the last offset of the room, as another node knows it."""
+        self.arrive(header.epoch, header.offset)
 
-    def hear_here(self, head: wire.Here) -> None:
-        """Another node tells of all its members of the room."""
+    def receive_snapshot(self, header: wire.PresenceSnapshot) -> None:
+        """Take the list of all members on another node."""
         with self._mutex:
-            self._presence.replace(head)
+            self._presence.replace(header)
         self.combine_elsewhere()
 
-    def hear_whereabouts(self, head: wire.Whereabouts) -> bool:
-        """Another node tells of changes among its members; return False if some before them were missed."""
+    def receive_delta(self, header: wire.PresenceDelta) -> bool:
+        """Take changes among the members on another node; return False if earlier changes are missing."""
         with self._mutex:
-            known = self._presence.change(head)
-        if head.members:
+            known = self._presence.change(header)
+        if header.members:
             self.combine_elsewhere()
         return known
 
     def forget(self, node: str, instance: str) -> None:
-        """A node is gone for good, and its members with it."""
+        """Drop the members of a node that is gone for good."""
         with self._mutex:
             self._presence.forget(node, instance)
         self.combine_elsewhere()
 
-    # --- what others ask --------------------------------------------------------------------------------------
+    # --- output -----------------------------------------------------------------------------------------------
 
     def message(self, offset: int) -> Message | None:
-        """Return the message at an offset, None if it is not kept; raises LogError."""
+        """Return the message at an offset, None if ring and log lack it; raises LogError."""
         with self._mutex:
             found = self._timeline.message(offset)
         return found or self._repair.message(offset)
 
     def follow(self, member: Member[Any], epoch: str, offset: int) -> list[Batch] | Joined | None:
-        """Return what follows a position, from the ring or the log, not beyond what is delivered; raises LogError.
+        """Return the delivered messages after a position, from the ring or the log; raises LogError.
 
-        Where it was trimmed away meanwhile, or is of an epoch that is over, return the notice of that, behind which
-        the member is to go on.
+        If they were trimmed meanwhile, or the position's epoch has ended, return the notice of the position at which
+        the member continues.
         """
         with self._mutex:
             current, top = self.epoch, self.offset
@@ -229,45 +229,48 @@ class Room:
             return self._notice(member, epoch, offset, following.trimmed)
 
     def _notice(self, member: Member[Any], epoch: str, offset: int, trimmed: int = 0) -> Joined | None:
-        """Tell a member at this place where it is now; None if just there. Only with the mutex, or as the combiner."""
-        where = self._timeline.notice(epoch, offset, member.history, member.modern, trimmed)
+        """Return the notice of a member's new position; None if it keeps this one.
+
+        The caller holds the mutex, or is the combiner.
+        """
+        where = self._timeline.resume_position(epoch, offset, member.history, member.modern, trimmed)
         return where and Joined(self.name, self.epoch, max(self._timeline.began, where[0]), *where)
 
-    def missing(self, offset: int) -> int | None:
-        """Return the last offset of the messages that are missing after `offset`, or None if they are not any more."""
+    def last_missing(self, offset: int) -> int | None:
+        """Return the last offset of the messages that are missing after `offset`; None if the hole is gone."""
         with self._mutex:
             hole = self._timeline.hole() if self.offset == offset else None
             return hole[1] if hole is not None else None
 
     def announcement(self) -> list[wire.RelayMessage]:
-        """Return what a node that begins to listen has to know, which it is then told again."""
+        """Return the publications for a node that begins to listen; heartbeats then repeat them."""
         with self._mutex:
             self._heartbeat.begin()
-            return [self._presence.here(), *self._top()]
+            return [self._presence.snapshot(), *self._log_head()]
 
-    def _top(self) -> list[wire.Top]:
-        """Return where the room stands, if that is known: it may be opened right now. The caller holds the mutex."""
-        return [wire.Top(self.epoch, self.offset)] if self.epoch else []
+    def _log_head(self) -> list[wire.LogHead]:
+        """Return the room's last offset; nothing while the room is being opened. The caller holds the mutex."""
+        return [wire.LogHead(self.epoch, self.offset)] if self.epoch else []
 
     # --- the combiner -----------------------------------------------------------------------------------------
 
     def combine(self) -> None:
-        """See to it that what came in is worked off: by the combiner there is, else by this thread."""
+        """Have the pending work done: by the present combiner, else by this thread."""
         if self._claim():
             self._combiner.run()
 
     def combine_elsewhere(self) -> None:
-        """See to it that what came in is worked off: by the combiner there is, else by a worker."""
+        """Have the pending work done: by the present combiner, else by a worker."""
         if self._claim():
             self._combiner.run_elsewhere()
 
     def _claim(self) -> bool:
-        """Make this thread answerable for combining, unless another is or the room is not open yet."""
+        """Make this thread the combiner, unless another one is or the room is not open yet."""
         with self._mutex:
             return bool(self.epoch) and self._combiner.claim()
 
     def _step(self) -> bool:
-        """Work off one batch of what came in; return False if there was nothing. Run by the combiner alone."""
+        """Process one batch of input; return False if there was none. The combiner alone runs this."""
         submissions: list[Submission] = []
         try:
             self._sizer.gather(self._mutex, self._queue)
@@ -279,13 +282,13 @@ class Room:
                     return False
             self._pass(submissions, arrivals)
         except BaseException:
-            self._repair.look()  # some of this may be logged
-            refuse(self.name, submissions, "internal", "the node failed on this: a bug in parlour")
+            self._repair.check_log_later()  # some of these posts may be logged
+            refuse(self.name, submissions, "internal", "the node failed to handle this post: this is a bug in parlour")
             raise
         return True
 
     def _pending(self) -> bool:
-        """Whether something besides messages wants a pass. The caller holds the mutex."""
+        """Return whether the room has work besides messages. The caller holds the mutex."""
         return self._presence.pending or bool(self._timeline.hole() and not self._repair.busy)
 
     def _pass(self, submissions: list[Submission], arrivals: list[Arrival]) -> None:
@@ -293,7 +296,7 @@ class Room:
         posts = [post for submission in submissions for post in submission.posts]
         places = self._log(submissions, posts, arrivals) if posts else []
         logged = time.monotonic() - began if posts else None
-        if any(map(self._timeline.overtaken, arrivals)):
+        if any(map(self._timeline.needs_log_check, arrivals)):
             self._begin_anew()
         now = time.monotonic()
         with self._mutex:
@@ -312,14 +315,14 @@ class Room:
             reached = self._context.deliver(members, variant, ripe)
             delivered += reached
             sent += reached * sum(len(batch.data(variant)) for batch in ripe)
-        if self._timeline.false:
+        if self._timeline.contradicted:
             self._begin_anew()
         acknowledge(self.name, submissions, places)
         if news is not None:
-            self._tell(chain.from_iterable(groups.values()), news)
+            self._send_presence(chain.from_iterable(groups.values()), news)
         if posts:
             with self._mutex:
-                self._sizer.carried(len(posts))
+                self._sizer.delivered(len(posts))
         if ripe or posts:
             self._context.load.count(
                 len(posts),
@@ -332,7 +335,7 @@ class Room:
             )
 
     def _encode(self, batches: Sequence[Batch], variant: Variant | None) -> None:
-        """Make the encodings of batches that are missing, and count them."""
+        """Make the missing encodings of batches, and count them."""
         if variant is None:
             return
         fresh = [batch for batch in batches if not batch.has(variant)]
@@ -344,53 +347,53 @@ class Room:
                 self._timeline.note(fresh)
 
     def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:
-        """Log the posts and publish what is new, which arrives here too; return where they stand, if they do."""
+        """Log the posts, publish the new ones, and add them to the arrivals; return their places in the log."""
         try:
             places = self._context.log.append(self.name, posts)
         except LogError as error:
             refuse(self.name, submissions, "unavailable", str(error))
-            self._repair.look()  # it may have failed after it had logged them
+            self._repair.check_log_later()  # the log may have failed after it had logged them
             return []
         came = arrivals_of(self.name, posts, places)
         for arrival in came:
             if (batch := arrival.batch) is not None:
-                self._publish(wire.Batch(arrival.epoch, batch.first, batch.last), batch.frames)
+                self._publish(wire.RelayBatch(arrival.epoch, batch.first, batch.last), batch.frames)
         arrivals[:0] = came
         return places
 
-    def _publish(self, head: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
-        self._context.relay.publish(self._topic, head, frames)
+    def _publish(self, header: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
+        self._context.relay.publish(self._topic, header, frames)
 
     # --- presence ---------------------------------------------------------------------------------------------
 
-    def _tell(self, members: Iterable[Member[Any]], news: PresenceNews) -> None:
+    def _send_presence(self, members: Iterable[Member[Any]], news: PresenceNews) -> None:
         if news.changes is not None:
             for member in members:
-                member.subscriber.tell(member, news.changes)
+                member.subscriber.send_presence(member, news.changes)
         for member, names in news.lists.items():
             member.subscriber.answer(names)
 
     def _presence_due(self) -> None:
         with self._mutex:
-            self._presence.come()
+            self._presence.interval_elapsed()
         self.combine_elsewhere()
 
     # --- holes, heartbeats, epochs ----------------------------------------------------------------------------
 
-    def _beat(self, series: Series) -> None:
-        """Tell the other nodes where the room stands, for what of it they may have missed."""
+    def _beat(self, series: BeatSeries) -> None:
+        """Tell the other nodes the room's last offset and presence version, so that they see what they missed."""
         with self._mutex:
-            heads: list[wire.RelayMessage] = [*self._top(), self._presence.heartbeat()]
-            series.beaten()
-        for head in heads:
-            self._publish(head)
+            headers: list[wire.RelayMessage] = [*self._log_head(), self._presence.heartbeat()]
+            series.advance()
+        for header in headers:
+            self._publish(header)
 
     def _begin_anew(self) -> None:
-        """If one cannot go on from here with what the log has, every member starts anew. Run by the combiner alone."""
-        if (renewal := self._repair.renewal(self._timeline)) is None:
+        """Restart the room and its members if the log does not continue from here. The combiner alone runs this."""
+        if (restart := self._repair.restart_point(self._timeline)) is None:
             return
         with self._mutex:
-            self._timeline.begin(*renewal)
+            self._timeline.begin(*restart)
             members = list(self._members)
         for member in members:
             member.subscriber.restart(member, self._notice)

@@ -1,4 +1,4 @@
-"""Who is in one room, on all nodes: each node tells of its own members, this puts them together by name.
+"""The names in one room on all nodes: each node tells its own members, and this module unites them by name.
 
 This module is pure and has no lock: the room's mutex guards its instances. It must never show a name as gone while
 one session of that name is left, nor keep a session of a node that is gone.
@@ -12,39 +12,39 @@ from collections.abc import Collection, Iterable, Mapping
 from parlour.wire.codec import frame
 from parlour.wire.messages import Members, Presence
 
-__all__ = ["NAMES", "Roster"]
+__all__ = ["NAMES", "ClusterRoster"]
 
 NAMES = 200
-"""Names in one frame: 200 of the longest fill it."""
+"""Names in one frame, at most: 200 of the longest fill it."""
 
 
-class _Share:
-    """The members on one start of a node: session to name, as of that node's change number `version`."""
+class _NodeMembers:
+    """The members on one instance of a node: session to name, as of that node's change number `version`."""
 
     __slots__ = ("bots", "members", "version")
 
     def __init__(self, version: int) -> None:
         self.version = version
         self.members: dict[str, str] = {}
-        self.bots: set[str] = set()  # those of the sessions that are programs
+        self.bots: set[str] = set()  # the sessions that are programs
 
 
-class Roster:
-    """The names in a room, gathered from every node's share, and how they changed since last asked."""
+class ClusterRoster:
+    """The names in a room, united from all nodes, and their changes since the last call of `take_changes`."""
 
     def __init__(self, room: str, version: int = 0) -> None:
-        """Count this node's changes from `version` on, which must be above any it told the others before."""
+        """Count this node's changes from `version` on, which must be above all that it told other nodes before."""
         self._room = room
-        self._shares: dict[tuple[str, str], _Share] = {}
-        self._own = _Share(version)
+        self._shares: dict[tuple[str, str], _NodeMembers] = {}
+        self._own = _NodeMembers(version)
         self._names: Counter[str] = Counter()
-        self._people: Counter[str] = Counter()  # how many of a name's sessions are no bots
+        self._people: Counter[str] = Counter()  # a name's sessions that are not bots
         self._joined: set[str] = set()
         self._left: set[str] = set()
         self._listed: set[str] = set()
         self._unpublished: dict[str, str | None] = {}
         self._published = version
-        self._missed: dict[str, float] = {}
+        self._grace_ends: dict[str, float] = {}
 
     # --- names ------------------------------------------------------------------------------------------------
 
@@ -53,10 +53,10 @@ class Roster:
         return sorted(self._names)
 
     def members_frames(self, whole: bool) -> list[bytes]:
-        """Return the names as `members` frames: all of them, or as many as go into one."""
+        """Return the names as `members` frames: all of them, or as many as fit into one frame."""
         names = self.names()
         count = len(names)
-        # What is listed now may be undone before the next presence frame, which then has to say so.
+        # A change in this list may be undone before the next presence frame. That frame then has to tell it.
         self._listed |= self._joined | self._left
         if not whole:
             names = names[:NAMES]
@@ -67,24 +67,25 @@ class Roster:
         ]
 
     def presence_frame(self) -> bytes:
-        """Return the changes since the last call as a `presence` frame; of very many, as many as go into it."""
+        """Return the changes since the last call as a `presence` frame; if they are too many, a part of them."""
         came, went = self.take_changes()
         came = came[: NAMES // 2]
         return frame(Presence(self._room, came, went[: NAMES // 2], len(self._names), self._places_of_bots(came)))
 
     def _places_of_bots(self, names: list[str]) -> list[int]:
-        """Return where in the list the names are of which all sessions are bots."""
+        """Return the places in the list of the names whose sessions all are bots."""
         return [place for place, name in enumerate(names) if not self._people[name]]
 
     @property
     def changed(self) -> bool:
-        """Whether `take_changes` would return any."""
+        """Whether `take_changes` would return a change."""
         return bool(self._joined or self._left or self._listed)
 
     def take_changes(self) -> tuple[list[str], list[str]]:
-        """Return the names that came and that went since the last call, sorted.
+        """Return the names that came and the names that went since the last call, sorted.
 
-        Who came and went is in neither, unless a list was made in between: then whoever got it has to be told.
+        A name that came and went again is in neither list, unless `members_frames` was called in between: the members
+        that got those frames have to be told.
         """
         came = self._joined | {name for name in self._listed if name in self._names}
         went = self._left | {name for name in self._listed if name not in self._names}
@@ -95,8 +96,8 @@ class Roster:
     # --- this node's own members ------------------------------------------------------------------------------
 
     def enter(self, session: str, name: str, bot: bool = False) -> None:
-        """A member came in on this node, or is back before it was missed."""
-        self._missed.pop(session, None)
+        """Add a session of this node, or end its grace period if it has come back."""
+        self._grace_ends.pop(session, None)
         if self._own.members.get(session) != name:
             self.leave(session)
             self._own.members[session] = name
@@ -106,23 +107,23 @@ class Roster:
                 self._own.bots.add(session)
             self._add(name, bot)
 
-    def miss(self, session: str, due: float) -> None:
-        """A member's connection broke: it leaves at `due` (monotonic seconds) unless it is back."""
-        self._missed[session] = due
+    def start_grace(self, session: str, due: float) -> None:
+        """Keep a session whose connection broke until `due` (monotonic seconds); `enter` keeps it for good."""
+        self._grace_ends[session] = due
 
-    def give_up(self, now: float) -> None:
-        """Who was due to be back by now leaves."""
-        for session in [session for session, due in self._missed.items() if due <= now]:
-            del self._missed[session]
+    def drop_expired(self, now: float) -> None:
+        """Drop the sessions whose grace period ends by `now`."""
+        for session in [session for session, due in self._grace_ends.items() if due <= now]:
+            del self._grace_ends[session]
             self.leave(session)
 
     @property
-    def missing(self) -> bool:
-        """Whether a member of this node may yet come back."""
-        return bool(self._missed)
+    def in_grace(self) -> bool:
+        """Whether a session of this node is in its grace period."""
+        return bool(self._grace_ends)
 
     def leave(self, session: str) -> None:
-        """A member of this node left."""
+        """Remove a session of this node."""
         name = self._own.members.pop(session, None)
         if name is not None:
             self._own.version += 1
@@ -132,20 +133,20 @@ class Roster:
 
     @property
     def version(self) -> int:
-        """How many changes this node's own members made."""
+        """The number of this node's last change."""
         return self._own.version
 
     def own(self) -> tuple[dict[str, str], list[str]]:
-        """Return this node's own members, session to name, and which of the sessions are bots."""
+        """Return this node's own members, session to name, and the sessions that are bots."""
         return dict(self._own.members), list(self._own.bots)
 
     @property
     def unpublished(self) -> bool:
-        """Whether there are changes that the other nodes have not been told of."""
+        """Whether there are changes that the other nodes have not been told."""
         return self._published < self._own.version
 
     def take_unpublished(self) -> tuple[int, int, dict[str, str | None], list[str]]:
-        """Return what the other nodes have not been told of yet: first and last change, session to name, and bots."""
+        """Return the changes not told to other nodes yet: first and last number, session to name, and bots."""
         first, self._published = self._published + 1, self._own.version
         unpublished, self._unpublished = self._unpublished, {}
         return first, self._published, unpublished, [session for session in unpublished if session in self._own.bots]
@@ -154,17 +155,17 @@ class Roster:
 
     @property
     def nodes(self) -> set[str]:
-        """The nodes that have told of their members."""
+        """The nodes that have told their members."""
         return {node for node, _ in self._shares}
 
     def replace(
         self, node: str, instance: str, version: int, members: Mapping[str, str], bots: Iterable[str] = ()
     ) -> None:
-        """A node told of all its members, as of its change number `version`."""
+        """Replace the members of another node with those that it had at its change number `version`."""
         share = self._shares.get((node, instance))
         if share is not None and version < share.version:
             return
-        fresh = _Share(version)
+        fresh = _NodeMembers(version)
         fresh.members.update(members)
         fresh.bots.update(session for session in bots if session in members)
         for session, name in fresh.members.items():
@@ -182,7 +183,7 @@ class Roster:
         members: Mapping[str, str | None],
         bots: Collection[str] = (),
     ) -> bool:
-        """A node told of its changes `first` to `version`; return False if some before them were missed."""
+        """Apply the changes `first` to `version` of another node; return False if earlier changes are missing."""
         share = self._shares.get((node, instance))
         if share is None:
             return False
@@ -204,7 +205,7 @@ class Roster:
         return True
 
     def forget(self, node: str, instance: str) -> None:
-        """A node is gone, and its members with it; what it tells since it started anew is another instance's."""
+        """Drop the members of a node's instance that is gone; a new start of the node is another instance."""
         share = self._shares.pop((node, instance), None)
         if share is not None:
             self._remove_all(share)
@@ -218,7 +219,7 @@ class Roster:
             else:
                 self._joined.add(name)
 
-    def _remove_all(self, share: _Share) -> None:
+    def _remove_all(self, share: _NodeMembers) -> None:
         for session, name in share.members.items():
             self._remove(name, session in share.bots)
 

@@ -1,7 +1,7 @@
-"""The rooms of this node: made when the first member comes, dropped some time after the last has left.
+"""The rooms of this node: made when the first member comes, dropped some time after the last one has left.
 
-This module owns the table from name to room; any thread may call it. It must never hold its mutex while a room is
-opened: that asks the log and the other nodes.
+This module owns the table from name to room; any thread may call it. It must never hold its mutex while it opens a
+room, because that asks the log and the other nodes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from parlour.wire import relay as wire
 __all__ = ["RoomTable"]
 
 IDLE = 5.0
-"""Seconds that a room without members is kept: long enough for its last words to be told to the other nodes."""
+"""Seconds for which a room without members stays: enough to tell the other nodes its last changes."""
 
 OPENING = 15.0
-"""Seconds to wait for another thread that is opening the same room: more than a busy log may take."""
+"""Seconds to wait for another thread that opens the same room: more than a busy log may take."""
 
 
 class _Entry:
-    """A room, how many members hold it, and whether it is open."""
+    """A room, the number of members that hold it, and whether it is open."""
 
     def __init__(self, room: Room) -> None:
         self.room = room
@@ -44,18 +44,18 @@ class RoomTable:
         self._entries: dict[str, _Entry] = {}
 
     def get(self, name: str) -> Room | None:
-        """Return the room if it is on this node."""
+        """Return the room, or None if it is not on this node."""
         with self._mutex:
             entry = self._entries.get(name)
             return entry.room if entry is not None else None
 
     def count(self) -> int:
-        """Return how many rooms are on this node."""
+        """Return the number of rooms on this node."""
         with self._mutex:
             return len(self._entries)
 
     def hold(self, name: str) -> Room:
-        """Return the room, opened, and keep it until `release`; raises LogError if it cannot be opened."""
+        """Return the open room and keep it until `release`; raises LogError if it cannot be opened."""
         with self._mutex:
             entry = self._entries.get(name)
             mine = entry is None
@@ -75,7 +75,7 @@ class RoomTable:
         return entry.room
 
     def release(self, name: str) -> None:
-        """A member that held the room has left it."""
+        """End the hold of one member, which has left the room."""
         with self._mutex:
             entry = self._entries[name]
             entry.holders -= 1
@@ -84,31 +84,31 @@ class RoomTable:
             if entry.opened.done() and entry.opened.exception() is not None:
                 self._drop(name)
                 return
-        self._context.scheduler.after(IDLE, lambda: self._tidy(name, entry))
+        self._context.scheduler.after(IDLE, lambda: self._drop_if_idle(name, entry))
 
     def forget(self, node: str, instance: str) -> None:
-        """A node is gone for good: its members leave every room."""
+        """Drop the members of a node that is gone for good from every room."""
         with self._mutex:
             rooms = [entry.room for entry in self._entries.values()]
         for room in rooms:
             room.forget(node, instance)
 
-    def look(self) -> None:
-        """Read from the log where each room stands, one after the other, until the log fails."""
+    def check_log(self) -> None:
+        """Read the last offset of each room from the log, one after the other, until the log fails."""
         with self._mutex:
             rooms = [entry.room for entry in self._entries.values() if entry.opened.done()]
         with suppress(LogError):
             for room in rooms:
-                room.look()
+                room.check_log()
 
     def announcement(self, name: str) -> list[wire.RelayMessage]:
-        """Return what a node that begins to listen to a room has to know, also of a room that is not here."""
-        # As in Room: above all that was told of an earlier room of this name, and below one that is made only now.
+        """Return the publications for a node that begins to listen to a room, which need not be on this node."""
+        # As in RoomPresence: above all versions of an earlier room of this name, and below those of a later one.
         version = time.monotonic_ns() // 1000
         room = self.get(name)
         if room is not None:
             return room.announcement()
-        return [wire.Here(self._context.node, self._context.instance, version, {})]
+        return [wire.PresenceSnapshot(self._context.node, self._context.instance, version, {})]
 
     def _open(self, name: str, entry: _Entry) -> None:
         self._context.relay.subscribe(wire.room_topic(name))
@@ -119,16 +119,16 @@ class RoomTable:
         else:
             entry.opened.set_result(None)
 
-    def _tidy(self, name: str, entry: _Entry) -> None:
+    def _drop_if_idle(self, name: str, entry: _Entry) -> None:
         with self._mutex:
             if self._entries.get(name) is not entry or entry.holders:
                 return
             if entry.room.empty:
                 self._drop(name)
                 return
-        self._context.scheduler.after(IDLE, lambda: self._tidy(name, entry))
+        self._context.scheduler.after(IDLE, lambda: self._drop_if_idle(name, entry))
 
     def _drop(self, name: str) -> None:
-        """Take the room off the table. The caller holds the mutex."""
+        """Remove the room from the table. The caller holds the mutex."""
         del self._entries[name]
         self._context.relay.unsubscribe(wire.room_topic(name))

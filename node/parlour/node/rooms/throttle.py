@@ -1,7 +1,6 @@
-"""At most once in so many seconds: what is wanted sooner is done once, when its time has come.
+"""A limit on how often something is done: at most once in an interval, and later requests once at its end.
 
-This module is pure but for the scheduler; the room's mutex guards its instances. It must never let what was wanted be
-forgotten.
+This module is pure but for the scheduler; the room's mutex guards its instances. It must never forget a request.
 """
 
 from __future__ import annotations
@@ -14,7 +13,10 @@ __all__ = ["Throttle"]
 
 
 class Throttle:
-    """Says whether it is time; if not, has `work` called by a worker when it is, which calls `come`."""
+    """Allows one action per interval. If it refuses one, a worker calls `work` when the interval has elapsed.
+
+    `work` calls `interval_elapsed`.
+    """
 
     def __init__(self, scheduler: Scheduler, interval: float, work: Callable[[], object]) -> None:
         self._scheduler = scheduler
@@ -24,7 +26,7 @@ class Throttle:
         self.waiting = False
 
     def take(self, now: float) -> bool:
-        """Whether it may be done now, in monotonic seconds, and then is; else it will be asked again."""
+        """Return whether the action may be done at `now` (monotonic seconds); if not, `work` is called later."""
         if now >= self._due:
             self._due = now + self._interval
             return True
@@ -33,6 +35,6 @@ class Throttle:
             self._scheduler.after(self._due - now, self._work)
         return False
 
-    def come(self) -> None:
-        """The time has come that was waited for."""
+    def interval_elapsed(self) -> None:
+        """Note that the wait is over."""
         self.waiting = False

@@ -1,7 +1,7 @@
-"""Where a room stands on this node: its epoch and offset, what is held for its turn, and the latest of what was said.
+"""A room's timeline on this node: its epoch and offset, the early batches, and the latest messages.
 
-This module is pure and has no lock: the room's mutex guards its instances, of which epoch and offset may be read
-without. It must never go on past a message that is missing, unless told from where on the log is kept.
+This module is pure and has no lock: the room's mutex guards its instances, but epoch and offset may be read without it.
+It must never pass a missing message, except when `begin` moves it to another position.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["LastMessage", "Timeline"]
 
 
 EPOCHS = 16
-"""Epochs that are over whose places are still known, at most."""
+"""Past epochs, at most, whose positions are still known."""
 
 
 class LastMessage(NamedTuple):
-    """What a message is known by: another log, or one that lost its end, has another at this offset, or none.
+    """The marks of a message: another log, or one that lost its end, has a different message here, or none.
 
-    `id` is empty if it is not known, or not kept; `at` is in milliseconds since the Unix epoch.
+    `id` is empty if it is unknown, or if the message is not kept; `at` is in milliseconds since the Unix epoch.
     """
 
     offset: int
@@ -34,22 +34,22 @@ class LastMessage(NamedTuple):
 
 
 class Timeline:
-    """Goes on from batch to batch; before `begin` the epoch is empty."""
+    """The order of a room from batch to batch; before `begin` the epoch is empty."""
 
     def __init__(self, size: int) -> None:
-        """Keep about `size` bytes of frames for those who have to catch up."""
+        """Keep about `size` bytes of frames for members that catch up."""
         self._size = size
         self.epoch = ""
         self._valid: dict[str, int] = {}
         self.begin(Extent("", 0, 0), LastMessage(0))
 
     def begin(self, extent: Extent, last: LastMessage, shared: bool = False) -> None:
-        """Go on after a message of the log, with nothing of what follows here.
+        """Continue after the message `last` of the log, with an empty ring.
 
-        It is `shared` if it is the last that the log has of what was delivered here; members go on from there at the
-        latest. Else their places are void.
+        `shared` tells that `last` was delivered here, and is the last such message in the log: then members continue
+        there at the latest. Else their positions are void.
         """
-        # Of epochs that are over, and of this one if it begins anew, up to which offset their places are places here.
+        # For each past epoch, and for this one after a restart: the offset up to which its positions are valid here.
         before, same = self._valid, self.epoch == extent.epoch
         if shared:
             latest = list(before.items())[-EPOCHS:]
@@ -64,8 +64,8 @@ class Timeline:
         self._buffer = ReorderBuffer(last.offset)
         self._buffer.hint(extent.top)
         self._ring = Ring(self._size, last.offset)
-        self._foreign: tuple[str, int] = ("", 0)  # another epoch, and the first offset of it that was heard of
-        self.false = False  # what was delivered is not what was logged
+        self._foreign: tuple[str, int] = ("", 0)  # another epoch, and the first offset that was heard of it
+        self.contradicted = False  # whether a message delivered here seems to differ from the logged one
 
     @property
     def last(self) -> LastMessage:
@@ -78,10 +78,10 @@ class Timeline:
         known = {self.began: self._last.id} if self._last.id else {}
         return {**known, **{message.offset: message.id for message in self._ring.messages()}}
 
-    def fresh(self, extent: Extent, latest: Iterable[Message]) -> int:
-        """Return the offset behind which messages of a log that has none of those delivered here are new.
+    def restart_offset(self, extent: Extent, latest: Iterable[Message]) -> int:
+        """Return the offset behind which the messages of a log are new, if it has none of those delivered here.
 
-        They were heard of, or of the `latest` they are, by their times.
+        New are the messages that were heard of, and those of `latest` that are later than all delivered ones.
         """
         epoch, first = self._foreign
         heard = [first] if epoch == extent.epoch else []
@@ -91,15 +91,15 @@ class Timeline:
 
     @property
     def known(self) -> int:
-        """How far the room is said to be."""
+        """The highest offset that any source has claimed for the room."""
         return self._buffer.known
 
     def fits(self, extent: Extent) -> bool:
-        """Whether one can go on from here: the log has this epoch, has come so far, and keeps what comes next."""
+        """Return whether the log continues from here: it has this epoch and offset, and keeps the next message."""
         return extent.epoch == self.epoch and extent.trimmed <= self.offset <= extent.top
 
-    def overtaken(self, arrival: Arrival) -> bool:
-        """Whether the log has to be asked how far it is: it seems to be another, or not to have what is here."""
+    def needs_log_check(self, arrival: Arrival) -> bool:
+        """Return whether the room has to check the log: its epoch seems to differ, or messages seem to be missing."""
         if arrival.epoch != self.epoch and arrival.batch is not None:
             epoch, first = self._foreign
             first = min(first, arrival.batch.first) if epoch == arrival.epoch else arrival.batch.first
@@ -107,10 +107,10 @@ class Timeline:
         return arrival.epoch != self.epoch or arrival.trimmed > self.offset or arrival.top < arrival.offset
 
     def take(self, arrivals: Iterable[Arrival]) -> list[Batch]:
-        """Take in what came; return the batches whose turn it now is, in order.
+        """Take the arrivals in; return the batches whose turn it is now, in order.
 
-        Where two tell of different messages at the same offsets, `false` becomes true: the log has to be asked. What is
-        of another epoch still is in the log, which the next message or heartbeat will show.
+        If two sources tell different messages at the same offset, `contradicted` becomes true: the log has to be asked.
+        Arrivals of another epoch are dropped: the log has them, and the next message or heartbeat shows that.
         """
         ripe: list[Batch] = []
         for arrival in arrivals:
@@ -121,7 +121,7 @@ class Timeline:
                 self._buffer.retract(arrival.top, arrival.known)
             if arrival.batch is not None:
                 if arrival.batch.first <= self._buffer.offset and not self._ring.agrees(arrival.batch):
-                    self.false = True
+                    self.contradicted = True
                 ripe += self._buffer.offer(arrival.batch)
         for batch in ripe:
             self._ring.add(batch)
@@ -131,34 +131,34 @@ class Timeline:
         return ripe
 
     def hole(self) -> tuple[int, int] | None:
-        """Return the first and last offset of the messages missed next, or None if nothing is missing."""
+        """Return the first and last offset of the next missing messages, or None if none are missing."""
         return self._buffer.hole()
 
     def after(self, offset: int) -> list[Batch] | None:
-        """Return batches with what follows an offset, or a part of it; None if that is not here."""
+        """Return batches with the messages after an offset, or the first of them; None if those are not here."""
         return self._ring.after(offset, self._size)
 
     def message(self, offset: int) -> Message | None:
-        """Return the message at an offset, if it is here."""
+        """Return the message at an offset, or None if it is not here."""
         return self._ring.message(offset)
 
     def note(self, batches: Iterable[Batch]) -> None:
-        """Count the encodings that were made of batches."""
+        """Count the encodings of these batches."""
         self._ring.note(batches)
 
-    def reach(self, join: Join, modern: bool) -> Extent | None:
-        """Return what is here, if that is all that a joining client may want; else None."""
-        # A client that comes from a node that is quicker may be ahead of this one, but not of the log.
+    def local_extent(self, join: Join, modern: bool) -> Extent | None:
+        """Return the extent of the messages here, if they are enough for a joining client; else None."""
+        # A client from a faster node may be ahead of this node, but not ahead of the log.
         start = max(0, self.offset - join.history) if join.after is None else join.after
         ours = join.epoch in (None, self.epoch) or (modern and start <= self._valid_to(join.epoch))
-        return Extent(self.epoch, self._ring.start, self.offset) if ours and self._ring.reaches(start) else None
+        return Extent(self.epoch, self._ring.start, self.offset) if ours and self._ring.covers(start) else None
 
-    def place(self, join: Join, kept: Extent, found: bool, modern: bool) -> tuple[int, bool]:
-        """Return after which offset a joining client is to begin, and whether that is the position it asked for.
+    def join_position(self, join: Join, kept: Extent, found: bool, modern: bool) -> tuple[int, bool]:
+        """Return the offset after which a joining client begins, and whether that is the position it asked for.
 
-        `kept` is what the log has, or what is enough of it; `found` tells that it has the message that the client
-        names. Another node may have brought the log further. Who does not know better (not `modern`) is sent all that
-        is kept where its place is none.
+        `kept` is what the log has, or the sufficient part of it; `found` tells that it has the message that the client
+        names. Another node may have brought the log further. A client that is not `modern` and has no valid position
+        receives all that is kept.
         """
         here = kept.epoch == self.epoch
         end = self.offset if here else kept.top
@@ -172,13 +172,15 @@ class Timeline:
             return join.after, True
         if not modern or join.after <= valid:
             return start, False
-        # From the last message that is still there, if one is known to be, or as a newcomer.
+        # Begin after the last message that is known to be still in the log; without one, as a newcomer.
         return (known if not same and known >= start else max(start, end - join.history)), False
 
-    def notice(self, epoch: str, offset: int, history: int, modern: bool, trimmed: int) -> tuple[int, bool] | None:
-        """Return as `place` does where a member goes on whose place is of this epoch; None if just there.
+    def resume_position(
+        self, epoch: str, offset: int, history: int, modern: bool, trimmed: int
+    ) -> tuple[int, bool] | None:
+        """Return, like `join_position`, where a member with this position continues; None if it keeps the position.
 
-        Where something was trimmed meanwhile, `trimmed` is how far.
+        If messages were trimmed meanwhile, `trimmed` is the last offset of them.
         """
         trimmed = min(max(trimmed, self.trimmed), self.offset)
         valid = MAX_OFFSET if epoch == self.epoch else -1

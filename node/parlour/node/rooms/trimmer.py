@@ -1,7 +1,7 @@
-"""The thread that has the room log forget what is older than the operator wants to keep.
+"""The thread that makes the room log forget messages that are older than the operator wants to keep.
 
-This module owns the node's trimmer thread. It must never have the log forget what is
-recent, nor take so much at once that a post has to wait for it.
+This module owns the node's trimmer thread. It must never trim recent messages, nor so many at once that a post has to
+wait.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from parlour.runtime.threads import Service
 __all__ = ["Trimmer"]
 
 STEP = 500
-"""Messages forgotten at once at most: SQLite does that in some 2 ms."""
+"""Messages trimmed at once, at most: SQLite does that in about 2 ms."""
 
-BREATH = 0.01
-"""Seconds left to others between two steps."""
+PAUSE = 0.01
+"""Seconds between two steps, in which others can use the log."""
 
-ROOMS = 100
-"""Rooms looked at between two pauses."""
+ROOMS_READ = 100
+"""Names of rooms that one question to the log returns, at most; a pause follows."""
 
 
 class Trimmer(Service):
-    """The thread that trims all rooms of the log, again and again; that other nodes do so too does no harm."""
+    """The thread that trims all rooms of the log, again and again; other nodes may do so at the same time."""
 
     def __init__(self, name: str, log: RoomLog, retention: Retention, interval: float, clock: ClockWatch) -> None:
         """Begin a round every `interval` seconds, unless the clock is wrong."""
@@ -36,7 +36,9 @@ class Trimmer(Service):
         self._clock = clock
         self._log = log
         self._interval = interval
-        self._limits: list[tuple[int, float]] = []  # messages that stay, and seconds for which all stay
+        self._limits: list[
+            tuple[int, float]
+        ] = []  # the number of messages that stay, and the seconds for which all stay
         if retention.count is not None:
             self._limits.append((retention.count, RECENT))
         if retention.age is not None:
@@ -52,13 +54,13 @@ class Trimmer(Service):
                 return
 
     def _rounds(self) -> Iterator[float]:
-        """Do the work, and yield the seconds to wait between one piece of it and the next."""
+        """Trim step by step, and yield the seconds to wait before the next step."""
         yield random.uniform(0, self._interval)  # so that nodes that started together take turns
         while True:
             try:
                 yield from self._round()
             except LogError:
-                pass  # those who post are told of it; here there is time
+                pass  # the senders of posts are told; trimming can wait
             yield self._interval
 
     def _round(self) -> Iterator[float]:
@@ -67,14 +69,14 @@ class Trimmer(Service):
         if not self._clock.right:
             return
         last = ""
-        while rooms := self._log.rooms(last, ROOMS):
+        while rooms := self._log.rooms(last, ROOMS_READ):
             for room in rooms:
                 try:
                     for keep, seconds in self._limits:
                         before = now - int(seconds * 1000)
                         while self._log.trim(room, keep, before, STEP):
-                            yield BREATH
+                            yield PAUSE
                 except LogError:
-                    yield BREATH  # the next room may be on another server, which is well
+                    yield PAUSE  # the next room may be on another server, which works
             last = rooms[-1]
-            yield BREATH
+            yield PAUSE

@@ -28,7 +28,7 @@ from support.waiting import eventually
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Run a broker, and have the commands find it."""
+    """Run a broker, and set PARLOUR_BROKER to its address."""
     service = Broker(BrokerSettings(bind="127.0.0.1:0"))
     service.start()
     monkeypatch.setenv("PARLOUR_BROKER", service.address)
@@ -38,16 +38,16 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def nodes(broker: str) -> Iterator[Publisher]:
-    """Give the broker two nodes, one of them three times as full, which report too rarely to be late in any test."""
+    """Put two nodes into the fleet, one with three times the clients, that are never late during a test."""
     busy = make_report("n1", clients=10, messages_out=12_345.0, wait_p99=2.5, cpu=0.5, memory=64 << 20, interval=30.0)
-    with publisher(broker) as mouth:
-        mouth.enroll(busy)
-        mouth.enroll(make_report("n2", clients=30, address="127.0.0.1:7002", interval=30.0))
-        yield mouth
+    with publisher(broker) as publishing:
+        publishing.enroll(busy)
+        publishing.enroll(make_report("n2", clients=30, address="127.0.0.1:7002", interval=30.0))
+        yield publishing
 
 
 def printed_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """Run the command and return the one object that it printed."""
+    """Run the command and return the JSON object that it printed."""
     assert main(arguments) == 0
     value: dict[str, Any] = json.loads(capsys.readouterr().out)
     return value
@@ -55,7 +55,7 @@ def printed_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[st
 
 @pytest.mark.usefixtures("nodes")
 def test_status(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status lists the nodes with address, clients and state."""
+    """`status` lists the nodes with address, clients and state."""
     assert main(["status"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^n1 +127\.0\.0\.1:7000 +10/100 +0 +\d\.\d s ok *$", printed, re.M)
@@ -65,7 +65,7 @@ def test_status(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("nodes")
 def test_status_as_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status for programs is one object."""
+    """`status --json` prints one object."""
     fleet = printed_json(capsys, "status", "--json")
     assert (fleet["broker"], fleet["clients"], fleet["assigned"], fleet["refused"]) == (broker, 40, 0, 0)
     assert [(node["name"], node["address"], node["clients"], node["state"]) for node in fleet["nodes"]] == [
@@ -77,7 +77,7 @@ def test_status_as_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize("address", ["192.168.100.200:65535", "[2001:db8:1234:5678:9abc:def0:1234:5678]:6010"])
 def test_status_fits_a_narrow_terminal(address: str) -> None:
-    """In 80 columns an address is never cut: what does not fit goes on in the next line, and the rest stays whole."""
+    """In 80 columns a long address continues in the next line, and no column is cut."""
     report = make_report("n1", address=address, clients=9999, capacity=10_000, rooms=1234)
     printed = io.StringIO()
     table = status_table("127.0.0.1:6000", 10.0, 0, 0, Snapshot((Row(report, 123.4, "draining"),)))
@@ -89,7 +89,7 @@ def test_status_fits_a_narrow_terminal(address: str) -> None:
 
 @pytest.mark.usefixtures("nodes")
 def test_monitor_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """One snapshot has the load of every node."""
+    """`monitor --once` prints the load of every node."""
     assert main(["monitor", "--once"]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^n1 +10/100 +0 +0 +12\.3k +0 +2\.5 +0 +50 +64 +\d\.\d s ok *$", printed, re.M)
@@ -98,26 +98,26 @@ def test_monitor_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("nodes")
 def test_monitor_once_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """One snapshot for programs is one object with all rates and totals."""
+    """`monitor --once --json` prints one object with all rates and totals."""
     load = printed_json(capsys, "monitor", "--once", "--json")
     assert (load["clients"], load["imbalance"]) == (40, 1.5)
     assert {"name", "address", "clients", "capacity", "rooms", "age", "state", "wait_p50"} <= set(load["nodes"][0])
 
 
-def test_a_rate_that_is_no_number_is_never_shown(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The broker takes no such report, so JSON stays JSON and a table a table."""
-    with publisher(broker) as mouth:
+def test_a_rate_that_is_no_number(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The broker refuses a report with NaN, so that the output stays valid JSON."""
+    with publisher(broker) as publishing:
         with pytest.raises(RefusedError, match="wait_p50"):
-            mouth.enroll(make_report("n1", wait_p50=float("nan")))
-        mouth.enroll(make_report("n2"))
+            publishing.enroll(make_report("n1", wait_p50=float("nan")))
+        publishing.enroll(make_report("n2"))
     nodes = printed_json(capsys, "monitor", "--once", "--json")["nodes"]
     assert [node["name"] for node in nodes] == ["n2"]
 
 
-def test_what_a_node_sends_cannot_steer_the_terminal(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Control characters and markup in a report are shown as they are."""
-    with publisher(broker) as mouth:
-        mouth.enroll(make_report("[red]n1", address="\x1b]0;gotcha\x07"))
+def test_control_characters_in_a_report(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters in a report are replaced, and markup is printed as it is."""
+    with publisher(broker) as publishing:
+        publishing.enroll(make_report("[red]n1", address="\x1b]0;gotcha\x07"))
     assert main(["status"]) == 0
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
@@ -149,14 +149,14 @@ def _read_until(stream: IO[str] | None, pattern: str) -> str:
 
 
 def test_monitor_prints_a_line_per_report(nodes: Publisher, broker: str) -> None:
-    """The stream for programs has every field of each report, and Ctrl-C ends it without a word."""
+    """`monitor --json` prints every field of each report, and ends on Ctrl-C without an error."""
     process = _start("monitor", "--json")
     assert process.stdout is not None
     report = make_report("n1", clients=11)
     os.set_blocking(process.stdout.fileno(), False)
 
     def line() -> str:
-        # What is published before the monitor has subscribed goes to nobody.
+        # A report published before the monitor has subscribed is lost.
         nodes.publish(report)
         return process.stdout.readline() if process.stdout else ""
 
@@ -170,7 +170,7 @@ def test_monitor_prints_a_line_per_report(nodes: Publisher, broker: str) -> None
 
 @pytest.mark.usefixtures("nodes")
 def test_monitor_watches_until_ctrl_c() -> None:
-    """The table is there at once, without waiting for a report, and Ctrl-C leaves cleanly."""
+    """The table is printed at once, without a report, and Ctrl-C ends the command without an error."""
     process = _start("monitor")
     _read_until(process.stdout, r"^n2 +30/100 .* ok")
     _, err = _stop(process)
@@ -178,8 +178,8 @@ def test_monitor_watches_until_ctrl_c() -> None:
 
 
 @pytest.mark.usefixtures("nodes")
-def test_why_shows_a_name_that_the_encoding_lacks(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table is no less of one for a letter that cannot be written."""
+def test_why_with_another_encoding(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter that the encoding of the output does not have is printed as an escape."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     ask([broker], Assign(name="zoë", room="lobby"))
     done = subprocess.run([sys.executable, "-m", "parlour.cli", "why", "zoë"], capture_output=True, timeout=30)
@@ -189,8 +189,8 @@ def test_why_shows_a_name_that_the_encoding_lacks(broker: str, monkeypatch: pyte
 
 @pytest.mark.usefixtures("nodes")
 @pytest.mark.parametrize("arguments", [["monitor"], ["monitor", "--once"], ["status", "--json"]], ids=" ".join)
-def test_a_reader_that_has_left_is_no_failure(arguments: list[str]) -> None:
-    """Like `monitor | head -1`: no complaint, and the status is 0, whichever library printed."""
+def test_a_reader_that_has_left(arguments: list[str]) -> None:
+    """If the reader has closed the pipe, as `head` does, the command ends with status 0 and prints no error."""
     command = [sys.executable, "-m", "parlour.cli", *arguments]
     with unread() as output:
         done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=30)
@@ -199,7 +199,7 @@ def test_a_reader_that_has_left_is_no_failure(arguments: list[str]) -> None:
 
 @pytest.mark.usefixtures("nodes")
 def test_why(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A decision is explained by the client's name, with the nodes that it was made from."""
+    """`why NAME` prints the decision for a client and the nodes that the broker chose from."""
     ask([broker], Assign(name="ada", room="lobby"))
     assert main(["why", "ada"]) == 0
     printed = capsys.readouterr().out
@@ -210,7 +210,7 @@ def test_why(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("nodes")
 def test_why_as_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A decision for programs, found by the room, newest first."""
+    """`why ROOM --json` prints the decisions for a room, newest first."""
     ask([broker], Assign(name="ada", room="lobby"))
     ask([broker], Assign(name="bob", room="lobby"))
     value = printed_json(capsys, "why", "lobby", "--json")
@@ -220,8 +220,8 @@ def test_why_as_json(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("broker")
-def test_why_of_a_stranger_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """A name that the broker does not know is told in one line."""
+def test_why_with_an_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says that the broker does not know the name."""
     assert main(["why", "nobody"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("parlour: ")
@@ -230,16 +230,16 @@ def test_why_of_a_stranger_is_an_error(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("subject", ["", "\udcff"], ids=ascii)
-def test_why_of_what_nobody_can_be_called_is_wrong_usage(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No broker is asked: names and rooms have the same limits."""
+def test_why_with_an_impossible_name(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A text that cannot be a name or a room is wrong usage."""
     assert main(["why", subject]) == 2
     assert re.fullmatch(r"parlour: Invalid value for 'NAME\|ROOM': a name .*\n", capsys.readouterr().err)
 
 
-def test_no_broker_is_one_line() -> None:
-    """Without a broker each command says what to do and fails."""
+def test_no_broker() -> None:
+    """Without a broker each command fails and prints one line that says what to do."""
     commands = [["status"], ["monitor"], ["monitor", "--once"], ["why", "ada"]]
-    # At the same time, as each asks for its whole deadline.
+    # They run at the same time, because each asks until its deadline.
     for process in [_start(*command, "--broker", "127.0.0.1:1") for command in commands]:
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out) == (1, "")

@@ -19,7 +19,7 @@ from support.waiting import MS, eventually
 
 @pytest.fixture
 def broker() -> Iterator[str]:
-    """Run a broker and give its address."""
+    """Run a broker and return its address."""
     service = Broker(BrokerSettings(bind="127.0.0.1:0"))
     service.start()
     yield service.address
@@ -31,8 +31,8 @@ def next_report(feed: LoadFeed) -> Report:
     return next(feed.reports(5000 * MS))
 
 
-def test_the_feed_hands_on_reports(broker: str) -> None:
-    """A node's report reaches a monitor whole."""
+def test_the_feed_gives_reports(broker: str) -> None:
+    """A monitor gets a node's report unchanged."""
     with LoadFeed([broker]) as feed, publisher(broker) as nodes:
         assert feed.broker == broker
         assert isinstance(feed.receive(5000 * MS), NodeList)
@@ -41,7 +41,7 @@ def test_the_feed_hands_on_reports(broker: str) -> None:
 
 
 def test_waiting_has_a_deadline(broker: str) -> None:
-    """A silent fleet does not hold its watcher."""
+    """`receive` and `reports` return at their deadline if no report comes."""
     with LoadFeed([broker]) as feed:
         assert isinstance(feed.receive(5000 * MS), NodeList)
         start = time.monotonic()
@@ -50,8 +50,8 @@ def test_waiting_has_a_deadline(broker: str) -> None:
         assert time.monotonic() - start < 1500 * MS
 
 
-def test_the_first_broker_that_answers_is_taken(broker: str) -> None:
-    """A dead broker among several costs time, not success."""
+def test_one_of_two_brokers_is_dead(broker: str) -> None:
+    """The feed and the questions use the first broker that answers."""
     dead = f"127.0.0.1:{free_ports()}"
     with LoadFeed([dead, broker], timeout=1000 * MS) as feed:
         assert feed.broker == broker
@@ -59,14 +59,14 @@ def test_the_first_broker_that_answers_is_taken(broker: str) -> None:
     assert ask_decisions([dead, broker], "ada", timeout=1000 * MS) == []
 
 
-def test_no_broker_is_an_error() -> None:
-    """Where nobody answers, entering says so and leaves nothing open."""
+def test_no_broker() -> None:
+    """Without a broker, entering the feed raises UnavailableError and leaves no socket open."""
     with pytest.raises(UnavailableError, match="no broker answers"), LoadFeed(["127.0.0.1:1"], timeout=50 * MS):
         pass
 
 
-def test_the_feed_goes_on_when_the_broker_comes_back() -> None:
-    """A broker's restart needs nothing of the monitor."""
+def test_the_broker_restarts() -> None:
+    """The feed goes on when its broker has started again."""
     settings = BrokerSettings(bind=f"127.0.0.1:{free_ports()}")
     first = Broker(settings)
     first.start()

@@ -1,4 +1,4 @@
-"""The commands `drain` and `rebalance`, on a real broker, with nodes that are only reports."""
+"""The commands `drain` and `rebalance`, on a real broker, with simulated nodes that only send reports."""
 
 from __future__ import annotations
 
@@ -34,51 +34,53 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     service = Broker(BrokerSettings(bind="127.0.0.1:0"))
     service.start()
     monkeypatch.setenv("PARLOUR_BROKER", service.address)
-    monkeypatch.setattr(orders, "_LOOK", 20 * MS)
+    monkeypatch.setattr(orders, "POLL_INTERVAL", 20 * MS)
     yield service.address
     service.stop()
 
 
 @dataclass
-class Puppets:
-    """Nodes whose reports are published every few milliseconds, and changed by a function as orders come."""
+class FakeNodes:
+    """Nodes that publish a report every few milliseconds; a function changes the reports when an order comes."""
 
     broker: str
     reports: dict[str, Report]
-    obey: Callable[[dict[str, Report], Order], None]
-    told: list[Order] = field(default_factory=list)
+    carry_out: Callable[[dict[str, Report], Order], None]
+    orders: list[Order] = field(default_factory=list)
     listening: Event = field(default_factory=Event)
     over: Event = field(default_factory=Event)
 
     def run(self) -> None:
-        """Report, listen, obey, until it is over."""
+        """Publish reports and carry out orders until the test is over."""
         _, described = ask([self.broker], Describe())
         assert isinstance(described, Described)
         host, _ = parse_address(self.broker)
-        with publisher(self.broker) as mouth, zmq.Context() as context, context.socket(zmq.SUB) as ear:
+        with publisher(self.broker) as publishing, zmq.Context() as context, context.socket(zmq.SUB) as feed:
             for topic in (b"order.", b"roster"):
-                ear.subscribe(topic)
-            ear.connect(endpoint(host, described.feed))
+                feed.subscribe(topic)
+            feed.connect(endpoint(host, described.feed))
             while not self.over.is_set():
-                if ear.poll(int(20 * 1000 * MS)):
-                    said = decode_feed(ear.recv_multipart()[1])
+                if feed.poll(int(20 * 1000 * MS)):
+                    publication = decode_feed(feed.recv_multipart()[1])
                     self.listening.set()
-                    if isinstance(said, Order):
-                        self.told.append(said)
-                        self.obey(self.reports, said)
-                mouth.publish(*self.reports.values())
+                    if isinstance(publication, Order):
+                        self.orders.append(publication)
+                        self.carry_out(self.reports, publication)
+                publishing.publish(*self.reports.values())
 
 
 @contextmanager
-def puppets(broker: str, obey: Callable[[dict[str, Report], Order], None], *reports: Report) -> Iterator[Puppets]:
-    """Put such nodes into the fleet."""
-    with publisher(broker) as mouth:
+def fake_nodes(
+    broker: str, carry_out: Callable[[dict[str, Report], Order], None], *reports: Report
+) -> Iterator[FakeNodes]:
+    """Run nodes with these reports in the fleet."""
+    with publisher(broker) as publishing:
         for each in reports:
-            mouth.enroll(each)
-    nodes = Puppets(broker, {each.node: each for each in reports}, obey)
-    thread = spawn("puppets", nodes.run)
+            publishing.enroll(each)
+    nodes = FakeNodes(broker, {each.node: each for each in reports}, carry_out)
+    thread = spawn("fake-nodes", nodes.run)
     try:
-        # The first roster shows that orders will come too.
+        # The first list of nodes shows that orders will come, too.
         assert nodes.listening.wait(5000 * MS)
         yield nodes
     finally:
@@ -87,16 +89,16 @@ def puppets(broker: str, obey: Callable[[dict[str, Report], Order], None], *repo
 
 
 def ignore(reports: dict[str, Report], order: Order) -> None:
-    """Do nothing of what one is told."""
+    """Do not carry out the order."""
 
 
 def leave(reports: dict[str, Report], order: Order) -> None:
-    """Say that one drains, then, told again or not, be gone."""
+    """Leave the fleet after a drain."""
     reports[order.node] = make_report(order.node, clients=0, draining=True, stopping=True)
 
 
 def move(reports: dict[str, Report], order: Order) -> None:
-    """Have the clients elsewhere at once, and say that one did."""
+    """Move the clients at once, and report the order as done."""
     if order.id in reports[order.node].orders:
         return
     for each in order.moves:
@@ -106,7 +108,7 @@ def move(reports: dict[str, Report], order: Order) -> None:
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that fails, and return its one line."""
+    """Run a command that fails, and return the line that it prints."""
     assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -116,67 +118,67 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_drain(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The node is told, and the command ends when it has left, with one line."""
-    with puppets(broker, leave, make_report("n1", clients=40), make_report("n2")) as nodes:
+    """The node gets the order; the command prints one line when the node has left."""
+    with fake_nodes(broker, leave, make_report("n1", clients=40), make_report("n2")) as nodes:
         assert main(["drain", "n1", "--deadline", "7"]) == 0
     assert capsys.readouterr() == ("n1 drained: 40 clients moved\n", "")
-    assert (nodes.told[0].node, nodes.told[0].drain, nodes.told[0].deadline) == ("n1", True, 7.0)
+    assert (nodes.orders[0].node, nodes.orders[0].drain, nodes.orders[0].deadline) == ("n1", True, 7.0)
 
 
 @pytest.mark.usefixtures("broker")
-def test_drain_of_a_stranger(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A node that is not there is told in one line that names those that are."""
-    with publisher(broker) as mouth:
-        mouth.enroll(make_report("n2"))
+def test_drain_of_an_unknown_node(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says that the node is not in the fleet, and names the nodes that are."""
+    with publisher(broker) as publishing:
+        publishing.enroll(make_report("n2"))
         assert "no node named 'n1' in the fleet; its nodes: n2" in failure(capsys, "drain", "n1")
 
 
 def test_drain_of_the_last_node(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Clients that could go nowhere are not cut off: the order is not given."""
-    with puppets(broker, leave, make_report("n1", clients=40), make_report("n2", draining=True)) as nodes:
+    """The broker refuses to drain the last node, whose clients have no other node."""
+    with fake_nodes(broker, leave, make_report("n1", clients=40), make_report("n2", draining=True)) as nodes:
         assert "no node except n1 can take its 40 clients: start another node first" in failure(capsys, "drain", "n1")
-    assert nodes.told == []
+    assert nodes.orders == []
 
 
-def test_drain_that_nobody_follows(
+def test_drain_of_a_node_that_stays(
     broker: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node that stays is told in one line, after the deadline and a little more."""
-    monkeypatch.setattr(orders, "_SPARE", 300 * MS)
-    with puppets(broker, ignore, make_report("n1", clients=40), make_report("n2")) as nodes:
+    """One line says that the node is still there after the deadline and a little more."""
+    monkeypatch.setattr(orders, "STOP_TIME", 300 * MS)
+    with fake_nodes(broker, ignore, make_report("n1", clients=40), make_report("n2")) as nodes:
         err = failure(capsys, "drain", "n1", "--deadline", "0")
-    assert "n1 is there still after 0.3 s, with 40 clients, and it never began to drain" in err
-    assert len(nodes.told) > 1
+    assert "n1 is still there after 0.3 s, with 40 clients, and never began to drain" in err
+    assert len(nodes.orders) > 1
 
 
 def test_drain_that_leaves_some_behind(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A node whose last word counts clients has cut them off, which is a failure."""
+    """The command fails if the last report of the node still counts clients, because they were cut off."""
 
     def cut(reports: dict[str, Report], order: Order) -> None:
         reports["n1"] = make_report("n1", clients=3, draining=True, stopping=True)
 
-    with puppets(broker, cut, make_report("n1", clients=40), make_report("n2")):
+    with fake_nodes(broker, cut, make_report("n1", clients=40), make_report("n2")):
         assert "n1 stopped with 3 of its 40 clients not moved" in failure(capsys, "drain", "n1")
 
 
 def test_drain_that_ends_in_silence(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A node that dies amid its drain has moved nobody knows how many."""
+    """The command fails if the node dies during its drain."""
 
     def die(reports: dict[str, Report], order: Order) -> None:
         reports.pop("n1", None)
 
-    with puppets(broker, die, make_report("n1", clients=1, interval=50 * MS), make_report("n2")):
+    with fake_nodes(broker, die, make_report("n1", clients=1, interval=50 * MS), make_report("n2")):
         assert "n1 fell silent while it drained, with 1 client: was it killed?" in failure(capsys, "drain", "n1")
 
 
 class Restarted:
-    """A broker in whose life something happens before each look at the fleet, in this order."""
+    """A broker that restarts, or gets a report, before a given look at the fleet."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *events: Report | str) -> None:
         self.address = f"127.0.0.1:{free_ports()}"
         self._events = list(events)
         self._start()
-        monkeypatch.setattr(orders, "_LOOK", 20 * MS)
+        monkeypatch.setattr(orders, "POLL_INTERVAL", 20 * MS)
         monkeypatch.setattr(orders, "ask_fleet", self._look)
 
     def _start(self) -> None:
@@ -184,7 +186,7 @@ class Restarted:
         self.service.start()
 
     def enroll(self, *reports: Report) -> None:
-        """Have the nodes in the fleet."""
+        """Put the nodes into the fleet."""
         for report in reports:
             ask([self.address], Enroll(report))
 
@@ -199,12 +201,12 @@ class Restarted:
 
 
 def slow(node: str = "n1", **fields: Any) -> Report:
-    """Return a report of a node that need not report again in the time of a test."""
+    """Return a report with an interval longer than the test."""
     return make_report(node, interval=60.0, **fields)
 
 
 def test_drain_while_a_broker_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That it does not list the node yet is no sign that the node has left; what it hears then is."""
+    """A broker that has just started does not list the node yet; the drain waits for its next report."""
     more = (slow(clients=12, draining=True), slow(draining=True, stopping=True))
     broker = Restarted(monkeypatch, "", "", "restart", "", *more)
     broker.enroll(slow(clients=40), slow("n2"))
@@ -216,21 +218,21 @@ def test_drain_while_a_broker_is_restarted(monkeypatch: pytest.MonkeyPatch) -> N
     assert heard == [40, 12]
 
 
-def test_drain_whose_end_no_broker_hears(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that left while the broker was away may have cut off as many as it had when last heard of."""
-    monkeypatch.setattr(orders, "_SETTLE", 300 * MS)
-    monkeypatch.setattr(orders, "_MISSED", 0)
+def test_drain_that_ends_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that left while the broker was away may have cut off its clients, so the command fails."""
+    monkeypatch.setattr(orders, "SETTLE_TIME", 300 * MS)
+    monkeypatch.setattr(orders, "SETTLE_REPORTS", 0)
     broker = Restarted(monkeypatch, "", slow(clients=12), "restart")
     broker.enroll(slow(clients=40), slow("n2"))
     try:
-        with pytest.raises(ParlourError, match="n1 left unheard, and had 12 of its 40 clients before"):
+        with pytest.raises(ParlourError, match="n1 left while no broker heard it, with 12 of its 40 clients"):
             orders.drain([broker.address], "n1", 60.0, lambda _: None)
     finally:
         broker.service.stop()
 
 
 def test_rebalance_while_a_broker_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fleet that it does not know yet, or only in part, is not an even one."""
+    """A broker that knows no node yet, or only some, does not end the rebalance."""
     broker = Restarted(monkeypatch, "", "", "restart", "", slow(clients=40), "", slow("n2", clients=40))
     broker.enroll(slow(clients=60), slow("n2", clients=20))
     try:
@@ -242,8 +244,8 @@ def test_rebalance_while_a_broker_is_restarted(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_rebalance_plan(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A plan is a table of moves, or an object, and moves nobody."""
-    with puppets(broker, move, make_report("n1", clients=60), make_report("n2", clients=20)) as nodes:
+    """`--plan` prints the moves as a table or as JSON, and moves no client."""
+    with fake_nodes(broker, move, make_report("n1", clients=60), make_report("n2", clients=20)) as nodes:
         assert main(["rebalance", "--plan"]) == 0
         table = [line.split() for line in capsys.readouterr().out.splitlines()]
         assert table == [["from", "to", "clients"], ["n1", "n2", "20"], ["imbalance", "1.50"]]
@@ -255,12 +257,12 @@ def test_rebalance_plan(broker: str, capsys: pytest.CaptureFixture[str]) -> None
             "before": 1.5,
             "after": None,
         }
-    assert nodes.told == []
+    assert nodes.orders == []
 
 
 def test_rebalance(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command ends when the nodes report that all have moved; asked again there is nothing to do."""
-    with puppets(broker, move, make_report("n1", clients=60, capacity=100), make_report("n2", capacity=200)):
+    """The command ends when the nodes report that all clients have moved; a second one finds no move."""
+    with fake_nodes(broker, move, make_report("n1", clients=60, capacity=100), make_report("n2", capacity=200)):
         assert main(["rebalance"]) == 0
         out = capsys.readouterr().out
         assert out.endswith("imbalance 3.00 before, 1.00 after\n")
@@ -271,12 +273,12 @@ def test_rebalance(broker: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert json.loads(capsys.readouterr().out)["moves"] == []
 
 
-def test_rebalance_that_nobody_follows(
+def test_rebalance_without_moves(
     broker: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Moves that are not seen in time are a failure of one line."""
-    monkeypatch.setattr(orders, "_SPAN", 300 * MS)
-    with puppets(broker, ignore, make_report("n1", clients=60), make_report("n2")):
+    """If the reports do not show the moves in time, one line says so."""
+    monkeypatch.setattr(orders, "BASE_TIME", 300 * MS)
+    with fake_nodes(broker, ignore, make_report("n1", clients=60), make_report("n2")):
         err = failure(capsys, "rebalance")
     assert "not all clients had moved" in err
     assert "imbalance 2.00 before, 2.00 now" in err

@@ -1,6 +1,6 @@
-"""A cluster from outside: the feed of load reports, the table made of it, the commands that show and tend it.
+"""A cluster seen from outside: the feed of load reports, the table of the fleet, and the commands for operators.
 
-It imports `wire` and `runtime`; what it changes in the cluster it asks a broker for.
+This part imports `wire` and `runtime`. To change a cluster it asks a broker.
 """
 
 from parlour.monitor.feed import LoadFeed

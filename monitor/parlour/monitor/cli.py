@@ -1,7 +1,7 @@
-"""The commands `status`, `monitor`, `why`, `drain` and `rebalance`: the fleet, for people and for programs.
+"""The commands `status`, `monitor`, `why`, `drain` and `rebalance`, for people and for programs.
 
-This module owns their options and their JSON; they run on the main thread, which owns the feed's socket too. It must
-never change anything in the cluster but by asking a broker for it.
+This module owns their options and their JSON; they run on the main thread, which also owns the feed's socket. It must
+never change a cluster in another way than by asking a broker.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from parlour.wire.errors import ParlourError
 __all__ = ["drain", "monitor", "rebalance", "status", "why"]
 
 REFRESH = 0.5
-"""Seconds between two pictures of the live table, whose ages grow also while nothing comes."""
+"""Seconds between two pictures of the live table: ages grow although no report comes."""
 
 REPRINT = 2.0
-"""The same where the output is no terminal and every picture stays."""
+"""Seconds between two pictures if the output is not a terminal, so that every picture stays."""
 
 SILENCE = 5.0
-"""Seconds without any publication after which the table says so: a broker repeats its roster every 2 s."""
+"""Seconds without a publication before the table says so: a broker repeats its list of nodes every 2 s."""
 
 WIDE = 120
-"""Columns where the output is no terminal, so that no line is folded."""
+"""Columns if the output is not a terminal, so that lines are not folded."""
 
 
 def _console() -> Console:
@@ -49,7 +49,7 @@ def _console() -> Console:
 @brokers_option
 @json_option
 def status(brokers: Sequence[str], as_json: bool) -> None:
-    """Show the nodes of the cluster."""
+    """Show the nodes of the cluster, with the address where clients reach each."""
     broker, fleet = ask_fleet(brokers)
     snapshot = Snapshot.of_states(fleet.nodes)
     if not as_json:
@@ -84,10 +84,10 @@ def status(brokers: Sequence[str], as_json: bool) -> None:
 def monitor(brokers: Sequence[str], once: bool, as_json: bool) -> None:
     """Watch the load of every node, until Ctrl-C.
 
-    Rates are per second; p50 and p99 are how long a message waits inside a node; imbalance is the clients of the
-    fullest node divided by its share, which goes by capacity.
+    Rates are per second. p50 and p99 tell how long a message waits inside a node. Imbalance is the number of clients
+    of the fullest node divided by its share, which is proportional to its capacity.
 
-    With --json, prints a line per report as it comes.
+    With --json, prints one line for each report when it comes.
     """
     if once:
         _once(brokers, as_json)
@@ -99,7 +99,7 @@ def monitor(brokers: Sequence[str], once: bool, as_json: bool) -> None:
             else:
                 _watch(feed)
         except KeyboardInterrupt:
-            # The one way to leave what goes on for ever is no failure.
+            # Ctrl-C is the only way to end this command, so it is no failure.
             return
 
 
@@ -126,7 +126,7 @@ def _watch(feed: LoadFeed) -> None:
     if not console.is_terminal or is_dumb():
         _show(feed, table, broker, REPRINT, console.print)
         return
-    # Without rich's own refreshing, which would be a thread that nobody joins by name.
+    # Not with rich's own refreshing, which would use a thread that we do not own.
     with Live(console=console, auto_refresh=False) as live:
         _show(feed, table, broker, REFRESH, lambda picture: live.update(picture, refresh=True))
 
@@ -145,9 +145,9 @@ def _show(feed: LoadFeed, table: FleetTable, broker: str, every: float, show: Ca
             continue
         heard = time.monotonic()
         if isinstance(publication, Report):
-            table.report(publication, heard)
+            table.add(publication, heard)
         else:
-            table.roster(publication, heard)
+            table.apply(publication, heard)
 
 
 @click.command(epilog="\b\nExamples:\n  parlour why ada\n  parlour why lobby --json\n")
@@ -155,15 +155,15 @@ def _show(feed: LoadFeed, table: FleetTable, broker: str, every: float, show: Ca
 @brokers_option
 @json_option
 def why(subject: str, brokers: Sequence[str], as_json: bool) -> None:
-    """Explain why a client, or the clients that asked for a room, were sent to their nodes.
+    """Explain why the broker sent a client, or the clients that asked for a room, to their nodes.
 
-    Prints what the broker remembers, newest first: the nodes it chose from, what it knew of each and how old that
-    was, and the reason.
+    Prints the decisions that the broker remembers, newest first: the nodes that it chose from, the load and the age of
+    the last report of each, and the reason.
     """
     found = ask_decisions(brokers, subject)
     if not found:
         raise ParlourError(
-            f"the broker remembers nobody and no room called {subject!r}: decisions are kept since its start"
+            f"the broker remembers no client and no room named {subject!r}: it keeps decisions since its start only"
         )
     if as_json:
         print_json({"subject": subject, "decisions": found})
@@ -182,13 +182,13 @@ def why(subject: str, brokers: Sequence[str], as_json: bool) -> None:
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time for all clients to move; the node then stops, and who is left must come back alone.",
+    help="Time for all clients to move. Clients still connected after it are cut off and reconnect by themselves.",
 )
 def drain(node: str, brokers: Sequence[str], deadline: float) -> None:
     """Move all clients of a node to the others, and stop it.
 
-    The node takes no new clients at once. Those present open a connection to another node before they close theirs,
-    so nobody is seen to leave and no message is missed. Waits until the node has left the fleet.
+    The node takes no new clients from now on. Its clients connect to another node before they close their connection,
+    so no client seems to leave and none misses a message. Waits until the node has left the fleet.
     """
     terminal = sys.stderr.isatty() and not is_dumb()
 
@@ -205,14 +205,14 @@ def drain(node: str, brokers: Sequence[str], deadline: float) -> None:
 
 
 @click.command(epilog="\b\nExamples:\n  parlour rebalance --plan\n  parlour rebalance\n  parlour rebalance --json\n")
-@click.option("--plan", is_flag=True, help="Only show what would be moved.")
+@click.option("--plan", is_flag=True, help="Only show the moves.")
 @brokers_option
 @json_option
 def rebalance(plan: bool, brokers: Sequence[str], as_json: bool) -> None:
-    """Move clients from nodes that serve more than their share to those that serve less.
+    """Move clients from nodes that have more than their share to nodes that have less.
 
-    Shares go by capacity. Exactly the surplus moves, and nothing if no node is more than 2 clients and 5 % off its
-    share. Waits until the nodes report that it is done.
+    The share of a node is proportional to its capacity. Exactly the surplus moves; no client moves if each node is
+    within 2 clients or 5 % of its share. Waits until the nodes report that the clients have moved.
     """
     done = orders.rebalance(brokers, plan)
     if as_json:

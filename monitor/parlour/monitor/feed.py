@@ -1,7 +1,7 @@
-"""The load feed: what a broker publishes of its nodes, one publication at a time, and the questions around it.
+"""The load feed, with which a broker publishes the state of its nodes, and questions to a broker about its fleet.
 
-This module owns the SUB socket on a broker's feed; the thread that enters a `LoadFeed` alone uses and closes it. It
-must never wait without a deadline, nor end because of one publication that cannot be read.
+This module owns the SUB socket on a broker's feed; only the thread that enters a `LoadFeed` uses and closes it. It
+must never wait without a deadline, nor fail because of one publication that it cannot read.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from parlour.wire.limits import parse_address
 __all__ = ["LoadFeed", "ask_decisions", "ask_fleet"]
 
 HIGH_WATER = 10_000
-"""Publications that may wait for a monitor that is slow to read; further ones are dropped, being soon outdated."""
+"""Publications that wait for a slow monitor at most. Further ones are dropped: they are soon out of date anyway."""
 
 
 def ask_fleet(brokers: Sequence[str], timeout: float = 3.0) -> tuple[str, FleetStatus]:
-    """Return the first broker that answers within `timeout` seconds, and the fleet as it sees it.
+    """Return the first broker that answers within `timeout` seconds, and its view of the fleet.
 
     Raises UnavailableError if none answers.
     """
@@ -37,7 +37,7 @@ def ask_fleet(brokers: Sequence[str], timeout: float = 3.0) -> tuple[str, FleetS
 
 
 def ask_decisions(brokers: Sequence[str], subject: str, timeout: float = 3.0) -> list[Decision]:
-    """Return what the first broker that answers remembers of a client or room of this name, newest first.
+    """Return the decisions about a client or room of this name, newest first, from the first broker that answers.
 
     Raises UnavailableError if none answers.
     """
@@ -48,16 +48,18 @@ def ask_decisions(brokers: Sequence[str], subject: str, timeout: float = 3.0) ->
 
 
 def _unexpected(broker: str, reply: object) -> ProtocolError:
-    return ProtocolError(f"{broker} answered {type(reply).__name__}, which was not the question: update parlour there")
+    return ProtocolError(
+        f"{broker} answered with {type(reply).__name__}, which does not fit the question: update parlour there"
+    )
 
 
 class LoadFeed:
-    """The feed of the first of the brokers that answers: a context manager for one thread.
+    """The feed of the first broker that answers: a context manager for one thread.
 
-    When that broker stops and comes back, ZeroMQ connects again by itself and the feed goes on.
+    When that broker stops and starts again, ZeroMQ connects again by itself and the feed goes on.
 
     Attributes:
-        broker: the address of the broker whose feed it is, once entered.
+        broker: the address of that broker, once the feed is entered.
     """
 
     def __init__(self, brokers: Sequence[str], timeout: float = 3.0) -> None:
@@ -66,7 +68,7 @@ class LoadFeed:
         self._timeout = timeout
 
     def __enter__(self) -> LoadFeed:
-        """Ask for the feed's port and subscribe; raises UnavailableError if no broker answers in time."""
+        """Ask a broker for the port of its feed and subscribe; raises UnavailableError if no broker answers in time."""
         self.broker, described = ask(self._brokers, Describe(), self._timeout)
         if not isinstance(described, Described):
             raise _unexpected(self.broker, described)
@@ -84,21 +86,21 @@ class LoadFeed:
         self._socket.close()
 
     def receive(self, timeout: float) -> Report | NodeList | None:
-        """Return the next report or roster, or None if none has come within `timeout` seconds."""
+        """Return the next report or list of nodes; None if none has come within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self._socket.poll(max(0, round((deadline - time.monotonic()) * 1000))):
             try:
                 _, body = self._socket.recv_multipart()
                 publication = decode_feed(body)
             except (ProtocolError, ValueError):
-                # A broker of a later version may publish what this one does not know.
+                # A broker of a later version may publish messages that this version does not know.
                 continue
             if isinstance(publication, Report | NodeList):
                 return publication
         return None
 
     def reports(self, timeout: float) -> Iterator[Report]:
-        """Yield each report as it comes; ends when none has come for `timeout` seconds."""
+        """Yield each report when it comes; end when none has come for `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             publication = self.receive(left)

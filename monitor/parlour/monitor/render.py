@@ -1,7 +1,7 @@
-"""The fleet and the decisions as tables for a terminal.
+"""The fleet and the broker's decisions as tables for a terminal.
 
-This module owns their columns and colours; its functions are pure and may run on any thread. It must never let what
-a node or a broker sent steer the terminal.
+This module owns their columns and colours; its functions are pure and may run on any thread. It must never print a
+control character that a node or a broker has sent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COLOURS = {"ok": "green", "full": "yellow", "draining": "cyan", "late": "yellow
 
 
 def _plain(text: str) -> Text:
-    """Return the text with what a terminal would obey made visible; rich's own markup is not looked for."""
+    """Return the text with visible characters in place of control characters; rich finds no markup in it."""
     return Text(printable(text))
 
 
@@ -38,7 +38,7 @@ def _age(seconds: float) -> str:
 
 
 def _rate(number: float) -> str:
-    """Return at most five characters, however many messages there are: 0.4, 12, 9800, 1.2M."""
+    """Return the rate in at most five characters, such as 0.4, 12, 9800 or 1.2M."""
     if number < 10:
         return f"{number:.1f}" if number else "0"
     for limit, unit in ((1e4, ""), (1e6, "k"), (1e9, "M")):
@@ -49,11 +49,11 @@ def _rate(number: float) -> str:
 
 
 def _table(*columns: str) -> Table:
-    # One blank between columns, so that all of them fit into 80.
+    # One space between columns, so that all of them fit into 80.
     table = Table(box=None, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
         words = number == 0 or column in ("address", "state", "note", "to")
-        # In a narrow terminal a long name or address goes on in the next line: cut off it would be of no use.
+        # In a narrow terminal a long name or address continues in the next line, because a cut one is of no use.
         long = column in ("node", "address")
         table.add_column(
             column, justify="left" if words else "right", no_wrap=not long, overflow="fold" if long else "ellipsis"
@@ -62,7 +62,7 @@ def _table(*columns: str) -> Table:
 
 
 def status_table(broker: str, uptime: float, assigned: int, refused: int, snapshot: Snapshot) -> Group:
-    """Return who is in the fleet; `uptime` is in seconds."""
+    """Return the table of the nodes and their addresses for clients; `uptime` is in seconds."""
     title = _plain(f"broker {broker}, up {_age(uptime)}: {counted(assigned, 'client')} assigned, {refused} refused")
     table = _table("node", "address", "clients", "rooms", "age", "state")
     for row in snapshot.rows:
@@ -79,7 +79,7 @@ def status_table(broker: str, uptime: float, assigned: int, refused: int, snapsh
 
 
 def load_table(broker: str, snapshot: Snapshot, silent: float = 0.0) -> Group:
-    """Return the load of every node; `silent` is for how many seconds no publication has come, if that is unusual."""
+    """Return the table of the nodes' load; `silent`: seconds since the last publication, 0 if that is usual."""
     title = _plain(f"broker {broker}" + (f" (nothing heard for {silent:.0f} s: is it running?)" if silent else ""))
     table = _table(
         *("node", "clients", "rooms", "in/s", "out/s", "p50 ms", "p99 ms", "lagging", "cpu %", "MiB", "age", "state")
@@ -110,7 +110,9 @@ def _load(row: Row) -> list[str | Text]:
 def _totals(snapshot: Snapshot) -> Text:
     here = snapshot.here
     if not here:
-        return Text("no node is in the fleet: `parlour up -d` starts again what it once started, `parlour node` one")
+        return Text(
+            "no node is in the fleet: start one with `parlour node`, or start a cluster again with `parlour up -d`"
+        )
     return Text(
         f"{counted(len(here), 'node')}, {snapshot.clients} of {counted(snapshot.capacity, 'client')}, "
         f"imbalance {snapshot.imbalance:.2f}, "
@@ -127,12 +129,12 @@ def _troubles(snapshot: Snapshot) -> list[Text]:
 
 
 def decision_table(decision: Decision) -> Group:
-    """Return one decision: for whom, when, where to, why, and the nodes that it was made from."""
+    """Return one decision: the client, the time, the node, the reason, and the nodes to choose from."""
     at = local_time(decision.at)
     when = "?" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
-    whom = decision.name if decision.room is None else f"{decision.name}, for room {decision.room},"
+    client = decision.name if decision.room is None else f"{decision.name}, for room {decision.room},"
     where = "was refused" if decision.node is None else f"went to {decision.node}"
-    title = _plain(f"{when} {whom} {where}: {decision.reason}")
+    title = _plain(f"{when} {client} {where}: {decision.reason}")
     table = _table("node", "load", "clients", "pending", "age", "note")
     for candidate in decision.candidates:
         table.add_row(*_candidate(candidate), style="bold" if candidate.node == decision.node else "")
@@ -151,7 +153,7 @@ def _candidate(candidate: Candidate) -> list[str | Text]:
 
 
 def moves_table(moves: Iterable[tuple[str, str, int]]) -> Table:
-    """Return who moves to whom, and how many."""
+    """Return the table of moves: source, target and number of clients."""
     table = _table("from", "to", "clients")
     for source, target, count in moves:
         table.add_row(_plain(source), _plain(target), str(count))

@@ -1,7 +1,7 @@
-"""The state of the fleet as its reports tell it: a row per node, totals, and how evenly the clients are spread.
+"""The state of the fleet according to its reports: a row for each node, totals, and the imbalance.
 
-This module owns what a monitor believes between two reports. It is pure: reports, rosters and a clock (`now`,
-monotonic seconds) go in, rows come out, on whatever one thread runs it. It must never read a clock or print.
+This module owns what a monitor knows between two reports. It is pure: reports, lists of nodes and the time (`now`,
+monotonic seconds) go in, rows come out; one thread uses a table. It must never read a clock or print.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from parlour.wire.control import NodeList, NodeState, Report, is_here
 __all__ = ["FleetTable", "Row", "Snapshot"]
 
 LOST_FOR = 60.0
-"""Seconds that a node stays listed after it has left or fallen silent, as long as in the broker's own status."""
+"""Seconds that a node stays in the table after it has left or fallen silent, as in the broker's own status."""
 
 LATE_AFTER = 2
-"""Intervals without a report after which a node is late, as the broker counts them."""
+"""Intervals without a report after which a node is late, as in the broker."""
 
 LOST_AFTER = 3
-"""Intervals without a report after which the broker lets go of a node."""
+"""Intervals without a report after which a node is lost, as in the broker."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A node's last report, that report's age in seconds, and a word for the node's state."""
+    """A node's last report, the age of that report in seconds, and the node's state."""
 
     report: Report
     age: float
-    state: str  # "ok", "full", "draining", "late", "lost" (fell silent) or "gone" (said that it stops)
+    state: str  # "ok", "full", "draining", "late", "lost" (fell silent) or "gone" (stopped in order)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row for JSON: the report's fields, of which `node` is called `name`, and `age` and `state`."""
@@ -42,18 +42,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All rows, by name, and what they add up to."""
+    """All rows, in the order of the nodes' names, and totals."""
 
     rows: tuple[Row, ...]
 
     @classmethod
     def of_states(cls, states: Iterable[NodeState]) -> Snapshot:
-        """Return the snapshot that a broker's own `status` amounts to."""
+        """Return the snapshot for the nodes in a broker's `status`."""
         return cls(tuple(Row(state.report, state.age, state.state) for state in states))
 
     @property
     def here(self) -> tuple[Row, ...]:
-        """The rows of nodes that are in the fleet still; totals are over these."""
+        """The rows of the nodes in the fleet; the totals count only these."""
         return tuple(row for row in self.rows if is_here(row.state))
 
     @property
@@ -63,19 +63,19 @@ class Snapshot:
 
     @property
     def capacity(self) -> int:
-        """Clients that all nodes together would take."""
+        """Clients that all nodes together can take."""
         return sum(row.report.capacity for row in self.here)
 
     @property
     def imbalance(self) -> float:
-        """Clients of the fullest node ÷ its share, by capacity: 1 if spread evenly, or if there are none."""
+        """Clients of the fullest node ÷ its share by capacity: 1 if they are spread evenly, or if there are none."""
         loads = [(row.report.clients, max(1, row.report.capacity)) for row in self.here]
         clients, capacity = sum(clients for clients, _ in loads), sum(capacity for _, capacity in loads)
         return max(clients / capacity for clients, capacity in loads) * capacity / clients if clients else 1.0
 
     @property
     def troubles(self) -> list[str]:
-        """What the nodes that are here report as wrong, a line each."""
+        """The troubles that the nodes in the fleet report, one line for each."""
         return [f"{row.report.node}: {trouble}" for row in self.here for trouble in row.report.troubles]
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,12 +99,12 @@ class _Node:
     def __init__(self, report: Report, heard: float) -> None:
         self.report = report
         self.heard = heard
-        # As the broker bounds it; in this order a NaN becomes the shortest.
+        # The same bounds as in the broker; with this order of arguments NaN becomes the shortest interval.
         self.interval = min(60.0, max(0.01, report.interval))
-        self.left: float | None = None  # when a roster no longer had it, or its last word came
+        self.left: float | None = None  # when a list of nodes was without it, or its last report came
 
     def left_at(self, now: float) -> float | None:
-        """Return when it left or is to be held for lost, or None if it is here."""
+        """Return the time when the node left or became lost; None if it is in the fleet."""
         if self.left is not None:
             return self.left
         silent = self.heard + LOST_AFTER * self.interval
@@ -121,29 +121,29 @@ class _Node:
 
 
 class FleetTable:
-    """What is known of each node; those that vanish stay listed for a minute."""
+    """The nodes with their last reports; a node that leaves stays in the table for a minute."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, _Node] = {}
 
     def seed(self, states: Iterable[NodeState], now: float) -> None:
-        """Begin with what a broker's `status` says, so that nothing need be waited for."""
+        """Fill the table from a broker's `status`, so that it need not wait for reports."""
         for state in states:
             node = self._nodes[state.report.node] = _Node(state.report, now - state.age)
             if not is_here(state.state):
                 node.left = node.heard
 
-    def report(self, report: Report, now: float) -> None:
-        """Take a report; one of a node that was held for lost brings it back."""
+    def add(self, report: Report, now: float) -> None:
+        """Add a report; a report of a lost node brings the node back."""
         node = self._nodes[report.node] = _Node(report, now)
         if report.stopping:
             node.left = now
 
-    def roster(self, roster: NodeList, now: float) -> None:
-        """Take a roster: nodes that are not in it have left, unless its broker is too young to have heard them."""
-        if not roster.settled:
+    def apply(self, node_list: NodeList, now: float) -> None:
+        """Mark nodes that are not in the list as left, unless the broker has just started and may not know them yet."""
+        if not node_list.settled:
             return
-        instances = {peer.instance for peer in roster.nodes}
+        instances = {peer.instance for peer in node_list.nodes}
         for node in self._nodes.values():
             if node.left_at(now) is None and node.report.instance not in instances:
                 node.left = now

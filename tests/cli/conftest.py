@@ -13,7 +13,7 @@ from support.up import run
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """Give an address for a broker and folders of one's own; stop what was detached there and is left."""
+    """Return a free address for a broker, with empty folders for state and data; at the end stop a detached cluster."""
     for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
     address = f"127.0.0.1:{free_ports(16)}"

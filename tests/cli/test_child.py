@@ -1,4 +1,4 @@
-"""Processes that `up` starts: known by their start time, heard, stopped, written down."""
+"""The processes that `up` starts: recognised by their start time, stopped, and saved in a state file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from parlour.cli import child as child_module
-from parlour.cli import record as record_module
+from parlour.cli import state as state_module
 from parlour.cli.child import Child, start_time, stop_all
-from parlour.cli.record import Record, Setup
 from parlour.cli.signals import Signals
+from parlour.cli.state import Setup, StateFolder
 from parlour.wire.errors import ParlourError, UnavailableError
 from support.waiting import MS, eventually
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    """Return a starter of small Python programs that are ready when they have printed a line."""
+    """Return a function that starts a small Python program and waits for its first line of output."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(name: str, code: str) -> Child:
@@ -33,7 +33,7 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Child]]:
             process = subprocess.Popen([sys.executable, "-c", code], stdout=file)
         processes.append(process)
         child = Child(name, process.pid, start_time(process.pid), str(output), process)
-        eventually(child.last_words)
+        eventually(child.last_line)
         return child
 
     yield start
@@ -43,21 +43,21 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Child]]:
 
 
 def sleeper(before: str = "") -> str:
-    """Return a program that waits to be stopped."""
+    """Return a program that runs until it is stopped."""
     return f"import signal, time\n{before}\nprint('ready', flush=True)\nwhile True: time.sleep(0.05)"
 
 
 def test_a_process_is_known_by_its_start_time() -> None:
-    """A running process has a start time, one that is gone or no longer waited for has none."""
+    """A running process has a start time; a zombie or an ended process has none."""
     assert start_time(os.getpid()) is not None
     process = subprocess.Popen([sys.executable, "-c", ""])
-    # It stays a zombie until we ask for its status.
+    # The process stays a zombie until we ask for its status.
     eventually(lambda: start_time(process.pid) is None)
     assert process.wait() == 0
 
 
-def test_another_process_of_the_same_id_is_left_alone(program: Callable[..., Child]) -> None:
-    """A recorded id that has come back into use is not taken for ours."""
+def test_another_process_with_the_same_id(program: Callable[..., Child]) -> None:
+    """A process with a saved id but another start time is not signalled."""
     running = program("n1", sleeper())
     stranger = Child("n1", running.pid, "1", None)
     assert not stranger.alive
@@ -66,7 +66,7 @@ def test_another_process_of_the_same_id_is_left_alone(program: Callable[..., Chi
 
 
 def test_nodes_stop_before_the_broker(program: Callable[..., Child], tmp_path: Path) -> None:
-    """The broker is still there while the nodes leave."""
+    """The broker ends after the nodes."""
     journal = tmp_path / "journal"
 
     def writer(name: str) -> Child:
@@ -78,8 +78,8 @@ def test_nodes_stop_before_the_broker(program: Callable[..., Child], tmp_path: P
     assert (sorted(nodes), broker) == (["n1", "n2"], "broker")
 
 
-def test_the_stubborn_are_killed(program: Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that ignores SIGINT is gone nevertheless, and named."""
+def test_a_process_that_ignores_the_signal(program: Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ignores SIGINT is killed, and named in the result."""
     monkeypatch.setattr(child_module, "STOP_TIMEOUT", 100 * MS)
     stubborn = program("n1", sleeper("signal.signal(signal.SIGINT, signal.SIG_IGN)"))
     meek = program("n2", sleeper())
@@ -87,67 +87,67 @@ def test_the_stubborn_are_killed(program: Callable[..., Child], monkeypatch: pyt
     assert (stubborn.status, meek.status) == (-signal.SIGKILL, -signal.SIGINT)
 
 
-def test_last_words_are_the_last_line(tmp_path: Path) -> None:
-    """What a child said last is its error, without the command's name."""
+def test_the_last_line(tmp_path: Path) -> None:
+    """The last line of the output comes without the command's name."""
     output = tmp_path / "out"
     output.write_bytes(b"broker ready\nparlour: port 6000 is \xff in use\n\n")
-    assert Child("broker", 1, None, str(output)).last_words() == "port 6000 is \ufffd in use"
-    assert Child("broker", 1, None, str(tmp_path / "none")).last_words() == ""
+    assert Child("broker", 1, None, str(output)).last_line() == "port 6000 is \ufffd in use"
+    assert Child("broker", 1, None, str(tmp_path / "none")).last_line() == ""
 
 
 @pytest.fixture
-def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Record:
-    """Return a record in a state folder of its own."""
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StateFolder:
+    """Return an empty state folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    return Record("127.0.0.1:6000")
+    return StateFolder("127.0.0.1:6000")
 
 
-def test_a_record_finds_what_still_runs(record: Record, program: Callable[..., Child]) -> None:
-    """Of the processes written down those are found that run."""
+def test_the_state_file_finds_running_parts(folder: StateFolder, program: Callable[..., Child]) -> None:
+    """Of the saved processes, those that run are found."""
     setup = Setup(2, log="memory://")
     running, ended = program("n1", sleeper()), program("n2", "print('bye')")
     eventually(lambda: not ended.alive)
-    with record.locked():
-        record.save([running, ended], setup, {"n1": 6010})
-        assert (record.load().setup, record.load().ports) == (setup, {"n1": 6010})
-        found = record.load().running
+    with folder.locked():
+        folder.save([running, ended], setup, {"n1": 6010})
+        assert (folder.load().setup, folder.load().ports) == (setup, {"n1": 6010})
+        found = folder.load().running
         assert [(child.name, child.pid, child.alive) for child in found] == [("n1", running.pid, True)]
-        assert json.loads((record.folder / "cluster.json").read_text())["broker"] == "127.0.0.1:6000"
+        assert json.loads((folder.path / "cluster.json").read_text())["broker"] == "127.0.0.1:6000"
         assert stop_all(found) == []
-        assert record.load().running == []
-        record.forget()
-    assert sorted(os.listdir(record.folder)) == ["lock"]
+        assert folder.load().running == []
+        folder.forget()
+    assert sorted(os.listdir(folder.path)) == ["lock"]
 
 
-def test_a_record_that_is_none_says_which_to_remove(record: Record) -> None:
-    """A damaged record is an error that names the file."""
-    with record.locked():
-        (record.folder / "cluster.json").write_text('{"parts": [{}]}')
+def test_a_damaged_state_file(folder: StateFolder) -> None:
+    """A damaged state file is an error that names the file."""
+    with folder.locked():
+        (folder.path / "cluster.json").write_text('{"parts": [{}]}')
         with pytest.raises(ParlourError, match=r"cluster\.json .*: remove it"):
-            record.load()
+            folder.load()
 
 
-def test_one_command_at_a_time(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a command holds the folder another one waits, and gives up at its deadline."""
-    monkeypatch.setattr(record_module, "LOCK_TIMEOUT", 60 * MS)
-    with record.locked(), pytest.raises(UnavailableError, match="another `parlour up` or `down`"), record.locked():
+def test_one_command_at_a_time(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one command has locked the folder, another one waits until its deadline."""
+    monkeypatch.setattr(state_module, "LOCK_TIMEOUT", 60 * MS)
+    with folder.locked(), pytest.raises(UnavailableError, match="another `parlour up` or `down`"), folder.locked():
         pass
-    with record.locked():
+    with folder.locked():
         pass
 
 
-def test_a_state_folder_that_cannot_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where nothing can be written down the folder is named."""
+def test_a_state_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error names the folder."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    with pytest.raises(ParlourError, match="cannot write to"), Record("127.0.0.1:6000").locked():
+    with pytest.raises(ParlourError, match="cannot write to"), StateFolder("127.0.0.1:6000").locked():
         pass
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_is_noticed_where_one_waits(number: signal.Signals) -> None:
-    """A signal raises nothing by itself, ends the wait, and is not forgotten."""
-    # Whoever runs the tests by nohup has SIGHUP ignored, which would be kept.
+def test_a_stop_ends_a_wait(number: signal.Signals) -> None:
+    """A signal raises nothing by itself; each `wait` after it raises."""
+    # Under nohup SIGHUP is ignored, and Signals would leave it so.
     before = signal.signal(number, signal.default_int_handler)
     try:
         with Signals() as signals:
@@ -161,7 +161,7 @@ def test_a_stop_is_noticed_where_one_waits(number: signal.Signals) -> None:
 
 
 def test_a_childs_end_ends_a_wait() -> None:
-    """Who minds processes learns at once that one has ended, and is not woken for nothing."""
+    """The end of a child ends a wait at once; without one the wait lasts its whole time."""
     with Signals() as signals:
         process = subprocess.Popen([sys.executable, "-c", ""])
         start = time.monotonic()

@@ -1,4 +1,4 @@
-"""The command group: what it imports, how it lists, completes and fails."""
+"""The command group: its imports, its list of commands, completion and errors."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PARTS = ("broker", "node", "client", "monitor", "runtime", "wire")
 
 
 def parlour(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a shell does, with these additions to the environment."""
+    """Run the command as a shell does, with these variables added to the environment."""
     command = [sys.executable, "-m", "parlour.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=30)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["completion", "fish"]])
-def test_nothing_is_imported_before_it_is_needed(arguments: list[str]) -> None:
-    """Neither a part nor a library of a part is imported to list the commands."""
+def test_the_list_needs_no_import(arguments: list[str]) -> None:
+    """To list the commands the group imports no part and no library of a part."""
     program = (
         "import sys; from parlour.cli import main; status = main(sys.argv[1:]); "
         "print(status, *sys.modules, file=sys.stderr)"
@@ -41,7 +41,7 @@ def test_nothing_is_imported_before_it_is_needed(arguments: list[str]) -> None:
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """The list is whole and in one line each."""
+    """The list has every command, with one line for each."""
     assert main(["--help"]) == 0
     printed = capsys.readouterr().out
     for name, (_, text) in COMMANDS.items():
@@ -49,14 +49,14 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A person who types the bare name is shown what there is."""
+    """`parlour` without a command prints the list of commands."""
     assert main([]) == 0
     assert "Commands:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each command's help shows the command in use."""
+    """The help of each command has an example with that command."""
     assert main([name, "--help"]) == 0
     printed = capsys.readouterr().out
     assert "Example" in printed
@@ -64,7 +64,7 @@ def test_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[s
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """The version is the installed distribution's."""
+    """The version is that of the installed distribution."""
     from importlib.metadata import version
 
     assert main(["--version"]) == 0
@@ -84,10 +84,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["completion", "tcsh"], "'bash', 'zsh', 'fish'"),
     ],
 )
-def test_wrong_usage_is_one_line_and_status_2(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A caller's error names what is wrong, in one line on standard error."""
+def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage prints one line on standard error that names the mistake, and ends with status 2."""
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -99,7 +97,7 @@ def test_wrong_usage_is_one_line_and_status_2(
 @click.command
 @click.argument("how")
 def trouble(how: str) -> None:
-    """Raise what the argument names."""
+    """Raise the error with the name in the argument."""
     errors: dict[str, BaseException] = {
         "parlour": ParlourError("no broker here:\n start\x1b[31m one"),
         "usage": UsageError("too long"),
@@ -131,7 +129,7 @@ def _trouble(monkeypatch: pytest.MonkeyPatch) -> None:
             1,
             "parlour: this is a bug in parlour: ZeroDivisionError: one by nought (PARLOUR_TRACEBACK=1 shows where)\n",
         ),
-        # Not that of standard output: no file is taken for another.
+        # An OSError of another file is not taken for one of standard output.
         (
             "disk",
             1,
@@ -145,20 +143,20 @@ def _trouble(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_becomes_a_line_and_a_status(
     how: str, status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each kind of error has its status, and its line cannot break or steer the terminal."""
+    """Each kind of error has its status, and one line without control characters."""
     assert main(["trouble", how]) == status
     assert capsys.readouterr().err == said
 
 
 @pytest.mark.usefixtures("_trouble")
 def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    """An interrupted command says nothing; the line end closes the terminal's ^C."""
+    """After Ctrl-C the command prints no text; a newline may follow the terminal's ^C."""
     assert main(["trouble", "interrupt"]) == 130
     assert capsys.readouterr().err.strip() == ""
 
 
 def test_ctrl_c_is_quiet_from_the_start(tmp_path: Path) -> None:
-    """Who thinks better of it at once is not shown what was being imported."""
+    """Ctrl-C during the imports prints no traceback."""
     (tmp_path / "click.py").write_text("import time; print('ready', flush=True)\nwhile True: time.sleep(0.05)")
     process = subprocess.Popen(
         [sys.executable, "-m", "parlour.cli"],
@@ -176,13 +174,13 @@ def test_ctrl_c_is_quiet_from_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_trouble")
 def test_a_traceback_is_shown_on_demand(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """With PARLOUR_TRACEBACK=1 a bug shows where it is."""
+    """With PARLOUR_TRACEBACK=1 a bug prints its traceback."""
     monkeypatch.setenv("PARLOUR_TRACEBACK", "1")
     assert main(["trouble", "bug"]) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
-# A command whose output is still in the buffer when it ends.
+# A program that runs a command whose output is still in the buffer when the command ends.
 LATE = """
 import sys, types, click
 from parlour.cli import group
@@ -194,8 +192,8 @@ sys.exit(group.main(["late"]))
 
 
 @pytest.mark.parametrize("arguments", [["-m", "parlour.cli", "--help"], ["-c", LATE]], ids=["at once", "late"])
-def test_a_reader_that_left_is_no_trouble(arguments: list[str]) -> None:
-    """Output into a closed pipe ends the command without a word."""
+def test_a_reader_that_left(arguments: list[str]) -> None:
+    """If the reader has closed the pipe, the command ends with status 0 and prints no error."""
     command = [sys.executable, *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with unread() as output:
@@ -206,13 +204,13 @@ def test_a_reader_that_left_is_no_trouble(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each shell gets a script that asks this very command."""
+    """The script for each shell asks `parlour` for completions."""
     assert main(["completion", shell]) == 0
     assert f"_PARLOUR_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
 def test_a_shell_completes_commands_and_options() -> None:
-    """What the bash script asks for is answered: names of commands, and options of one."""
+    """The command completes names of commands and options of a command, as the bash script asks."""
     asked = parlour(_PARLOUR_COMPLETE="bash_complete", COMP_WORDS="parlour mo", COMP_CWORD="1")
     assert asked.stdout == "plain,monitor\n"
     asked = parlour(_PARLOUR_COMPLETE="bash_complete", COMP_WORDS="parlour up --no", COMP_CWORD="2")
@@ -220,7 +218,7 @@ def test_a_shell_completes_commands_and_options() -> None:
 
 
 def test_bash_takes_the_script(tmp_path: Path) -> None:
-    """The script for bash is read without complaint and defines a completion."""
+    """The shell reads the script without an error, and then has a completion for `parlour`."""
     script = tmp_path / "parlour.bash"
     script.write_text(parlour("completion", "bash").stdout)
     done = subprocess.run(

@@ -18,18 +18,18 @@ from support.ports import free_ports
 from support.up import at, detached, finish, listening, ready, run, start, taken
 from support.waiting import eventually
 
-BESIDE = """
+DELAY = """
 import os, sys, time
 if "node" in sys.orig_argv and not os.path.exists({held!r}):
     open({wanted!r}, "w").close()
     while not os.path.exists({held!r}):
         time.sleep(0.01)
 """
-"""Holds up the start of a node until the test has taken the node's port."""
+"""A module that delays the start of a node until the test has taken the node's port."""
 
 
 def test_status_tells_the_addresses(broker: str) -> None:
-    """`ready`, `status` and `status --json` tell the same ones, and a node listens at each."""
+    """`ready`, `status` and `status --json` tell the same addresses, and a node listens at each."""
     told = run("up", "-d")[1]
     assert told == ready(broker, [10, 11])
     nodes = json.loads(run("status", "--json")[1])["nodes"]
@@ -41,8 +41,8 @@ def test_status_tells_the_addresses(broker: str) -> None:
 
 
 @pytest.mark.parametrize(("held", "steps"), [([10], [11, 12]), ([11], [10, 12]), ([10, 12], [11, 13])])
-def test_a_taken_port_is_passed_over(broker: str, held: list[int], steps: list[int]) -> None:
-    """The node takes the next free one."""
+def test_a_port_in_use_is_skipped(broker: str, held: list[int], steps: list[int]) -> None:
+    """The node takes the next free port."""
     with ExitStack() as stack:
         for each in held:
             stack.enter_context(taken(at(broker, each)))
@@ -50,7 +50,7 @@ def test_a_taken_port_is_passed_over(broker: str, held: list[int], steps: list[i
 
 
 def test_listen_chooses_the_first(broker: str) -> None:
-    """Its host, too; the nodes that follow take the next ports, also those that are added later."""
+    """`--listen` gives host and port of the first node; the others take the next ports, also when added later."""
     port = int(at(broker, 5).rpartition(":")[2])
     nodes = [f"n{number} at localhost:{port + number - 1}" for number in (1, 2, 3)]
     status, out, err = run("up", "-d", "--listen", f"localhost:{port}")
@@ -61,15 +61,15 @@ def test_listen_chooses_the_first(broker: str) -> None:
 
 
 def test_port_0_means_any(broker: str) -> None:
-    """Then the system chooses, and `up` tells which it chose."""
+    """The system chooses the port, and `up` tells which one."""
     status, out, err = run("up", "-d", "--nodes", "1", "--listen", "127.0.0.1:0")
     (state,) = ask_fleet([broker])[1].nodes
     assert (status, out, err) == (0, f"ready: broker {broker}, n1 at {state.report.address}\n", "")
     assert listening(state.report.address)
 
 
-def test_a_restarted_node_keeps_its_port(broker: str) -> None:
-    """Also where that is not the one it would be given today, and when all parts died; not if it is taken."""
+def test_a_node_keeps_its_port(broker: str) -> None:
+    """A node that is started again has the port of before, unless another program has taken that."""
     with taken(at(broker, 10)):
         assert run("up", "-d")[1] == ready(broker, [11, 12])
     os.kill(detached(broker)["n1"], signal.SIGKILL)
@@ -82,23 +82,23 @@ def test_a_restarted_node_keeps_its_port(broker: str) -> None:
         assert run("up", "-d")[1] == ready(broker, [11, 14, 13], note)
 
 
-def test_another_listen_moves_a_cluster_that_died(broker: str) -> None:
-    """Its nodes go to the new ports: the operator asks for them."""
+def test_listen_moves_a_dead_cluster(broker: str) -> None:
+    """A cluster that died is started again at the ports of a new `--listen`."""
     assert run("up", "-d", "--nodes", "1")[0] == 0
     for pid in detached(broker).values():
         os.kill(pid, signal.SIGKILL)
     assert run("up", "-d", "--listen", at(broker, 5))[1] == ready(broker, [5], " (started the broker and node n1)")
 
 
-def test_ports_for_figures_are_passed_over(broker: str) -> None:
-    """Those of nodes that have not begun to serve them yet as well."""
+def test_metrics_ports_are_skipped(broker: str) -> None:
+    """No node gets a port where a part will serve metrics, even before it does."""
     assert run("up", "-d", "--metrics", at(broker, 10)) == (0, ready(broker, [13, 14]), "")
 
 
-def test_a_port_that_is_lost_at_the_last_moment(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A node whose port another program takes while the node starts gets the next one."""
+def test_a_port_lost_while_a_node_starts(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If another program takes the port while the node starts, the node gets the next one."""
     wanted, held = tmp_path / "wanted", tmp_path / "held"
-    (tmp_path / "sitecustomize.py").write_text(BESIDE.format(wanted=str(wanted), held=str(held)))
+    (tmp_path / "sitecustomize.py").write_text(DELAY.format(wanted=str(wanted), held=str(held)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     process = start("up", "-d", "--nodes", "2")
     eventually(wanted.exists, 20)
@@ -107,27 +107,24 @@ def test_a_port_that_is_lost_at_the_last_moment(broker: str, monkeypatch: pytest
         assert finish(process) == (0, ready(broker, [12, 11]), "")
 
 
-def test_without_a_free_port_nothing_is_started(broker: str) -> None:
-    """One line names the ports that were tried, and the option."""
+def test_no_free_port(broker: str) -> None:
+    """One line names the ports in use and the option; nothing is left running."""
     with taken("127.0.0.1:65535"):
         status, out, err = run("up", "--nodes", "1", "--listen", "127.0.0.1:65535")
     assert (status, out) == (1, "")
-    assert (
-        err == "parlour: ports 65535 to 65535 of 127.0.0.1 are all in use: "
-        "choose others for the nodes with --listen HOST:PORT\n"
-    )
+    assert err == "parlour: ports 65535 to 65535 of 127.0.0.1 are all in use: choose others with --listen HOST:PORT\n"
     assert not listening(broker)
 
 
 def test_ports_end_at_65535(broker: str) -> None:
-    """Where there are too few for the nodes, one line says so before anything is started."""
+    """If there are fewer ports than nodes, one line says so before any part is started."""
     text = "there is no port above 65535 for node n2: choose lower ones with --listen HOST:PORT"
     assert run("up", "--listen", "127.0.0.1:65535") == (2, "", f"parlour: {text}\n")
     assert run("up", "-d", "--broker", "127.0.0.1:65525") == (2, "", f"parlour: {text}\n")
 
 
-def test_a_host_of_another_machine_is_told(broker: str) -> None:
-    """Nodes cannot listen there; nothing is left running."""
+def test_listen_at_another_machine(broker: str) -> None:
+    """One line says that the nodes cannot listen there; nothing is left running."""
     status, out, err = run("up", "--listen", "192.0.2.77:7000")
     assert (status, out) == (1, "")
     assert err.startswith("parlour: 192.0.2.77 is no address of this machine: give one of its own")
@@ -135,8 +132,8 @@ def test_a_host_of_another_machine_is_told(broker: str) -> None:
     assert not listening(broker)
 
 
-def test_ipv6_hosts_keep_their_brackets(monkeypatch: pytest.MonkeyPatch, broker: str) -> None:
-    """The nodes listen where the broker does."""
+def test_ipv6_hosts(monkeypatch: pytest.MonkeyPatch, broker: str) -> None:
+    """The nodes listen at the IPv6 host of the broker, written in brackets."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6: IPV6 HOSTS ARE NOT TESTED")
     broker = f"[::1]:{free_ports(16)}"
@@ -145,8 +142,8 @@ def test_ipv6_hosts_keep_their_brackets(monkeypatch: pytest.MonkeyPatch, broker:
     assert run("down")[0] == 0
 
 
-def test_many_nodes_make_no_long_line() -> None:
-    """After a few addresses the line says how many more there are, and where to see them."""
+def test_the_line_of_many_nodes() -> None:
+    """The line lists a few addresses, and says how many more there are and where to see them."""
     nodes = {f"n{number}": f"127.0.0.1:{6009 + number}" for number in range(1, 65)}
     line = ready_line("127.0.0.1:6000", nodes)
     assert line.endswith(", n8 at 127.0.0.1:6017, and 56 more: see `parlour status`")

@@ -1,4 +1,4 @@
-"""Commands whose standard streams are closed, or lead to where nothing can be written."""
+"""Commands whose standard streams are closed or cannot be written."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def started(redirection: str, *arguments: str) -> subprocess.Popen[str]:
     ],
 )
 def test_a_stream_that_is_closed_or_full(redirection: str, arguments: list[str], status: int, said: str) -> None:
-    """To print nowhere is as good as to print; what cannot be written is told in a line; neither changes the status."""
+    """Output to a closed stream is no error; output that cannot be written is told in one line."""
     process = started(redirection, *arguments)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (status, "", said)
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
-def test_a_broker_does_not_end_as_it_cannot_say_that_it_is_ready(redirection: str) -> None:
-    """Where its output goes to a full disk, a line is lost, and no more."""
+def test_a_broker_runs_without_its_ready_line(redirection: str) -> None:
+    """A broker whose output is full or closed runs on; only the line is lost."""
     process = started(redirection, "broker", "--bind", f"127.0.0.1:{free_ports()}", "--log-level", "warning")
 
-    def minds_signals() -> bool:
+    def handles_signals() -> bool:
         status = Path(f"/proc/{process.pid}/status").read_text()
         caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
         return bool(int(caught, 16) >> signal.SIGTERM - 1 & 1)
 
     try:
-        # It does so just before it says that it is ready.
-        eventually(minds_signals, 10)
+        # The broker sets its handlers just before it prints that it is ready.
+        eventually(handles_signals, 10)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     finally:
@@ -62,8 +62,8 @@ def test_a_broker_does_not_end_as_it_cannot_say_that_it_is_ready(redirection: st
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_a_broker_ends_when_nobody_waits_for_it_any_more() -> None:
-    """Who has it started, and is gone before it is ready, would not stop it either."""
+def test_a_broker_whose_starter_left() -> None:
+    """A broker ends if the reader of its `ready` line has gone, because no program is left that would stop it."""
     command = [
         sys.executable,
         "-m",

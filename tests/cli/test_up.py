@@ -26,11 +26,11 @@ if "parlour.cli.leash" in sys.orig_argv:
     open({mark!r}, "w").close()
     time.sleep(60)
 """
-"""What keeps a child of `up` from coming further than the interpreter's start."""
+"""A module that stops a child of `up` at the start of its interpreter."""
 
 
-def test_up_stays_until_it_is_told_to_stop(broker: str) -> None:
-    """In the foreground the cluster is there until Ctrl-C, and nothing of it afterwards."""
+def test_up_runs_until_ctrl_c(broker: str) -> None:
+    """In the foreground the cluster runs until Ctrl-C, and leaves no process."""
     process = start("up", "--nodes", "3")
     assert first_line(process) == ready(broker, [10, 11, 12])
     assert nodes_at(broker) == ["n1", "n2", "n3"]
@@ -40,7 +40,7 @@ def test_up_stays_until_it_is_told_to_stop(broker: str) -> None:
     assert not listening(broker)
 
 
-def test_what_up_started_ends_with_it(broker: str) -> None:
+def test_parts_end_with_up(broker: str) -> None:
     """If `up` itself is killed, its broker and nodes end too."""
     process = start("up", "--nodes", "1")
     assert first_line(process).startswith("ready")
@@ -50,8 +50,8 @@ def test_what_up_started_ends_with_it(broker: str) -> None:
     eventually(lambda: not listening(broker), 10)
 
 
-def test_a_death_is_told_and_the_rest_goes_on(broker: str) -> None:
-    """A node that is killed costs a line; when all are, `up` fails."""
+def test_the_death_of_a_part(broker: str) -> None:
+    """`up` prints a line when a part dies and keeps the others; when all parts have died it fails."""
     process = start("up")
     assert first_line(process).startswith("ready")
     first, *others = children(process)
@@ -65,11 +65,11 @@ def test_a_death_is_told_and_the_rest_goes_on(broker: str) -> None:
         os.kill(pid, signal.SIGKILL)
     status, _, err = finish(process)
     assert status == 1
-    assert err.splitlines()[-1] == "parlour: nothing of the cluster is left: start it again with `parlour up`"
+    assert err.splitlines()[-1] == "parlour: all parts of the cluster have ended: start it again with `parlour up`"
 
 
-def test_a_full_disk_is_no_reason_to_stop(broker: str) -> None:
-    """Where it cannot be said that the cluster is ready, it is so all the same."""
+def test_up_runs_on_with_a_full_disk(broker: str) -> None:
+    """A `ready` line that cannot be written does not stop the cluster."""
     command = [sys.executable, "-m", "parlour.cli", "up", "--nodes", "1"]
     with Path("/dev/full").open("wb") as full:
         process = subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -80,8 +80,8 @@ def test_a_full_disk_is_no_reason_to_stop(broker: str) -> None:
     assert finish(process)[::2] == (0, "")
 
 
-def test_each_part_logs_in_the_style_wished(broker: str) -> None:
-    """In the foreground to standard error; that of `up` is not asked to tell of what is in order by itself."""
+def test_the_log_format_of_the_parts(broker: str) -> None:
+    """In the foreground each part logs to standard error, in the format and from the level that the user gives."""
     process = start("up", "--nodes", "1", "--log-format", "json", "--log-level", "info")
     assert first_line(process).startswith("ready")
     process.send_signal(signal.SIGINT)
@@ -96,8 +96,8 @@ def test_each_part_logs_in_the_style_wished(broker: str) -> None:
     ]
 
 
-def test_each_part_serves_figures_on_a_port_of_its_own(broker: str) -> None:
-    """The broker on the one that is named, the nodes on the next."""
+def test_each_part_serves_metrics(broker: str) -> None:
+    """The broker serves its metrics at the port that is given, the nodes at the next ones."""
     base = free_ports()
     assert run("up", "-d", "--nodes", "2", "--metrics", f"127.0.0.1:{base}")[0] == 0
     assert "parlour_broker_nodes" in page(f"127.0.0.1:{base}", "/metrics")[1]
@@ -107,7 +107,7 @@ def test_each_part_serves_figures_on_a_port_of_its_own(broker: str) -> None:
 
 
 def test_a_detached_part_logs_to_a_file(broker: str) -> None:
-    """Beside the record; what is told there is not on standard error as well."""
+    """The log is in the state folder; its lines are not in the output as well."""
     assert run("up", "-d", "--nodes", "1")[0] == 0
     folder = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-")
     assert run("down")[0] == 0
@@ -119,7 +119,7 @@ def test_a_detached_part_logs_to_a_file(broker: str) -> None:
 
 
 def test_a_detached_cluster_runs_until_down(broker: str) -> None:
-    """Detached it outlives `up`, is not started twice, and `down` leaves nothing."""
+    """A detached cluster outlives `up` and is not started twice; `down` leaves no process."""
     assert run("up", "-d") == (0, ready(broker, [10, 11]), "")
     assert nodes_at(broker) == ["n1", "n2"]
     assert run("up", "-d") == (0, ready(broker, [10, 11], " (already running)"), "")
@@ -131,32 +131,32 @@ def test_a_detached_cluster_runs_until_down(broker: str) -> None:
 
 
 def test_down_without_a_cluster(broker: str) -> None:
-    """Where nothing runs `down` says so and fails, also if a record of dead processes is left."""
+    """`down` fails and says that nothing runs, also if a state file with dead processes is left."""
     state = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
     for _ in range(2):
         status, out, err = run("down")
         assert (status, out) == (1, "")
         assert re.fullmatch(r"parlour: there is nothing to stop: .*\n", err)
-        # The second time the record names this very test, with a start time that is not its own.
+        # The second time the state file has the id of this test with the start time of another process.
         part = {"name": "n1", "pid": os.getpid(), "started": "1", "output": None}
         state.write_text(json.dumps({"broker": broker, "log": None, "parts": [part]}))
     assert state.exists()
 
 
 def test_two_ups_at_once_start_one_cluster(broker: str) -> None:
-    """Whoever comes second finds the first one's cluster."""
+    """The second `up` finds the cluster of the first."""
     outcomes = sorted(finish(process) for process in [start("up", "-d", "--nodes", "1") for _ in range(2)])
     assert outcomes == [(0, ready(broker, [10], note), "") for note in ("", " (already running)")]
 
 
 @pytest.mark.parametrize("options", [[], ["--detach"]])
-def test_a_port_in_use_is_told_in_one_line(broker: str, options: list[str]) -> None:
-    """Something else at the address, or at the next port, which is the broker's as well: nothing is left running."""
+def test_the_broker_port_in_use(broker: str, options: list[str]) -> None:
+    """If one of the broker's ports is in use, one line says so, and nothing is left running."""
     host, _, port = broker.rpartition(":")
     with socket.create_server((host, int(port))):
         status, out, err = run("up", *options)
     assert (status, out) == (1, "")
-    assert re.fullmatch(rf"parlour: {broker} is in use by something that does not answer as a broker: .*\n", err)
+    assert re.fullmatch(rf"parlour: {broker} is in use by a program that does not answer as a broker: .*\n", err)
     with socket.create_server((host, int(port) + 1)):
         status, out, err = run("up", *options)
     assert (status, out) == (1, "")
@@ -164,8 +164,8 @@ def test_a_port_in_use_is_told_in_one_line(broker: str, options: list[str]) -> N
     assert not listening(broker)
 
 
-def test_a_broker_without_nodes_is_not_taken_for_a_cluster(broker: str) -> None:
-    """A broker that somebody runs by hand is left as it is."""
+def test_a_broker_without_nodes(broker: str) -> None:
+    """`up` and `down` leave a broker alone that was started by hand."""
     service = Broker(BrokerSettings(bind=broker))
     service.start()
     try:
@@ -177,13 +177,13 @@ def test_a_broker_without_nodes_is_not_taken_for_a_cluster(broker: str) -> None:
             )
         status, _, err = run("down")
         assert status == 1
-        assert f"what runs at {broker} was not started by `parlour up --detach`" in err
+        assert f"`parlour up --detach` did not start the program at {broker}" in err
     finally:
         service.stop()
 
 
-def test_a_node_that_cannot_start_takes_everything_down(broker: str) -> None:
-    """A wrong log is told in the node's words, and the broker that was started is stopped again."""
+def test_a_node_that_cannot_start(broker: str) -> None:
+    """`up` prints the node's error and stops the broker that it has started."""
     status, out, err = run("up", "-d", "--log", "carrier-pigeon://loft")
     assert (status, out) == (1, "")
     assert re.fullmatch(r"parlour: node n[12] did not start: .*carrier-pigeon.*\n", err)
@@ -192,16 +192,16 @@ def test_a_node_that_cannot_start_takes_everything_down(broker: str) -> None:
 
 
 def test_a_log_in_memory_is_for_one_node(broker: str) -> None:
-    """The second node would be refused for a log of its own, with advice that was followed already."""
+    """`up` refuses two nodes with a log in memory, because the broker would refuse the second."""
     status, out, err = run("up", "-d", "--log", "memory://")
     assert (status, out) == (2, "")
-    assert re.fullmatch(r"parlour: a log in memory .* --nodes 1.*\n", err)
+    assert re.fullmatch(r"parlour: nodes cannot share a log in memory: .* --nodes 1.*\n", err)
     assert not listening(broker)
     assert run("up", "-d", "--log", "memory://", "--nodes", "1")[0] == 0
 
 
-def test_a_data_folder_that_cannot_be_made_is_named(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the log cannot be by default, one line says where that is, and how to have it elsewhere."""
+def test_a_data_folder_that_cannot_be_made(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the folder of the default log cannot be made, one line names it and the option for another log."""
     monkeypatch.setenv("XDG_DATA_HOME", "/dev/null")
     status, out, err = run("up", "-d", "--nodes", "1")
     assert (status, out) == (1, "")
@@ -211,11 +211,11 @@ def test_a_data_folder_that_cannot_be_made_is_named(broker: str, monkeypatch: py
     assert not listening(broker)
 
 
-def test_what_died_is_started_again(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node, the broker, or everything: `up -d` starts that, says so, and leaves alone what runs."""
+def test_dead_parts_are_started_again(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up -d` starts the parts that have died (a node, the broker, all), names them, and leaves the others alone."""
     assert run("up", "-d", "--nodes", "3") == (0, ready(broker, [10, 11, 12]), "")
     first = detached(broker)
-    os.kill(first["n1"], signal.SIGKILL)  # the broker believes it there for three seconds more
+    os.kill(first["n1"], signal.SIGKILL)  # the broker notices after three seconds
     assert run("up", "-d") == (0, ready(broker, [10, 11, 12], " (started node n1)"), "")
     second = detached(broker)
     assert {name for name in first if first[name] != second[name]} == {"n1"}
@@ -232,20 +232,21 @@ def test_what_died_is_started_again(broker: str, monkeypatch: pytest.MonkeyPatch
     assert run("up", "-d") == (0, line, "")
 
 
-def test_nodes_are_added_to_a_cluster_that_runs(broker: str) -> None:
-    """As many as are missing; of fewer than run the way to stop one is told."""
+def test_nodes_are_added(broker: str) -> None:
+    """`up -d --nodes` adds the missing nodes; if more nodes run, one line tells how to stop one."""
     assert run("up", "-d", "--nodes", "1")[0] == 0
     line = ready(broker, [10, 11, 12], " (started node n2 and node n3)")
     assert run("up", "-d", "--nodes", "3") == (0, line, "")
     status, _, err = run("up", "-d", "--nodes", "2")
     assert status == 1
-    assert err.startswith(f"parlour: nodes n3 runs at {broker} beyond --nodes 2: `parlour drain n3 --broker {broker}`")
+    assert err.startswith(f"parlour: node n3 runs at {broker} already, more than --nodes 2 allows: stop a node")
+    assert f"`parlour drain n3 --broker {broker}`" in err
     assert run("drain", "n3")[0] == 0
     assert run("up", "-d", "--nodes", "2") == (0, ready(broker, [10, 11], " (already running)"), "")
 
 
-def test_options_that_contradict_what_runs_are_refused(broker: str, tmp_path: Path) -> None:
-    """They are not ignored; those that fit are no contradiction."""
+def test_options_that_differ_are_refused(broker: str, tmp_path: Path) -> None:
+    """`up -d` refuses options that differ from those of the cluster that runs, and accepts the same ones."""
     log = f"sqlite://{tmp_path}/one.sqlite"
     assert run("up", "-d", "--nodes", "1", "--log", log, "--retain", "30d")[0] == 0
     others = {
@@ -264,8 +265,8 @@ def test_options_that_contradict_what_runs_are_refused(broker: str, tmp_path: Pa
     assert nodes_at(broker) == ["n1"]
 
 
-def test_a_part_that_is_stuck_is_named(broker: str) -> None:
-    """A broker that runs and does not answer is not waited for, nor taken for somebody else's."""
+def test_a_part_that_hangs(broker: str) -> None:
+    """If the cluster's broker runs but does not answer, one line names its process."""
     assert run("up", "-d", "--nodes", "1")[0] == 0
     pid = detached(broker)["broker"]
     os.kill(pid, signal.SIGSTOP)
@@ -279,7 +280,7 @@ def test_a_part_that_is_stuck_is_named(broker: str) -> None:
 
 
 def test_down_names_what_it_stops(broker: str) -> None:
-    """Not what had died before, nor a broker that is not there."""
+    """`down` tells the parts that it stops apart from those that had died before."""
     assert run("up", "-d")[0] == 0
     for name in ("broker", "n2"):
         os.kill(detached(broker)[name], signal.SIGKILL)
@@ -287,8 +288,8 @@ def test_down_names_what_it_stops(broker: str) -> None:
     assert run("down") == (0, "stopped: nodes n1 (the broker and node n2 had ended before)\n", "")
 
 
-def test_an_address_of_another_machine_is_told(broker: str) -> None:
-    """Nothing can be started there; and a name that stands for none is said to be so."""
+def test_a_broker_at_another_machine(broker: str) -> None:
+    """One line says that the address is not of this machine, or that no such host exists."""
     for options in ((), ("-d",)):
         status, out, err = run("up", *options, "--broker", "192.0.2.77:6000")
         assert (status, out) == (1, "")
@@ -299,13 +300,13 @@ def test_an_address_of_another_machine_is_told(broker: str) -> None:
     assert not listening(broker)
 
 
-def test_a_cluster_on_all_addresses_tells_one_that_others_reach(broker: str) -> None:
-    """Clients elsewhere are not sent to their own machine."""
+def test_a_cluster_on_all_addresses(broker: str) -> None:
+    """Nodes that listen at 0.0.0.0 tell an address that other machines can reach."""
     everywhere = f"0.0.0.0:{broker.rpartition(':')[2]}"
     status, out, err = run("up", "-d", "--nodes", "1", "--broker", everywhere)
     try:
         if status:
-            assert "say --advertise HOST:PORT" in err  # this machine has no way to others
+            assert "say --advertise HOST:PORT" in err  # this machine has no route to others
             return
         (state,) = ask_fleet([broker])[1].nodes
         assert out == f"ready: broker {everywhere}, n1 at {state.report.address}\n"
@@ -316,8 +317,8 @@ def test_a_cluster_on_all_addresses_tells_one_that_others_reach(broker: str) -> 
         assert run("down")[0] == (1 if status else 0)  # at 127.0.0.1, as the fixture's broker is
 
 
-def test_all_that_is_written_down_is_private(broker: str) -> None:
-    """The record and what the parts print are for their user alone, also what was there before."""
+def test_the_state_is_private(broker: str) -> None:
+    """Only the user can read the state folder and its files, also those of an older parlour."""
     folder = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-")
     folder.mkdir(parents=True, mode=0o755)
     (folder / "n1.out").touch(0o644)
@@ -326,14 +327,14 @@ def test_all_that_is_written_down_is_private(broker: str) -> None:
     assert {path.stat().st_mode & 0o777 for path in (folder, folder.parent)} == {0o700}
 
 
-def test_nodes_that_were_drained_are_not_stopped_again(broker: str) -> None:
-    """`down` stops the others, and says which had ended before."""
+def test_down_after_a_drain(broker: str) -> None:
+    """`down` stops the other nodes and says which node had ended before."""
     assert run("up", "-d", "--nodes", "2")[0] == 0
     assert run("drain", "n1") == (0, "n1 drained: 0 clients moved\n", "")
     assert run("down") == (0, f"stopped: broker {broker}, nodes n2 (node n1 had ended before)\n", "")
 
 
-def test_ctrl_c_while_starting_leaves_nothing(broker: str) -> None:
+def test_ctrl_c_during_the_start(broker: str) -> None:
     """Interrupted before it is ready, `up --detach` stops what it has started."""
     process = start("up", "-d")
     eventually(lambda: listening(broker), 10)
@@ -348,8 +349,8 @@ def test_ctrl_c_while_starting_leaves_nothing(broker: str) -> None:
         assert (status, run("down")[0]) == (0, 0)
 
 
-def test_ctrl_c_while_a_child_begins_is_quiet(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A child that has not come to its own handling of signals yet is stopped without a word of where it was."""
+def test_ctrl_c_while_a_child_begins(broker: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A child that does not handle signals yet is stopped without a traceback."""
     mark = tmp_path / "begun"
     (tmp_path / "sitecustomize.py").write_text(SLOW.format(mark=str(mark)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
@@ -359,13 +360,13 @@ def test_ctrl_c_while_a_child_begins_is_quiet(broker: str, monkeypatch: pytest.M
     assert finish(process) == (0, f"stopped: broker {broker}, nodes n1 n2\n", "")
 
 
-def test_a_cluster_of_an_older_parlour_goes_on_with_its_log(broker: str) -> None:
-    """Then one file was the default for all brokers: a node that is started again must not begin another."""
+def test_the_log_of_an_older_parlour(broker: str) -> None:
+    """A node of an older cluster, whose default log was one file for all brokers, goes on with that file."""
     common = Path(os.environ["XDG_DATA_HOME"]) / "parlour" / "rooms.sqlite"
     common.parent.mkdir(parents=True)
     assert run("up", "-d", "--nodes", "2", "--log", f"sqlite://{common}")[0] == 0
     path = Path(os.environ["XDG_STATE_HOME"]) / "parlour" / broker.replace(":", "-") / "cluster.json"
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({"broker": broker, "log": None, "parts": record["parts"]}))
+    state = json.loads(path.read_text())
+    path.write_text(json.dumps({"broker": broker, "log": None, "parts": state["parts"]}))
     os.kill(detached(broker)["n2"], signal.SIGKILL)
     assert run("up", "-d") == (0, ready(broker, [10, 11], " (started node n2)"), "")

@@ -6,7 +6,7 @@ import pwd
 
 import pytest
 
-from parlour.cli.record import Record
+from parlour.cli.state import StateFolder
 from parlour.node.log.opening import default_log
 from parlour.wire.errors import ParlourError
 
@@ -21,6 +21,6 @@ def test_without_a_home_folder_one_line_says_what_to_set(monkeypatch: pytest.Mon
     for variable in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ParlourError, match="set HOME, or XDG_STATE_HOME, to a folder of yours"):
-        Record("127.0.0.1:6000")
+        StateFolder("127.0.0.1:6000")
     with pytest.raises(ParlourError, match="set HOME, or XDG_DATA_HOME, to a folder of yours"):
         default_log("127.0.0.1:6000")

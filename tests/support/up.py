@@ -1,6 +1,6 @@
-"""Clusters that `parlour up` runs on this machine: the command, its output, and what is left of its processes.
+"""Clusters that `parlour up` runs on this machine: helpers for the command, its output and its processes.
 
-This module owns nothing; it runs on the test's thread. It must never wait for a command without a deadline.
+This module owns no state; it runs on the test's thread. It must never wait for a command without a deadline.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     try:
         out, err = process.communicate(timeout=DEADLINE)
     except subprocess.TimeoutExpired:
-        # Not `communicate` again: what the process has left behind may hold the pipes.
+        # Not `communicate` again: children of the process may still hold the pipes open.
         process.kill()
         process.wait()
         for stream in (process.stdout, process.stderr):
@@ -72,7 +72,7 @@ def nodes_at(broker: str) -> list[str]:
 
 
 def listening(broker: str) -> bool:
-    """Whether anybody listens at the address."""
+    """Whether a program listens at the address."""
     host, _, port = broker.rpartition(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0
@@ -91,19 +91,19 @@ def detached(broker: str) -> dict[str, int]:
 
 
 def at(broker: str, steps: int) -> str:
-    """Return the address whose port is so many above the broker's."""
+    """Return the address whose port is `steps` above the broker's."""
     host, _, port = broker.rpartition(":")
     return f"{host}:{int(port) + steps}"
 
 
 def ready(broker: str, steps: Sequence[int], note: str = "") -> str:
-    """Return the line of `up` when n1, n2, … are so many ports above the broker."""
+    """Return the `ready` line of `up` if the ports of n1, n2, … are so many steps above the broker's."""
     nodes = [f"n{number} at {at(broker, each)}" for number, each in enumerate(steps, 1)]
     return f"ready: broker {broker}, {', '.join(nodes)}{note}\n"
 
 
 def taken(address: str) -> socket.socket:
-    """Listen at the address, so that nobody else can."""
+    """Listen at the address, so that no other program can."""
     host, _, port = address.rpartition(":")
     return socket.create_server((host, int(port)))
 

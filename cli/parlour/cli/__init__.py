@@ -1,7 +1,7 @@
 """The `parlour` command: one lazy group over the commands of every part, and `up` and `down`.
 
-Importing it imports nothing, and running it imports click and nothing else of ours, so that `parlour --help` is quick
-and a broken part is no reason for the other commands to fail.
+This package imports nothing when it is imported, and only click when it runs. So `parlour --help` is quick, and a part
+that cannot be imported does not break the commands of the other parts.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the `parlour` command on these arguments as `parlour.cli.group` does, and return its exit status."""
+    """Run the `parlour` command with these arguments, as `parlour.cli.group` does, and return its exit status."""
     try:
-        # Here, as Ctrl-C may come meanwhile, and means what it does later.
+        # The import is inside the `try` because Ctrl-C may come during it.
         from parlour.cli import group
     except KeyboardInterrupt:
         return 130

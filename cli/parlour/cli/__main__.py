@@ -1,4 +1,4 @@
-"""Makes `python -m parlour.cli` the `parlour` command, for children that must run on this very interpreter."""
+"""The `parlour` command as `python -m parlour.cli`, so that children run with the same interpreter as their parent."""
 
 from __future__ import annotations
 

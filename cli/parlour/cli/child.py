@@ -1,7 +1,7 @@
-"""A part of a cluster that runs as a process of its own: starting it, knowing it again, stopping it.
+"""The processes of a cluster's parts: how `up` and `down` start them, recognise them later, and stop them.
 
-This module owns how `up` and `down` handle processes; it runs on the main thread. It must never signal a process
-that it has not known by its start time, nor leave one it was told to stop.
+This module runs on the main thread. It must never signal a process whose start time it has not checked, nor leave a
+process running that it was told to stop.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from parlour.runtime.folders import open_private
 __all__ = ["STOP_TIMEOUT", "Child", "launch", "start_time", "stop_all"]
 
 STOP_TIMEOUT = 6.0
-"""Seconds that a part is given to end by itself. A node promises to need no more than 5."""
+"""Seconds that a part has to end by itself before it is killed. A node needs at most 5."""
 
 
 def start_time(pid: int) -> str | None:
-    """Return when the process began, in clock ticks since the machine did; None if it does not run.
+    """Return the start time of a process, in clock ticks since the machine started; None if the process does not run.
 
-    A process id comes back into use, an id together with its start time does not. A zombie counts as ended.
+    The system reuses process ids, but no two processes have the same id and start time. A zombie counts as ended.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The name in parentheses may hold anything, so the fields are counted from its end: the 3rd is the state, the
-    # 22nd the start time (proc(5)).
+    # The program's name, in parentheses, may contain anything, so the fields are counted from its end: the 3rd is the
+    # state, the 22nd the start time (proc(5)).
     fields = stat[stat.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else fields[19]
 
 
 class Child:
-    """A process known by its id and start time, started by this process or by an earlier `up`.
+    """A process that this `up` or an earlier one started, known by its id and start time.
 
-    `output` is the path of the file that holds what it printed, or None if that went to the terminal.
+    `output` is the path of the file that it prints to, or None if it prints to the terminal.
     """
 
     def __init__(
@@ -59,23 +59,23 @@ class Child:
 
     @property
     def label(self) -> str:
-        """What to call it in a sentence."""
+        """The name of the part in a sentence, such as "node n1"."""
         return "the broker" if self.name == "broker" else f"node {self.name}"
 
     @property
     def status(self) -> int | None:
-        """Its exit status, minus the signal's number if one ended it; None if it runs or is not ours to know."""
+        """The exit status (minus the number of the signal that ended it); None if it runs or is not our child."""
         return self._process.poll() if self._process else None
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process still runs."""
         if self._process is not None:
             return self._process.poll() is None
         return self.started is not None and start_time(self.pid) == self.started
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it still runs."""
+        """Send a signal if the process still runs."""
         if self.alive:
             try:
                 os.kill(self.pid, number)
@@ -83,22 +83,22 @@ class Child:
                 pass
 
     def wait(self, deadline: float) -> bool:
-        """Wait until it has ended, or until `deadline` (of the monotonic clock); return whether it has."""
+        """Wait until the process has ended or `deadline` (monotonic seconds) has come; return whether it has ended."""
         while self.alive:
             if time.monotonic() >= deadline:
                 return False
-            # Another's child cannot be waited for, only looked at.
+            # A process can wait for its own children only, so look from time to time.
             time.sleep(0.02)
         self.release()
         return True
 
     def release(self) -> None:
-        """Close our end of the leash, if there is one: a leashed process that still runs will end."""
+        """Close our end of the leash, if there is one; a process on the leash then ends."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
-    def last_words(self) -> str:
-        """Return the last line that it printed, without the command's name; empty if there is none to read."""
+    def last_line(self) -> str:
+        """Return the last line of the output file, without the command's name; empty if there is none."""
         if self.output is None:
             return ""
         try:
@@ -109,17 +109,17 @@ class Child:
 
 
 def launch(name: str, arguments: Sequence[str], output: Path | None) -> Child:
-    """Start `parlour ARGUMENTS` in a session of its own, out of reach of the terminal's Ctrl-C.
+    """Start `parlour ARGUMENTS` in a new session, so that the terminal's Ctrl-C does not reach it.
 
-    With `output` it prints to that file and outlives us. Without, its errors go to our standard error (that it is
-    ready is ours to say) and it ends when we do, in whatever way we end.
+    With `output`, the child prints to that file and outlives this process. Without `output`, only its errors are shown,
+    on our standard error, and it ends when this process ends, even if this process is killed.
     """
     if output is None:
         command = [sys.executable, "-m", "parlour.cli.leash", *arguments]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
         return Child(name, process.pid, start_time(process.pid), None, process)
     command = [sys.executable, "-m", "parlour.cli", *arguments]
-    # Only the user may read what the part prints, and the files that the part makes.
+    # Other users must not read the output of the part, nor the files that it makes.
     with open(output, "wb", opener=open_private) as file:
         process = subprocess.Popen(
             command,
@@ -146,9 +146,9 @@ def _stop(children: Sequence[Child], number: signal.Signals) -> list[Child]:
 
 
 def stop_all(children: Iterable[Child], number: signal.Signals = signal.SIGINT) -> list[Child]:
-    """Stop the nodes, then the broker, which so sees them go; return those that had to be killed.
+    """Stop the nodes, then the broker, so that the broker sees the nodes leave; return the parts that were killed.
 
-    By default not with SIGTERM, on which a node first sends its clients to other nodes: all are to stop.
+    The default is SIGINT: on SIGTERM a node would first move its clients to other nodes, which stop as well.
     """
     nodes: list[Child] = []
     brokers: list[Child] = []

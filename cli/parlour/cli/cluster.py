@@ -1,6 +1,6 @@
-"""A broker and some nodes on this machine, as child processes: started in order, awaited, stopped in order.
+"""A broker and nodes that run on this machine as child processes: it starts, awaits and stops them in order.
 
-This module owns the order and the deadlines; it runs on the main thread. It must never leave a process behind when
+This module owns the order and the deadlines; it runs on the main thread. It must never leave a process running when
 a start has failed.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from parlour.cli.child import Child, launch, stop_all
 from parlour.cli.ports import NodePorts
-from parlour.cli.record import Record, Setup
+from parlour.cli.state import Setup, StateFolder
 from parlour.monitor.feed import ask_fleet
 from parlour.runtime.addresses import numeric_address
 from parlour.wire.control import is_here
@@ -23,95 +23,94 @@ from parlour.wire.limits import parse_address
 __all__ = ["Cluster", "running_nodes"]
 
 START_TIMEOUT = 20.0
-"""Seconds for the broker, and again for all the nodes, to be there."""
+"""Seconds that the broker has to start, and then again all the nodes together."""
 
 FORGET_TIMEOUT = 5.0
-"""Seconds in which a broker is sure to notice that a node has died: it waits for three reports of a second each."""
+"""Seconds within which a broker notices that a node has died: when three reports are missing, one a second."""
 
 PROBE_INTERVAL = 0.05
-"""Seconds between two looks at whether what was started is there."""
+"""Seconds between two looks at the fleet while parts start."""
 
 
 def running_nodes(broker: str) -> dict[str, str] | None:
-    """Return the nodes in the fleet of the broker that runs at this address already; None if nobody listens there.
+    """Return the fleet of the broker at this address; None if no program listens there.
 
-    The nodes are in order, each with the address at which clients reach it.
-
-    Raises UnavailableError if somebody does who is no broker, ParlourError if the address is none of this machine's.
+    The result maps each node's name to the address where clients reach it, n2 before n10. Raises UnavailableError if
+    a program listens there that does not answer as a broker, ParlourError if the address is not of this machine.
     """
     host, port = parse_address(broker)
     number = numeric_address(host)
     try:
-        # ZeroMQ would go on trying to connect where nobody listens; TCP says so at once.
+        # ZeroMQ would keep trying to connect to a port where no program listens; TCP fails at once.
         socket.create_connection((number, port), timeout=1.0).close()
     except OSError:
         return None
     try:
-        return _present(broker, timeout=2.0)
+        return _fleet(broker, timeout=2.0)
     except UnavailableError:
         raise UnavailableError(
-            f"{broker} is in use by something that does not answer as a broker: choose another address with --broker"
+            f"{broker} is in use by a program that does not answer as a broker: choose another address with --broker"
         ) from None
 
 
-def _present(broker: str, timeout: float) -> dict[str, str]:
-    """Return the addresses of the nodes in the fleet by their names, n2 before n10."""
-    # For a while a broker goes on listing nodes that have left.
+def _fleet(broker: str, timeout: float) -> dict[str, str]:
+    # A broker lists nodes that have left for a while longer.
     here = [state.report for state in ask_fleet([broker], timeout)[1].nodes if is_here(state.state)]
     return {report.node: report.address for report in sorted(here, key=lambda each: (len(each.node), each.node))}
 
 
 class Cluster:
-    """A broker and nodes. With a record they are detached: they outlive this process.
+    """A broker and its nodes. With a state folder they are detached: they outlive this process.
 
-    `earlier` are parts that another `up` has started, running or not.
+    `earlier` are the parts that an earlier `up` started, whether they run or not.
     """
 
     def __init__(
-        self, broker: str, setup: Setup, ports: NodePorts, record: Record | None, earlier: Sequence[Child] = ()
+        self, broker: str, setup: Setup, ports: NodePorts, folder: StateFolder | None, earlier: Sequence[Child] = ()
     ) -> None:
         self.broker = broker
         self.setup = setup
         self.ports = ports
         self.children = [child for child in earlier if child.alive]
         self.started: list[Child] = []
-        """The parts that `start` has started, the first of them first."""
+        """The parts that `start` has started, in this order."""
         self._dead = {child.name for child in earlier} - {child.name for child in self.children}
-        self._record = record
+        self._folder = folder
 
     def start(self, pause: Callable[[float], None]) -> dict[str, str]:
-        """Start the broker and the nodes that do not run; return the fleet's nodes and addresses when all are in it.
+        """Start the parts that do not run, wait until all nodes are in the fleet, and return it like `running_nodes`.
 
-        `pause` waits for so many seconds and may raise to give up. Whatever is raised, nothing that was started is left
-        running. If a child ends, raises ParlourError with its words, or SystemExit if they are on our standard error.
+        `pause` waits for a number of seconds; it may raise to give up. After any error, the parts that were started
+        are stopped. If a child ends, raises ParlourError with its last line, or SystemExit if the child has already
+        printed that line to our standard error.
         """
         try:
-            present = self._at_broker()
+            present = self._find_fleet()
             if present is None:
                 self._launch("broker", "broker", "--bind", self.broker)
-                self._await([], pause)
+                self._await_nodes([], pause)
                 present = {}
             elif self._dead.intersection(present):
-                present = self._forgotten(pause)
+                present = self._wait_until_forgotten(pause)
             there = {child.name for child in self.children}.union(present)
             for name in self.setup.names:
                 if name not in there:
                     self._launch_node(name)
-            return self._await(self.setup.names, pause)
+            return self._await_nodes(self.setup.names, pause)
         except BaseException:
-            # On SIGINT one that has only begun prints where it was. No node has clients yet to send to others.
+            # Not SIGINT: a child that has just begun would print a traceback. No node has clients to move yet.
             stop_all(self.started, signal.SIGTERM)
             raise
 
     def stop(self) -> None:
-        """Stop everything, nodes first."""
+        """Stop all parts, the nodes first."""
         stop_all(self.children)
 
-    def _at_broker(self) -> dict[str, str] | None:
+    def _find_fleet(self) -> dict[str, str] | None:
         try:
             return running_nodes(self.broker)
         except UnavailableError as error:
-            raise self._stuck(["broker"]) or error from None
+            raise self._hung_part(["broker"]) or error from None
 
     def _launch_node(self, name: str) -> None:
         arguments = ["--broker", self.broker, "--name", name, "--listen", self.ports.choose(name)]
@@ -119,35 +118,35 @@ class Cluster:
         arguments += ["--retain", self.setup.retain] if self.setup.retain else []
         self._launch(name, "node", *arguments)
 
-    def _forgotten(self, pause: Callable[[float], None]) -> dict[str, str]:
-        """Return the fleet once the broker has noticed who died: who is in it still was started anew by somebody."""
+    def _wait_until_forgotten(self, pause: Callable[[float], None]) -> dict[str, str]:
+        """Return the fleet when the broker has noticed which nodes died; a name still in it belongs to a new node."""
         deadline = time.monotonic() + FORGET_TIMEOUT
-        while self._dead.intersection(present := _present(self.broker, timeout=2.0)) and time.monotonic() < deadline:
+        while self._dead.intersection(present := _fleet(self.broker, timeout=2.0)) and time.monotonic() < deadline:
             pause(PROBE_INTERVAL)
         return present
 
     def _launch(self, name: str, *arguments: str) -> None:
-        # A person in front of it wants to hear of trouble alone.
-        level = self.setup.log_level or ("info" if self._record else "warning")
+        # In the foreground a person reads the log, and wants to read of trouble only.
+        level = self.setup.log_level or ("info" if self._folder else "warning")
         arguments += ("--log-format", self.setup.log_format, "--log-level", level)
         if self.setup.metrics is not None:
             host, _, port = self.setup.metrics.rpartition(":")
             arguments += ("--metrics", f"{host}:{int(port) + ['broker', *self.setup.names].index(name)}")
-        if self._record is not None:
-            arguments += ("--log-file", str(self._record.log(name)))
-        child = launch(name, arguments, self._record.output(name) if self._record else None)
+        if self._folder is not None:
+            arguments += ("--log-file", str(self._folder.log(name)))
+        child = launch(name, arguments, self._folder.output(name) if self._folder else None)
         self.started.append(child)
         self.children.append(child)
-        if self._record is not None:
-            # At once, so that `down` finds it even if we are killed before the next.
-            self._record.save(self.children, self.setup, self.ports.chosen)
+        if self._folder is not None:
+            # Saved after each part, so that `down` finds it even if this process is killed before the next.
+            self._folder.save(self.children, self.setup, self.ports.chosen)
 
-    def _await(self, nodes: Sequence[str], pause: Callable[[float], None]) -> dict[str, str]:
-        """Return the fleet when these nodes are in it."""
+    def _await_nodes(self, nodes: Sequence[str], pause: Callable[[float], None]) -> dict[str, str]:
+        """Wait until these nodes are in the fleet, and return it."""
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             try:
-                present: dict[str, str] | None = _present(self.broker, timeout=0.5)
+                present: dict[str, str] | None = _fleet(self.broker, timeout=0.5)
             except UnavailableError:
                 present = None
             for child in [child for child in self.started if not child.alive]:
@@ -156,14 +155,14 @@ class Cluster:
             if present is not None and not missing:
                 return present
             if time.monotonic() >= deadline:
-                where = f"in {self._record.folder}" if self._record else "above"
-                raise self._stuck(missing) or UnavailableError(
+                where = f"in {self._folder.path}" if self._folder else "above"
+                raise self._hung_part(missing) or UnavailableError(
                     f"{' and '.join(missing)} did not come up within {START_TIMEOUT:g} s: see the output {where}"
                 )
             pause(PROBE_INTERVAL)
 
-    def _stuck(self, missing: Sequence[str]) -> UnavailableError | None:
-        """Return the error for a part that runs from before and does nothing, if there is one."""
+    def _hung_part(self, missing: Sequence[str]) -> UnavailableError | None:
+        """Return the error for a missing part of an earlier `up` that runs but does not answer, if there is one."""
         for child in self.children:
             if child.name in missing and child not in self.started:
                 return UnavailableError(
@@ -173,19 +172,19 @@ class Cluster:
         return None
 
     def _replace(self, child: Child) -> None:
-        """Start a node again at another port if it lost its own; raise the error of a child that ended otherwise."""
+        """Start a node again at the next port if another program took its port; else raise the child's error."""
         if not self.ports.lost(child.name):
-            raise self._stillborn(child)
+            raise self._start_error(child)
         child.release()
         self.started.remove(child)
         self.children.remove(child)
         self._launch_node(child.name)
 
-    def _stillborn(self, child: Child) -> BaseException:
+    def _start_error(self, child: Child) -> BaseException:
         if child.output is not None:
-            words = child.last_words() or "it said nothing"
+            words = child.last_line() or "it printed nothing"
             return ParlourError(f"{child.label} did not start: {words} (output in {child.output})")
         if child.status in (1, 2):
-            # It has said what is wrong, in one line, where ours would go: another would only hide it.
+            # The child has printed what is wrong, in one line; a line of ours would hide it.
             return SystemExit(1)
         return ParlourError(f"{child.label} ended with status {child.status}: its output is above")

@@ -1,6 +1,6 @@
-"""The `completion` command, which prints what a shell must read to complete `parlour` commands.
+"""The `completion` command: it prints the script with which a shell completes `parlour` commands.
 
-This module owns that command alone; the scripts are click's own. It must never write to a shell's start-up files.
+This module owns the command; click makes the scripts. It must never write to a shell's start-up files.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ __all__ = ["completion"]
 def completion(shell: str) -> None:
     """Print the completion script of a shell."""
     kind = get_completion_class(shell)
-    assert kind is not None, "click completes for each shell that the argument allows"
+    assert kind is not None, "click has a class for each shell that the argument allows"
     click.echo(kind(cli, {}, "parlour", "_PARLOUR_COMPLETE").source())

@@ -1,7 +1,7 @@
-"""The `parlour` command itself: which commands there are, where they live, and how their errors read.
+"""The `parlour` command: the list of its commands, the modules that hold them, and how their errors are printed.
 
 This module owns the table of commands and the one place where an exception becomes a line and an exit status; it
-runs on the main thread. It must never import a part before its command is asked for.
+runs on the main thread. It must never import a part before the user asks for a command of that part.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("parlour.cli.up:up", "Start a broker and nodes on this machine."),
     "down": ("parlour.cli.up:down", "Stop what `up --detach` started."),
-    "status": ("parlour.monitor.cli:status", "Show the nodes of the cluster."),
+    "status": ("parlour.monitor.cli:status", "Show the nodes and their addresses."),
     "chat": ("parlour.client.cli:chat", "Talk in a room."),
     "send": ("parlour.client.cli:send", "Say something and wait until it is logged."),
     "tail": ("parlour.client.cli:tail", "Print what is said in a room."),
@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("parlour.node.cli:node", "Run a node."),
     "completion": ("parlour.cli.completion:completion", "Print a shell's completion script."),
 }
-"""Each command's `module:attribute` and its help in a line, told here so that the list needs no import."""
+"""Each command's `module:attribute` and its help in one line. The help stands here so that the list needs no import."""
 
 FAILED = 1
 USAGE = 2
@@ -47,14 +47,14 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a command's module when that command is run, and not before."""
+    """A group that imports the module of a command only when that command runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the table's order."""
+        """Return the names in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the command; None if there is none of this name."""
+        """Import and return the command; None if no command has this name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -63,7 +63,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments begin with, or fail with the likeliest one's name."""
+        """Find the command that the first argument names, or fail and propose a similar name."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             likely = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {likely[0]!r}?" if likely else ""))
@@ -75,7 +75,7 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Complete a command's name from the table, so that the tab key imports nothing."""
+        """Complete the name of a command from the table, so that the Tab key imports no part."""
         found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
@@ -99,8 +99,8 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def _complain(text: str, status: int) -> int:
-    # Imported here so that a command that goes well pays nothing for it.
+def _fail(text: str, status: int) -> int:
+    # Imported here so that a command that succeeds does not pay for it.
     from parlour.runtime.operator_messages import print_error
 
     print_error(text)
@@ -111,22 +111,20 @@ def _usage(error: click.UsageError) -> int:
     text = error.format_message().rstrip()
     if error.ctx is not None:
         text += f" (try `{error.ctx.command_path} --help`)"
-    return _complain(text, USAGE)
+    return _fail(text, USAGE)
 
 
 def _unexpected(error: Exception) -> int:
-    # Imported here so that a command that goes well pays nothing for it.
+    # Imported here so that a command that succeeds does not pay for it.
     from parlour.wire.errors import ParlourError, UsageError
 
     if isinstance(error, UsageError):
-        return _complain(str(error), USAGE)
+        return _fail(str(error), USAGE)
     if isinstance(error, ParlourError):
-        return _complain(str(error), FAILED)
+        return _fail(str(error), FAILED)
     if os.environ.get("PARLOUR_TRACEBACK") == "1":
         traceback.print_exception(error)
-    return _complain(
-        f"this is a bug in parlour: {type(error).__name__}: {error} (PARLOUR_TRACEBACK=1 shows where)", FAILED
-    )
+    return _fail(f"this is a bug in parlour: {type(error).__name__}: {error} (PARLOUR_TRACEBACK=1 shows where)", FAILED)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -134,30 +132,30 @@ def _run(arguments: Sequence[str] | None) -> int:
         status = cli.main(arguments, prog_name="parlour", standalone_mode=False)
         sys.stdout.flush()
     except click.Abort:
-        # What click makes of Ctrl-C, and of the end of input at one of its prompts.
+        # click raises this on Ctrl-C, and when the input ends at one of its prompts.
         return INTERRUPTED
     except click.UsageError as error:
         return _usage(error)
     except click.ClickException as error:
-        return _complain(error.format_message(), error.exit_code)
-    # A command returns nothing, or (as `ctx.exit` does) its exit status.
+        return _fail(error.format_message(), error.exit_code)
+    # A command returns nothing, or its exit status (as `ctx.exit` does).
     return status if isinstance(status, int) else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the `parlour` command on these arguments (`sys.argv`'s by default) and return its exit status.
+    """Run the `parlour` command with these arguments (by default those of `sys.argv`) and return its exit status.
 
-    The status is 0, 1 for a failure, 2 for wrong usage, 130 after Ctrl-C; each of the latter but Ctrl-C comes
-    with one line on standard error.
+    The status is 0 for success, 1 for a failure, 2 for wrong usage and 130 after Ctrl-C. A failure and wrong usage
+    also print one line on standard error.
     """
     try:
         prepare()
         return _run(arguments)
     except ReaderLeftError:
-        # As `head` does: it has what it wanted.
+        # The reader has what it wanted, as `head` does.
         return 0
     except OutputError as error:
-        return _complain(f"cannot write to standard output ({error}): make room, or send it elsewhere", FAILED)
+        return _fail(f"cannot write to standard output ({error}): make room, or send it elsewhere", FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:

@@ -1,7 +1,7 @@
-"""The `parlour` command on a leash: it ends when the process that started it does, even if that was killed.
+"""The `parlour` command on a leash: it ends when its parent process ends, even if the parent is killed.
 
-This module owns the thread that watches standard input, a pipe whose other end the starter holds and never writes
-to: its end of file means that the starter is gone. It must never read what a person types.
+The leash is a pipe: the parent holds one end and never writes to it, and the other end is standard input here. The
+thread `leash` waits for its end of file, which means that the parent has ended. It must never read a person's input.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from parlour.runtime.threads import spawn
 
 __all__: list[str] = []
 
-PATIENCE = 10.0
-"""Seconds that the command is given to end in an orderly way."""
+STOP_TIMEOUT = 10.0
+"""Seconds that the command has to end in order after the parent; then the process ends at once."""
 
 
 def _watch() -> None:
-    # Not sys.stdin: its buffer's lock, held by a thread that reads, would trouble the interpreter's end.
+    # Not sys.stdin: a thread that reads from it holds the lock of its buffer, which the interpreter needs to exit.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(PATIENCE)
+    time.sleep(STOP_TIMEOUT)
     os._exit(1)
 
 

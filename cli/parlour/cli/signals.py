@@ -1,7 +1,7 @@
-"""The signals that matter to a process which minds others: stop, and one of them has ended.
+"""The signals for a process that watches child processes: stop, and "a child has ended".
 
-This module owns their handlers while a `Signals` is entered, on the main thread. A handler must never raise: a stop
-is noticed only where one waits, so that it cannot come between starting a process and remembering it.
+This module owns their handlers while a `Signals` is entered, on the main thread. A handler must never raise: only
+`wait` raises, so that a stop cannot come between the start of a child and the moment when the child is recorded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """A context in which SIGINT, SIGTERM and SIGHUP mean stop and SIGCHLD ends a wait early."""
+    """A context in which SIGINT, SIGTERM and SIGHUP ask for a stop, and each of these and SIGCHLD ends `wait`."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -26,13 +26,13 @@ class Signals:
         self._before_fd = -1
 
     def __enter__(self) -> Signals:
-        # The interpreter writes to this pair on every signal, which is what ends `wait`.
+        # The interpreter writes a byte to this pair on every signal, which ends `wait`.
         self._receiver, self._sender = socket.socketpair()
         self._receiver.setblocking(False)
         self._sender.setblocking(False)
         self._before_fd = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         for number in (*_STOPS, signal.SIGCHLD):
-            # Under nohup the hang-up stays ignored.
+            # Under nohup SIGHUP stays ignored.
             if not (number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN):
                 self._before[number] = signal.signal(number, self._handle)
         return self
@@ -49,7 +49,7 @@ class Signals:
             self.stopped = True
 
     def wait(self, timeout: float) -> None:
-        """Wait for a signal, at most `timeout` seconds; raises KeyboardInterrupt if it was one to stop."""
+        """Wait for a signal, at most `timeout` seconds; raises KeyboardInterrupt if a signal has asked for a stop."""
         if not self.stopped:
             select.select([self._receiver], [], [], timeout)
             try:

@@ -1,7 +1,7 @@
-"""The standard streams of a command: all are there, take any text, and output that takes nothing more says so, once.
+"""The standard streams of a command: all of them are open and take any text, and each failure to write is told once.
 
-This module owns `sys.stdin`, `sys.stdout` and `sys.stderr` from a command's start; it is called on the main thread. It
-must never touch a stream that the caller has put in the place of the process's own.
+This module owns `sys.stdin`, `sys.stdout` and `sys.stderr` from the start of a command; it is called on the main
+thread. It must never touch a stream that the caller has replaced.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ __all__ = ["OutputError", "ReaderLeftError", "prepare"]
 
 
 class OutputError(OSError):
-    """Standard output could not be written; the text tells why."""
+    """An error while writing to standard output; the text tells the reason."""
 
 
 class ReaderLeftError(OutputError, ConnectionError):
-    """Nobody reads standard output any more.
+    """The reader of standard output has closed it.
 
-    It has no number, and is no BrokenPipeError: libraries end the program on that, each in its own way.
+    This is not a BrokenPipeError and has no `errno`, because some libraries end the program when they see one.
     """
 
 
 class _Output(io.FileIO):
-    """Standard output; what is still to come after a failure goes nowhere, so that it does not fail again."""
+    """Standard output; after a failure it drops further output, so that the command does not fail twice."""
 
     def write(self, data: Any, /) -> Any:
         try:
@@ -38,7 +38,7 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """Standard error; what it does not take is lost, as there is nowhere to say so."""
+    """Standard error; it drops what it cannot write, because there is no place left to report that."""
 
     def write(self, data: Any, /) -> Any:
         try:
@@ -55,23 +55,24 @@ def _mute(descriptor: int) -> None:
 
 
 def prepare() -> None:
-    """Open those of the streams that are closed on nothing, and have the others take any text and tell of failures."""
+    """Open closed streams on the null device; make the others take any text and report failures."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # The lowest number that is free is this stream's: the next file opened would have it, and get its output.
+            # The system gives the lowest free descriptor, so the next file opened would get this stream's descriptor
+            # and its output.
             null = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(null, True)
             setattr(sys, name, os.fdopen(null, mode, encoding="utf-8", closefd=False))
-    sys.stdout = _over(_Output, sys.stdout, sys.__stdout__)
-    sys.stderr = _over(_Errors, sys.stderr, sys.__stderr__)
+    sys.stdout = _wrapped(_Output, sys.stdout, sys.__stdout__)
+    sys.stderr = _wrapped(_Errors, sys.stderr, sys.__stderr__)
 
 
-def _over(kind: type[io.FileIO], stream: TextIO, own: TextIO | None) -> TextIO:
-    """Return a stream like this one over such a file, if it is the process's own."""
-    if stream is not own:
+def _wrapped(kind: type[io.FileIO], stream: TextIO, original: TextIO | None) -> TextIO:
+    """Return a stream like `stream` that writes to a file of this kind; return `stream` itself if it was replaced."""
+    if stream is not original:
         return stream
     file = kind(stream.fileno(), "w", closefd=False)
-    # A letter that the encoding lacks is no failure: it is written as its number.
+    # A character that the encoding does not have is no failure: it is written as an escape.
     return io.TextIOWrapper(
         io.BufferedWriter(file), stream.encoding, "backslashreplace", line_buffering=bool(stream.line_buffering)
     )

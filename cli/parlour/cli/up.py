@@ -1,6 +1,6 @@
 """The commands `up` and `down`: a whole cluster on this machine, in the foreground or in the background.
 
-This module owns their options and the lines they print; it runs on the main thread. It must never stop a process
+This module owns their options and the lines that they print; it runs on the main thread. It must never stop a process
 that `up` did not start.
 """
 
@@ -16,8 +16,8 @@ from click.core import ParameterSource
 from parlour.cli.child import Child, stop_all
 from parlour.cli.cluster import Cluster, running_nodes
 from parlour.cli.ports import NodePorts
-from parlour.cli.record import Record, Recorded, Setup
 from parlour.cli.signals import Signals
+from parlour.cli.state import SavedState, Setup, StateFolder
 from parlour.node.cli import retain_option
 from parlour.node.log.opening import default_log
 from parlour.runtime.broker_rpc import DEFAULT_BROKER
@@ -32,10 +32,10 @@ __all__ = ["down", "ready_line", "up"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_NODES = 64
-"""More node processes than this on one machine are a slip of the finger."""
+"""Nodes at most: a larger number on one machine is probably a typing error."""
 
-SHOWN = 8
-"""Nodes whose addresses stand in the line of `up`: with more it would be too long to read."""
+LISTED = 8
+"""Nodes whose addresses the `ready` line lists: a line with more would be hard to read."""
 
 
 def _broker_option(command: F) -> F:
@@ -51,8 +51,8 @@ def _broker_option(command: F) -> F:
 
 
 def ready_line(broker: str, nodes: Mapping[str, str], note: str = "") -> str:
-    """Return the line that says where the broker and the nodes are; `nodes` are addresses by name."""
-    told = [f"{name} at {address}" for name, address in list(nodes.items())[:SHOWN]]
+    """Return the line that tells the addresses of the broker and the nodes; `nodes` maps names to addresses."""
+    told = [f"{name} at {address}" for name, address in list(nodes.items())[:LISTED]]
     more = len(nodes) - len(told)
     told += [f"and {more} more: see `parlour status`"] if more else []
     return printable(f"ready: broker {broker}, {', '.join(told)}{note}")
@@ -62,20 +62,20 @@ def _stopped_line(broker: str, nodes: Sequence[str], note: str = "") -> str:
     return f"stopped: broker {broker}, {' '.join(['nodes', *nodes]) if nodes else 'no nodes'}{note}"
 
 
-def _refuse_occupied(broker: str, record: Record) -> None:
-    """Raise ParlourError if a cluster, or some of one, runs there, with the way to stop it or to go on with it."""
-    parts = record.load().running
+def _check_that_nothing_runs(broker: str, folder: StateFolder) -> None:
+    """Raise ParlourError if a cluster, or a part of one, runs at this address; tell how to stop or complete it."""
+    parts = folder.load().running
     if parts:
         raise ParlourError(
-            f"{_labels(parts)} of `parlour up -d` run{'s' * (len(parts) == 1)} at {broker} already: "
-            f"`parlour down --broker {broker}` stops, `parlour up -d --broker {broker}` completes that"
+            f"{_labels(parts)} of `parlour up -d` run{'s' * (len(parts) == 1)} at {broker} already: stop with "
+            f"`parlour down --broker {broker}`, or start the missing parts with `parlour up -d --broker {broker}`"
         )
     nodes = running_nodes(broker)
     if nodes is not None:
-        raise _foreign(broker, nodes)
+        raise _foreign_cluster_error(broker, nodes)
 
 
-def _foreign(broker: str, nodes: Mapping[str, str]) -> ParlourError:
+def _foreign_cluster_error(broker: str, nodes: Mapping[str, str]) -> ParlourError:
     what = "a cluster" if nodes else "a broker without nodes"
     return ParlourError(
         f"{what} that `parlour up -d` did not start runs at {broker} already: add nodes to it with "
@@ -83,88 +83,91 @@ def _foreign(broker: str, nodes: Mapping[str, str]) -> ParlourError:
     )
 
 
-def _in_background(broker: str, given: Mapping[str, Any]) -> None:
-    record = Record(broker)
-    with record.locked():
-        recorded = record.load()
-        if recorded.running:
-            _refuse_contradictions(broker, recorded, given)
+def _run_detached(broker: str, given: Mapping[str, Any]) -> None:
+    folder = StateFolder(broker)
+    with folder.locked():
+        saved = folder.load()
+        if saved.running:
+            _check_given(broker, saved, given)
         else:
             nodes = running_nodes(broker)
             if nodes is not None:
                 if given or not nodes:
-                    raise _foreign(broker, nodes)
+                    raise _foreign_cluster_error(broker, nodes)
                 click.echo(ready_line(broker, nodes, " (already running; not started by `parlour up -d`)"))
                 return
-        # A record that `down` has not removed is of a cluster that died: it is to come back as it was.
-        setup = replace(recorded.setup or Setup(), **given)
-        _refuse_impossible(setup)
-        moved = recorded.setup is not None and setup.listen != recorded.setup.listen
-        ports = NodePorts(broker, setup, {} if moved else recorded.ports)
+        # `down` removes the state, so what is here belongs to a cluster that died: it comes back with its options.
+        setup = replace(saved.setup or Setup(), **given)
+        _check_setup(setup)
+        moved = saved.setup is not None and setup.listen != saved.setup.listen
+        ports = NodePorts(broker, setup, {} if moved else saved.ports)
         if setup.log is None:
-            _tell_of_log(broker)
-        cluster = Cluster(broker, setup, ports, record, recorded.parts)
+            _warn_of_empty_log(broker)
+        cluster = Cluster(broker, setup, ports, folder, saved.parts)
         try:
             with Signals() as signals:
                 nodes = cluster.start(signals.wait)
         except BaseException:
-            if recorded.setup is None:
-                record.forget()
+            if saved.setup is None:
+                folder.forget()
             else:
-                record.save(recorded.parts, recorded.setup, recorded.ports)
+                folder.save(saved.parts, saved.setup, saved.ports)
             raise
-        record.save(cluster.children, setup, ports.chosen)
+        folder.save(cluster.children, setup, ports.chosen)
     if not cluster.started:
         note = " (already running)"
-    elif recorded.parts:
+    elif saved.parts:
         note = f" (started {_labels(cluster.started)})"
     else:
         note = ""
     click.echo(ready_line(broker, nodes, note))
 
 
-def _refuse_contradictions(broker: str, recorded: Recorded, given: Mapping[str, Any]) -> None:
-    """Raise ParlourError if the options do not fit what runs."""
+def _check_given(broker: str, saved: SavedState, given: Mapping[str, Any]) -> None:
+    """Raise ParlourError if these options differ from those of the cluster that runs."""
     for name, value in given.items():
-        if name != "nodes" and value != getattr(recorded.setup, name):
+        if name != "nodes" and value != getattr(saved.setup, name):
             raise ParlourError(
-                f"the cluster at {broker} runs with another --{name.replace('_', '-')}: leave that out, "
-                f"or stop it first with `parlour down --broker {broker}`"
+                f"the cluster at {broker} runs with another --{name.replace('_', '-')}: leave that option out, "
+                f"or stop the cluster first with `parlour down --broker {broker}`"
             )
     most = given.get("nodes", MAX_NODES)
-    names = [part.name for part in recorded.running if part.name not in ("broker", *Setup(most).names)]
-    if names:
+    more = [part for part in saved.running if part.name not in ("broker", *Setup(most).names)]
+    if more:
         raise ParlourError(
-            f"{' '.join(['nodes', *names])} run{'s' * (len(names) == 1)} at {broker} beyond --nodes {most}: "
-            f"`parlour drain {names[-1]} --broker {broker}` stops one and keeps its clients"
+            f"{_labels(more)} run{'s' * (len(more) == 1)} at {broker} already, more than --nodes {most} allows: stop a "
+            f"node and keep its clients with `parlour drain {more[-1].name} --broker {broker}`"
         )
 
 
-def _tell_of_log(broker: str) -> None:
-    """Say so if the log that the nodes use by default begins empty beside one that may be meant."""
+def _warn_of_empty_log(broker: str) -> None:
+    """Print a line if the nodes' default log begins empty beside another log that the user may mean."""
     _, note = default_log(broker)
     if note:
         click.echo(f"parlour: {note}", err=True)
 
 
-def _refuse_impossible(setup: Setup) -> None:
+def _check_setup(setup: Setup) -> None:
+    """Raise UsageError if no cluster can run with these options."""
     if setup.nodes > 1 and setup.log is not None and setup.log.startswith("memory:"):
-        raise UsageError("a log in memory is one node's own: say --nodes 1, or --log sqlite:///PATH or redis://")
+        raise UsageError("nodes cannot share a log in memory: use --nodes 1, or --log sqlite:///PATH or redis://…")
     if setup.metrics is not None and not 0 < parse_address(setup.metrics)[1] <= 65535 - setup.nodes:
-        raise UsageError("--metrics names the broker's port, above which each node takes another: not 0, nor too high")
+        raise UsageError(
+            f"--metrics needs a port from 1 to {65535 - setup.nodes}: the broker uses it, and the nodes the next ones"
+        )
 
 
-def _in_foreground(broker: str, setup: Setup) -> None:
-    _refuse_impossible(setup)
+def _run_in_foreground(broker: str, setup: Setup) -> None:
+    _check_setup(setup)
     ports = NodePorts(broker, setup)
-    _refuse_occupied(broker, Record(broker))
+    _check_that_nothing_runs(broker, StateFolder(broker))
     if setup.log is None:
-        _tell_of_log(broker)
+        _warn_of_empty_log(broker)
     cluster = Cluster(broker, setup, ports, None)
     with Signals() as signals:
         try:
             print_ready(ready_line(broker, cluster.start(signals.wait)))
-            _mind(cluster, signals)
+            _watch(cluster, signals)
         except KeyboardInterrupt:
             pass
         finally:
@@ -172,8 +175,8 @@ def _in_foreground(broker: str, setup: Setup) -> None:
     click.echo(_stopped_line(broker, setup.names))
 
 
-def _mind(cluster: Cluster, signals: Signals) -> None:
-    # What is left goes on talking when one part has died, so each death is told and the rest is kept.
+def _watch(cluster: Cluster, signals: Signals) -> None:
+    # When a part dies, people go on talking on the others. So print a line for each death and keep the rest.
     living = list(cluster.children)
     while living:
         signals.wait(3600.0)
@@ -184,7 +187,7 @@ def _mind(cluster: Cluster, signals: Signals) -> None:
                 f"parlour: {child.label} ended with status {child.status}: its output is above",
                 err=True,
             )
-    raise ParlourError("nothing of the cluster is left: start it again with `parlour up`")
+    raise ParlourError("all parts of the cluster have ended: start it again with `parlour up`")
 
 
 @click.command(
@@ -220,12 +223,12 @@ def up(
 ) -> None:
     """Start a broker and nodes on this machine.
 
-    Prints a line that begins with `ready` and tells the nodes' addresses, when all are in the fleet. Stays until
-    Ctrl-C, which stops them all, unless told to --detach. Run again with --detach it starts what has died, at the same
-    ports, and the nodes that --nodes asks for in addition.
+    When all nodes are in the fleet, prints a line that begins with `ready` and tells their addresses. Then waits for
+    Ctrl-C, which stops all parts; with --detach it returns. Run it again with --detach to start parts that have died,
+    at the same ports, or to add nodes with --nodes.
     """
     if parse_address(broker)[1] == 0:
-        raise UsageError("nodes must be told the broker's port: give --broker one that is not 0")
+        raise UsageError("the nodes must know the broker's port: give --broker a port other than 0")
     options: dict[str, Any] = {
         "nodes": nodes,
         "listen": listen,
@@ -238,26 +241,26 @@ def up(
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
     if detach:
-        _in_background(broker, given)
+        _run_detached(broker, given)
     else:
-        _in_foreground(broker, Setup(**given))
+        _run_in_foreground(broker, Setup(**given))
 
 
 @click.command(epilog="\b\nExamples:\n  parlour down\n  parlour down --broker 127.0.0.1:7000\n")
 @_broker_option
 def down(broker: str) -> None:
     """Stop the cluster that `parlour up --detach` started."""
-    record = Record(broker)
-    with record.locked():
-        recorded = record.load()
-        running = recorded.running
+    folder = StateFolder(broker)
+    with folder.locked():
+        saved = folder.load()
+        running = saved.running
         if not running:
-            record.forget()
+            folder.forget()
             raise ParlourError(f"there is nothing to stop: {_what_runs(broker)}")
         killed = stop_all(running)
-        record.forget()
+        folder.forget()
     nodes = [child.name for child in running if child.name != "broker"]
-    ended = [part for part in recorded.parts if part not in running]
+    ended = [part for part in saved.parts if part not in running]
     notes = [
         f"{_labels(parts)} had {how}" for parts, how in ((ended, "ended before"), (killed, "to be killed")) if parts
     ]
@@ -274,7 +277,7 @@ def _what_runs(broker: str) -> str:
             return f"no cluster of `parlour up --detach` runs at {broker}"
     except ParlourError:
         pass
-    return f"what runs at {broker} was not started by `parlour up --detach`: stop it where it was started"
+    return f"`parlour up --detach` did not start the program at {broker}: stop it where it was started"
 
 
 def _labels(parts: Sequence[Child]) -> str:

@@ -12,8 +12,8 @@ import pytest
 
 from parlour.chaos import director as module
 from parlour.chaos.director import Director
-from parlour.chaos.guardian import Guardian
 from parlour.chaos.part import Part
+from parlour.chaos.reaper import Reaper
 from parlour.chaos.schedule import Fault, Kind
 from support.waiting import eventually
 
@@ -45,7 +45,7 @@ def test_a_fault_that_finds_no_part_is_left_out(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "RESTING", 0.05)
     monkeypatch.setattr(module, "TURN", 0.2)
     stop = threading.Event()
-    with Guardian() as guardian, Part("n1", [sys.executable, "-c", GOOD], guardian, stop) as part:
+    with Reaper() as reaper, Part("n1", [sys.executable, "-c", GOOD], reaper, stop) as part:
         part.start()
         nodes = cast(Any, Parts({"n1": part}))
         director = Director(nodes, nodes, stop, lambda line: None)
@@ -57,9 +57,9 @@ def test_the_last_of_a_kind_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three nodes that shall be killed at the same moment one is left until another is back."""
     monkeypatch.setattr(module, "RESTING", 0.05)
     stop = threading.Event()
-    with Guardian() as guardian, ExitStack() as closing:
+    with Reaper() as reaper, ExitStack() as closing:
         names = ("n1", "n2", "n3")
-        nodes = Parts({name: Part(name, [sys.executable, "-c", GOOD], guardian, stop) for name in names})
+        nodes = Parts({name: Part(name, [sys.executable, "-c", GOOD], reaper, stop) for name in names})
         for part in nodes.parts.values():
             closing.enter_context(part).start()
         director = Director(cast(Any, nodes), cast(Any, nodes), stop, lambda line: None)

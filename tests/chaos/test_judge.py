@@ -1,4 +1,4 @@
-"""The judge of a room: a perfect record is perfect, and each kind of fault put into one is found and named."""
+"""The judge of a room: a perfect scene is perfect, and each kind of fault put into one is found and named."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.chaos.judge import FAULTS, Line, RoomVerdict, Said, judge, total
+from parlour.chaos.judge import FAULTS, RoomVerdict, judge, total
+from parlour.chaos.records import Post, Record
 
 
 @dataclass
-class Record:
+class Scene:
     """All that a judge is given, to be tampered with."""
 
-    said: list[Said]
-    log: list[Line]
-    heard: dict[str, list[Line]] = field(default_factory=dict)
+    said: list[Post]
+    log: list[Record]
+    heard: dict[str, list[Record]] = field(default_factory=dict)
 
     def judged(self) -> RoomVerdict:
         """Return the verdict."""
@@ -30,88 +31,88 @@ class Record:
 
 
 @st.composite
-def perfect(draw: st.DrawFn, least: int = 0) -> Record:
+def perfect(draw: st.DrawFn, least: int = 0) -> Scene:
     """A room in which senders spoke in any interleaving, some unheard by their own client, and all members saw all."""
     senders = draw(st.lists(st.sampled_from(["ada", "bob", "cy"]), min_size=least, max_size=20))
     counts: dict[str, int] = {}
-    log: list[Line] = []
+    log: list[Record] = []
     for offset, by in enumerate(senders, 1):
         counts[by] = counts.get(by, 0) + 1
-        log.append(Line(offset, f"{by}-session-{counts[by]}", by, 1000 + offset, f"{by} {counts[by]}"))
-    said = [Said(line.by, line.text, line.id, line.offset) for line in log]
+        log.append(Record(offset, f"{by}-session-{counts[by]}", by, 1000 + offset, f"{by} {counts[by]}"))
+    said = [Post(line.by, line.text, line.id, line.offset) for line in log]
     # What each sender remembers is in its order; how the senders' posts stand to each other, the judge is not told.
     said.sort(key=lambda post: post.by)
     members = draw(st.integers(1, 4))
-    return Record(said, log, {f"m{number}": list(log) for number in range(members)})
+    return Scene(said, log, {f"m{number}": list(log) for number in range(members)})
 
 
-def lose(record: Record, place: int) -> None:
+def lose(scene: Scene, place: int) -> None:
     """A member misses a message."""
-    del record.heard["m0"][place]
+    del scene.heard["m0"][place]
 
 
-def repeat(record: Record, place: int) -> None:
+def repeat(scene: Scene, place: int) -> None:
     """A member sees a message twice."""
-    record.heard["m0"].append(record.heard["m0"][place])
+    scene.heard["m0"].append(scene.heard["m0"][place])
 
 
-def log_twice(record: Record, place: int) -> None:
+def log_twice(scene: Scene, place: int) -> None:
     """A post sent again is logged again, under another session."""
-    line = record.log[place]._replace(offset=len(record.log) + 1, id="another-1")
-    record.log.append(line)
-    for lines in record.heard.values():
+    line = scene.log[place]._replace(offset=len(scene.log) + 1, id="another-1")
+    scene.log.append(line)
+    for lines in scene.heard.values():
         lines.append(line)
 
 
-def swap(record: Record, place: int) -> None:
+def swap(scene: Scene, place: int) -> None:
     """A member sees a message after the next one."""
-    lines = record.heard["m0"]
+    lines = scene.heard["m0"]
     lines.append(lines.pop(place)) if place < len(lines) - 1 else lines.insert(0, lines.pop())
 
 
-def alter(record: Record, place: int) -> None:
+def alter(scene: Scene, place: int) -> None:
     """A member sees another text."""
-    record.heard["m0"][place] = record.heard["m0"][place]._replace(text="another")
+    scene.heard["m0"][place] = scene.heard["m0"][place]._replace(text="another")
 
 
-def alter_for_all(record: Record, place: int) -> None:
+def alter_for_all(scene: Scene, place: int) -> None:
     """The log, and so everybody, has a text that was not said."""
-    line = record.log[place]._replace(text="another")
-    record.log[place] = line
-    for lines in record.heard.values():
+    line = scene.log[place]._replace(text="another")
+    scene.log[place] = line
+    for lines in scene.heard.values():
         lines[place] = line
 
 
-def leave_out(record: Record, place: int) -> None:
+def leave_out(scene: Scene, place: int) -> None:
     """The log gives no message a certain offset."""
-    for lines in (record.log, *record.heard.values()):
+    for lines in (scene.log, *scene.heard.values()):
         lines[place:] = [line._replace(offset=line.offset + 1) for line in lines[place:]]
-    record.said = [
+    scene.said = [
         post._replace(offset=post.offset + 1) if post.offset is not None and post.offset > place else post
-        for post in record.said
+        for post in scene.said
     ]
 
 
-def forget(record: Record, place: int) -> None:
+def forget(scene: Scene, place: int) -> None:
     """The log does not have what was acknowledged, and nobody saw it."""
-    del record.log[place]
-    for lines in record.heard.values():
+    del scene.log[place]
+    for lines in scene.heard.values():
         del lines[place]
 
 
-def mistake(record: Record, place: int) -> None:
+def mistake(scene: Scene, place: int) -> None:
     """A post is acknowledged at another place than where it is."""
-    offset = record.said[place].offset
+    offset = scene.said[place].offset
     assert offset is not None
-    record.said[place] = record.said[place]._replace(offset=offset % len(record.log) + 1)
+    scene.said[place] = scene.said[place]._replace(offset=offset % len(scene.log) + 1)
 
 
-def leave_unanswered(record: Record, place: int) -> None:
+def leave_unanswered(scene: Scene, place: int) -> None:
     """A sender hears nothing of its post."""
-    record.said[place] = record.said[place]._replace(id=None, offset=None)
+    scene.said[place] = scene.said[place]._replace(id=None, offset=None)
 
 
-TAMPERING: list[tuple[Callable[[Record, int], None], str]] = [
+TAMPERING: list[tuple[Callable[[Scene, int], None], str]] = [
     (lose, "lost"),
     (repeat, "duplicated"),
     (log_twice, "duplicated"),
@@ -126,24 +127,24 @@ TAMPERING: list[tuple[Callable[[Record, int], None], str]] = [
 
 
 @given(perfect())
-def test_a_perfect_record_is_perfect(record: Record) -> None:
+def test_a_perfect_record_is_perfect(scene: Scene) -> None:
     """Nothing is found where nothing is wrong, and all is counted."""
-    verdict = record.judged()
+    verdict = scene.judged()
     assert not any(verdict.faults.values())
     assert verdict.examples == ()
-    assert (verdict.said, verdict.acknowledged, verdict.logged) == (len(record.log),) * 3
+    assert (verdict.said, verdict.acknowledged, verdict.logged) == (len(scene.log),) * 3
     assert verdict.heard == verdict.members * verdict.logged
 
 
 @pytest.mark.parametrize(("tamper", "name"), TAMPERING)
-@given(record=perfect(least=2), data=st.data())
+@given(scene=perfect(least=2), data=st.data())
 def test_each_fault_is_found_and_named(
-    tamper: Callable[[Record, int], None], name: str, record: Record, data: st.DataObject
+    tamper: Callable[[Scene, int], None], name: str, scene: Scene, data: st.DataObject
 ) -> None:
     """Wherever a fault is put, the judge calls it by its name."""
-    tamper(record, data.draw(st.integers(0, len(record.log) - 1)))
-    assert name in record.named()
-    assert any(example.startswith(f"{name}, ") for example in record.judged().examples)
+    tamper(scene, data.draw(st.integers(0, len(scene.log) - 1)))
+    assert name in scene.named()
+    assert any(example.startswith(f"{name}, ") for example in scene.judged().examples)
 
 
 def test_every_fault_has_its_tampering() -> None:
@@ -152,36 +153,36 @@ def test_every_fault_has_its_tampering() -> None:
 
 
 @given(perfect(least=2), st.data())
-def test_a_fault_is_counted_once_for_what_it_is(record: Record, data: st.DataObject) -> None:
+def test_a_fault_is_counted_once_for_what_it_is(scene: Scene, data: st.DataObject) -> None:
     """What is lost between others is a hole too; what is lost at the end is no hole; neither is anything else."""
-    place = data.draw(st.integers(0, len(record.log) - 1))
-    lose(record, place)
-    assert record.named() == ({"lost"} if place == len(record.log) - 1 else {"lost", "holes"})
+    place = data.draw(st.integers(0, len(scene.log) - 1))
+    lose(scene, place)
+    assert scene.named() == ({"lost"} if place == len(scene.log) - 1 else {"lost", "holes"})
 
 
 def test_posts_that_overtook_others_are_counted() -> None:
     """That a sender's posts stand in the log in another order than it made them is told, but members saw no fault."""
-    log = [Line(1, "s-2", "ada", 1, "second"), Line(2, "s-1", "ada", 1, "first")]
-    said = [Said("ada", "first", "s-1", 2), Said("ada", "second", "s-2", 1)]
-    record = Record(said, log, {"bob": log})
-    assert record.judged().overtaken == 1
-    assert record.named() == set()
+    log = [Record(1, "s-2", "ada", 1, "second"), Record(2, "s-1", "ada", 1, "first")]
+    said = [Post("ada", "first", "s-1", 2), Post("ada", "second", "s-2", 1)]
+    scene = Scene(said, log, {"bob": log})
+    assert scene.judged().overtaken == 1
+    assert scene.named() == set()
 
 
 def test_what_was_not_acknowledged_may_be_logged() -> None:
     """A post without an answer is a fault of its own; that it was logged all the same is none."""
-    log = [Line(1, "s-1", "ada", 1, "first")]
-    assert Record([Said("ada", "first")], log, {"bob": log}).named() == {"unanswered"}
+    log = [Record(1, "s-1", "ada", 1, "first")]
+    assert Scene([Post("ada", "first")], log, {"bob": log}).named() == {"unanswered"}
 
 
 def test_what_the_log_does_not_have_is_divergent() -> None:
     """A member that saw something which is in no log saw something else than the others."""
-    line = Line(1, "s-1", "ada", 1, "first")
-    assert "divergent" in Record([Said("ada", "first")], [], {"bob": [line], "cy": []}).named()
+    line = Record(1, "s-1", "ada", 1, "first")
+    assert "divergent" in Scene([Post("ada", "first")], [], {"bob": [line], "cy": []}).named()
 
 
 @given(perfect(least=1), perfect(least=1))
-def test_the_total_is_the_sum(one: Record, other: Record) -> None:
+def test_the_total_is_the_sum(one: Scene, other: Scene) -> None:
     """The counts of the rooms add up."""
     lose(one, 0)
     repeat(other, 0)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from parlour.chaos.guardian import Guardian
 from parlour.chaos.part import Part, module
 from parlour.chaos.ports import HOST, Ports
 from parlour.chaos.proxy import FORGETFUL, LinkState
+from parlour.chaos.reaper import Reaper
 from parlour.wire.codec import ClientDecoder, frame
 from parlour.wire.limits import PROTOCOL
 from parlour.wire.messages import Hello, Join, Message, Say
@@ -26,18 +26,18 @@ class Between:
 
     def __init__(self, *options: str, link: str = "") -> None:
         ports = Ports()
-        self.guardian = Guardian()
+        self.reaper = Reaper()
         self.door, self.port = ports.take(), ports.take()
         self.node = socket.create_server((HOST, self.port))
         command = module("parlour.chaos.proxy", *options, f"{link}{self.door}:{self.port}")
-        self.proxy = Part("proxy", command, self.guardian, threading.Event())
+        self.proxy = Part("proxy", command, self.reaper, threading.Event())
 
     @contextmanager
     def connected(self) -> Iterator[tuple[socket.socket, socket.socket]]:
         """Give both ends of a connection through the proxy."""
         self.proxy.start()
         self.node.settimeout(5)
-        with self.guardian, self.proxy, self.node, socket.create_connection((HOST, self.door), 5) as client:
+        with self.reaper, self.proxy, self.node, socket.create_connection((HOST, self.door), 5) as client:
             server, _ = self.node.accept()
             with server:
                 server.settimeout(5)
@@ -195,7 +195,7 @@ def test_a_link_may_be_cut_from_the_start(state: LinkState) -> None:
     """Nobody gets through until it is opened."""
     between = Between(link=f"n1>n2:{state}:")
     between.proxy.start()
-    with between.guardian, between.proxy, between.node:
+    with between.reaper, between.proxy, between.node:
         between.node.settimeout(0.2)
         if state is LinkState.CLOSED:
             with pytest.raises(ConnectionResetError), socket.create_connection((HOST, between.door), 5) as other:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from parlour.chaos.judge import Line
-from parlour.chaos.resumption import Done, Heard, Times, resumptions
+from parlour.chaos.records import Record
+from parlour.chaos.resumption import DoneFault, Heard, Times, resumptions
 from parlour.chaos.schedule import Kind
 
 
 def heard(*times: tuple[float, float]) -> Heard:
     """Return what a client saw: when each line was said, and when it was seen."""
-    lines = [Line(offset, f"s-{offset}", "ada", round(1000 * said), "x") for offset, (said, _) in enumerate(times, 1)]
+    lines = [Record(offset, f"s-{offset}", "ada", round(1000 * said), "x") for offset, (said, _) in enumerate(times, 1)]
     return Heard(lines, [seen for _, seen in times])
 
 
-def killed(began: float, *clients: str, ended: float | None = None) -> Done:
+def killed(began: float, *clients: str, ended: float | None = None) -> DoneFault:
     """Return a kill of a node that had these clients."""
-    return Done(Kind.KILL_NODE, "n1", began, began if ended is None else ended, clients)
+    return DoneFault(Kind.KILL_NODE, "n1", began, began if ended is None else ended, clients)
 
 
 def test_the_latest_message_counts() -> None:
@@ -53,7 +53,7 @@ def test_a_fault_that_lasts_counts_to_its_end() -> None:
 
 def test_the_more_direct_fault_is_to_blame() -> None:
     """Who lost its node while a broker was away waited for its node; the others show what the broker cost."""
-    broker = Done(Kind.KILL_BROKER, "b1", 99.0, 103.0, ("ada", "bob"))
+    broker = DoneFault(Kind.KILL_BROKER, "b1", 99.0, 103.0, ("ada", "bob"))
     streams = {"ada": [heard((100.1, 101.1))], "bob": [heard((100.1, 100.2))]}
     node, other = resumptions([broker, killed(100.0, "ada")], streams, {})
     assert (node.kind, round(node.resumed.longest or 0, 3)) == (Kind.KILL_NODE, 1.0)
@@ -62,14 +62,14 @@ def test_the_more_direct_fault_is_to_blame() -> None:
 
 def test_while_the_log_is_away_the_silence_counts() -> None:
     """Posts that wait for the log are said when it is back: how long that took is seen by the first message alone."""
-    restart = Done(Kind.RESTART_REDIS, "redis", 100.0, 101.0, ("ada",))
+    restart = DoneFault(Kind.RESTART_REDIS, "redis", 100.0, 101.0, ("ada",))
     (found,) = resumptions([restart], {"ada": [heard((101.25, 101.5), (101.5, 101.75))]}, {})
     assert found.resumed.longest == 1.5
 
 
 def test_who_came_to_a_node_that_stood_still_waited_for_that() -> None:
     """A client that lost its node and was sent to a halted one is counted for the halt, and not twice."""
-    halt = Done(Kind.STOP_NODE, "n2", 99.0, 103.0, ("ada", "bob"))
+    halt = DoneFault(Kind.STOP_NODE, "n2", 99.0, 103.0, ("ada", "bob"))
     streams = {"ada": [heard((100.1, 103.1))], "bob": [heard((100.1, 103.2))]}
     node, other = resumptions([killed(100.0, "ada"), halt], streams, {})
     assert (node.kind, node.done, node.clients) == (Kind.KILL_NODE, 1, 0)
@@ -78,7 +78,7 @@ def test_who_came_to_a_node_that_stood_still_waited_for_that() -> None:
 
 def test_while_the_log_is_away_nothing_else_is_to_blame() -> None:
     """A client that lost its node meanwhile would have heard nothing anyway."""
-    away = Done(Kind.SUSPEND_LOG, "log", 95.0, 105.0, ("ada",))
+    away = DoneFault(Kind.SUSPEND_LOG, "log", 95.0, 105.0, ("ada",))
     node, log = resumptions([killed(100.0, "ada"), away], {"ada": [heard((105.25, 105.5))]}, {})
     assert (node.kind, node.clients) == (Kind.KILL_NODE, 0)
     assert (log.clients, log.resumed.longest) == (1, 10.5)
@@ -86,7 +86,7 @@ def test_while_the_log_is_away_nothing_else_is_to_blame() -> None:
 
 def test_a_long_fault_is_measured_outside_the_graver_ones() -> None:
     """What is on its way while a client is away is not late because of a link; the rest of the time shows the link."""
-    link = Done(Kind.CUT_RELAY, "n1 n2", 0.0, 60.0, ("ada",))
+    link = DoneFault(Kind.CUT_RELAY, "n1 n2", 0.0, 60.0, ("ada",))
     streams = {"ada": [heard((10.0, 11.25), (29.5, 31.5), (30.25, 31.5), (50.0, 50.5))]}
     node, cut = resumptions([link, killed(30.0, "ada")], streams, {})
     assert (node.kind, node.resumed.longest) == (Kind.KILL_NODE, 1.25)

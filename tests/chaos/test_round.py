@@ -153,12 +153,12 @@ def test_a_round_that_is_killed_leaves_nothing(log: list[str], mark: str, tmp_pa
 def test_clients_that_die_are_told(tmp_path: Path) -> None:
     """A process of clients that ends in the middle of it is no parlour's fault, but no verdict either."""
     with begun(tmp_path, "rooms.sqlite", "--fault", "none", "--duration", "1") as process:
-        (clients,) = eventually(lambda: _started(tmp_path, "parlour.chaos.party"), 15, "they start")
+        (clients,) = eventually(lambda: _started(tmp_path, "parlour.chaos.client_process"), 15, "they start")
         eventually(lambda: len(list(Path(f"/proc/{clients}/task").iterdir())) > 10, 15, "they come in")
         os.kill(int(clients), signal.SIGKILL)
         printed, errors = process.communicate(timeout=90_000 * MS)
     assert (process.returncode, printed) == (1, "")
-    assert errors.startswith("parlour: crowd-1 ")
+    assert errors.startswith("parlour: clients-1 ")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from itertools import permutations
 
-from parlour.chaos.guardian import Guardian
 from parlour.chaos.logfile import LogFile
 from parlour.chaos.part import Part, module, parlour
 from parlour.chaos.ports import HOST, Ports
 from parlour.chaos.proxy import FORGETFUL, LinkState
+from parlour.chaos.reaper import Reaper
 from parlour.chaos.server import Server
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
@@ -89,15 +89,15 @@ class Cluster:
         self._opened.close()
 
     def _start(self) -> None:
-        self._guardian = self._opened.enter_context(Guardian())
-        self.folder = self._guardian.folder
+        self._reaper = self._opened.enter_context(Reaper())
+        self.folder = self._reaper.folder
         ports = Ports()
         log = self._log
         if log is None:
             self.file = LogFile(self.folder / "rooms.sqlite")
             log = self.file.url
         elif log == OWN_REDIS:
-            server = Server(self._guardian, ports.take(), self._stop)
+            server = Server(self._reaper, ports.take(), self._stop)
             self._enter(server).start()
             log = server.url
         for number in range(1, self._count + 1):
@@ -129,7 +129,7 @@ class Cluster:
 
     def add(self, name: str, command: Sequence[str]) -> Part:
         """Return a part of this name that is yet to be started, and that ends with the cluster."""
-        return self._enter(Part(name, command, self._guardian, self._stop))
+        return self._enter(Part(name, command, self._reaper, self._stop))
 
     def _enter(self, part: Part) -> Part:
         self.parts[part.name] = self._opened.enter_context(part)

@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from parlour.chaos.client_fleet import ClientFleet
 from parlour.chaos.cluster import Cluster, Link
-from parlour.chaos.crowd import Crowd
 from parlour.chaos.proxy import LinkState
-from parlour.chaos.resumption import Done
+from parlour.chaos.resumption import DoneFault
 from parlour.chaos.schedule import Fault, Kind
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.locks import make_lock
@@ -41,7 +41,7 @@ ASKING = 3.0
 
 
 class Director:
-    """Does the faults of a schedule to a cluster while a crowd talks.
+    """Does the faults of a schedule to a cluster while the clients talk.
 
     Attributes:
         done: what was done.
@@ -49,13 +49,15 @@ class Director:
         left_out: how many faults were not done, as the machine is too slow to have parts back for so many.
     """
 
-    def __init__(self, cluster: Cluster, crowd: Crowd, stop: threading.Event, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self, cluster: Cluster, clients: ClientFleet, stop: threading.Event, tell: Callable[[str], object]
+    ) -> None:
         """Prepare to do faults; `stop` ends all waiting, `tell` is given a line about each fault that begins."""
-        self.done: list[Done] = []
+        self.done: list[DoneFault] = []
         self.failures: list[str] = []
         self.left_out = 0
         self._cluster = cluster
-        self._crowd = crowd
+        self._clients = clients
         self._stop = stop
         self._tell = tell
         self._threads: list[threading.Thread] = []
@@ -143,13 +145,13 @@ class Director:
     def _hit(self, fault: Fault, what: str) -> tuple[str, ...]:
         """Return the clients that a fault hits: those of the node, or all."""
         if fault.kind in (Kind.KILL_BROKER, Kind.RESTART_REDIS, Kind.SUSPEND_LOG, Kind.REBALANCE):
-            return tuple(self._crowd.names)
-        return self._crowd.at(what)
+            return tuple(self._clients.names)
+        return self._clients.at(what)
 
     def _record(
         self, fault: Fault, what: str, began: float, clients: Iterable[str], ended: float | None = None
     ) -> None:
-        self.done.append(Done(fault.kind, what, began, time.time() if ended is None else ended, tuple(clients)))
+        self.done.append(DoneFault(fault.kind, what, began, time.time() if ended is None else ended, tuple(clients)))
 
     # --- what can be done -------------------------------------------------------------------------------------
 
@@ -166,7 +168,7 @@ class Director:
         clients, began = self._hit(fault, what), time.time()
         self._cluster.parts[what].halt(fault.seconds)
         # Some may have come while it stood still, and waited with the others.
-        self._record(fault, what, began, {*clients, *self._crowd.at(what)})
+        self._record(fault, what, began, {*clients, *self._clients.at(what)})
 
     def _cut(self, fault: Fault, what: str) -> None:
         began = time.time()
@@ -187,18 +189,18 @@ class Director:
         began = time.time()
         self._stop.wait(fault.seconds)
         # What it loses is missing at the other nodes.
-        self._record(fault, what, began, set(self._crowd.names) - set(self._crowd.at(what)))
+        self._record(fault, what, began, set(self._clients.names) - set(self._clients.at(what)))
 
     def _unlink(self, fault: Fault, what: str) -> None:
         """Let one node, or two, not hear the other. What lasts for good is still so when all is judged."""
         links = _links(fault)
-        clients, began = {name for deaf, _ in links for name in self._crowd.at(deaf)}, time.time()
+        clients, began = {name for deaf, _ in links for name in self._clients.at(deaf)}, time.time()
         unlink(self._cluster, fault)
         self._stop.wait(self._left() if math.isinf(fault.seconds) else fault.seconds)
         if not math.isinf(fault.seconds):
             self._cluster.switch(links, LinkState.OPEN)
         # Some may have come meanwhile.
-        self._record(fault, what, began, clients.union(*(self._crowd.at(deaf) for deaf, _ in links)))
+        self._record(fault, what, began, clients.union(*(self._clients.at(deaf) for deaf, _ in links)))
 
     def _suspend(self, fault: Fault, what: str) -> None:
         """Take the room log away, or let it not answer."""

@@ -11,30 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-__all__ = ["FAULTS", "Line", "RoomVerdict", "Said", "judge", "total"]
+from parlour.chaos.records import Post, Record
 
-
-class Line(NamedTuple):
-    """A message, as the log holds it or a member saw it."""
-
-    offset: int
-    id: str
-    by: str
-    at: int
-    """When its sender's node took it in, in milliseconds since the Unix epoch."""
-    text: str
-
-
-class Said(NamedTuple):
-    """A post, as its sender knows it. Every text is said once."""
-
-    by: str
-    text: str
-    id: str | None = None
-    """None if it was not acknowledged, as is `offset`."""
-    offset: int | None = None
+__all__ = ["FAULTS", "RoomVerdict", "judge", "total"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +71,7 @@ class _Findings:
         self.counts[name] += count
 
 
-def judge(room: str, said: Sequence[Said], log: Sequence[Line], heard: Mapping[str, Sequence[Line]]) -> RoomVerdict:
+def judge(room: str, said: Sequence[Post], log: Sequence[Record], heard: Mapping[str, Sequence[Record]]) -> RoomVerdict:
     """Judge a room that was empty before, from the posts of each sender in order, the log, and what members saw.
 
     The members, by name, were in the room from before the first post until the end.
@@ -111,9 +91,9 @@ def judge(room: str, said: Sequence[Said], log: Sequence[Line], heard: Mapping[s
     )
 
 
-def _in_log(room: str, said: Sequence[Said], log: Sequence[Line]) -> _Findings:
+def _in_log(room: str, said: Sequence[Post], log: Sequence[Record]) -> _Findings:
     found = _Findings(f"log of {room}")
-    places: dict[int, Line] = {}
+    places: dict[int, Record] = {}
     ids: set[str] = set()
     offsets: dict[tuple[str, str], int] = {}
     words = {(post.by, post.text) for post in said}
@@ -142,7 +122,7 @@ def _in_log(room: str, said: Sequence[Said], log: Sequence[Line]) -> _Findings:
     return found
 
 
-def _at_member(room: str, name: str, log: Sequence[Line], lines: Sequence[Line]) -> _Findings:
+def _at_member(room: str, name: str, log: Sequence[Record], lines: Sequence[Record]) -> _Findings:
     found = _Findings(f"{name} in {room}")
     places = {line.offset: line for line in log}
     offsets: set[int] = set()

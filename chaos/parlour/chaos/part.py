@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from parlour.chaos.guardian import Guardian
+from parlour.chaos.reaper import Reaper
 from parlour.wire.errors import ParlourError
 
 __all__ = ["Part", "module", "parlour"]
@@ -53,12 +53,12 @@ def module(name: str, *arguments: str) -> list[str]:
 class Part:
     """A process that prints a line with `ready` in it once it is there."""
 
-    def __init__(self, name: str, command: Sequence[str], guardian: Guardian, stop: threading.Event) -> None:
+    def __init__(self, name: str, command: Sequence[str], reaper: Reaper, stop: threading.Event) -> None:
         """Prepare the part; `stop` makes every wait give up."""
         self.name = name
         self._command = command
-        self._guardian = guardian
-        self._errors = guardian.folder / f"{name}.err"
+        self._reaper = reaper
+        self._errors = reaper.folder / f"{name}.err"
         self._printed = b""  # and not yet asked for
         self._stop = stop
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,7 +105,7 @@ class Part:
                 stderr=errors,
                 start_new_session=True,
             )
-        self._guardian.watch(self._process.pid)
+        self._reaper.watch(self._process.pid)
         self._printed = b""
         while not self._stop.is_set() and time.monotonic() < deadline:
             if self.is_ready():

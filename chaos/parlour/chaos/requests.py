@@ -1,6 +1,6 @@
 """What a round and the processes of its clients say to each other: a request is a line of JSON, and so is its answer.
 
-This module owns those lines; the record that a process writes to a file at the end is `record`'s. It is pure. It must
+This module owns those lines; the record that a process writes to a file at the end is `memories`'s. It is pure. It must
 never carry what grows with the time that a round lasts.
 """
 
@@ -10,23 +10,23 @@ import msgspec
 
 __all__ = [
     "Answer",
-    "Come",
+    "ClientPlan",
     "Done",
+    "Enter",
     "Failed",
-    "Guest",
-    "Hush",
     "Leave",
-    "Look",
+    "Locate",
+    "Located",
+    "Progress",
+    "Report",
     "Request",
-    "Sight",
-    "Talk",
-    "Where",
-    "Whereabouts",
-    "Write",
+    "Save",
+    "StartTalking",
+    "StopTalking",
 ]
 
 
-class Guest(msgspec.Struct, frozen=True):
+class ClientPlan(msgspec.Struct, frozen=True):
     """A client that shall come: what it is called, where it goes, how often it speaks."""
 
     name: str
@@ -36,33 +36,33 @@ class Guest(msgspec.Struct, frozen=True):
     seed: str
 
 
-class Come(msgspec.Struct, frozen=True, tag=True):
+class Enter(msgspec.Struct, frozen=True, tag=True):
     """Let these clients come in through these brokers."""
 
     brokers: list[str]
-    guests: list[Guest]
+    plans: list[ClientPlan]
 
 
-class Talk(msgspec.Struct, frozen=True, tag=True):
+class StartTalking(msgspec.Struct, frozen=True, tag=True):
     """Let all begin to talk."""
 
 
-class Hush(msgspec.Struct, frozen=True, tag=True):
+class StopTalking(msgspec.Struct, frozen=True, tag=True):
     """Let nobody say anything more."""
 
 
-class Where(msgspec.Struct, frozen=True, tag=True):
-    """Which clients are at this node? Answered by `Whereabouts`."""
+class Locate(msgspec.Struct, frozen=True, tag=True):
+    """Which clients are at this node? Answered by `Located`."""
 
     node: str
 
 
-class Look(msgspec.Struct, frozen=True, tag=True):
-    """How far are they? Answered by `Sight`."""
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """How far are they? Answered by `Progress`."""
 
 
-class Write(msgspec.Struct, frozen=True, tag=True):
-    """Write the record of all that was said and seen to this file."""
+class Save(msgspec.Struct, frozen=True, tag=True):
+    """Save the record of all that was said and seen to this file."""
 
     file: str
 
@@ -71,7 +71,7 @@ class Leave(msgspec.Struct, frozen=True, tag=True):
     """Let all go."""
 
 
-Request = Come | Talk | Hush | Where | Look | Write | Leave
+Request = Enter | StartTalking | StopTalking | Locate | Report | Save | Leave
 """What the round may ask for."""
 
 
@@ -85,13 +85,13 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
-class Whereabouts(msgspec.Struct, frozen=True, tag=True):
+class Located(msgspec.Struct, frozen=True, tag=True):
     """The names of the clients there."""
 
     names: list[str]
 
 
-class Sight(msgspec.Struct, frozen=True, tag=True):
+class Progress(msgspec.Struct, frozen=True, tag=True):
     """How far the clients of a process are."""
 
     waiting: int
@@ -102,5 +102,5 @@ class Sight(msgspec.Struct, frozen=True, tag=True):
     """The offset of the last message that each member has seen, by room."""
 
 
-Answer = Done | Failed | Whereabouts | Sight
+Answer = Done | Failed | Located | Progress
 """What a process of clients may answer."""

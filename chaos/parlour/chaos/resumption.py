@@ -10,11 +10,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from parlour.chaos.judge import Line
+from parlour.chaos.records import Record
 from parlour.chaos.schedule import Kind
 from parlour.chaos.verdict import percentile
 
-__all__ = ["Done", "Heard", "Resumption", "Times", "resumptions"]
+__all__ = ["DoneFault", "Heard", "Resumption", "Times", "resumptions"]
 
 AFTER = 1.0
 """Seconds after the end of a fault in which what is said may still be late because of it."""
@@ -28,7 +28,7 @@ LOGLESS = (Kind.SUSPEND_LOG, Kind.RESTART_REDIS)
 
 
 @dataclass(frozen=True)
-class Done:
+class DoneFault:
     """A fault that was done, and to whom. Times are in seconds since the Unix epoch, as nodes stamp messages."""
 
     kind: Kind
@@ -44,7 +44,7 @@ class Done:
 class Heard:
     """What one client saw in one room: the lines, and when, in seconds since the Unix epoch."""
 
-    lines: Sequence[Line]
+    lines: Sequence[Record]
     times: Sequence[float]
 
 
@@ -78,7 +78,7 @@ class Resumption:
 
 
 def resumptions(
-    done: Iterable[Done], heard: Mapping[str, Sequence[Heard]], answers: Mapping[str, Sequence[float]]
+    done: Iterable[DoneFault], heard: Mapping[str, Sequence[Heard]], answers: Mapping[str, Sequence[float]]
 ) -> list[Resumption]:
     """Return the measure for each kind that was done, from what each client (by name) saw in its rooms.
 
@@ -116,12 +116,12 @@ def resumptions(
     return result
 
 
-def _weight(fault: Done) -> int:
+def _weight(fault: DoneFault) -> int:
     return len(GRAVE) - GRAVE.index(fault.kind) if fault.kind in GRAVE else 0
 
 
 def _delay(
-    fault: Done, room: Heard, answers: Sequence[float], graver: Sequence[tuple[float, float]]
+    fault: DoneFault, room: Heard, answers: Sequence[float], graver: Sequence[tuple[float, float]]
 ) -> tuple[float, float] | None:
     """Return the longest delay of what was said during the fault, and that since the last answer; None if nothing was.
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from parlour.chaos.answers import Answers
+from parlour.chaos.assignment_listener import AssignmentListener
+from parlour.chaos.client_fleet import ClientFleet
 from parlour.chaos.cluster import OWN_REDIS, Cluster
-from parlour.chaos.crowd import Crowd
 from parlour.chaos.director import Director, unlink
-from parlour.chaos.judge import Line, RoomVerdict, judge, total
-from parlour.chaos.record import Recollection
-from parlour.chaos.resumption import Done, Resumption, resumptions
+from parlour.chaos.judge import RoomVerdict, judge, total
+from parlour.chaos.memories import Recollection
+from parlour.chaos.records import Record
+from parlour.chaos.resumption import DoneFault, Resumption, resumptions
 from parlour.chaos.schedule import Kind, schedule
 from parlour.wire.errors import ParlourError
 
@@ -56,7 +57,7 @@ class Outcome:
     options: Options
     rooms: tuple[RoomVerdict, ...]
     resumptions: tuple[Resumption, ...]
-    done: tuple[Done, ...]
+    done: tuple[DoneFault, ...]
     left_out: int
     """Faults that were not done: the machine was too slow for so many."""
     returns: int
@@ -106,18 +107,18 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
             unlink(cluster, fault)
     with cluster:
         tell("the clients come in")
-        crowd = Crowd(cluster, options.clients, rooms, options.seed, stop)
-        crowd.come()
-        director = Director(cluster, crowd, stop, tell)
+        clients = ClientFleet(cluster, options.clients, rooms, options.seed, stop)
+        clients.come()
+        director = Director(cluster, clients, stop, tell)
         began = time.time()
-        with Answers(cluster.brokers) as answers:
-            crowd.talk()
+        with AssignmentListener(cluster.brokers) as answers:
+            clients.talk()
             director.run(faults, options.duration)
-            crowd.hush()
+            clients.stop_talking()
         tell("all settles")
-        logs, recollection = _settle(crowd, stop)
+        logs, recollection = _settle(clients, stop)
         verdicts = [judge(room, recollection.said(room), log, recollection.seen(room)) for room, log in logs.items()]
-        crowd.leave()
+        clients.leave()
         _check(stop)
         failures = [*director.failures, *cluster.bugs(), *recollection.troubles]
         if not total(verdicts).said:
@@ -135,14 +136,14 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         )
 
 
-def _settle(crowd: Crowd, stop: threading.Event) -> tuple[dict[str, list[Line]], Recollection]:
+def _settle(clients: ClientFleet, stop: threading.Event) -> tuple[dict[str, list[Record]], Recollection]:
     """Wait until all that was said is acknowledged and heard; return the rooms' logs and what clients remember."""
-    crowd.answered(ANSWERED)
+    clients.answered(ANSWERED)
     _check(stop)
-    logs = crowd.logs()
-    crowd.heard_out({room: log[-1].offset if log else 0 for room, log in logs.items()})
+    logs = clients.logs()
+    clients.heard_out({room: log[-1].offset if log else 0 for room, log in logs.items()})
     stop.wait(LISTENING)
-    return logs, crowd.recollection()
+    return logs, clients.recollection()
 
 
 def _check(stop: threading.Event) -> None:

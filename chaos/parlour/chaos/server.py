@@ -10,9 +10,9 @@ import shutil
 import socket
 import threading
 
-from parlour.chaos.guardian import Guardian
 from parlour.chaos.part import Part
 from parlour.chaos.ports import HOST
+from parlour.chaos.reaper import Reaper
 from parlour.wire.errors import UsageError
 
 __all__ = ["Server"]
@@ -23,7 +23,7 @@ PROGRAMS = ("redis-server", "valkey-server")
 class Server(Part):
     """The server, on this port and with its files in the round's folder; raises UsageError if none is installed."""
 
-    def __init__(self, guardian: Guardian, port: int, stop: threading.Event) -> None:
+    def __init__(self, reaper: Reaper, port: int, stop: threading.Event) -> None:
         program = next(filter(None, map(shutil.which, PROGRAMS)), None)
         if program is None:
             raise UsageError(
@@ -32,9 +32,9 @@ class Server(Part):
         self._port = port
         # No file of settings, which would be the machine's. Each write is on the disk before it is acknowledged, which
         # is what the promise needs; `--save ""` switches snapshots off.
-        settings = ["--bind", HOST, "--port", str(port), "--dir", str(guardian.folder), "--save", ""]
-        settings += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(guardian.folder / "redis.log")]
-        super().__init__("redis", [program, *settings], guardian, stop)
+        settings = ["--bind", HOST, "--port", str(port), "--dir", str(reaper.folder), "--save", ""]
+        settings += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(reaper.folder / "redis.log")]
+        super().__init__("redis", [program, *settings], reaper, stop)
 
     @property
     def url(self) -> str:

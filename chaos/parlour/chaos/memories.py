@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from parlour.chaos.judge import Line, Said
+from parlour.chaos.records import Post, Record
 from parlour.chaos.resumption import Heard
 
-__all__ = ["Memory", "Recollection", "Record", "memory"]
+__all__ = ["Memories", "Memory", "Recollection", "memory"]
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -21,21 +21,21 @@ class Memory(msgspec.Struct, frozen=True):
 
     name: str
     room: str
-    said: list[Said]
+    said: list[Post]
     lines: bytes
     """The places of the lines that it saw in the record's table, 4 bytes each."""
     times: bytes
     """When it saw each, in seconds since the Unix epoch, 8 bytes each."""
 
-    def heard(self, table: Sequence[Line]) -> Heard:
+    def heard(self, table: Sequence[Record]) -> Heard:
         """Return what it saw."""
         return Heard([table[place] for place in array("I", self.lines)], array("d", self.times))
 
 
-class Record(msgspec.Struct, frozen=True):
+class Memories(msgspec.Struct, frozen=True):
     """All that the clients of one process remember. They saw the same lines, in millions, so each is here once."""
 
-    table: list[Line]
+    table: list[Record]
     memories: list[Memory]
     returns: int
     """How often they were connected again, all together."""
@@ -44,7 +44,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def memory(
-    name: str, room: str, said: Iterable[Said], lines: Iterable[Line], times: array[float], places: dict[Line, int]
+    name: str, room: str, said: Iterable[Post], lines: Iterable[Record], times: array[float], places: dict[Record, int]
 ) -> Memory:
     """Return what a client remembers, for a record in whose table each line has its place in `places`."""
     numbers = array("I", (places.setdefault(line, len(places)) for line in lines))
@@ -59,21 +59,21 @@ class Recollection:
         troubles: what went wrong for clients, a line each.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Memories]) -> None:
         self.returns = sum(record.returns for record in records)
         self.troubles = [trouble for record in records for trouble in record.troubles]
-        self._said: dict[str, list[Said]] = {}
+        self._said: dict[str, list[Post]] = {}
         self._heard: dict[str, dict[str, Heard]] = {}
         for record in records:
             for each in record.memories:
                 self._said.setdefault(each.room, []).extend(each.said)
                 self._heard.setdefault(each.name, {})[each.room] = each.heard(record.table)
 
-    def said(self, room: str) -> list[Said]:
+    def said(self, room: str) -> list[Post]:
         """Return what was said in a room, of each client in its order."""
         return self._said.get(room, [])
 
-    def seen(self, room: str) -> dict[str, Sequence[Line]]:
+    def seen(self, room: str) -> dict[str, Sequence[Record]]:
         """Return what each member of a room saw."""
         return {name: rooms[room].lines for name, rooms in self._heard.items() if room in rooms}
 

@@ -1,6 +1,6 @@
 """What outlives a round: a small process that ends whatever the round has left running, and removes its files.
 
-`Guardian` is the round's end of it, which any thread may use; `python -m` of this module is the other, which makes the
+`Reaper` is the round's end of it, which any thread may use; `python -m` of this module is the other, which makes the
 round's folder, is told of each process, and acts when its standard input ends: because the round is over, or was
 killed. It must never touch a process that it was not told of.
 """
@@ -19,13 +19,13 @@ from pathlib import Path
 
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Guardian"]
+__all__ = ["Reaper"]
 
 REMOVAL = 5.0
 """Seconds that parts which are ending are given to let go of their files."""
 
 
-class Guardian:
+class Reaper:
     """The round's folder, and the process that guards it from the start on.
 
     Attributes:
@@ -35,7 +35,7 @@ class Guardian:
     def __init__(self) -> None:
         # In a session of its own, so that Ctrl-C at the terminal reaches us alone.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "parlour.chaos.guardian"],
+            [sys.executable, "-m", "parlour.chaos.reaper"],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -48,7 +48,7 @@ class Guardian:
             raise ParlourError("no folder could be made for the round's files: set TMPDIR to one that has room")
         self.folder = Path(folder)
 
-    def __enter__(self) -> Guardian:
+    def __enter__(self) -> Reaper:
         return self
 
     def __exit__(self, *_: object) -> None:

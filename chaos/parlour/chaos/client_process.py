@@ -14,32 +14,32 @@ from pathlib import Path
 
 import msgspec
 
-from parlour.chaos.judge import Line
-from parlour.chaos.record import Record, memory
+from parlour.chaos.memories import Memories, memory
+from parlour.chaos.records import Record
 from parlour.chaos.requests import (
     Answer,
-    Come,
+    ClientPlan,
     Done,
+    Enter,
     Failed,
-    Guest,
-    Hush,
     Leave,
-    Look,
+    Locate,
+    Located,
+    Progress,
+    Report,
     Request,
-    Sight,
-    Talk,
-    Where,
-    Whereabouts,
-    Write,
+    Save,
+    StartTalking,
+    StopTalking,
 )
-from parlour.chaos.talker import Talker
+from parlour.chaos.simulated_client import SimulatedClient
 from parlour.runtime.descriptors import raise_limit
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError
 
-__all__ = ["ENTERED", "PARTED", "Party"]
+__all__ = ["ENTERED", "PARTED", "ClientProcess"]
 
-GATES = 4
+ARRIVALS = 4
 """Clients that come in, or go, at the same time."""
 
 ENTERED = 120.0
@@ -58,31 +58,31 @@ SWITCH = 0.05
 """Seconds that a thread waits for the interpreter before it asks for it; hundreds asking every 5 ms do little else."""
 
 
-class Party:
+class ClientProcess:
     """The clients of this process."""
 
     def __init__(self) -> None:
-        self._talkers: list[Talker] = []
+        self._clients: list[SimulatedClient] = []
         self._silence = threading.Event()
         self._deaf = threading.Event()
-        self._ears: threading.Thread | None = None
+        self._event_reader: threading.Thread | None = None
 
     def do(self, request: Request) -> Answer:
         """Do what the round asks for, and return the answer."""
         try:
             match request:
-                case Come():
-                    self._come(request.brokers, request.guests)
-                case Talk():
-                    for talker in self._talkers:
-                        talker.talk(self._silence)
-                case Hush():
+                case Enter():
+                    self._come(request.brokers, request.plans)
+                case StartTalking():
+                    for client in self._clients:
+                        client.talk(self._silence)
+                case StopTalking():
                     self._silence.set()
-                case Where():
-                    return Whereabouts([talker.name for talker in self._talkers if talker.node == request.node])
-                case Look():
-                    return self._look()
-                case Write():
+                case Locate():
+                    return Located([client.name for client in self._clients if client.node == request.node])
+                case Report():
+                    return self._report()
+                case Save():
                     Path(request.file).write_bytes(msgspec.msgpack.encode(self._record()))
                 case Leave():
                     self._leave()
@@ -90,25 +90,25 @@ class Party:
             return Failed(str(error))
         return Done()
 
-    def _come(self, brokers: Sequence[str], guests: Sequence[Guest]) -> None:
-        lines: dict[Line, Line] = {}
-        self._talkers = [Talker(guest.name, guest.rooms, guest.pause, guest.seed, lines) for guest in guests]
-        self._at_gates(lambda talker: talker.enter(brokers), ENTERED)
-        self._ears = spawn("ears", self._hear)
+    def _come(self, brokers: Sequence[str], plans: Sequence[ClientPlan]) -> None:
+        lines: dict[Record, Record] = {}
+        self._clients = [SimulatedClient(plan.name, plan.rooms, plan.pause, plan.seed, lines) for plan in plans]
+        self._in_parallel(lambda client: client.enter(brokers), ENTERED)
+        self._event_reader = spawn("event-reader", self._hear)
 
     def _leave(self) -> None:
         self._silence.set()
         self._deaf.set()
-        if self._ears is not None:
-            join_all([self._ears], PARTED)
-        self._at_gates(Talker.close, PARTED)
+        if self._event_reader is not None:
+            join_all([self._event_reader], PARTED)
+        self._in_parallel(SimulatedClient.close, PARTED)
 
-    def _at_gates(self, do: Callable[[Talker], None], timeout: float) -> None:
+    def _in_parallel(self, do: Callable[[SimulatedClient], None], timeout: float) -> None:
         """Do it to all clients, several at a time; raises the first error, with which it ends."""
-        waiting = list(reversed(self._talkers))
+        waiting = list(reversed(self._clients))
         errors: list[ParlourError] = []
 
-        def gate() -> None:
+        def arrive() -> None:
             while not errors:
                 try:
                     do(waiting.pop())
@@ -117,38 +117,38 @@ class Party:
                 except ParlourError as error:
                     errors.append(error)
 
-        join_all([spawn(f"gate-{number + 1}", gate) for number in range(GATES)], timeout)
+        join_all([spawn(f"arrivals-{number + 1}", arrive) for number in range(ARRIVALS)], timeout)
         if errors:
             raise errors[0]
 
     def _hear(self) -> None:
         # One thread for all, again and again: one for each room would have to be woken for every message.
         while not self._deaf.wait(HEARING):
-            for talker in self._talkers:
-                talker.hear()
+            for client in self._clients:
+                client.hear()
 
-    def _look(self) -> Sight:
+    def _report(self) -> Progress:
         acknowledged: dict[str, int] = {}
         seen: dict[str, list[int]] = {}
-        for talker in self._talkers:
-            for room, membership in talker.rooms.items():
+        for client in self._clients:
+            for room, membership in client.rooms.items():
                 seen.setdefault(room, []).append(membership.lines[-1].offset if membership.lines else 0)
                 top = max((said.offset or 0 for said in membership.said()), default=0)
                 acknowledged[room] = max(top, acknowledged.get(room, 0))
-        return Sight(sum(talker.waiting for talker in self._talkers), acknowledged, seen)
+        return Progress(sum(client.waiting for client in self._clients), acknowledged, seen)
 
-    def _record(self) -> Record:
-        places: dict[Line, int] = {}
+    def _record(self) -> Memories:
+        places: dict[Record, int] = {}
         memories = [
-            memory(talker.name, room, each.said(), each.lines, each.times, places)
-            for talker in self._talkers
-            for room, each in talker.rooms.items()
+            memory(client.name, room, each.said(), each.lines, each.times, places)
+            for client in self._clients
+            for room, each in client.rooms.items()
         ]
-        return Record(
+        return Memories(
             table=list(places),
             memories=memories,
-            returns=sum(talker.returns for talker in self._talkers),
-            troubles=[trouble for talker in self._talkers for trouble in talker.troubles()],
+            returns=sum(client.returns for client in self._clients),
+            troubles=[trouble for client in self._clients for trouble in client.troubles()],
         )
 
 
@@ -156,11 +156,11 @@ def _main() -> None:
     raise_limit()
     threading.stack_size(STACK)
     sys.setswitchinterval(SWITCH)
-    party = Party()
+    process = ClientProcess()
     print("ready", flush=True)
     for line in sys.stdin.buffer:
         request: Request = msgspec.json.decode(line, type=Request)
-        print(msgspec.json.encode(party.do(request)).decode(), flush=True)
+        print(msgspec.json.encode(process.do(request)).decode(), flush=True)
 
 
 if __name__ == "__main__":

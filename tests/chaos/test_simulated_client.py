@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from parlour.chaos.talker import Talker
+from parlour.chaos.simulated_client import SimulatedClient
 from parlour.client.events import Disconnected, Event, Message, Presence, Reconnected, Reconnecting, Restarted
 from parlour.client.room import Room
 
@@ -23,22 +23,22 @@ class Told:
         return iter(self._events)
 
 
-def heard(*events: Event) -> Talker:
+def heard(*events: Event) -> SimulatedClient:
     """Return a client that was told these events."""
-    talker = Talker("ada", ["lobby"], 1.0, "seed", {})
-    talker.rooms["lobby"].room = cast(Room, Told(*events))
-    talker.hear()
-    return talker
+    client = SimulatedClient("ada", ["lobby"], 1.0, "seed", {})
+    client.rooms["lobby"].room = cast(Room, Told(*events))
+    client.hear()
+    return client
 
 
 def test_a_client_that_comes_back_has_no_trouble() -> None:
     """What is said is remembered, returns are counted, and coming and going is nothing."""
     message = Message("lobby", 1, "s-1", "bob", 1, "hello", replay=False)
-    talker = heard(message, Presence("lobby", ("bob",), (), 2), Reconnecting("it broke"), Reconnected("n2"))
-    assert talker.troubles() == []
-    assert talker.returns == 1
-    assert [line.text for line in talker.rooms["lobby"].lines] == ["hello"]
-    assert len(talker.rooms["lobby"].times) == 1
+    client = heard(message, Presence("lobby", ("bob",), (), 2), Reconnecting("it broke"), Reconnected("n2"))
+    assert client.troubles() == []
+    assert client.returns == 1
+    assert [line.text for line in client.rooms["lobby"].lines] == ["hello"]
+    assert len(client.rooms["lobby"].times) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from parlour.chaos.judge import Line, Said
+from parlour.chaos.records import Post, Record
 from parlour.client.chat import Chat, connect
 from parlour.client.events import Disconnected, Event, Message, Reconnected, Restarted
 from parlour.client.room import Room
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Membership", "Talker"]
+__all__ = ["Membership", "SimulatedClient"]
 
 ENTERING = 30.0
 """Seconds that a client has to come in, and again to join each room."""
@@ -40,40 +40,40 @@ class Membership:
     """What a client remembers of one room."""
 
     def __init__(self) -> None:
-        self.lines: list[Line] = []
+        self.lines: list[Record] = []
         self.times = array("d")  # of each line, in seconds since the Unix epoch
-        self.posts: list[_Post] = []
+        self.posts: list[_Pending] = []
         self.room: Room | None = None  # none before it is joined
         self.returns = 0  # how often it was joined again
         self.troubles: list[str] = []
 
-    def said(self) -> list[Said]:
+    def said(self) -> list[Post]:
         """Return the posts, each with its acknowledgement, if that has come."""
         return [post.said() for post in self.posts]
 
 
 @dataclass
-class _Post:
+class _Pending:
     by: str
     text: str
     answer: Future[Message] | None = None
 
-    def said(self) -> Said:
+    def said(self) -> Post:
         answer = self.answer
         if answer is None or not answer.done() or answer.exception() is not None:
-            return Said(self.by, self.text)
+            return Post(self.by, self.text)
         message = answer.result()
-        return Said(self.by, self.text, message.id, message.offset)
+        return Post(self.by, self.text, message.id, message.offset)
 
 
-class Talker:
+class SimulatedClient:
     """A client of this name in these rooms. Its pauses and words come from the seed alone.
 
     Attributes:
         rooms: what it remembers, by room.
     """
 
-    def __init__(self, name: str, rooms: Sequence[str], pause: float, seed: str, lines: dict[Line, Line]) -> None:
+    def __init__(self, name: str, rooms: Sequence[str], pause: float, seed: str, lines: dict[Record, Record]) -> None:
         """Prepare a client that says something every `pause` seconds, on average.
 
         `lines` holds each line once for all clients: they remember the same ones, in millions.
@@ -98,7 +98,7 @@ class Talker:
         return next(iter(self.rooms.values())).returns
 
     def enter(self, brokers: Sequence[str]) -> None:
-        """Come in and join the rooms; raises as `connect` and `Chat.join` do."""
+        """Enter in and join the rooms; raises as `connect` and `Chat.join` do."""
         self._chat = connect(brokers, self.name, room=next(iter(self.rooms)), timeout=ENTERING)
         for name, membership in self.rooms.items():
             membership.room = self._chat.join(name, timeout=ENTERING)
@@ -146,9 +146,9 @@ class Talker:
             name = self._chance.choice(list(self.rooms))
             room = self.rooms[name].room
             assert room is not None
-            # Said once in all the round, so that it is known again wherever it turns up.
+            # Post once in all the round, so that it is known again wherever it turns up.
             text = " ".join([self.name, str(number), *self._chance.choices(WORDS, k=self._chance.randrange(12))])
-            post = _Post(self.name, text)
+            post = _Pending(self.name, text)
             self.rooms[name].posts.append(post)
             try:
                 post.answer = room.post(text, ANSWERED)
@@ -157,7 +157,7 @@ class Talker:
 
     def _take(self, event: Event, membership: Membership) -> None:
         if isinstance(event, Message):
-            line = Line(event.offset, event.id, event.by, event.at, event.text)
+            line = Record(event.offset, event.id, event.by, event.at, event.text)
             membership.lines.append(self._lines.setdefault(line, line))
             membership.times.append(time.time())
         elif isinstance(event, Reconnected):

@@ -1,4 +1,4 @@
-"""The guardian of a round: whatever becomes of the round, its processes end and its files are removed."""
+"""The reaper of a round: whatever becomes of the round, its processes end and its files are removed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parlour.chaos.guardian import Guardian
+from parlour.chaos.reaper import Reaper
 from parlour.wire.errors import ParlourError
 from support.waiting import eventually
 
@@ -17,12 +17,12 @@ SLEEPER = "import os, signal; signal.signal(1, signal.SIG_IGN)\nwhile True: os.k
 
 ROUND = f"""
 import subprocess, sys
-from parlour.chaos.guardian import Guardian
-guardian = Guardian()
+from parlour.chaos.reaper import Reaper
+reaper = Reaper()
 part = subprocess.Popen([sys.executable, "-c", {SLEEPER!r}])
-guardian.watch(part.pid)
-(guardian.folder / "rooms.sqlite").touch()
-print(guardian.folder, part.pid, flush=True)
+reaper.watch(part.pid)
+(reaper.folder / "rooms.sqlite").touch()
+print(reaper.folder, part.pid, flush=True)
 sys.stdin.read()
 """
 
@@ -50,18 +50,18 @@ def test_a_killed_round_leaves_nothing() -> None:
 
 def test_a_round_that_ends_leaves_nothing() -> None:
     """What still runs at the end is ended; what ended before, and what never was, is no trouble."""
-    with Guardian() as guardian:
+    with Reaper() as reaper:
         with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-            guardian.watch(ended.pid)
-        guardian.watch(ended.pid)
+            reaper.watch(ended.pid)
+        reaper.watch(ended.pid)
         running = subprocess.Popen([sys.executable, "-c", SLEEPER])
-        guardian.watch(running.pid)
+        reaper.watch(running.pid)
     assert running.wait(10) == -9
-    assert not guardian.folder.exists()
+    assert not reaper.folder.exists()
 
 
 def test_without_a_folder_there_is_no_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guardian that cannot even begin is told in a line."""
+    """A reaper that cannot even begin is told in a line."""
     monkeypatch.setattr(sys, "executable", "/bin/true")
     with pytest.raises(ParlourError, match="TMPDIR"):
-        Guardian()
+        Reaper()

@@ -19,13 +19,13 @@ from parlour.wire.control import Decision, Describe, Described
 from parlour.wire.errors import ProtocolError
 from parlour.wire.limits import parse_address
 
-__all__ = ["Answers"]
+__all__ = ["AssignmentListener"]
 
 HIGH_WATER = 100_000
 """Publications that may wait: a storm has as many as there are clients, and as many again that are told to wait."""
 
 
-class Answers(Service):
+class AssignmentListener(Service):
     """Hears the brokers between `start` and `stop`. The SUB socket is made, used and closed by its thread.
 
     Attributes:
@@ -37,7 +37,7 @@ class Answers(Service):
         self.times: dict[str, list[float]] = {}
         self._brokers = brokers
 
-    def __enter__(self) -> Answers:
+    def __enter__(self) -> AssignmentListener:
         self.start()
         return self
 

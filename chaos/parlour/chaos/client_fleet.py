@@ -15,33 +15,33 @@ from typing import TypeVar
 
 import msgspec
 
-from parlour.chaos import party
+from parlour.chaos import client_process
 from parlour.chaos.cluster import Cluster
-from parlour.chaos.judge import Line
+from parlour.chaos.memories import Memories, Recollection
 from parlour.chaos.part import module
-from parlour.chaos.record import Recollection, Record
+from parlour.chaos.records import Record
 from parlour.chaos.requests import (
     Answer,
-    Come,
+    ClientPlan,
     Done,
+    Enter,
     Failed,
-    Guest,
-    Hush,
     Leave,
-    Look,
+    Locate,
+    Located,
+    Progress,
+    Report,
     Request,
-    Sight,
-    Talk,
-    Where,
-    Whereabouts,
-    Write,
+    Save,
+    StartTalking,
+    StopTalking,
 )
 from parlour.client.chat import connect
 from parlour.client.events import Message
 from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
-__all__ = ["RATE", "Crowd"]
+__all__ = ["RATE", "ClientFleet"]
 
 RATE = 200.0
 """Messages a second that all clients say together, on average."""
@@ -70,7 +70,7 @@ ALL = 2**53 - 1
 T = TypeVar("T", bound=Answer)
 
 
-class Crowd:
+class ClientFleet:
     """Clients `c1`, `c2`, …, each in a room or two of `rooms`, which have none but them.
 
     Attributes:
@@ -83,9 +83,9 @@ class Crowd:
         self._cluster = cluster
         self._stop = stop
         # Guards the talk with the processes, questions and their answers. Rank 20.
-        self._asking = make_lock(20, "crowd")
+        self._asking = make_lock(20, "clients")
         chance = random.Random(seed)
-        guests: list[Guest] = []
+        plans: list[ClientPlan] = []
         for number in range(count):
             # Each room has somebody in it, if there are clients enough; some clients are in two.
             chosen = [rooms[number % len(rooms)]]
@@ -93,37 +93,39 @@ class Crowd:
                 chosen.append(chance.choice([room for room in rooms if room not in chosen]))
             pause = count / (RATE * chance.uniform(0.5, 1.5))
             name = f"c{number + 1}"
-            guests.append(Guest(name, chosen, pause, f"{seed} {name}"))
-        self.names = [guest.name for guest in guests]
-        self._guests = [guests[first : first + TOGETHER] for first in range(0, count, TOGETHER)]
+            plans.append(ClientPlan(name, chosen, pause, f"{seed} {name}"))
+        self.names = [plan.name for plan in plans]
+        self._plans = [plans[first : first + TOGETHER] for first in range(0, count, TOGETHER)]
         self._parts = [
-            cluster.add(f"crowd-{number}", module(party.__name__)) for number, _ in enumerate(self._guests, 1)
+            cluster.add(f"clients-{number}", module(client_process.__name__)) for number, _ in enumerate(self._plans, 1)
         ]
 
     def come(self) -> None:
         """Let all come in; raises ParlourError with what went wrong for the first that could not."""
         self._cluster.start(self._parts)
-        self._ask([Come(self._cluster.brokers, guests) for guests in self._guests], Done, party.ENTERED + ANSWERING)
+        self._ask(
+            [Enter(self._cluster.brokers, plans) for plans in self._plans], Done, client_process.ENTERED + ANSWERING
+        )
 
     def talk(self) -> None:
         """Let all begin to talk."""
-        self._ask_all(Talk(), Done)
+        self._ask_all(StartTalking(), Done)
 
-    def hush(self) -> None:
+    def stop_talking(self) -> None:
         """Let nobody say anything more."""
-        self._ask_all(Hush(), Done)
+        self._ask_all(StopTalking(), Done)
 
     def leave(self) -> None:
         """Let all go; raises ParlourError if one cannot."""
-        self._ask_all(Leave(), Done, 2 * party.PARTED + ANSWERING)
+        self._ask_all(Leave(), Done, 2 * client_process.PARTED + ANSWERING)
 
     def at(self, node: str) -> tuple[str, ...]:
         """Return the names of the clients at a node."""
-        return tuple(name for answer in self._ask_all(Where(node), Whereabouts) for name in answer.names)
+        return tuple(name for answer in self._ask_all(Locate(node), Located) for name in answer.names)
 
     def answered(self, timeout: float) -> bool:
         """Wait until nobody talks and every post has come to its end; return whether so within so many seconds."""
-        return self._until(lambda: not any(sight.waiting for sight in self._look()), timeout)
+        return self._until(lambda: not any(report.waiting for report in self._report()), timeout)
 
     def heard_out(self, tops: dict[str, int]) -> None:
         """Wait until every member of each room has seen its last message, or for long nobody saw anything more."""
@@ -131,8 +133,8 @@ class Crowd:
         def missing() -> int:
             return sum(
                 max(0, tops[room] - last)
-                for sight in self._look()
-                for room, offsets in sight.seen.items()
+                for report in self._report()
+                for room, offsets in report.seen.items()
                 for last in offsets
             )
 
@@ -142,16 +144,16 @@ class Crowd:
         while (left := missing()) and fewer(left):
             pass
 
-    def logs(self) -> dict[str, list[Line]]:
+    def logs(self) -> dict[str, list[Record]]:
         """Return each room's whole log, as a client reads it that has never been here; raises as `connect` does."""
-        sights = self._look()
+        reports = self._report()
         return {
-            room: self._read(room, max(sight.acknowledged.get(room, 0) for sight in sights)) for room in self._rooms
+            room: self._read(room, max(report.acknowledged.get(room, 0) for report in reports)) for room in self._rooms
         }
 
-    def _read(self, room: str, last: int) -> list[Line]:
+    def _read(self, room: str, last: int) -> list[Record]:
         """Return a room's log; its node may have yet to hear itself of the `last` offset, which is waited for."""
-        log: list[Line] = []
+        log: list[Record] = []
         with connect(self._cluster.brokers, "reader", room=room, timeout=READING) as chat:
             joined = chat.join(room, history=ALL)
             events = joined.events(READING)
@@ -160,17 +162,17 @@ class Crowd:
                 if event is None:
                     break
                 if isinstance(event, Message):
-                    log.append(Line(event.offset, event.id, event.by, event.at, event.text))
+                    log.append(Record(event.offset, event.id, event.by, event.at, event.text))
         return log
 
     def recollection(self) -> Recollection:
         """Return all that the clients remember."""
         files = [self._cluster.folder / f"{part.name}.record" for part in self._parts]
-        self._ask([Write(str(file)) for file in files], Done, WRITING)
-        return Recollection([msgspec.msgpack.decode(file.read_bytes(), type=Record) for file in files])
+        self._ask([Save(str(file)) for file in files], Done, WRITING)
+        return Recollection([msgspec.msgpack.decode(file.read_bytes(), type=Memories) for file in files])
 
-    def _look(self) -> list[Sight]:
-        return self._ask_all(Look(), Sight)
+    def _report(self) -> list[Progress]:
+        return self._ask_all(Report(), Progress)
 
     def _until(self, condition: Callable[[], bool], timeout: float) -> bool:
         deadline = time.monotonic() + timeout

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from parlour.broker import Broker, BrokerSettings
-from parlour.chaos.answers import Answers
+from parlour.chaos.assignment_listener import AssignmentListener
 from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.control import Assign
 from parlour.wire.limits import PROTOCOL
@@ -22,7 +22,7 @@ def test_who_was_told_where_to_go_is_known() -> None:
     broker = Broker(BrokerSettings(bind="127.0.0.1:0", settle=0.1))
     broker.start()
     try:
-        with Answers([broker.address]) as answers, publisher(broker.address) as nodes:
+        with AssignmentListener([broker.address]) as answers, publisher(broker.address) as nodes:
             with pytest.raises(RefusedError):
                 ask([broker.address], ADA)
             nodes.enroll(make_report())

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from parlour.node.clients.catchup import TURN, catch_up
 from parlour.node.clients.context import ClientContext, RefusedClientError
 from parlour.node.clients.writer import ClientMember, ConnectionWriter
-from parlour.node.log import LogError, Post
+from parlour.node.log import LogError, Post, RichPost
 from parlour.node.rooms.history import PAUSE, QuestionLimit, read_page
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
@@ -204,33 +204,35 @@ class Session:
                 ids: list[int | None] = [say.id for say in says]
                 self._refuse(name, ids, "observer", "an observer only listens: connect without that to speak")
                 continue
-            if any(say.kind or say.ref for say in says):
-                says = self._judge(membership.room, says)
             for say in says:
                 if say.id > self._highest:
                     self._highest = say.id
                 elif say.id <= self._highest - WINDOW:
                     says = self._without_stale(name, says)
                     break
-            posts = [Post(self.id, say.id, self.name, at, say.text, say.kind, say.ref, "", say.data) for say in says]
+            # What is plainly said comes in masses: it costs no call.
+            made = [
+                self._judge(membership.room, say, at)
+                if say.kind or say.ref or say.data
+                else Post(self.id, say.id, self.name, at, say.text)
+                for say in says
+            ]
+            posts = [post for post in made if post]
             self._posted.add(name)
             membership.room.submit(Submission(membership.member, posts, size * len(posts), now))
 
-    def _judge(self, room: Room, says: list[Say]) -> list[Say]:
-        """Return the posts that may be logged; the client is told why the others may not."""
-        allowed: list[Say] = []
-        for say in says:
-            fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
-            if not fault and say.kind not in UTTERANCES:
-                try:
-                    fault, code = self._reference_fault(room, say), "bad_ref"
-                except LogError as error:
-                    fault, code, again = str(error), "unavailable", 1.0
-            if fault:
-                self.answer(Error(code, fault, room.name, say.id, again))
-            else:
-                allowed.append(say)
-        return allowed
+    def _judge(self, room: Room, say: Say, at: int) -> Post | None:
+        """Return the post that may be logged; else tell the client why it may not, and return None."""
+        fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
+        if not fault and say.kind not in UTTERANCES:
+            try:
+                fault, code = self._reference_fault(room, say), "bad_ref"
+            except LogError as error:
+                fault, code, again = str(error), "unavailable", 1.0
+        if not fault:
+            return RichPost(self.id, say.id, self.name, at, say.text, say.kind, say.ref, "", say.data)
+        self.answer(Error(code, fault, room.name, say.id, again))
+        return None
 
     def _reference_fault(self, room: Room, say: Say) -> str:
         """Return why a post may not refer to the record that it names, or nothing; raises LogError."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 from parlour.wire.errors import UnavailableError
 from parlour.wire.messages import Message
 
-__all__ = ["AHEAD", "Appended", "Extent", "LogError", "Post", "RoomLog", "old_enough", "settled_time"]
+__all__ = ["AHEAD", "Appended", "Extent", "LogError", "Post", "RichPost", "RoomLog", "old_enough", "settled_time"]
 
 
 AHEAD = 10_000
@@ -30,16 +30,21 @@ class LogError(UnavailableError):
 
 
 class Post(Struct, frozen=True, array_like=True, gc=False):
-    """What a client asks to say. `(session, id)` is logged once in a room; `at` is in ms since the Unix epoch.
-
-    The last four are a record's own fields (see `wire.records`), empty for what is plainly said.
-    """
+    """What a client asks to say. `(session, id)` is logged once in a room; `at` is in ms since the Unix epoch."""
 
     session: str
     id: int
     by: str
     at: int
     text: str
+
+
+class RichPost(Post, frozen=True, array_like=True, gc=False):
+    """A post with a record's own fields (see `wire.records`). What is plainly said is a `Post`, which costs less.
+
+    An engine may write both as they are, as arrays of two lengths, and read both as this class.
+    """
+
     kind: str = ""
     ref: int = 0
     account: str = ""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parlour.node.log import Appended, Post
+from msgspec.structs import replace
+
+from parlour.node.log import Appended, Post, RichPost
 from parlour.node.rooms.batch import Arrival, Batch
 from parlour.node.rooms.postqueue import Submission
 from parlour.wire.codec import frame, frames
@@ -21,30 +23,30 @@ def arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) ->
     """Return the news that logged posts bring to their room: a batch of the new posts, and the offset of the log."""
     arrivals: list[Arrival] = []
     epoch = places[-1].epoch
-    new = [(place, post) for place, post in zip(places, posts, strict=True) if not place.duplicate]
     messages = [
-        Message(
-            room,
-            place.offset,
-            f"{post.session}-{post.id}",
-            post.by,
-            place.at,
-            post.text,
-            post.kind,
-            post.ref,
-            post.account,
-            post.data,
-        )
-        for place, post in new
+        Message(room, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
+        for place, post in zip(places, posts, strict=True)
+        if not place.duplicate
     ]
+    deleted: list[int] = []
+    # What is plainly said comes in masses: it costs one look at each post.
+    if RichPost in set(map(type, posts)):
+        new = [post for place, post in zip(places, posts, strict=True) if not place.duplicate]
+        messages = [_with_fields(message, post) for message, post in zip(messages, new, strict=True)]
+        deleted = [message.ref for message in messages if message.kind == REDACT]
     if len(messages) < len(posts):
         # A duplicate may never have been delivered, if its node died after logging it. The room reads it from the log.
         arrivals.append(Arrival(epoch, max(place.offset for place in places), None))
     if messages:
-        deleted = [post.ref for _, post in new if post.kind == REDACT]
         batch = Batch(messages[0].offset, messages[-1].offset, frames(messages), deleted)
         arrivals.append(Arrival(epoch, batch.last, batch))
     return arrivals
+
+
+def _with_fields(message: Message, post: Post) -> Message:
+    if not isinstance(post, RichPost):
+        return message
+    return replace(message, kind=post.kind, ref=post.ref, account=post.account, data=post.data)
 
 
 def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[Appended]) -> None:

@@ -591,7 +591,7 @@ def test_a_port_in_use_is_named(offset: int) -> None:
     ("bind", "error", "words"),
     [
         ("127.0.0.1:65534", UsageError, "--bind takes port 65533 at most"),
-        ("203.0.113.1:0", ParlourError, "203.0.113.1 is no address of this machine: give one of its own"),
+        ("203.0.113.1:0", ParlourError, "203.0.113.1 is not an address of this machine: give one that is"),
         ("no-such-host.invalid:0", ParlourError, "there is no host 'no-such-host.invalid' to listen at"),
     ],
 )

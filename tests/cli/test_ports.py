@@ -127,7 +127,7 @@ def test_listen_at_another_machine(broker: str) -> None:
     """One line says that the nodes cannot listen there; nothing is left running."""
     status, out, err = run("up", "--listen", "192.0.2.77:7000")
     assert (status, out) == (1, "")
-    assert err.startswith("parlour: 192.0.2.77 is no address of this machine: give one of its own")
+    assert err.startswith("parlour: 192.0.2.77 is not an address of this machine: give one that is")
     assert "--listen" in err
     assert not listening(broker)
 

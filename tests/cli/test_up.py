@@ -293,7 +293,7 @@ def test_a_broker_at_another_machine(broker: str) -> None:
     for options in ((), ("-d",)):
         status, out, err = run("up", *options, "--broker", "192.0.2.77:6000")
         assert (status, out) == (1, "")
-        assert err.startswith("parlour: 192.0.2.77 is no address of this machine: give one of its own")
+        assert err.startswith("parlour: 192.0.2.77 is not an address of this machine: give one that is")
         status, out, err = run("up", *options, "--broker", "no-such-host.invalid:6000")
         assert (status, out) == (1, "")
         assert err.startswith("parlour: there is no host 'no-such-host.invalid' to listen at")

@@ -1,4 +1,4 @@
-"""A question to a broker has one answer or one error, in time, and leaves no socket behind."""
+"""A request to a broker ends in time with one answer or one error, and leaves no socket behind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from support.waiting import MS
 DESCRIBED = Described("b7", 6001, 6002)
 
 PATIENCE = 10.0
-"""Seconds within which an answer that is sent at once has come, on any machine."""
+"""Seconds in which an immediate answer arrives on any machine."""
 
 
 @contextmanager
 def answering(answer: Callable[[bytes], bytes | None], host: str = "127.0.0.1") -> Iterator[str]:
-    """Run a ROUTER, its socket owned by a thread of its own, that answers one request; yield its address."""
+    """Run a ROUTER that answers one request on a socket of its own thread; yield its address."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
         router.linger = 1000
         router.ipv6 = ":" in host
@@ -47,14 +47,14 @@ def answering(answer: Callable[[bytes], bytes | None], host: str = "127.0.0.1") 
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """Yield an address that takes connections and never says a word."""
+    """Yield an address that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_the_answer_comes_back(host: str) -> None:
-    """The broker gets the request, and the asker the reply with the address that it came from."""
+    """The broker gets the request, and the caller gets the reply with the broker's address."""
     asked: list[object] = []
 
     def answer(body: bytes) -> bytes:
@@ -66,8 +66,8 @@ def test_the_answer_comes_back(host: str) -> None:
     assert asked == [Describe()]
 
 
-def test_a_refusal_is_an_error_with_its_reason() -> None:
-    """`refused` comes out as an error that has the broker's words, its code, and when to try again."""
+def test_a_refusal_is_an_error() -> None:
+    """`refused` becomes an error with the broker's text, its code, and the time to try again."""
     refused = Refused("full", "every node is full", 2.0)
     with (
         answering(lambda _: encode(refused)) as broker,
@@ -79,15 +79,15 @@ def test_a_refusal_is_an_error_with_its_reason() -> None:
 
 @pytest.mark.parametrize("junk", [b"", b"\xff", b"hello", encode(Describe()), b"\x81\xa4type\xa5\x1b[2J\n"], ids=ascii)
 def test_junk_is_one_line(junk: bytes) -> None:
-    """What answers but is no broker is named in one printable line."""
+    """A peer that answers but is no broker is named in one printable line."""
     with answering(lambda _: junk) as broker, pytest.raises(ProtocolError) as caught:
         ask([broker], Describe(), timeout=PATIENCE)
-    assert str(caught.value).startswith(f"{broker} does not answer as a broker does")
+    assert str(caught.value).startswith(f"{broker} does not answer like a broker")
     assert str(caught.value).isprintable()
 
 
-def test_nobody_there() -> None:
-    """With silence and a closed port the question fails in about its timeout, saying where and what to do."""
+def test_no_broker_answers() -> None:
+    """With silence and a closed port the request fails after about its timeout; the error says where and what to do."""
     with dead() as closed, silent() as mute:
         started = time.monotonic()
         with pytest.raises(UnavailableError) as caught:
@@ -102,7 +102,7 @@ def test_nobody_there() -> None:
 
 @contextmanager
 def dead() -> Iterator[str]:
-    """Yield an address where nobody listens."""
+    """Yield an address where nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"127.0.0.1:{server.getsockname()[1]}"
     yield closed
@@ -110,15 +110,15 @@ def dead() -> Iterator[str]:
 
 @pytest.mark.parametrize("gone", [dead, silent])
 def test_the_next_broker_is_asked_soon(gone: Callable[[], AbstractContextManager[str]]) -> None:
-    """A closed port and a black hole each cost a fraction of a second, not a share of the time."""
+    """A closed port and a silent peer each cost a fraction of a second, not a share of the timeout."""
     with gone() as first, gone() as second, answering(lambda _: encode(DESCRIBED)) as broker:
         started = time.monotonic()
         assert ask([broker, first, second], Describe(), PATIENCE, first=first) == (broker, DESCRIBED)
         assert time.monotonic() - started < 0.5 + 800 * MS
 
 
-def test_a_slow_broker_is_listened_to_still() -> None:
-    """Who was asked first and answers only after the second was asked is heard as well as any other."""
+def test_a_slow_broker_is_heard() -> None:
+    """A broker that was asked first may answer after the second broker was asked."""
     hedged = threading.Event()
 
     def answer_late(_: bytes) -> bytes | None:
@@ -129,15 +129,15 @@ def test_a_slow_broker_is_listened_to_still() -> None:
 
 
 def test_a_refusal_is_an_answer() -> None:
-    """A broker that says no is believed: the next is not asked for a better word."""
+    """After a refusal no other broker is asked."""
     refused = Refused("no_node", "there is no node", 1.0)
     with answering(lambda _: encode(refused)) as broker, silent() as mute, pytest.raises(RefusedError) as no:
         ask([mute, broker], Status(), PATIENCE, first=broker)
     assert no.value.broker == broker
 
 
-def test_no_address_is_the_callers_fault() -> None:
-    """An address that is none is a UsageError, before anything is sent."""
+def test_a_wrong_address_is_a_usage_error() -> None:
+    """An invalid address is a UsageError, before anything is sent."""
     with pytest.raises(UsageError, match="HOST:PORT"):
         ask(["nowhere"], Describe())
     with pytest.raises(UsageError, match="--broker"):
@@ -145,6 +145,6 @@ def test_no_address_is_the_callers_fault() -> None:
 
 
 def test_endpoints() -> None:
-    """ZeroMQ wants an IPv6 address in brackets."""
+    """ZeroMQ needs an IPv6 address in brackets."""
     assert endpoint("127.0.0.1", 6000) == "tcp://127.0.0.1:6000"
     assert endpoint("::1", 6000) == "tcp://[::1]:6000"

@@ -1,4 +1,4 @@
-"""The user's own folders: where there are none, one line says what to set."""
+"""The user's own folders: if there are none, one line says what to set."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from parlour.node.log.opening import default_log
 from parlour.wire.errors import ParlourError
 
 
-def test_without_a_home_folder_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user that the system does not list may have none."""
+def test_no_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user that the system does not list may have no home folder."""
 
     def nobody(_: int) -> pwd.struct_passwd:
         raise KeyError

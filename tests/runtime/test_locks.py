@@ -1,4 +1,4 @@
-"""Locks keep their order while the debug locks watch, and cost nothing when they do not."""
+"""Locks keep their order with the debug checks on, and cost nothing with them off."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from support.waiting import eventually
 
 
 def test_the_tests_run_with_debug_locks() -> None:
-    """All tests of this suite have their locks checked."""
+    """All tests of this suite run with checked locks."""
     assert isinstance(make_lock(1, "any"), RankedLock)
 
 
 def test_without_the_variable_a_lock_is_plain() -> None:
-    """Outside the tests nothing is paid for the checks."""
+    """Outside the tests the checks cost nothing."""
     code = "from parlour.runtime.locks import make_lock; print(type(make_lock(1, 'x')))"
     environment = {key: value for key, value in os.environ.items() if key != "PARLOUR_DEBUG_LOCKS"}
     done = subprocess.run(
@@ -30,7 +30,7 @@ def test_without_the_variable_a_lock_is_plain() -> None:
 
 
 def test_upward_is_allowed() -> None:
-    """Locks of rising rank may be held together, and given back in any order."""
+    """A thread may hold locks of rising rank and release them in any order."""
     low, middle, high = make_lock(1, "low"), make_lock(2, "middle"), make_lock(3, "high")
     low.acquire()
     middle.acquire()
@@ -45,7 +45,7 @@ def test_upward_is_allowed() -> None:
 
 @pytest.mark.parametrize("rank", [1, 2], ids=["lower", "same"])
 def test_downward_is_refused(rank: int) -> None:
-    """A lock of lower or of the same rank is refused by name, and stays free; the held one is kept."""
+    """A lock of lower or equal rank is refused by name and stays free; the held lock stays held."""
     held, wanted = make_lock(2, "room lobby"), make_lock(rank, "member ada")
     with held:
         with pytest.raises(
@@ -59,14 +59,14 @@ def test_downward_is_refused(rank: int) -> None:
 
 
 def test_taking_a_lock_twice_is_refused() -> None:
-    """What would wait for itself for ever is an error instead."""
+    """A second acquisition by the same thread is an error and not a deadlock."""
     lock = make_lock(1, "any")
     with lock, pytest.raises(LockOrderError):
         lock.acquire()
 
 
 def test_a_try_may_go_downward() -> None:
-    """A try that cannot block cannot form a cycle; but what it got does not hide the higher lock beneath."""
+    """An attempt that cannot block cannot form a cycle; a lock taken so does not hide the higher lock below it."""
     high, low, middle = make_lock(3, "high"), make_lock(1, "low"), make_lock(2, "middle")
     with high:
         assert low.acquire(blocking=False)
@@ -77,7 +77,7 @@ def test_a_try_may_go_downward() -> None:
 
 
 def test_each_thread_holds_its_own() -> None:
-    """What one thread holds binds no other, and no other may give it back."""
+    """A lock that one thread holds does not bind another thread, and another thread cannot release it."""
     high, low = make_lock(2, "high"), make_lock(1, "low")
     outcome: list[object] = []
 
@@ -97,7 +97,7 @@ def test_each_thread_holds_its_own() -> None:
 
 
 def test_a_condition_over_a_lock() -> None:
-    """`threading.Condition` works over a lock of ours: waiting gives it up, waking takes it again, in its rank."""
+    """`threading.Condition` works over a ranked lock: a wait releases it, and a wake-up takes it again in its rank."""
     lock, outer = make_lock(5, "queue"), make_lock(1, "outer")
     condition = threading.Condition(lock)
     items: list[int] = []
@@ -119,8 +119,8 @@ def test_a_condition_over_a_lock() -> None:
     assert held_ranks() == []
 
 
-def test_a_condition_that_waits_in_vain() -> None:
-    """A wait that times out holds the lock again, and notifying without the lock is refused."""
+def test_a_condition_times_out() -> None:
+    """After a timed-out wait the lock is held again; `notify` without the lock is refused."""
     condition = threading.Condition(make_lock(5, "queue"))
     with condition:
         assert not condition.wait(timeout=0.01)
@@ -129,8 +129,8 @@ def test_a_condition_that_waits_in_vain() -> None:
         condition.notify()
 
 
-def test_waiting_on_a_condition_below_a_held_lock_is_found() -> None:
-    """To wake up one has to take the condition's lock again: with a higher one held, that is out of order."""
+def test_waiting_below_a_held_lock() -> None:
+    """A wake-up takes the condition's lock again; with a higher lock held, that is out of order."""
     condition, high = threading.Condition(make_lock(1, "queue")), make_lock(2, "high")
     with condition:
         high.acquire()

@@ -1,4 +1,4 @@
-"""The log: its two styles, what it makes of a peer's text, how it counts, and that no reader can hold it up."""
+"""The log: its two styles, how it treats a peer's text, how it counts, and that no reader delays it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ready(descriptor: int) -> bool:
 
 
 def test_an_event_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Time, level, part and text; what a peer sent adds no line and steers no terminal."""
+    """An event is time, level, part and text; a peer's text adds no line and no control character."""
     with configured_logging("node"):
         set_part_name("node n1")
         node_log.warning("%s", BAD)
@@ -47,7 +47,7 @@ def test_an_event_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_event_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same, for programs."""
+    """The JSON style writes the same as one object."""
     with configured_logging("broker", "json", "warning"):
         broker_log.info("not wanted")
         broker_log.error("%s", BAD)
@@ -58,7 +58,7 @@ def test_an_event_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_error_that_ends_a_part_is_in_its_log(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """In JSON it is the one thing said; beside a file, standard error has it as well."""
+    """In JSON the log alone has the error; with a log file, standard error has it as well."""
     with pytest.raises(SystemExit) as ended, configured_logging("node", "json"):
         raise ParlourError("the port is in use")
     assert ended.value.code == 1
@@ -69,7 +69,7 @@ def test_the_error_that_ends_a_part_is_in_its_log(capsys: pytest.CaptureFixture[
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """In a line that says what to do."""
+    """The error says in one line what to do."""
     with (
         pytest.raises(ParlourError, match=r"cannot write the log to .*: name another file"),
         configured_logging("node", path=str(tmp_path)),
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_log_files_are_few_small_and_private(tmp_path: Path) -> None:
-    """However much is said: the oldest goes."""
+    """Whatever the number of events, the oldest file is removed."""
     with configured_logging("node", path=str(tmp_path / "n1.log")):
         for _ in range((OLD_FILES + 2) * FILE_SIZE // 1900):
             node_log.warning("x" * 2000)
@@ -88,8 +88,8 @@ def test_log_files_are_few_small_and_private(tmp_path: Path) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def test_nobody_waits_for_the_reader_of_standard_error() -> None:
-    """A pipe that nobody reads takes what it can; when it is read again, the next line says how many were lost."""
+def test_a_full_pipe_blocks_nobody() -> None:
+    """A pipe without a reader takes what it can; when read again, the next line tells how many events were lost."""
     code = """
 import sys
 from parlour.runtime.logs import configured_logging, node_log
@@ -124,8 +124,8 @@ with configured_logging("node"):
     assert int(lost[1]) == 202 - len(lines)
 
 
-def test_what_comes_often_is_told_seldom(caplog: pytest.LogCaptureFixture) -> None:
-    """The first at once, what follows when it is time, each reason with its count; the totals only grow."""
+def test_counted_events_are_logged_seldom(caplog: pytest.LogCaptureFixture) -> None:
+    """The first event is logged at once, later ones when it is time, with a count by reason; the totals only grow."""
     tally = Tally(node_log, "connections refused", every=0.05)
     tally.add("full")
     tally.tell()
@@ -139,7 +139,7 @@ def test_what_comes_often_is_told_seldom(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_the_library_is_silent_unless_asked() -> None:
-    """Python prints warnings of whoever has no handler: the library has one."""
+    """Python prints warnings of a logger without a handler, so the library has one."""
     code = "from parlour.client import connect; import logging; logging.getLogger('parlour.client').warning('lost')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""The page of figures: what it answers, whom it bears with, and that nothing of it stays."""
+"""The page of metrics: what it answers, which clients it tolerates, and that it leaves nothing open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.waiting import eventually
 
 
 def collect() -> Iterator[Metric]:
-    """Yield what some part would."""
+    """Yield what a part would yield."""
     yield GaugeMetricFamily("parlour_test_clients", "Clients.", 7)
     histogram = Histogram()
     for seconds in (0.0001, 0.003, 0.003, 60.0):
@@ -29,15 +29,15 @@ def collect() -> Iterator[Metric]:
 
 
 @pytest.fixture
-def hindrances() -> list[str]:
-    """Give what stands in the way, to be filled by the test."""
+def reasons() -> list[str]:
+    """Return the reasons why the part is not ready, for the test to fill."""
     return []
 
 
 @pytest.fixture
-def served(hindrances: list[str]) -> Iterator[MetricsPage]:
+def served(reasons: list[str]) -> Iterator[MetricsPage]:
     """Serve a page."""
-    served = MetricsPage("test", "127.0.0.1:0", collect, lambda: "".join(hindrances))
+    served = MetricsPage("test", "127.0.0.1:0", collect, lambda: "".join(reasons))
     try:
         served.start()
         yield served
@@ -45,8 +45,8 @@ def served(hindrances: list[str]) -> Iterator[MetricsPage]:
         served.close()
 
 
-def test_figures_are_what_prometheus_reads(served: MetricsPage) -> None:
-    """The part's own, those of its process, and histograms that count upwards."""
+def test_prometheus_reads_the_page(served: MetricsPage) -> None:
+    """It has the part's metrics, those of its process, and histograms in cumulative form."""
     found = figures(served.address)
     assert found["parlour_test_clients"] == 7
     assert found["parlour_test_threads"] == threading.active_count()
@@ -57,17 +57,17 @@ def test_figures_are_what_prometheus_reads(served: MetricsPage) -> None:
     assert found["parlour_test_wait_seconds_sum"] == pytest.approx(60.0061)
 
 
-def test_supervisors_are_answered(served: MetricsPage, hindrances: list[str]) -> None:
-    """That the part lives, whether it can work, and what else there is."""
+def test_supervisors_are_answered(served: MetricsPage, reasons: list[str]) -> None:
+    """The page tells that the part lives, whether it can work, and which pages there are."""
     assert page(served.address, "/healthz") == (200, "ok\n")
     assert page(served.address, "/readyz?verbose=1") == (200, "ok\n")
-    hindrances.append("the node is draining")
+    reasons.append("the node is draining")
     assert page(served.address, "/readyz") == (503, "the node is draining\n")
     assert page(served.address, "/etc/passwd")[0] == 404
 
 
-def test_strangers_hold_up_nobody(served: MetricsPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who say nothing, too much, or what is no request; there are only so many of them, and not for long."""
+def test_bad_clients_delay_nobody(served: MetricsPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that send nothing, too much, or no request are limited in number and in time."""
     with ExitStack() as closing:
         mute = [
             closing.enter_context(socket.create_connection(parse_address(served.address), timeout=10))
@@ -83,7 +83,7 @@ def test_strangers_hold_up_nobody(served: MetricsPage, monkeypatch: pytest.Monke
             other.sendall(b"GET /" + bytes(metrics.REQUEST))
             with suppress(ConnectionResetError):
                 assert other.recv(100) == b""
-        # Further ones are closed at once, and all after their deadline.
+        # More connections are closed at once, and each is closed at its deadline.
         surplus = [
             closing.enter_context(socket.create_connection(parse_address(served.address), timeout=10)) for _ in range(3)
         ]
@@ -97,14 +97,14 @@ def test_strangers_hold_up_nobody(served: MetricsPage, monkeypatch: pytest.Monke
 
 
 def test_a_port_in_use_is_one_clear_line(served: MetricsPage) -> None:
-    """It names the port and the option; nothing stays open."""
+    """The error names the port and the option; nothing stays open."""
     port = served.address.rpartition(":")[2]
     with pytest.raises(ParlourError, match=rf"port {port} of 127.0.0.1 is in use\): choose another with --metrics"):
         MetricsPage("test", served.address, collect, str)
 
 
-def test_a_bug_in_the_figures_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """It is an error of the server's, and in the log."""
+def test_a_bug_in_the_metrics_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """It is an error of the server, and the log has it."""
 
     def fail() -> list[Metric]:
         raise KeyError("clients")

@@ -1,4 +1,4 @@
-"""What commands print: JSON that no terminal obeys, and times as they were where the reader is."""
+"""What commands print: JSON without control characters, and local times."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 @given(ANY_TEXT, ANY_TEXT)
 def test_json_is_plain_and_means_the_same(key: str, text: str) -> None:
-    """Whatever the text, also lone surrogates: what is printed can be seen, and read back it is the text."""
+    """For any text, lone surrogates included, the output is visible characters that decode to the text."""
     line = json_line({key: [text]})
     assert line.isprintable()
-    # Two lone surrogates, one behind the other, are a character in JSON.
+    # Two lone surrogates in a row are one character in JSON.
     assert json.dumps(json.loads(line)) == json.dumps({key: [text]})
 
 
-def test_each_kind_of_what_is_not_plain_is_escaped() -> None:
-    """Controls, DEL, C1, separators, overrides, joiners and what is none yet; letters and pictures are not."""
+def test_invisible_characters_are_escaped() -> None:
+    """Controls, DEL, C1, separators, overrides, joiners and unassigned ones are escaped; letters and emoji are not."""
     text = "\x1b\x7f\x9b\u2028\u202e\u200d\ud800\U000e0001"
     assert json_line(text) == '"\\u001b\\u007f\\u009b\\u2028\\u202e\\u200d\\ud800\\udb40\\udc01"'
     assert json_line("über 雪 🙂") == '"über 雪 🙂"'
 
 
-def test_a_number_that_is_none_is_null() -> None:
-    """NaN and infinity, which a node might report, are no JSON."""
+def test_nan_is_null() -> None:
+    """NaN and infinity, which a node might report, do not exist in JSON."""
     assert json_line({"rate": float("nan"), "rates": [1.5, float("-inf")]}) == '{"rate":null,"rates":[1.5,null]}'
 
 
 @pytest.mark.parametrize("module", [each for each in modules() if "json_option" in each.text], ids=str)
-def test_every_command_prints_its_json_so(module: Module) -> None:
-    """No command that has `--json` makes JSON in a way of its own."""
+def test_every_command_uses_print_json(module: Module) -> None:
+    """No command with `--json` makes JSON in a way of its own."""
     assert "json.encode(" not in module.text
     assert "json.dumps(" not in module.text or module.name == "parlour.runtime.output"
 
 
 @pytest.mark.parametrize("at", [2**60, -(2**60), 2**53 - 1, 253_402_300_800_000 + 86_400_000])
-def test_a_time_that_is_none(at: int) -> None:
-    """It is nothing that could be shown, and no failure."""
+def test_a_time_out_of_range(at: int) -> None:
+    """A time out of range is None and no error."""
     assert local_time(at) is None

@@ -19,7 +19,7 @@ threading.Event().wait(60)
 
 
 def start(script: str) -> subprocess.Popen[str]:
-    """Start a program that can import what this one can, and that can be talked to."""
+    """Start a program that can import the modules of this one, with pipes to talk to it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -28,7 +28,7 @@ def start(script: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_stops_and_the_second_kills(number: signal.Signals) -> None:
-    """One signal lets the program stop in order; a second ends it at once, though it hangs in stopping."""
+    """The first signal stops the program in order; a second ends it at once even if it hangs."""
     with start(SCRIPT) as process:
         assert process.stdout is not None
         try:
@@ -54,8 +54,8 @@ print("stopping on", wait_for_stop("ready"), flush=True)
 """
 
 
-def test_a_signal_that_the_system_gives_to_another_thread_stops_too() -> None:
-    """The system chooses the thread; on a busy machine it is not always the main one, which alone can act on it."""
+def test_a_signal_to_another_thread() -> None:
+    """The system chooses the thread that gets a signal, not always the main one, which must act on it."""
     with start(ELSEWHERE) as process:
         try:
             assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Threads are named, started and stopped within a deadline, and tell what went wrong in them."""
+"""Threads are named, start and stop within a deadline, and report their failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.waiting import MS, eventually
 
 
 class Scripted(Service):
-    """A service that does what a test says before it is ready, then waits to be woken."""
+    """A service that does what a test says before it is ready, then waits for a wake-up."""
 
     def __init__(self, before: Callable[[], object] = lambda: None, deaf: bool = False) -> None:
         super().__init__("scripted")
@@ -38,7 +38,7 @@ class Scripted(Service):
 
 
 def test_spawn_names_the_thread() -> None:
-    """A spawned thread has the name given, gets its arguments, and cannot hold the process."""
+    """A spawned thread has the given name and arguments, and cannot keep the process alive."""
     seen: list[tuple[str, bool, int]] = []
 
     def body(number: int) -> None:
@@ -49,7 +49,7 @@ def test_spawn_names_the_thread() -> None:
 
 
 def test_join_names_the_stuck() -> None:
-    """Threads that will not stop are named, those that did are not, and the deadline is one for all of them."""
+    """The error names the threads that do not stop, not the others; one deadline holds for all."""
     end = threading.Event()
     threads = [spawn(f"stuck-{number}", end.wait, 10) for number in range(3)]
     done = spawn("done", lambda: None)
@@ -60,7 +60,7 @@ def test_join_names_the_stuck() -> None:
 
 
 def test_a_thread_does_not_wait_for_itself() -> None:
-    """A thread may join a list that it is in itself."""
+    """A thread may join a list that contains itself."""
     joined: list[bool] = []
 
     def join_itself() -> None:
@@ -72,7 +72,7 @@ def test_a_thread_does_not_wait_for_itself() -> None:
 
 
 def test_start_returns_when_ready_and_stop_when_closed() -> None:
-    """After `start` the thread is set up; after `stop` it has closed what it opened."""
+    """After `start` the thread is set up; after `stop` it has closed everything."""
     service = Scripted()
     service.start()
     assert [thread.name for thread in threading.enumerate()].count("scripted") == 1
@@ -82,7 +82,7 @@ def test_start_returns_when_ready_and_stop_when_closed() -> None:
 
 
 def test_stop_is_harmless() -> None:
-    """A service may be stopped before it started, and again after it has stopped."""
+    """A service may be stopped before its start, and again after its stop."""
     service = Scripted()
     service.stop()
     service = Scripted()
@@ -97,7 +97,7 @@ def test_stop_is_harmless() -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_start_raises_what_run_raised(error: BaseException) -> None:
-    """What goes wrong in the thread before it is ready comes out of `start`, at once and unchanged."""
+    """An exception in the thread before it is ready comes out of `start` at once and unchanged."""
 
     def fail() -> None:
         raise error
@@ -110,7 +110,7 @@ def test_start_raises_what_run_raised(error: BaseException) -> None:
 
 
 def test_an_early_end_is_told_at_once() -> None:
-    """A thread that returns without ever having been ready does not keep `start` waiting."""
+    """A thread that returns before it is ready does not keep `start` waiting."""
 
     class Short(Scripted):
         def run(self) -> None:
@@ -133,7 +133,7 @@ def test_a_slow_start_is_named() -> None:
 
 
 def test_a_stuck_service_is_named() -> None:
-    """A thread that does not look up when woken is named when the deadline is over."""
+    """A thread that ignores its wake-up is named when the deadline is over."""
     service = Scripted(deaf=True)
     service.start()
     with pytest.raises(StuckThreadError, match=r"did not stop within 0\.05 s: scripted"):
@@ -144,7 +144,7 @@ def test_a_stuck_service_is_named() -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_later_fault_is_not_swallowed() -> None:
-    """What goes wrong after the start reaches the interpreter's hook, in a line that has the thread's name."""
+    """A failure after the start reaches the interpreter's hook, in a line with the thread's name."""
     caught: list[BaseException | None] = []
 
     class Failing(Scripted):
@@ -164,12 +164,12 @@ def test_a_later_fault_is_not_swallowed() -> None:
         threading.excepthook = previous
     (failure,) = caught
     assert isinstance(failure, FailedThreadError)
-    assert str(failure) == "the thread scripted failed: ValueError: too late for start: a bug in parlour"
+    assert str(failure) == "the thread scripted failed (a bug in parlour): ValueError: too late for start"
     assert isinstance(failure.__cause__, ValueError)
 
 
-def test_the_system_knows_threads_by_the_end_of_their_names() -> None:
-    """`top -H` tells an operator which thread is busy, however long the node's name is."""
+def test_the_system_shows_thread_names() -> None:
+    """`top -H` shows an operator which thread is busy, however long the node's name is."""
     known = Future[str]()
     thread = spawn(
         "a-node-with-a-long-name-relay",

@@ -1,4 +1,4 @@
-"""libzmq ends a process that cannot open one more file when a context starts: parlour looks for room before."""
+"""libzmq ends a process that cannot open one more file when a context starts, so parlour checks before."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def leave(files):
     return held
 """
 
-# Each number of free files in a process of its own: what ends it shows in its status.
+# Each number of free files runs in a process of its own, whose exit status shows how it ended.
 EACH_NUMBER = """
 for files in range(40):
     child = os.fork()
@@ -84,7 +84,7 @@ with connect(sys.argv[1], "bot") as chat:
 
 
 def run(program: str, *arguments: str) -> str:
-    """Run a program to its end and return what it printed."""
+    """Run a program to its end and return its output."""
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", BEGINNING + program, *arguments],
         capture_output=True,
@@ -105,15 +105,15 @@ def run(program: str, *arguments: str) -> str:
     ids=["first question", "second question", "broker", "node", "feed"],
 )  # fmt: skip
 def test_few_open_files_end_no_process(imports: str, before: str, what: str) -> None:
-    """With any number of files left there is an error, or it works."""
+    """With any number of files left, the call works or raises an error."""
     with cluster() as running:
         said = run(imports + EACH_NUMBER.format(before=before, what=what), running.address)
     assert "signal" not in said
     assert "Error" in said  # a node may refuse before it comes to ZeroMQ
 
 
-def test_a_bot_without_open_files_comes_back_when_it_has_some() -> None:
-    """Its node stops at a moment when it cannot ask a broker where to go."""
+def test_a_bot_survives_a_lack_of_files() -> None:
+    """Its node stops when the bot cannot ask a broker for another; it comes back when it has files again."""
     with cluster(2) as running, ThreadPoolExecutor(1) as thread:
         outcome = thread.submit(run, A_BOT, running.address)
         eve = running.chat("eve")

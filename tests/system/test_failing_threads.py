@@ -47,7 +47,7 @@ def told(errors: str) -> list[str]:
 def line(part: str, thread: str) -> str:
     """Return what is said of the thread."""
     return (
-        f"{part}: the thread {thread} failed: KeyError: 'what a bug does': a bug in parlour "
+        f"{part}: the thread {thread} failed (a bug in parlour): KeyError: 'what a bug does' "
         "(PARLOUR_TRACEBACK=1 shows where)"
     )
 

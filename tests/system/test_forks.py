@@ -137,7 +137,7 @@ def test_a_child_neither_uses_nor_ends_its_parents_chat() -> None:
     with cluster() as running:
         told, outcome = output(A_CHAT, running.address)
         for call, text in told.items():
-            assert "child of a fork: connect in this process" in text, call
+            assert "is a forked child: connect in this process" in text, call
             assert "\n" not in text
         # bob's line stands between; nothing of the child's was said in ada's name.
         assert outcome == {"status": 0, "later": [3, 4, 5], "ids": True}
@@ -166,7 +166,7 @@ def test_a_connection_ends_with_its_program_though_a_child_lives_on() -> None:
 def test_a_child_neither_uses_nor_ends_its_parents_cluster() -> None:
     """Brokers and nodes are part of programs, too."""
     told, outcome = output(A_CLUSTER)
-    assert all("child of a fork: make one in this process" in text for text in told.values())
+    assert all("is a forked child: make one in this process" in text for text in told.values())
     assert outcome == {"status": 0, "heard": 1, "said": 2}
 
 
@@ -182,5 +182,5 @@ def test_a_session_is_not_duplicated(running: Cluster, duplicate: Callable[[obje
     """Two that count their posts in one session would be told "acknowledged" for the other's."""
     chat = running.chat("ada")
     for original in (chat, chat.join("lobby")):
-        with pytest.raises(UsageError, match=r"cannot be copied or pickled.*: connect in this process"):
+        with pytest.raises(UsageError, match=r"cannot be copied, pickled or sent .*: connect in this process"):
             duplicate(original)

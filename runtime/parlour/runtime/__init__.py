@@ -1,6 +1,6 @@
-"""What every running part stands on: threads and locks made in one way, questions to a broker, shared options.
+"""The base of every running part: threads and locks made in one way, requests to a broker, shared options.
 
-It imports `wire` alone; every part but `wire` may import it.
+It imports only `wire`; every part except `wire` may import it.
 """
 
 __all__: list[str] = []

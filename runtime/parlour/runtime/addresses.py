@@ -1,7 +1,7 @@
-"""What a host name stands for: IPv4 or IPv6 addresses, as the system's look-up says.
+"""Host names and their IPv4 and IPv6 addresses, from the system's look-up.
 
-This module owns the choice between the two for sockets that know only one at a time, as ZeroMQ's do; any thread may
-call it. It must never guess by the look of a name: only numbers tell by themselves.
+This module owns the choice between the two for sockets that take only one at a time, as ZeroMQ's do; any thread may
+call it. It must never guess from the form of a name: only a numeric address shows its kind.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def endpoint(host: str, port: int) -> str:
 def ipv6_choices(host: str) -> list[bool]:
     """Return the values of a ZeroMQ socket's option IPV6 with which it may reach the host, the likeliest first.
 
-    A name with addresses of both kinds is taken for its IPv4 address first, as `numeric_address` does.
+    If a name has addresses of both kinds, IPv4 comes first, as in `numeric_address`.
     """
     try:
         found = _families(host)
     except OSError:
-        return [False, True]  # unknown now; ZeroMQ asks again when it connects
+        return [False, True]  # not known now; ZeroMQ looks the name up again when it connects
     return [kind for kind in (False, True) if (socket.AF_INET6 if kind else socket.AF_INET) in found]
 
 
 def answers_on_ipv6(host: str, port: int, timeout: float = 1.0) -> bool:
-    """Return the one of `ipv6_choices` with which somebody listens at this port."""
+    """Return the one of `ipv6_choices` with which a peer listens at this port; tries for `timeout` seconds."""
     choices = ipv6_choices(host)
     if len(choices) > 1:
         try:
@@ -47,9 +47,9 @@ def answers_on_ipv6(host: str, port: int, timeout: float = 1.0) -> bool:
 
 
 def numeric_address(host: str) -> str:
-    """Return the numeric address to listen at for a host, IPv4 if it has one.
+    """Return the numeric address to listen at for a host: IPv4 if the host has one.
 
-    Raises ParlourError if it has none, or one of another machine.
+    Raises ParlourError if the host has no address, or only addresses of other machines.
     """
     try:
         found = _families(host)
@@ -62,13 +62,13 @@ def numeric_address(host: str) -> str:
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise ParlourError(
-                f"{host} is no address of this machine: give one of its own, such as 127.0.0.1, or 0.0.0.0 for all"
+                f"{host} is not an address of this machine: give one that is, such as 127.0.0.1, or 0.0.0.0 for all"
             ) from None
     return number
 
 
 def canonical_address(broker: str) -> str:
-    """Return a broker's address as all its spellings on this machine are known: with 127.0.0.1 for this machine."""
+    """Return one address for all spellings of a broker on this machine: with 127.0.0.1 for this machine."""
     host, port = parse_address(broker)
     if host in ("localhost", "0.0.0.0"):
         host = "127.0.0.1"
@@ -76,10 +76,11 @@ def canonical_address(broker: str) -> str:
 
 
 def advertised_host(host: str, broker: str) -> str:
-    """Return the host to tell to others, for a number that is listened on; in brackets if it is of IPv6.
+    """Return the host under which others reach a listener at this numeric address; an IPv6 address is in brackets.
 
-    Of all addresses (0.0.0.0, ::) that is the one that faces the broker, or the rest of the world where the broker is
-    on this machine: who listens on all wants to be reached from elsewhere. Raises ParlourError where there is none.
+    If the listener listens at all addresses (0.0.0.0, ::), this is the address that faces the broker. If the broker is
+    on this machine, it is the address that faces the rest of the world, because a listener at all addresses should be
+    reached from elsewhere. Raises ParlourError if there is no such address.
     """
     if host in ("0.0.0.0", "::"):
         kind = socket.AF_INET6 if host == "::" else socket.AF_INET
@@ -87,21 +88,21 @@ def advertised_host(host: str, broker: str) -> str:
         with suppress(ParlourError):
             number = ipaddress.ip_address(numeric_address(there).partition("%")[0])
             if number.is_loopback or number.is_unspecified:
-                there, port = ("2001:db8::1" if host == "::" else "192.0.2.1"), 9  # addresses for documentation
+                there, port = ("2001:db8::1" if host == "::" else "192.0.2.1"), 9  # documentation addresses: outside
         try:
             with socket.socket(kind, socket.SOCK_DGRAM) as probe:
-                probe.connect((there, port))  # of a datagram socket: nothing is sent, a route is chosen
+                probe.connect((there, port))  # a datagram socket: this sends nothing, it only chooses a route
                 host = probe.getsockname()[0]
         except OSError as error:
             raise ParlourError(
-                f"cannot tell by which address others reach this machine ({error.strerror}): say --advertise "
-                "HOST:PORT, or listen at one address instead of all"
+                f"cannot find the address by which others reach this machine ({error.strerror}): name it with "
+                "--advertise HOST:PORT, or listen at one address instead of all"
             ) from None
     return f"[{host}]" if ":" in host else host
 
 
 def _families(host: str) -> dict[int, str]:
-    """Return the first address of each kind; raises OSError if there is none."""
+    """Return the first address of each kind; raises OSError if the host has none."""
     found: dict[int, str] = {}
     for family, *_, place in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         if family in (socket.AF_INET, socket.AF_INET6):

@@ -1,7 +1,7 @@
-"""Questions to a broker: one request, one reply, with a deadline, asked of one broker more until one answers.
+"""Requests to brokers: one request, one reply, one deadline; more brokers are asked until one answers.
 
-This module owns the DEALER side of the broker's ROUTER. Each question opens its own sockets in the calling thread and
-closes all before it returns, so that nothing is left behind and no late reply is mistaken.
+This module owns the DEALER side of the broker's ROUTER. Each request opens its own sockets on the calling thread and
+closes them before it returns, so that it leaves nothing behind and never takes a late reply for its own.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from parlour.wire.limits import parse_address
 __all__ = ["DEFAULT_BROKER", "RefusedError", "advice", "ask"]
 
 DEFAULT_BROKER = "127.0.0.1:6000"
-"""Where a broker listens unless told otherwise."""
+"""The address at which a broker listens by default."""
 
 _HEDGE = 0.2
-"""Seconds that a broker is given before the next is asked as well.
+"""Seconds that a broker has to answer before the next broker is asked as well.
 
-A client that two brokers assign takes the first answer. The ticket of the other is never shown to a node: it counts as
-a client on its way, at that one broker, until it expires, so that broker holds a node for fuller than it is for 30 s.
-Nobody is sent astray by that, and no node is given too many. Of two brokers' orders a node follows one.
+A client that gets two assignments uses the first. No node ever sees the ticket of the second: the broker that gave it
+counts a client on its way until the ticket expires, so it overestimates one node's load for 30 s. That misleads no
+client, and gives no node too many. A node that gets orders from two brokers follows one of them.
 """
 
 
 _LOOK = 0.4
-"""Seconds in which to find out what is at the addresses where no broker has answered."""
+"""Seconds for all checks of what listens at addresses where no broker answered."""
 
 
 class RefusedError(ParlourError):
-    """The broker answered, and the answer was no.
+    """A broker refused the request.
 
     Attributes:
         code: a short, stable word (`"no_node"`, `"full"`, `"name_taken"`, `"other_log"`, `"bad_version"`, …).
-        retry_after: seconds after which asking again may help, or None.
-        broker: its address.
-        turn_at: that address if a turn is kept for the asker there, as the other brokers know nothing of it; or None.
+        retry_after: seconds after which a new request may succeed, or None.
+        broker: the broker's address.
+        turn_at: that address if this broker keeps a turn for the client, of which the others know nothing; or None.
     """
 
     def __init__(self, refused: Refused, broker: str) -> None:
@@ -58,7 +58,7 @@ class RefusedError(ParlourError):
 
 
 def _connect(context: Context, host: str, port: int, ipv6: bool) -> zmq.Socket[bytes] | None:
-    """Return a DEALER of the calling thread's, on its way to the broker; None if there is no way."""
+    """Return a DEALER that connects to the broker and belongs to the calling thread; None if it cannot connect."""
     try:
         with ExitStack() as failed:
             socket = failed.enter_context(new_socket(context, zmq.DEALER))
@@ -75,22 +75,22 @@ def _read(socket: zmq.Socket[bytes], broker: str) -> Reply:
     try:
         reply = decode_reply(socket.recv())
     except ProtocolError as error:
-        raise ProtocolError(f"{broker} does not answer as a broker does ({error}): is it one?") from None
+        raise ProtocolError(f"{broker} does not answer like a broker ({error}): check the address") from None
     if isinstance(reply, Refused):
         raise RefusedError(reply, broker)
     return reply
 
 
 def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: str | None = None) -> tuple[str, Reply]:
-    """Ask the brokers in random order, `first` before the others; return the address of who answers and the reply.
+    """Ask the brokers in random order, but `first` first; return the address of the one that answered, and its reply.
 
-    While none has answered, one more is asked every 0.2 s, and the first answer of any counts. `timeout` is in seconds
-    for all of them together. Raises UnavailableError if none answers or no more files may be open, RefusedError if the
-    reply is `refused`, UsageError if no broker is given or an address is none.
+    Until one answers, one more broker is asked every 0.2 s; the first answer counts. `timeout` is in seconds, for all
+    brokers together. Raises UnavailableError if no broker answers or the process may open no more files, RefusedError
+    if the reply is `refused`, UsageError if no broker is given or an address is invalid.
     """
     if not brokers:
-        raise UsageError("no broker is named: give one with --broker HOST:PORT or in PARLOUR_BROKER")
-    # The last is asked first. Of a name with several kinds of addresses each kind is asked, as a broker may have one.
+        raise UsageError("no broker is named: name one with --broker HOST:PORT or in PARLOUR_BROKER")
+    # The last entry is asked first. A name with addresses of both kinds has an entry for each: a broker may use one.
     waiting = [
         (broker, host, port, ipv6)
         for broker in random.sample(brokers, len(brokers))
@@ -101,7 +101,7 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: s
     body = encode(request)
     pause = min(_HEDGE, timeout / len(waiting))
     deadline = time.monotonic() + timeout
-    # A DEALER for each: one that is connected to several gives every question to only one of them, in turn.
+    # One DEALER for each broker, because a DEALER with several connections sends each request to only one of them.
     asked: dict[zmq.Socket[bytes], str] = {}
     poller = zmq.Poller()
     context = shared_context()
@@ -122,9 +122,9 @@ def ask(brokers: Sequence[str], request: Request, timeout: float = 3.0, first: s
 
 
 def advice(brokers: Sequence[str], start: str) -> str:
-    """Return what to do where no broker answered, and what is there instead, if that can be seen.
+    """Return what to do if no broker answers, and what listens there instead, if that can be seen.
 
-    `start` is the command that starts one.
+    `start` is the command that starts a broker.
     """
     found = [what for broker in brokers if (what := describe_listener(broker, _LOOK / len(brokers)))]
     if found:

@@ -1,7 +1,7 @@
-"""How many files a process may have open: each connection is one, and the usual soft limit is far too low.
+"""The limit of open files of a process: each connection is one, and the usual soft limit is far too low.
 
-This module owns the limit and the look at what is left of it; any thread may look. It must never ask for more than the
-system allows.
+This module owns the limit and the check of what is left of it; any thread may check. It must never ask for more than
+the system allows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def raise_limit() -> int:
 
 
 def can_open(files: int) -> bool:
-    """Whether so many files more may be opened now."""
+    """Whether the process may open this many more files now."""
     opened: list[int] = []
     try:
         for _ in range(files):

@@ -1,7 +1,7 @@
-"""Objects and sockets of one process: a child of `os.fork()` must neither use nor end those of its parent.
+"""Objects and sockets of one process: a child of `os.fork()` must neither use nor close those of its parent.
 
-This module owns the count of forks and the sockets that a child lets go of; any thread may call it, and its hook runs
-in each child on the thread that forked. It must never take a lock: another thread may have held it at the fork.
+This module owns the count of forks and the list of sockets that a child closes; any thread may call it. Its hook runs
+in each child, on the thread that forked. It must never take a lock: another thread may have held it at the fork.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from parlour.wire.errors import UsageError
 __all__ = ["ProcessBound", "close_in_children", "fork_count"]
 
 _forks = 0
-"""How many forks led to this process; a process id would not do, as ids come again."""
+"""How many forks led to this process. A process id does not serve, because the system reuses ids."""
 
 _sockets: WeakSet[socket.socket] = WeakSet()
 
 
 class ProcessBound:
-    """Base class of an object that works only in the process that made it, and only as the one it is.
+    """Base class of objects that work only in the process that made them, and cannot be copied or pickled.
 
-    It refuses to be copied or pickled. Its public methods call `check_process` before they take a lock.
+    Their public methods call `check_process` before they take a lock.
     """
 
     kind: ClassVar[str]
-    """The object in words, such as "chat"."""
+    """What the object is, in a word such as "chat"."""
     advice: ClassVar[str]
-    """What to do in the other process."""
+    """What to do in the other process instead."""
 
     _made_at: int
 
     def __new__(cls, *_: object, **__: object) -> Self:
-        """Make the object and remember the process."""
+        """Make the object and note the process."""
         made = super().__new__(cls)
         made._made_at = _forks
         return made
 
     @property
     def inherited(self) -> bool:
-        """Whether this process is a child, by fork, of the one that made the object."""
+        """Whether this process is a forked child of the one that made the object."""
         return self._made_at != _forks
 
     def check_process(self) -> None:
-        """Raise UsageError in a child of the process that made the object."""
+        """Raise UsageError in a forked child of the process that made the object."""
         if self._made_at != _forks:
             raise UsageError(
-                f"this {self.kind} belongs to the parent process, and this process is a child of a fork: {self.advice}"
+                f"this {self.kind} belongs to the parent process, and this process is a forked child: {self.advice}"
             )
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """Refuse copy.copy, copy.deepcopy and pickle."""
-        raise UsageError(f"a {self.kind} cannot be copied or pickled, nor sent to another process: {self.advice}")
+        raise UsageError(f"a {self.kind} cannot be copied, pickled or sent to another process: {self.advice}")
 
 
 def fork_count() -> int:
-    """Return how many forks led to this process: what was made at another count is a parent's."""
+    """Return how many forks led to this process: an object made at another count belongs to a parent."""
     return _forks
 
 
 def close_in_children(opened: socket.socket) -> None:
-    """Have each child close its copy of this socket, which leaves the connection alone.
+    """Have each forked child close its copy of this socket, which does not end the connection.
 
-    So the connection ends with this process, though a child lives on, and nothing in the child can write to it.
+    So the connection ends with this process even if a child lives on, and the child cannot write to it.
     """
     _sockets.add(opened)
 

@@ -1,7 +1,7 @@
-"""A histogram of durations: a plain list of counts, one for each bucket, that only grow.
+"""A histogram of durations: a plain list of counts, one for each bucket, which only grow.
 
-This module is pure and has no lock: whoever adds holds the one of the counters around it. It must never cost more than
-a search in a short tuple.
+This module is pure and has no lock: the caller holds the lock of the counters around it. To add a duration must never
+cost more than a search in a short tuple.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from bisect import bisect_left
 __all__ = ["Histogram"]
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds: upper bounds of the buckets; a last one holds what is longer."""
+"""Upper bounds of the buckets in seconds; one more bucket counts longer durations."""
 
 
 class Histogram:
-    """Counts by bucket, and the sum of all that was added, in seconds."""
+    """Counts by bucket, and the sum of all durations in seconds."""
 
     __slots__ = ("_counts", "_total", "bounds")
 

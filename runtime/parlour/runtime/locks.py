@@ -1,7 +1,7 @@
-"""Locks with a rank: while one is held, only locks of higher rank may be taken, so that no cycle can form.
+"""Locks with a rank: a thread that holds one may take only locks of higher rank, so that no deadlock can form.
 
-This module owns the making of every lock of parlour. With PARLOUR_DEBUG_LOCKS=1 in the environment, as in the
-tests, a lock checks the rule at each acquisition; else it is a plain `threading.Lock` and costs nothing more.
+This module makes every lock of parlour. With PARLOUR_DEBUG_LOCKS=1 in the environment, as in the tests, a lock checks
+the rule at each acquisition; otherwise it is a plain `threading.Lock` and costs nothing more.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def _stack() -> list[RankedLock]:
 
 
 def held_ranks() -> list[int]:
-    """Return the ranks of the debug locks that this thread holds, in the order taken."""
+    """Return the ranks of the debug locks that this thread holds, in the order in which it took them."""
     return [lock.rank for lock in _stack()]
 
 
 class RankedLock:
-    """A mutex that raises LockOrderError when taken while one of the same or a higher rank is held."""
+    """A mutex that raises LockOrderError if the thread already holds one of the same or a higher rank."""
 
     def __init__(self, rank: int, name: str) -> None:
         self.rank = rank
@@ -43,9 +43,9 @@ class RankedLock:
         self._lock = threading.Lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock as `threading.Lock.acquire` does; a try that may not block is not checked."""
+        """Take the lock like `threading.Lock.acquire`; an attempt that does not block is not checked."""
         stack = _stack()
-        # The last one taken need not be the highest: a try that may not block can take a lower one after it.
+        # The last lock taken may not have the highest rank: an attempt that does not block can take a lower one later.
         if blocking and stack and (highest := max(stack, key=lambda lock: lock.rank)).rank >= self.rank:
             raise LockOrderError(
                 f"{self.name} (rank {self.rank}) taken while {highest.name} (rank {highest.rank}) is held"
@@ -56,7 +56,7 @@ class RankedLock:
         return taken
 
     def release(self) -> None:
-        """Give the lock back; raises RuntimeError if this thread does not hold it."""
+        """Release the lock; raises RuntimeError if this thread does not hold it."""
         stack = _stack()
         if self not in stack:
             raise RuntimeError(f"{self.name} released by a thread that does not hold it")
@@ -75,7 +75,7 @@ class RankedLock:
 
 
 def make_lock(rank: int, name: str) -> threading.Lock:
-    """Return a mutex of this rank (higher ranks are taken later) and name, for messages about it."""
+    """Return a mutex of this rank (higher ranks are taken later); error messages name it."""
     if _DEBUG:
         return cast("threading.Lock", RankedLock(rank, name))
     return threading.Lock()

@@ -1,7 +1,8 @@
-"""The log for the operator: one line, or one JSON object, for each event, by Python's `logging`.
+"""The log for the operator: one line or one JSON object for each event, through Python's `logging`.
 
-This module owns the loggers of nodes, brokers and the client library, and where a process writes what they say; any
-thread may log. It must never wait for the reader of standard error, nor let a peer's text be more than one plain line.
+This module owns the loggers of nodes, brokers and the client library, and the place where a process writes their
+events; any thread may log. It must never wait for the reader of standard error, nor log more than one plain line for a
+peer's text.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from parlour.wire.errors import ParlourError
 __all__ = ["Tally", "broker_log", "client_log", "configured_logging", "node_log", "program_log", "set_part_name"]
 
 LONGEST = 2000
-"""Characters of an event's text at most: a line of them fits into any pipe that takes anything at all."""
+"""Characters of an event's text at most: such a line fits into any pipe that is ready at all."""
 
 FILE_SIZE, OLD_FILES = 1024 * 1024, 3
-"""Bytes after which a log file is put aside, and how many of those are kept."""
+"""Bytes after which a log file is rotated, and how many old files are kept."""
 
 EVERY = 10.0
-"""Seconds between two lines about events that are counted."""
+"""Least seconds between two lines about counted events."""
 
 
 class _Plain(logging.Filter):
-    """Makes the text of each event one line that steers no terminal: it may quote what a peer sent."""
+    """Makes the text of each event one line without control characters, because it may quote a peer."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = printable(" ".join(record.getMessage().split()))
@@ -51,19 +52,19 @@ def _logger(name: str) -> logging.Logger:
 
 
 program_log = _logger("parlour")
-"""The log of the program as a whole; the others hand on to it."""
+"""The log of the whole program; the other loggers pass their events to it."""
 node_log = _logger("parlour.node")
-"""What a node tells its operator."""
+"""Events of a node, for its operator."""
 broker_log = _logger("parlour.broker")
-"""What a broker tells its operator."""
+"""Events of a broker, for its operator."""
 client_log = _logger("parlour.client")
-"""What the client library tells the program that uses it, which hears nothing unless it asks `logging` for it."""
+"""Events of the client library, for the program that uses it; silent unless that program configures `logging`."""
 
-program_log.addHandler(logging.NullHandler())  # else Python would print warnings of the library by itself
+program_log.addHandler(logging.NullHandler())  # without it Python itself would print the library's warnings
 
 
 class _Text(logging.Formatter):
-    """Time (UTC), level, part and text."""
+    """Formats an event as time (UTC), level, part and text."""
 
     part = ""
 
@@ -72,7 +73,7 @@ class _Text(logging.Formatter):
 
 
 class _Json(_Text):
-    """The same as a JSON object in ASCII."""
+    """Formats an event as a JSON object in ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
         return json.dumps(
@@ -91,7 +92,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class _StandardError(logging.Handler):
-    """Writes to standard error what it takes at once; the next line tells how many were lost."""
+    """Writes to standard error, or loses the event if that is not ready; the next line tells how many were lost."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
@@ -100,31 +101,31 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            if not self._takes():
+            if not self._is_ready():
                 self._lost += 1
                 return
             if self._lost:
                 count, self._lost = self._lost, 0
-                text = f"{count} events before this one are lost: standard error took no more"
+                text = f"{count} events before this one are lost: standard error was not ready"
                 told = logging.makeLogRecord({"name": "parlour", "levelname": "WARNING", "msg": text})
                 self._stream.write(self.format(told) + "\n")
             self._stream.write(self.format(record) + "\n")
             self._stream.flush()
         except (OSError, ValueError):
-            self._lost += 1  # a full disk, or closed
+            self._lost += 1  # the disk is full, or the stream is closed
 
-    def _takes(self) -> bool:
-        # A pipe that is ready takes at least 4 KiB without waiting; a terminal that was stopped is not ready.
+    def _is_ready(self) -> bool:
+        # A ready pipe takes at least 4 KiB without waiting; a stopped terminal is not ready.
         try:
             poller = select.poll()
             poller.register(self._stream.fileno(), select.POLLOUT)
         except OSError:
-            return True  # not a file: a test's
+            return True  # not a file: a stream of a test
         return any(event & (select.POLLOUT | select.POLLERR) for _, event in poller.poll(0))
 
 
 class _File(RotatingFileHandler):
-    """Writes to a file that only this user can read, and puts it aside when it is big."""
+    """Writes to a file that only this user can read, and rotates it when it is big."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, maxBytes=FILE_SIZE, backupCount=OLD_FILES, encoding="utf-8")
@@ -133,20 +134,20 @@ class _File(RotatingFileHandler):
         return open(self.baseFilename, "a", encoding="utf-8", opener=open_private)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Lose the line: a full disk is no reason to stop, and there is nowhere to say so."""
+        """Drop the line: a full disk is no reason to stop, and there is no other place to report it."""
 
 
 def set_part_name(name: str) -> None:
-    """Have the log say from now on that it is this part of the cluster that speaks, such as "node n1"."""
+    """Name the part of the cluster, such as "node n1", in all later events."""
     _Text.part = name
 
 
 @contextmanager
 def configured_logging(part: str, style: str = "text", level: str = "info", path: str | None = None) -> Iterator[None]:
-    """Write the log while the block runs: to the file, else to standard error; in the style "text" or "json".
+    """Write the log to the file `path`, else to standard error, while the block runs; `style` is "text" or "json".
 
-    An error that ends the block is left to the caller to tell on standard error, but is logged where its line would not
-    be found in the log. Raises ParlourError if the file cannot be written.
+    A ParlourError that ends the block is for the caller to print on standard error. It is also logged if that line
+    would be missing in the log. Raises ParlourError if the file cannot be written.
     """
     try:
         handler: logging.Handler = _StandardError(sys.stderr) if path is None else _File(path)
@@ -171,27 +172,27 @@ def configured_logging(part: str, style: str = "text", level: str = "info", path
 
 
 class Tally:
-    """Counts events that may come by the thousand, and tells them in one line in ten seconds at most.
+    """Counts events that may come by the thousand, and logs the counts in at most one line every ten seconds.
 
-    `totals` counts them by reason since the start. A reason is a word or two of our own, never a peer's.
+    `totals` counts them by reason since the start. A reason is a word or two of parlour's own, never a peer's.
     """
 
     def __init__(self, logger: logging.Logger, events: str, every: float = EVERY) -> None:
-        """Log, as warnings, how many of these events (such as "connections refused") there were for each reason."""
+        """Count these events (such as "connections refused"), and log the counts by reason as warnings."""
         self._logger = logger
         self._events = events
         self._every = every
-        # Guards totals, _untold and _told_at. Rank 90.
+        # Guards totals, _unlogged and _logged_at. Rank 90.
         self._mutex = make_lock(90, "tally")
         self.totals: Counter[str] = Counter()
-        self._untold: Counter[str] = Counter()
-        self._told_at = float("-inf")
+        self._unlogged: Counter[str] = Counter()
+        self._logged_at = float("-inf")
 
     def add(self, reason: str) -> None:
         """Count an event."""
         with self._mutex:
             self.totals[reason] += 1
-            self._untold[reason] += 1
+            self._unlogged[reason] += 1
 
     def snapshot(self) -> dict[str, int]:
         """Return the totals."""
@@ -199,12 +200,12 @@ class Tally:
             return dict(self.totals)
 
     def tell(self) -> None:
-        """Log what was not told yet, if it is time; called about once a second by a thread of the part."""
+        """Log the counts that were not logged yet, if it is time; a thread of the part calls it about once a second."""
         now = time.monotonic()
         with self._mutex:
-            if not self._untold or now - self._told_at < self._every:
+            if not self._unlogged or now - self._logged_at < self._every:
                 return
-            self._told_at = now
-            counts, self._untold = self._untold, Counter()
+            self._logged_at = now
+            counts, self._unlogged = self._unlogged, Counter()
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
         self._logger.warning("%s: %d (%s)", self._events, counts.total(), reasons)

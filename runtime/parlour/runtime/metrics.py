@@ -1,7 +1,7 @@
-"""A page of figures for Prometheus, over HTTP: `/metrics`, and `/healthz` and `/readyz` for those who supervise a part.
+"""A page of metrics for Prometheus over HTTP: `/metrics`, and `/healthz` and `/readyz` for a supervisor.
 
 This module owns the page's thread, its listening socket and its connections. It must never wait for a reader, keep a
-connection longer than its deadline, nor hold more of them than its bound.
+connection beyond its deadline, nor hold more connections than its bound.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from parlour.wire.limits import parse_address
 __all__ = ["Collect", "MetricsPage", "NotReadyReason", "histogram_metric", "serving_metrics"]
 
 CONNECTIONS = 16
-"""Connections at once; further ones are closed."""
+"""Connections at once; more are closed."""
 
 DEADLINE = 5.0
-"""Seconds that a connection may take from its beginning to its end."""
+"""Seconds that a connection may last."""
 
 REQUEST = 8192
 """Bytes of a request at most."""
 
 Collect = Callable[[], Iterable[Metric]]
-"""Returns the figures of a part."""
+"""Returns the metrics of a part."""
 NotReadyReason = Callable[[], str]
-"""Returns why a part cannot do its work now, or nothing."""
+"""Returns why a part cannot work now, or ""."""
 
 
 class _Connection:
-    """A reader of the page: first its request comes in, then the answer goes out."""
+    """A connection of one reader: first its request comes in, then the answer goes out."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
@@ -54,7 +54,7 @@ class _Connection:
 
 
 class _Figures(Collector):
-    """Hands on what a part tells of itself, and how many threads it has."""
+    """Collects the metrics of a part, and the number of its threads."""
 
     def __init__(self, part: str, collect: Collect) -> None:
         self._part = part
@@ -69,9 +69,9 @@ class MetricsPage(Service):
     """The HTTP server of one part. Its own thread, `metrics`, uses and closes the sockets."""
 
     def __init__(self, part: str, address: str, collect: Collect, not_ready_reason: NotReadyReason) -> None:
-        """Listen at `address`; raises ParlourError if that cannot be.
+        """Listen at `address`; raises ParlourError if that is not possible.
 
-        The page's thread calls both functions, and each may take a second: `collect` returns the figures,
+        The page's thread calls both functions, and each may take a second: `collect` returns the metrics,
         `not_ready_reason` returns why the part cannot work now, or "".
         """
         super().__init__("metrics")
@@ -97,7 +97,7 @@ class MetricsPage(Service):
         self.address = f"{host}:{self._listener.getsockname()[1]}"
 
     def close(self) -> None:
-        """Stop, if it was started, and close the listening socket."""
+        """Stop the thread, if it was started, and close the listening socket."""
         self.stop()
         self._listener.close()
 
@@ -129,7 +129,7 @@ class MetricsPage(Service):
         try:
             sock, _ = self._listener.accept()
         except OSError:
-            self._stopped_short()
+            self._pause_accepting()
             return
         if len(self._connections) >= CONNECTIONS:
             sock.close()
@@ -138,12 +138,12 @@ class MetricsPage(Service):
         self._connections[sock.fileno()] = _Connection(sock)
         epoll.register(sock, select.EPOLLIN)
 
-    def _stopped_short(self) -> None:
-        # Without a free descriptor the connection waits in the listener, which is ready again at once.
+    def _pause_accepting(self) -> None:
+        # Without a free descriptor the connection stays in the queue, so the listener is ready again at once.
         time.sleep(0.05)
 
     def _serve(self, epoll: select.epoll, connection: _Connection) -> None:
-        """Read on, or write on; end the connection when all is written or it is broken."""
+        """Read or write what is possible; close the connection when the answer is written or when it broke."""
         try:
             if not connection.answer:
                 data = connection.socket.recv(REQUEST)
@@ -164,14 +164,14 @@ class MetricsPage(Service):
 
     def _end(self, connection: _Connection) -> None:
         del self._connections[connection.socket.fileno()]
-        connection.socket.close()  # which takes it out of the epoll object
+        connection.socket.close()  # this also takes it out of the epoll object
 
     def _answer(self, request: bytes) -> bytes:
         method, _, rest = request.decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
         kind = "text/plain; charset=utf-8"
         if method not in ("GET", "HEAD"):
-            status, body = "405 Method Not Allowed", b"only GET is understood\n"
+            status, body = "405 Method Not Allowed", b"use GET: this page knows no other method\n"
         elif path == "/metrics":
             status, kind, body = self._figures(kind)
         elif path == "/healthz":
@@ -180,7 +180,7 @@ class MetricsPage(Service):
             reason = self._not_ready_reason()
             status, body = ("503 Service Unavailable", f"{reason}\n".encode()) if reason else ("200 OK", b"ok\n")
         else:
-            status, body = "404 Not Found", b"there is /metrics, /healthz and /readyz\n"
+            status, body = "404 Not Found", b"no such page: there are /metrics, /healthz and /readyz\n"
         head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         return head.encode() + (b"" if method == "HEAD" else body)
 
@@ -188,12 +188,12 @@ class MetricsPage(Service):
         try:
             return "200 OK", CONTENT_TYPE_LATEST, generate_latest(self._registry)
         except Exception as error:
-            program_log.error("the metrics failed: a bug in parlour: %s: %s", type(error).__name__, error)
+            program_log.error("cannot collect the metrics (a bug in parlour): %s: %s", type(error).__name__, error)
             return "500 Internal Server Error", plain, b"a bug in parlour: see the log\n"
 
 
 def histogram_metric(name: str, text: str, histogram: Histogram) -> Metric:
-    """Return a histogram as Prometheus counts: each bucket with all that is below it."""
+    """Return a histogram in Prometheus's form: each bucket also counts all lower buckets."""
     counts, total = histogram.snapshot()
     reached, pairs = 0, []
     for bound, count in zip([*map(str, histogram.bounds), "+Inf"], counts, strict=True):

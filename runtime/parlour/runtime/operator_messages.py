@@ -1,7 +1,7 @@
-"""The line on standard error with which a command that fails ends, and what makes a peer's text harmless in a line.
+"""Messages for people on standard error, such as the line with which a failed command ends.
 
-This module owns how the line begins and what may stand in it, or in a table; any thread may call it. It must never let
-through what would be more than one line, or steer the terminal. What a part tells while it runs is its log's.
+This module owns the form of that line, and makes a peer's text safe for lines and tables; any thread may call it. It
+must never print a second line or a control character. What a running part reports goes to its log instead.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ __all__ = ["print_error", "printable"]
 
 
 def print_error(text: str) -> None:
-    """Say the text in a line, at once."""
+    """Print the text to standard error at once, as one line."""
     print(f"parlour: {printable(' '.join(text.split()))}", file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
-    """Return the text with what a terminal would obey made visible."""
+    """Return the text with a visible mark in place of each character that a terminal might obey."""
     return "".join(c if c.isprintable() else "\ufffd" for c in text)

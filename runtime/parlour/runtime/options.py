@@ -1,6 +1,6 @@
-"""Options that several commands share, so that they read and behave alike everywhere.
+"""Options that several commands share, so that they look and work the same everywhere.
 
-This module owns their spelling, defaults and checks. It must never hold an option that only one command has.
+This module owns their names, defaults and checks. It must never hold an option of only one command.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Checked(click.ParamType[str]):
-    """A text that a check accepts, which raises UsageError for any other."""
+    """A text that passes a check; the check raises UsageError for any other text."""
 
     def __init__(self, name: str, check: Callable[[str], object]) -> None:
         self.name = name
         self._check = check
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text (in the form the check gives it), or fail with the check's own words."""
+        """Return the text, in the form that the check gives it, or fail with the check's message."""
         try:
             checked = self._check(value)
         except UsageError as error:
@@ -48,10 +48,10 @@ class Checked(click.ParamType[str]):
 
 
 class Number(click.FloatRange):
-    """A number in a range; NaN, which no range leaves out, and infinity are none."""
+    """A finite number in a range. A range alone would accept NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number, or fail with the range."""
+        """Return the number, or fail with a message that tells the range."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
@@ -59,15 +59,15 @@ class Number(click.FloatRange):
 
 
 ADDRESS = Checked("HOST:PORT", parse_address)
-"""The type of an option that is an address."""
+"""The type of an option that takes an address."""
 NAME = Checked("NAME", check_name)
-"""The type of an option that names a person or a node."""
+"""The type of an option that takes the name of a person or a node."""
 ROOM = Checked("ROOM", check_room)
-"""The type of an option that names a room."""
+"""The type of an option that takes the name of a room."""
 
 
 def brokers_option(command: F) -> F:
-    """Add `--broker HOST:PORT`, which may be repeated or come from PARLOUR_BROKER (separated by spaces)."""
+    """Add `--broker HOST:PORT`, which may be repeated, or set in PARLOUR_BROKER (addresses separated by spaces)."""
     return click.option(
         "--broker",
         "brokers",
@@ -77,12 +77,12 @@ def brokers_option(command: F) -> F:
         envvar="PARLOUR_BROKER",
         show_default=True,
         show_envvar=True,
-        help="A broker's address; may be repeated.",
+        help="Address of a broker; may be repeated.",
     )(command)
 
 
 def json_option(command: F) -> F:
-    """Add `--json`, for programs that read the output."""
+    """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
@@ -91,24 +91,24 @@ def log_options(command: F) -> F:
     command = click.option(
         "--log-level",
         type=click.Choice(["info", "warning", "error"]),
-        help="What is logged at least.  [default: info; warning for `up` in the foreground]",
+        help="The lowest level to log.  [default: info; warning for `up` in the foreground]",
     )(command)
     return click.option(
         "--log-format",
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="How events are logged: a line or a JSON object each.",
+        help="Log each event as a line or as a JSON object.",
     )(command)
 
 
 def metrics_option(command: F) -> F:
     """Add `--metrics HOST:PORT`."""
     return click.option(
-        "--metrics", type=ADDRESS, help="Serve /metrics for Prometheus, /healthz and /readyz over HTTP here."
+        "--metrics", type=ADDRESS, help="Serve /metrics for Prometheus, /healthz and /readyz over HTTP at this address."
     )(command)
 
 
 def log_file_option(command: F) -> F:
-    """Add the option by which `up --detach` has a part write its log to a file."""
+    """Add the option with which `up --detach` makes a part write its log to a file."""
     return click.option("--log-file", metavar="PATH", hidden=True)(command)

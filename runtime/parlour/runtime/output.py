@@ -1,7 +1,7 @@
-"""The output of commands, the same everywhere: JSON for programs, and times and counts for people.
+"""The output of commands, the same everywhere: JSON for programs, times and counts for people.
 
-This module owns what may stand in it; its functions may be called on any thread. It must never let through what a
-terminal would obey, nor fail for anything that a peer sent.
+This module owns its form; any thread may call it. It must never print a character that a terminal might obey, nor fail
+because of anything that a peer sent.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ import msgspec
 __all__ = ["counted", "in_colour", "is_dumb", "json_line", "local_time", "print_json"]
 
 _PERHAPS = re.compile("[^ -~]")
-"""What may have to be escaped: anything but the ASCII that can be printed."""
+"""Characters that may need an escape: all except printable ASCII."""
 
 
 def print_json(value: object) -> None:
-    """Print the value as a line of JSON, in UTF-8 whatever the encoding of standard output."""
+    """Print the value as a line of JSON, in UTF-8 whatever encoding standard output has."""
     click.echo(json_line(value).encode())
 
 
 def counted(number: int, noun: str) -> str:
-    """Return how many there are of something, in words: 1 client, 2 clients."""
+    """Return a number with its noun: 1 client, 2 clients."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def json_line(value: object) -> str:
-    r"""Return the value as JSON in one line; all that is neither a visible character nor a space is a `\u` escape.
+    r"""Return the value as one line of JSON; each character that is neither visible nor a space is a `\u` escape.
 
-    So are controls, line separators, direction overrides and lone surrogates. A number that is none becomes null.
+    This escapes controls, line separators, direction overrides and lone surrogates. NaN and infinity become null.
     """
     text = json.dumps(_finite(msgspec.to_builtins(value)), ensure_ascii=False, separators=(",", ":"))
     return _PERHAPS.sub(_escaped, text)
 
 
 def is_dumb() -> bool:
-    """Whether the terminal knows no more than lines: nothing may go back in them, or be wiped."""
+    """Whether the terminal can only append lines: it can neither move the cursor nor erase."""
     return os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
 
 
 def in_colour() -> bool:
-    """Whether a terminal may be shown colours: it knows them, and nobody wants none (https://no-color.org)."""
+    """Whether to use colours: the terminal has them, and NO_COLOR is not set (https://no-color.org)."""
     return not (is_dumb() or os.environ.get("NO_COLOR"))
 
 
 def local_time(at: int) -> datetime | None:
-    """Return a time in milliseconds since the Unix epoch as local time, as it was there then; None if it is none."""
+    """Return local time for milliseconds since the Unix epoch, by the offset of that day; None if out of range."""
     try:
         return datetime.fromtimestamp(at / 1000)
     except (ValueError, OverflowError, OSError):

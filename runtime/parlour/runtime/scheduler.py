@@ -1,7 +1,7 @@
-"""Things to do later, and things to do elsewhere: one scheduler thread, and a few workers that do the work.
+"""Work for later or for another thread: a scheduler thread, and a few workers that do the work.
 
-This module owns the node's scheduler thread and its workers. What is given to them must not wait without a deadline:
-other rooms' work stands behind it. An exception in it is reported and costs no worker.
+This module owns the node's scheduler thread and its workers. A piece of work must not wait without a deadline, because
+other rooms' work stands behind it. An exception in it is logged and ends no worker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Work = Callable[[], object]
 
 
 class WorkerPool:
-    """Threads that take work in the order given: rooms whose combiner had its turn, holes to mend."""
+    """Threads that do work in the order given: combine for a room whose combiner had its turn, or repair holes."""
 
     def __init__(self, name: str, threads: int = 2) -> None:
         self._name = name
@@ -36,11 +36,11 @@ class WorkerPool:
         self._threads = [spawn(f"{self._name}-{n + 1}", self._run) for n in range(self._count)]
 
     def put(self, work: Work) -> None:
-        """Have `work` done soon. The queue is bounded by what puts: each room has one of each kind of work in it."""
+        """Have a worker do `work` soon. The callers bound the queue: it holds one work of each kind for each room."""
         self._queue.put(work)
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Finish what is queued, end the threads and join them."""
+        """Finish the queued work, end the threads and join them."""
         for _ in self._threads:
             self._queue.put(None)
         join_all(self._threads, timeout)
@@ -50,11 +50,11 @@ class WorkerPool:
             try:
                 work()
             except Exception as error:
-                node_log.error("%s: a bug in parlour: %s: %s", self._name, type(error).__name__, error)
+                node_log.error("%s failed (a bug in parlour): %s: %s", self._name, type(error).__name__, error)
 
 
 class Scheduler:
-    """A scheduler thread that hands work to the workers when its time comes; it sleeps while nothing is due."""
+    """A thread that gives work to the workers when it is due, and sleeps in between."""
 
     def __init__(self, name: str, workers: WorkerPool) -> None:
         self._name = name
@@ -71,7 +71,7 @@ class Scheduler:
         self._thread = spawn(self._name, self._run, vital=True)
 
     def after(self, seconds: float, work: Work) -> None:
-        """Have `work` done by a worker in so many seconds."""
+        """Have a worker do `work` after this many seconds."""
         with self._changed:
             entry = (time.monotonic() + seconds, next(self._turn), work)
             heapq.heappush(self._heap, entry)
@@ -79,7 +79,7 @@ class Scheduler:
                 self._changed.notify()
 
     def every(self, seconds: float, work: Work) -> None:
-        """Have `work` done by a worker again and again, so many seconds after it was done the last time."""
+        """Have a worker do `work` again and again, each time this many seconds after the last."""
 
         def once() -> None:
             try:
@@ -90,7 +90,7 @@ class Scheduler:
         self.after(seconds, once)
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End the thread and join it; what was not due yet is dropped."""
+        """End the thread and join it; work that is not due yet is dropped."""
         with self._changed:
             self._stopping = True
             self._changed.notify()

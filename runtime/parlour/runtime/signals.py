@@ -1,7 +1,7 @@
-"""Waiting for what ends a program: SIGTERM, Ctrl-C, or the failure of a thread that it cannot do without.
+"""The wait for the end of a program: SIGTERM, Ctrl-C, or the failure of a vital thread.
 
-This module owns the signal handlers of every long-running command, and its hook for threads that fail; it must be
-called on the main thread, once. It must never stop anything itself: the caller does, after `wait_for_stop`.
+This module owns the signal handlers of every long-running command, and the hook for threads that fail; call it once,
+on the main thread. It must never stop anything itself: the caller does so after `wait_for_stop`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ __all__ = ["end_on_failure", "exit_on_interrupt", "print_ready", "wait_for_stop"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 LOOK = 0.5
-"""Seconds after which the main thread looks whether a signal came that did not end its wait."""
+"""Seconds between two checks of the main thread for a signal that did not end its wait."""
 
 _FAILED = -1
-"""What stands in for a signal's number when a thread has failed; 0 is left to programs that end by themselves."""
+"""Pseudo signal number: a thread failed. (0 means that the program ended by itself.)"""
 
 
 def end_on_failure(arrived: SimpleQueue[int]) -> None:
-    """When a vital thread fails, from now on, log it, and end the wait of `wait_for_stop(..., arrived)`.
+    """From now on, when a vital thread fails, log it and end `wait_for_stop(..., arrived)`.
 
-    A program that goes on without it would be half dead; one that ends is started again by whoever watches over it.
+    A program without that thread would be half dead. If the program ends, its supervisor starts it again.
     """
 
     def handle(failure: threading.ExceptHookArgs) -> None:
@@ -47,9 +47,9 @@ def end_on_failure(arrived: SimpleQueue[int]) -> None:
 
 @contextmanager
 def exit_on_interrupt() -> Iterator[None]:
-    """Let Ctrl-C end the block with status 130, and without a word.
+    """Let Ctrl-C end the block silently with status 130.
 
-    A part is known to others a moment before it minds signals in `wait_for_stop`, and may be told to stop in between.
+    Other processes see a part a moment before it handles signals in `wait_for_stop`, so a signal may come in between.
     """
     try:
         yield
@@ -62,22 +62,22 @@ def print_ready(ready: str) -> None:
     try:
         print(ready, flush=True)
     except ConnectionError:
-        raise  # Who started the program to use it would have stopped it, too.
+        raise  # The process that started the program has gone, and nobody else would stop the program.
     except OSError:
-        pass  # It serves as well while the disk is full.
+        pass  # A full disk does not keep the program from working.
 
 
 def wait_for_stop(ready: str | None = None, arrived: SimpleQueue[int] | None = None) -> int:
-    """Wait until SIGTERM or SIGINT comes and return its number; a second signal then ends the process at once.
+    """Wait for SIGTERM or SIGINT and return its number; a second signal then ends the process at once.
 
-    Whoever else may stop the program puts the number of the signal that would mean the same into `arrived`. Raises
-    SystemExit with status 1 if a thread has failed for which `end_on_failure(arrived)` was called.
+    Another thread can stop the program if it puts a signal's number into `arrived`. Raises SystemExit with status 1 if
+    a vital thread has failed after `end_on_failure(arrived)`.
 
-    `ready` is a line that is printed to standard output as soon as the handlers are in place, so that whoever waits
-    for it may send the signal without fear of killing a process that would not have stopped in order.
+    `ready` is a line to print to standard output when the handlers are in place. A process that has read the line may
+    send the signal: the program will stop in order.
     """
-    # An Event's lock is not reentrant: `set` in a handler that interrupts `wait` could wait for itself. SimpleQueue
-    # is made for this.
+    # Not an Event: its lock is not reentrant, so `set` in a handler that interrupts `wait` could wait for itself.
+    # SimpleQueue is made for this use.
     arrived = SimpleQueue() if arrived is None else arrived
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -91,7 +91,7 @@ def wait_for_stop(ready: str | None = None, arrived: SimpleQueue[int] | None = N
         print_ready(ready)
     number = None
     while number is None:
-        # The system may give the signal to another thread, or just before this one waits, but handlers run on this one.
+        # The system may deliver the signal to another thread, or just before this wait; handlers run on this thread.
         with suppress(Empty):
             number = arrived.get(timeout=LOOK)
     if number == _FAILED:

@@ -1,7 +1,7 @@
-"""Threads, started in one way: named, joined with a deadline, and reported by name if they will not stop.
+"""Threads that are all started in one way: named, joined with a deadline, and reported by name if they do not stop.
 
-This module owns the starting and joining of every thread of parlour. It must never start a thread without a name,
-nor wait for one without a deadline.
+This module starts and joins every thread of parlour. It must never start a thread without a name, nor wait for one
+without a deadline.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _set_name.argtypes = [ctypes.c_ulong, ctypes.c_char_p]
 
 
 class StuckThreadError(ParlourError):
-    """Threads that did not start or stop within their deadline; the text names them."""
+    """Threads did not start or stop within their deadline; the text names them."""
 
 
 class FailedThreadError(ParlourError):
-    """A thread without which the program is of no use has ended in an exception, which is the cause of this one."""
+    """A thread that the program needs has ended in an exception, which is the cause of this error."""
 
 
 def spawn(name: str, target: Callable[..., object], *args: object, vital: bool = False) -> threading.Thread:
-    """Start a thread of this name that runs `target(*args)`; raises RuntimeError if the system has none left.
+    """Start a thread of this name that runs `target(*args)`; raises RuntimeError if the system has no thread left.
 
-    What a `vital` thread raises reaches `threading.excepthook` as FailedThreadError. Threads are daemonic so that one
-    that is stuck cannot hold the process; all are joined with a deadline. The system knows them by the end of the name.
+    An exception in a `vital` thread reaches `threading.excepthook` as FailedThreadError. Threads are daemonic, so that
+    a stuck thread cannot keep the process alive; all are joined with a deadline. The system shows the end of the name.
     """
     if vital:
         target, args = _run_vital, (target, *args)
@@ -49,7 +49,7 @@ def spawn(name: str, target: Callable[..., object], *args: object, vital: bool =
 
 
 def _run_named(target: Callable[..., object], *args: object) -> None:
-    # For `top -H` and `ps -L`. To write it to /proc would give up the interpreter: 80 µs more for each client.
+    # For `top -H` and `ps -L`. A write to /proc would release the interpreter: 80 µs more for each client.
     _set_name(threading.get_ident(), threading.current_thread().name.encode()[-_COMM:])
     target(*args)
 
@@ -60,12 +60,12 @@ def _run_vital(target: Callable[..., object], *args: object) -> None:
     except BaseException as error:
         name, text = threading.current_thread().name, " ".join(str(error).split())
         raise FailedThreadError(
-            f"the thread {name} failed: {type(error).__name__}: {text}: a bug in parlour"
+            f"the thread {name} failed (a bug in parlour): {type(error).__name__}: {text}"
         ) from error
 
 
 def join_all(threads: Iterable[threading.Thread], timeout: float) -> None:
-    """Join the threads within `timeout` seconds for all together; raises StuckThreadError naming the others."""
+    """Join all threads within `timeout` seconds; raises StuckThreadError, which names those that still run."""
     deadline = time.monotonic() + timeout
     stuck: list[str] = []
     for thread in threads:
@@ -79,11 +79,11 @@ def join_all(threads: Iterable[threading.Thread], timeout: float) -> None:
 
 
 class Service(ProcessBound):
-    """A part with a thread of its own. Subclasses write `run`, which calls `ready` once and polls `wakeup`.
+    """A part with a thread of its own. Subclasses define `run`, which calls `ready` once and polls `wakeup`.
 
-    `start` returns once the thread is ready and re-raises at once what went wrong in it before that. `wakeup` is an
-    eventfd that is open from `start` to `stop` and becomes readable when another thread calls `wake`. Its thread is
-    vital, as `spawn` puts it.
+    `start` returns when the thread is ready, or raises at once the exception that ended it before. `wakeup` is an
+    eventfd that is open from `start` to `stop`; it becomes readable when another thread calls `wake`. The thread is
+    vital in the sense of `spawn`.
     """
 
     kind = "service"
@@ -99,30 +99,30 @@ class Service(ProcessBound):
         self.wakeup = -1
 
     def run(self) -> None:
-        """The thread's body: set up, call `ready`, loop until `stopping`, close what was opened."""
+        """Run the thread: set up, call `ready`, loop until `stopping`, close everything."""
         raise NotImplementedError
 
     def wake(self) -> None:
-        """Make `run` look at `stopping`, and at what else changed, now; called from other threads."""
+        """Wake `run`, so that it checks `stopping` and what else changed; other threads call this."""
         with self._waking:
             if self.wakeup >= 0:
                 os.eventfd_write(self.wakeup, 1)
 
     def clear_wakeup(self) -> None:
-        """Called by `run` when `wakeup` was readable, so that it can become so again."""
+        """Make `wakeup` unreadable again; `run` calls this when it is readable."""
         os.eventfd_read(self.wakeup)
 
     def ready(self) -> None:
-        """Called by `run` when it is set up: `start` returns."""
+        """Let `start` return; `run` calls this when it is set up."""
         self._ready.set_result(None)
 
     def start(self, timeout: float = 10.0) -> None:
-        """Start the thread and wait until it is ready, at most `timeout` seconds; raises what `run` raised."""
+        """Start the thread and wait until it is ready, at most `timeout` seconds; raises the exception of `run`."""
         self.check_process()
         self.wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
             self._thread = spawn(self.name, self._main, vital=True)
-            # Asked for rather than raised, as what `run` raised may itself be a TimeoutError.
+            # `exception` returns the error and does not raise it, because `run` may itself raise a TimeoutError.
             error = self._ready.exception(timeout)
         except FutureTimeoutError:
             self.stopping = True
@@ -136,7 +136,7 @@ class Service(ProcessBound):
             raise error
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Ask the thread to end and join it; harmless if it never started or has ended, or in a child of a fork."""
+        """Stop the thread and join it; does nothing if it never started or has ended, or in a forked child."""
         if self.inherited:
             return
         self.stopping = True
@@ -145,7 +145,7 @@ class Service(ProcessBound):
                 self.wake()
             join_all([self._thread], timeout)
         with self._waking:
-            # Closed while another thread writes to it, its number might be another file's by then.
+            # Under the lock: if another thread wrote after the close, the number might belong to another file.
             wakeup, self.wakeup = self.wakeup, -1
             if wakeup >= 0:
                 os.close(wakeup)

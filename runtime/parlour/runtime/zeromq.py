@@ -1,7 +1,7 @@
-"""ZeroMQ contexts, made only where there is room for them: libzmq ends the whole process if a file is missing.
+"""ZeroMQ contexts, made only if the process may open enough files: without them libzmq ends the whole process.
 
-This module owns the one context of a process that its questions and feeds share, and the look at the open files that
-are left; any thread may call it. It must never make a context, or let one start, without that look.
+This module owns the one context that a process's requests and feeds share, and the check for free file descriptors;
+any thread may call it. It must never make a context, nor let one start, without that check.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ __all__ = ["Context", "new_context", "new_socket", "shared_context"]
 Context = zmq.Context[zmq.Socket[bytes]]
 
 _START = 8
-"""Open files that the start of a context needs (five), and some for others that open files at that moment."""
+"""Open files that a context needs to start (five), and some for other threads that open files at that moment."""
 
 _EACH = 4
-"""Open files that a socket needs, with its connection and the look-up of a name."""
+"""Open files that a socket needs, including its connection and the look-up of a name."""
 
 _SOCKETS = 16_384
-"""Sockets that may be open at a time: one for each question of this process, and the feeds."""
+"""Sockets that may be open at once: one for each request of this process, and the feeds."""
 
 _shared: dict[int, Context] = {}
-"""The shared context, by the count of forks: a child needs its own, and must not end its parent's."""
+"""The shared context by the count of forks: a child needs its own, and must not end its parent's."""
 
 
 def new_context(sockets: int) -> Context:
-    """Return a context that has started, for so many sockets; the caller ends it.
+    """Return a started context with room for this many sockets; the caller ends it.
 
-    Raises UnavailableError if the process may not open as many files.
+    Raises UnavailableError if the process may not open enough files.
     """
     _check_room(_START + _EACH * sockets)
     return _started(zmq.Context())
 
 
 def shared_context() -> Context:
-    """Return the context of this process, which stays; raises UnavailableError as `new_context` does."""
+    """Return the context of this process, which never ends; raises UnavailableError like `new_context`."""
     context = _shared.get(fork_count())
     if context is not None:
         return context
@@ -50,12 +50,12 @@ def shared_context() -> Context:
     mine.max_sockets = _SOCKETS
     first = _shared.setdefault(fork_count(), _started(mine))
     if first is not mine:
-        mine.term()  # Another thread was quicker.
+        mine.term()  # Another thread was faster.
     return first
 
 
 def new_socket(context: Context, kind: int) -> zmq.Socket[bytes]:
-    """Return a new socket, the calling thread's, of a context that has started; raises UnavailableError as above."""
+    """Return a new socket of a started context, for the calling thread; raises UnavailableError like `new_context`."""
     _check_room(_EACH)
     try:
         return context.socket(kind)
@@ -66,7 +66,7 @@ def new_socket(context: Context, kind: int) -> zmq.Socket[bytes]:
 
 
 def _started(context: Context) -> Context:
-    """Have a new context start now, and not in a moment when there is no room."""
+    """Start a new context now, while there is room for its files."""
     new_socket(context, zmq.PAIR).close()
     return context
 
@@ -77,4 +77,4 @@ def _check_room(files: int) -> None:
 
 
 def _no_room() -> UnavailableError:
-    return UnavailableError("too many open files to ask a broker: raise `ulimit -n`, or have fewer files open")
+    return UnavailableError("cannot ask a broker, too many files are open: raise `ulimit -n`, or open fewer files")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
-from bench.cell import ALONE, QUICK, SIDE_BY_SIDE, Cell
-from bench.cluster import MemoryLog, Parlour, RedisLog
+from bench.cell import ALONE, DIALECTS, QUICK, SIDE_BY_SIDE, Cell
+from bench.cluster import JsonLines, MemoryLog, Parlour, RedisLog
 from bench.machine import describe, generator_core, server_core
 from bench.packages import install
 from bench.peers import Floor, Inspircd, Mosquitto, Nats, Ngircd, Redis
@@ -76,6 +76,13 @@ def bench() -> None:
 def alone(quick: bool) -> None:
     """Compare parlour's room logs: what durability costs."""
     _measure("alone", {"memory://": MemoryLog, "sqlite://": Parlour, "redis://": RedisLog}, ALONE, 1.0, quick)
+
+
+@bench.command()
+@quick_option
+def dialects(quick: bool) -> None:
+    """Compare parlour's dialects: what JSON lines cost beside frames."""
+    _measure("dialects", {"frames": Parlour, "JSON lines": JsonLines}, DIALECTS, 1.0, quick)
 
 
 @bench.command()

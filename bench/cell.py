@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["ALONE", "QUICK", "SIDE_BY_SIDE", "Cell"]
+__all__ = ["ALONE", "DIALECTS", "QUICK", "SIDE_BY_SIDE", "Cell"]
 
 
 class Cell(NamedTuple):
@@ -60,6 +60,9 @@ SIDE_BY_SIDE = [
 
 ALONE = [Cell(10, 10, 16), Cell(100, 10, 16), Cell(1000, 10, 16), Cell(1000, 1000, 1), Cell(100, 100, rate=200)]
 """What parlour's room logs are compared in."""
+
+DIALECTS = [Cell(10, 10, 1), Cell(10, 10, 16), Cell(100, 10, 16), Cell(1000, 10, 16), Cell(100, 100, rate=200)]
+"""What parlour's dialects are compared in."""
 
 QUICK = [Cell(10, 10, 16), Cell(10, 10, rate=500)]
 """Enough to see that everything works."""

@@ -23,7 +23,7 @@ from parlour.wire.codec import decode_reply, encode
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.limits import PROTOCOL, parse_address
 
-__all__ = ["MemoryLog", "Parlour", "RedisLog", "TwoNodes"]
+__all__ = ["JsonLines", "MemoryLog", "Parlour", "RedisLog", "TwoNodes"]
 
 CAPACITY = 100_000
 """Clients that a node takes: more than any cell has."""
@@ -99,6 +99,12 @@ class MemoryLog(Parlour):
     def log(self) -> str:
         """Return the URL of a log that ends with the node."""
         return "memory://"
+
+
+class JsonLines(Parlour):
+    """Parlour with members that speak JSON lines."""
+
+    protocol = "lines"
 
 
 class TwoNodes(Parlour):

@@ -113,7 +113,7 @@ static void parlour_other(member *m, const uint8_t *body, size_t length) {
 
 static size_t parlour_parse(member *m, uint8_t *data, size_t size) { return parse(m, data, size, parlour_other); }
 
-const protocol parlour = {"parlour", true, false, parlour_prepare, parlour_enter, parlour_parse};
+const protocol parlour = {"parlour", true, false, true, parlour_prepare, parlour_enter, parlour_parse};
 
 /* The bare server: a first frame with the room's number, which comes back; then texts. */
 static void bare_prepare(room *r) {
@@ -135,4 +135,4 @@ static void bare_other(member *m, const uint8_t *body, size_t length) {
 
 static size_t bare_parse(member *m, uint8_t *data, size_t size) { return parse(m, data, size, bare_other); }
 
-const protocol bare = {"bare", true, false, bare_prepare, bare_enter, bare_parse};
+const protocol bare = {"bare", true, false, false, bare_prepare, bare_enter, bare_parse};

@@ -59,7 +59,7 @@ static size_t redis_other(member *m, const uint8_t *data, size_t size) {
 
 static size_t redis_parse(member *m, uint8_t *data, size_t size) { return parse(m, data, size, redis_other); }
 
-const protocol redis = {"redis", true, false, redis_prepare, redis_enter, redis_parse};
+const protocol redis = {"redis", true, false, false, redis_prepare, redis_enter, redis_parse};
 
 /* NATS. */
 static void nats_prepare(room *r) {
@@ -84,7 +84,7 @@ static size_t nats_other(member *m, const uint8_t *data, size_t size) {
 
 static size_t nats_parse(member *m, uint8_t *data, size_t size) { return parse(m, data, size, nats_other); }
 
-const protocol nats = {"nats", true, false, nats_prepare, nats_enter, nats_parse};
+const protocol nats = {"nats", true, false, false, nats_prepare, nats_enter, nats_parse};
 
 /* MQTT: nothing here has more than 127 bytes, so each length is one byte. */
 static void mqtt_prepare(room *r) {
@@ -121,4 +121,4 @@ static size_t mqtt_other(member *m, const uint8_t *data, size_t size) {
 
 static size_t mqtt_parse(member *m, uint8_t *data, size_t size) { return parse(m, data, size, mqtt_other); }
 
-const protocol mqtt = {"mqtt", true, false, mqtt_prepare, mqtt_enter, mqtt_parse};
+const protocol mqtt = {"mqtt", true, false, false, mqtt_prepare, mqtt_enter, mqtt_parse};

@@ -35,7 +35,7 @@ enum {
     DRAIN = 60,             /* for the last delivery to come */
 };
 
-static const protocol *const PROTOCOLS[] = {&parlour, &bare, &irc, &mqtt, &redis, &nats, &xmpp};
+static const protocol *const PROTOCOLS[] = {&parlour, &lines, &bare, &irc, &mqtt, &redis, &nats, &xmpp};
 static const protocol *spoken;
 
 static room *rooms;
@@ -112,8 +112,8 @@ static void read_orders(void) {
 static void let_in(void) {
     for (; begun < total && begun - entered < the.entering; begun++) {
         member *m = &members[begun];
-        if (spoken == &parlour && !m->ticket) return;
-        uint32_t at_port = spoken == &parlour ? (uint32_t)-m->step : port;
+        if (spoken->ticketed && !m->ticket) return;
+        uint32_t at_port = spoken->ticketed ? (uint32_t)-m->step : port;
         m->step = 0;
         connect_to(m, at_port);
     }

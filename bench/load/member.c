@@ -61,6 +61,12 @@ void post(room *r, const char *before, const char *after) {
     r->post_size = head + TEXT + foot;
 }
 
+/* Ten digits that count up; JSON has no number that begins with a zero. */
+static void write_decimal(uint8_t *to, uint32_t value) {
+    for (int i = 9; i > 0; i--, value /= 10) to[i] = (uint8_t)('0' + value % 10);
+    to[0] = '1';
+}
+
 void speak(member *m, uint32_t count, uint64_t at) {
     room *r = m->room;
     if (the.each && count > the.each - m->said) count = the.each - m->said;
@@ -71,6 +77,7 @@ void speak(member *m, uint32_t count, uint64_t at) {
         write_digits(text + 7, m->said++, 5);
         write_digits(text + 12, at, 7);
         if (r->id_at) memcpy(to + r->id_at, &(uint32_t){htonl(m->said)}, 4);
+        if (r->decimal_at) write_decimal(to + r->decimal_at, m->said);
         m->out_size += r->post_size;
     }
     flush(m);

@@ -42,14 +42,19 @@ struct room {
     uint32_t *expected;  /* the next sequence number, per member and sender */
     uint64_t delivered;
     uint8_t post[512], head[128];      /* a post but for its text; the constant beginning of a delivered message */
-    size_t post_size, text_at, id_at;  /* id_at: where a post carries its number in four bytes; 0 if it has none */
+    size_t post_size, text_at;
+    size_t id_at, decimal_at;          /* where a post carries its number in four bytes, or in ten digits; 0: nowhere */
     size_t head_size, foot;            /* foot: bytes that follow the text */
 };
 
 enum { READY = 1000 };
 
+/* Digits of 32 values that stand as they are in JSON, XML and IRC. */
 static inline void write_digits(uint8_t *to, uint64_t value, int count) {
-    while (count--) to[count] = (uint8_t)('@' + (value & 31)), value >>= 5;
+    for (; count--; value >>= 5) {
+        uint8_t digit = (uint8_t)('@' + (value & 31));
+        to[count] = digit == '\\' ? '|' : digit;
+    }
 }
 
 static inline uint64_t read_digits(const uint8_t *from, int count) {

@@ -1,4 +1,4 @@
-/* Protocols that are text to be searched: IRC, whose lines end, and XMPP (multi-user chat), which is XML. */
+/* Protocols that are text to be searched: IRC and JSON lines, whose lines end, and XMPP (multi-user chat), which is XML. */
 #define _GNU_SOURCE
 #include "protocol.h"
 
@@ -45,7 +45,43 @@ static size_t irc_parse(member *m, uint8_t *data, size_t size) {
     return done;
 }
 
-const protocol irc = {"irc", false, true, irc_prepare, irc_enter, irc_parse};
+const protocol irc = {"irc", false, true, false, irc_prepare, irc_enter, irc_parse};
+
+/* JSON lines of parlour. The text is the last field of a message. */
+static void lines_prepare(room *r) {
+    char text[128];
+    int size = snprintf(text, sizeof text, "{\"type\":\"say\",\"room\":\"%s\",\"id\":0000000000,\"text\":\"", r->name);
+    post(r, text, "\"}\n");
+    r->decimal_at = (size_t)size - strlen("0000000000,\"text\":\"");
+}
+
+static void lines_enter(member *m) {
+    say_text(m, "{\"type\":\"hello\",\"name\":\"m%u\",\"ticket\":\"%s\"}\n{\"type\":\"join\",\"room\":\"%s\"}\n", m->number, m->ticket,
+             m->room->name);
+}
+
+static bool begins(const uint8_t *line, size_t length, const char *type) {
+    size_t size = strlen(type);
+    return length > 9 + size && !memcmp(line + 9, type, size) && line[9 + size] == '"';
+}
+
+static size_t lines_parse(member *m, uint8_t *data, size_t size) {
+    size_t done = 0;
+    uint8_t *end;
+    while ((end = memchr(data + done, '\n', size - done))) {
+        uint8_t *line = data + done, *stop = end - 2;
+        size_t length = (size_t)(end - line);
+        if (length > TEXT + 2 && !memcmp(stop - TEXT, MARK, 4)) deliver(m, stop - TEXT);
+        else if (begins(line, length, "members") && m->step != READY) ready(m);
+        else if (begins(line, length, "ping")) say_text(m, "{\"type\":\"pong\"}\n");
+        else if (begins(line, length, "error") || begins(line, length, "bye"))
+            die("the node says: %.*s", (int)length, (const char *)line);
+        done += length + 1;
+    }
+    return done;
+}
+
+const protocol lines = {"lines", true, false, true, lines_prepare, lines_enter, lines_parse};
 
 /* XMPP: SASL ANONYMOUS, a resource, then the room at its own host. */
 static void xmpp_prepare(room *r) {
@@ -107,4 +143,4 @@ static size_t xmpp_parse(member *m, uint8_t *data, size_t size) {
     return size - done > 32 ? size - 32 : done;
 }
 
-const protocol xmpp = {"xmpp", true, false, xmpp_prepare, xmpp_enter, xmpp_parse};
+const protocol xmpp = {"xmpp", true, false, false, xmpp_prepare, xmpp_enter, xmpp_parse};

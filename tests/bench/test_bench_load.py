@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.cell import Cell
-from bench.cluster import MemoryLog
+from bench.cluster import JsonLines, MemoryLog
 from bench.generator import LoadError, run
 from bench.machine import server_core
 from bench.peers import Floor, Redis
@@ -32,6 +32,7 @@ def built() -> None:
 
 SERVERS = [
     MemoryLog,
+    JsonLines,
     Floor,
     pytest.param(Redis, marks=pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")),
 ]

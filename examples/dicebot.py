@@ -22,7 +22,7 @@ def answer(room: Room, message: Message) -> None:
     if asked is None or message.replay or int(asked[2]) == 0:
         return
     rolled = [random.randint(1, int(asked[2])) for _ in range(int(asked[1]))]
-    room.say(f"{message.by} rolls {' + '.join(map(str, rolled)) or 'nothing'} = {sum(rolled)}")
+    room.reply(message, f"{message.by} rolls {' + '.join(map(str, rolled)) or 'nothing'} = {sum(rolled)}")
 
 
 def main(name: str, broker: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from parlour.client import DeadlineError, Message, NodeError
 from parlour.client import outbox as module
 from parlour.client.outbox import Outbox
-from parlour.wire.messages import Say
+from parlour.wire.messages import Accepted, Say
 
 
 def logged(number: int) -> Message:
@@ -96,6 +96,44 @@ def test_a_post_that_was_never_sent_fails_with_why() -> None:
     outbox.expire()
     assert str(away.exception(0)) == "it could not be sent within 0 s: no broker answers"
     assert str(closed.exception(0)) == "it could not be sent within 0 s: the room log is away"
+
+
+def test_a_post_that_the_node_cannot_understand_fails() -> None:
+    """At once where the room is open, or when it opens; those around it are sent."""
+    outbox = Outbox(idle, roomy)
+    sent: list[Say] = []
+
+    def old(say: Say) -> NodeError | None:
+        if say.kind:
+            return NodeError("n1 runs an older version", "bad_kind")
+        sent.append(say)
+        return None
+
+    waits = outbox.post("lobby", "one", 10, "edit", 1)
+    outbox.post("lobby", "two", 10)
+    outbox.open("lobby", old)
+    fails = outbox.post("lobby", "three", 10, "react", 1)
+    outbox.post("lobby", "four", 10)
+    assert [str(post.exception(0)) for post in (waits, fails)] == ["n1 runs an older version"] * 2
+    assert [(say.id, say.text) for say in sent] == [(2, "two"), (4, "four")]
+
+
+def test_a_post_that_only_the_last_node_understood_may_be_logged() -> None:
+    """It was sent to that one, whose answer is lost with the connection."""
+    outbox = Outbox(idle, roomy)
+    outbox.open("lobby", lambda say: None)
+    post = outbox.post("lobby", "one", 10, "edit", 1)
+    outbox.detach("gone")
+    outbox.open("lobby", lambda say: NodeError("n2 runs an older version", "bad_kind"))
+    assert isinstance(post.exception(0), DeadlineError)
+
+
+def test_a_record_that_was_logged_before_is_acknowledged_whole() -> None:
+    """The node tells only where it stands; what it is, is known here."""
+    outbox = Outbox(idle, roomy)
+    post = outbox.post("lobby", "hello", 10, "edit", 7, {"a": 1})
+    outbox.accepted(Accepted("lobby", 1, 9, 0), "s", "ada")
+    assert post.result(0) == Message("lobby", 9, "s-1", "ada", 0, "hello", False, True, "edit", 7, "", {"a": 1})
 
 
 @given(st.lists(st.sampled_from(["post", "lose", "open", "acknowledge", "refuse"]), max_size=60))

@@ -13,6 +13,7 @@ Every error raised on purpose is a ParlourError. All of it may be used from seve
 from parlour.client.chat import Chat, connect
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import (
+    Changed,
     Disconnected,
     Event,
     Lagging,
@@ -27,6 +28,7 @@ from parlour.runtime.broker_rpc import RefusedError
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
 
 __all__ = [
+    "Changed",
     "Chat",
     "DeadlineError",
     "Disconnected",

@@ -1,9 +1,9 @@
 """The events of one room that the application has not taken yet, bounded, and the position in the room's log.
 
-This module owns the rule by which nothing is lost though memory is bounded and connections break: the next message
+This module owns the rule by which nothing is lost though memory is bounded and connections break: the next record
 kept is the one that follows the last. Where others would leave a hole, or find no place, they are let go, and once the
 application has taken what was kept the room is joined again behind it. It is pure: its room calls it under the room's
-lock. It must never hold a message twice, nor one out of order.
+lock. It must never hold a record twice, nor one out of order.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from parlour.client.events import (
     Reconnecting,
     Restarted,
 )
+from parlour.client.fold import KEPT, Fold
 from parlour.wire import messages as wire
 
 __all__ = ["BOUND", "Backlog"]
@@ -39,12 +40,17 @@ class _Phase(Enum):
 
 
 class Backlog:
-    """The events of `room`, at most `bound` and the few that say what befell the room or the connection."""
+    """The events of `room`, at most `bound` and the few that say what befell the room or the connection.
+
+    Attributes:
+        fold: the messages whose events were made here, as they are now; some may not be taken yet.
+    """
 
     def __init__(self, room: str, bound: int = BOUND, history: int = 0) -> None:
         self._room = room
         self._history = history  # messages that a newcomer asks for
         self._bound = bound
+        self.fold = Fold(min(bound, KEPT))
         self._events: deque[Event] = deque()
         self._phase = _Phase.JOINING
         self._epoch: str | None = None
@@ -76,6 +82,7 @@ class Backlog:
         elif other or (not joined.recovered and joined.after > self._last):
             if self._epoch is not None:
                 self._events.append(Restarted(self._room, joined.epoch, joined.after))
+                self.fold.clear()
             if other:
                 self._replayed = joined.offset
             self._epoch = joined.epoch
@@ -86,16 +93,16 @@ class Backlog:
             self._phase = _Phase.LIVE
 
     def message(self, message: wire.Message, epoch: str | None, session: str = "") -> Message:
-        """Return the message, of this epoch, as an event for this session; it is kept if it is the next one."""
-        event = Message.of(message, message.offset <= self._replayed, session)
+        """Return the record, of this epoch, as this session sees it; what it tells is kept if it is the next one."""
+        record = Message.of(message, message.offset <= self._replayed, session)
         if epoch is not None and epoch == self._epoch and message.offset > self._last:
             whole = message.offset == self._last + 1
             if whole and self._phase is not _Phase.FULL and len(self._events) < self._bound:
-                self._events.append(event)
+                self._events.append(self.fold.add(record))
                 self._last, self._id = message.offset, message.id
             elif whole or self._phase is _Phase.LIVE:
                 self._phase = _Phase.FULL
-        return event
+        return record
 
     def offer(self, event: Presence | Lagging) -> bool:
         """Keep an event that may be missed; return whether there was room for it."""

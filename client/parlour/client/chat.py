@@ -9,10 +9,11 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from parlour.client.backlog import BOUND
 from parlour.client.connection import Connection
@@ -29,6 +30,7 @@ from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_QUESTIONS, PROTOCOL, check_name, check_room
+from parlour.wire.records import post_fault
 
 __all__ = ["Chat", "connect"]
 
@@ -146,12 +148,16 @@ class Chat(ProcessBound):
         """Have what was let go of a room's messages fetched from the log."""
         self._keeper.tell(partial(self._keeper.enter, room))
 
-    def post(self, room: str, text: str, timeout: float) -> Future[Message]:
-        """Post a text to a room that this chat is in; see `Room.post`."""
+    def post(
+        self, room: str, text: str, timeout: float, kind: str, ref: int, data: Mapping[str, Any]
+    ) -> Future[Message]:
+        """Post a record to a room that this chat is in; see `Room.post`."""
         self.check_process()
         if self._observer:
             raise UsageError("an observer only listens: connect without observer=True to speak")
-        return self.outbox.post(room, text, timeout)
+        if (fault := post_fault(kind, ref, text)) != "":
+            raise UsageError(fault)
+        return self.outbox.post(room, text, timeout, kind, ref, data)
 
     def trouble(self, room: str) -> str | None:
         """Return why the posts to a room wait; see `Room.trouble`."""

@@ -188,7 +188,7 @@ class Keeper:
         outbox.expire()
         if (link := self.current) is not None:
             for name in outbox.ready():
-                outbox.open(name, link.send)
+                outbox.open(name, link.post)
             for name in link.take_due(now):
                 room = self._chat.room(name)
                 if room is not None:
@@ -316,7 +316,7 @@ class Keeper:
         """Posts of the room go by this connection from now on, and so do its questions."""
         room = self._chat.room(name)
         if room is not None:
-            self._chat.outbox.open(name, link.send)
+            self._chat.outbox.open(name, link.post)
             for question in room.questions:
                 link.send(question)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 
+from parlour.client.compatibility import understood
 from parlour.client.connection import Connection
-from parlour.client.errors import DisconnectedError
+from parlour.client.errors import DisconnectedError, NodeError
 from parlour.wire import messages as wire
 
 __all__ = ["Link"]
@@ -40,6 +41,14 @@ class Link:
             self.connection.send(message)
         except DisconnectedError:
             pass
+
+    def post(self, say: wire.Say) -> NodeError | None:
+        """Send a post, in words that the node understands; return why there are none."""
+        post = understood(say, self.node, self.connection.welcome.protocol)
+        if isinstance(post, NodeError):
+            return post
+        self.send(post)
+        return None
 
     # --- for the keeper's thread ------------------------------------------------------------------------------
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
 
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Message
@@ -20,13 +23,17 @@ from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import WINDOW, check_text
+from parlour.wire.records import SAID
 
-__all__ = ["MAX_PENDING", "Outbox"]
+__all__ = ["MAX_PENDING", "Outbox", "Send"]
+
+_NO_DATA: Mapping[str, Any] = {}
 
 MAX_PENDING = 1000
 """Posts of one chat that may wait for their acknowledgement at a time."""
 
-_Send = Callable[[wire.Say], None]
+Send = Callable[[wire.Say], NodeError | None]
+"""A way to send a post; it returns why the node at its other end could not understand that post."""
 
 
 @dataclass(eq=False)
@@ -67,7 +74,7 @@ class Outbox:
         self._last_id = 0
         self._reserved = 0  # places taken by posts that have no id yet
         self._pending: dict[int, _Pending] = {}
-        self._open: dict[str, _Send] = {}  # rooms whose posts may go out now, and by which way
+        self._open: dict[str, Send] = {}  # rooms whose posts may go out now, and by which way
         self._held: dict[str, float] = {}  # rooms whose posts were refused, and until when they wait
         self._troubles: dict[str, str] = {}  # why posts of rooms could not be logged when that was last tried
         self._lost: str | None = None  # why there is no connection
@@ -76,9 +83,11 @@ class Outbox:
 
     # --- for the application's threads ------------------------------------------------------------------------
 
-    def post(self, room: str, text: str, timeout: float) -> Future[Message]:
-        """Post a text to a room; see `Room.post`."""
-        text = check_text(text)
+    def post(
+        self, room: str, text: str, timeout: float, kind: str = SAID, ref: int = 0, data: Mapping[str, Any] = _NO_DATA
+    ) -> Future[Message]:
+        """Post a record to a room; see `Room.post`."""
+        draft = wire.Say(room, 1, check_text(text), kind, ref, dict(data))
         now = time.monotonic()
         future: Future[Message] = Future()
         future.set_running_or_notify_cancel()  # What is on its way cannot be cancelled.
@@ -92,11 +101,13 @@ class Outbox:
             self._reserved += 1
         try:
             with self._posting:
-                self._send_or_keep(room, text, future, timeout, now + timeout)
+                number, error = self._send_or_keep(draft, future, timeout, now + timeout)
         finally:
             with self._changed:
                 self._reserved -= 1
                 self._changed.notify_all()
+        if error is not None:
+            self._fail_unsent([(number, error)])
         return future
 
     def trouble(self, room: str) -> str | None:
@@ -106,20 +117,24 @@ class Outbox:
                 return None
             return self._lost or self._troubles.get(room)
 
-    def _send_or_keep(self, room: str, text: str, future: Future[Message], timeout: float, deadline: float) -> None:
-        """Give the post its id, and send it if its room is open; the caller holds the posting lock."""
+    def _send_or_keep(
+        self, draft: wire.Say, future: Future[Message], timeout: float, deadline: float
+    ) -> tuple[int, NodeError | None]:
+        """Give the post its id, and send it if its room is open; the caller holds the posting lock.
+
+        Returns the id, and why the post cannot be sent.
+        """
         with self._lock:
             self._check_open()
-            pending = _Pending(wire.Say(room, self._last_id + 1, text), future, timeout, deadline)
+            pending = _Pending(replace(draft, id=self._last_id + 1), future, timeout, deadline)
             self._last_id += 1
             self._pending[self._last_id] = pending
-            send = self._open.get(room)
+            send = self._open.get(draft.room)
             pending.sent = send is not None
             hurry = deadline < self._watched
         if hurry:
             self._on_due()
-        if send is not None:
-            send(pending.say)
+        return pending.say.id, None if send is None else send(pending.say)
 
     def _has_place(self) -> bool:
         if self._end is not None:
@@ -141,8 +156,9 @@ class Outbox:
 
     # --- for the keeper's thread ------------------------------------------------------------------------------
 
-    def open(self, room: str, send: _Send) -> None:
+    def open(self, room: str, send: Send) -> None:
         """Send by this way what waits in a room, in order, and then whatever is posted there."""
+        unsent: list[tuple[int, NodeError]] = []
         with self._posting:
             with self._lock:
                 self._held.pop(room, None)
@@ -151,7 +167,9 @@ class Outbox:
                     each.sent = True
                 self._open[room] = send
             for each in waiting:
-                send(each.say)
+                if (error := send(each.say)) is not None:
+                    unsent.append((each.say.id, error))
+        self._fail_unsent(unsent)
 
     def detach(self, lost: str | None = None) -> None:
         """The way out is gone: whatever is not acknowledged waits until its room is opened again.
@@ -202,8 +220,10 @@ class Outbox:
         """A post that was sent again is logged already."""
         pending = self._settle(accepted.id)
         if pending is not None:
-            own, text = f"{session}-{accepted.id}", pending.say.text
-            logged = wire.Message(accepted.room, accepted.offset, own, name, accepted.at, text)
+            own, say = f"{session}-{accepted.id}", pending.say
+            logged = wire.Message(
+                accepted.room, accepted.offset, own, name, accepted.at, say.text, say.kind, say.ref, data=say.data
+            )
             pending.future.set_result(Message.of(logged, False, session))
 
     def refused(self, number: int, error: NodeError) -> None:
@@ -250,6 +270,14 @@ class Outbox:
             self._held.clear()
             self._changed.notify_all()
         _fail(lost, DisconnectedError(f"{reason}: this may have been logged"))
+
+    def _fail_unsent(self, posts: Iterable[tuple[int, NodeError]]) -> None:
+        """Fail posts that the node cannot understand; the caller holds no lock."""
+        for number, error in posts:
+            pending = self._settle(number)
+            if pending is not None:
+                doubt = DeadlineError(f"{error}; it may have been logged before the connection was lost")
+                pending.future.set_exception(doubt if pending.doubtful else error)
 
     def _settle(self, number: int) -> _Pending | None:
         """Take a post from those that wait; None if it does not wait (any more)."""

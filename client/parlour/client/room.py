@@ -1,31 +1,33 @@
-"""A room that a chat is in, as a program sees it: say, hear, and who is there.
+"""A room that a chat is in, as a program sees it: say, hear, look back, and who is there.
 
-This module owns the room's backlog of events and its roster. The application's threads call the upper half of the
-class, the chat's keeper and reader threads the lower half, and neither waits for the other for longer than a lock is
-held. It must never send while holding its lock.
+This module owns what an application may ask of a room and how its threads wait for it; what the node tells is kept by
+`RoomState`. It must never send while it holds the room's lock.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
-from parlour.client.backlog import BOUND, Backlog
-from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
-from parlour.client.events import Disconnected, Event, Lagging, Message, Presence, Reconnected, Reconnecting
-from parlour.client.link import Link
+from parlour.client.backlog import BOUND
+from parlour.client.errors import DeadlineError, DisconnectedError
+from parlour.client.events import Event, Message
+from parlour.client.fold import REDACTION, Fold
 from parlour.client.patience import LONG, is_done
-from parlour.client.requests import Requests, await_answer, fail
-from parlour.client.roster import Roster
+from parlour.client.requests import await_answer
+from parlour.client.roomstate import RoomState
 from parlour.runtime.forks import ProcessBound
-from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
+from parlour.wire.errors import UsageError
+from parlour.wire.records import EDIT, REACT, REDACT, SAID
 
 __all__ = ["Room", "RoomOwner"]
+
+_LEAST = 20
+"""Records asked for at a time where too few of those before were messages."""
 
 _SETTLING = 1.0
 """Seconds that another thread may need to hand over an outcome that is known."""
@@ -41,8 +43,10 @@ class RoomOwner(Protocol):
         """Send a message of the protocol; return False if there is no connection now."""
         ...
 
-    def post(self, room: str, text: str, timeout: float) -> Future[Message]:
-        """Post a text to a room; see `Room.post`."""
+    def post(
+        self, room: str, text: str, timeout: float, kind: str, ref: int, data: Mapping[str, Any]
+    ) -> Future[Message]:
+        """Post a record to a room; see `Room.post`."""
         ...
 
     def trouble(self, room: str) -> str | None:
@@ -66,26 +70,16 @@ class RoomOwner(Protocol):
         ...
 
 
-class Room(ProcessBound):
+class Room(ProcessBound, RoomState):
     """A room of a chat; made by `Chat.join`, and safe to use from several threads, but in one process alone."""
 
     kind = "room"
     advice = "connect in this process, and join there"
 
     def __init__(self, chat: RoomOwner, name: str, backlog: int = BOUND, history: int = 0) -> None:
-        self.name = name
+        super().__init__(name, chat.name, chat.session, backlog, history)
         self.wanted = 0  # joins that were not given up; the chat's lock guards it
         self._chat = chat
-        # Guards all fields below. Rank 30.
-        self._lock = make_lock(30, f"room {name}")
-        self._changed = threading.Condition(self._lock)
-        self._backlog = Backlog(name, backlog, history)
-        self._link: Link | None = None  # the connection that tells who is here
-        self._interrupted = False
-        self._roster = Roster()
-        self._replays = 0
-        self._requests = Requests()
-        self._end: str | None = None  # why nothing can be asked any more
 
     def __repr__(self) -> str:
         return f"<Room {self.name!r}>"
@@ -115,7 +109,7 @@ class Room(ProcessBound):
 
     @property
     def replays(self) -> int:
-        """How many messages said before joining are replayed at the start of `events`."""
+        """How many records of before joining are replayed at the start of `events`, each as a Message or Changed."""
         self.check_process()
         return self._replays
 
@@ -128,35 +122,82 @@ class Room(ProcessBound):
         self.check_process()
         return self._chat.trouble(self.name)
 
-    def say(self, text: str, timeout: float = 10.0) -> Message:
-        """Post a text and return the logged message, at most `timeout` seconds later.
+    def say(
+        self,
+        text: str,
+        timeout: float = 10.0,
+        *,
+        kind: str = SAID,
+        ref: Message | int | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> Message:
+        """Post a text and return it as it was logged, at most `timeout` seconds later.
 
-        Raises UsageError if the text is too long, NodeError if the node could not log it in that time, DeadlineError if
-        no acknowledgement came, DisconnectedError if the chat was closed or the connection is lost for good: with these
-        two it may have been logged all the same. A connection that is lost for a while raises nothing.
+        `kind` is `"action"` or `"notice"` for what is not plainly said; `ref` the message that this one answers, or its
+        offset; `data` a map of at most 4 KiB for programs. Raises UsageError if they are wrong or the text is too long,
+        NodeError if the node refused it or could not log it in that time, DeadlineError if no acknowledgement came,
+        DisconnectedError if the chat was closed or the connection is lost for good: with these two it may have been
+        logged all the same. A connection that is lost for a while raises nothing.
         """
         deadline = time.monotonic() + timeout
-        future = self.post(text, timeout)
+        future = self.post(text, timeout, kind=kind, ref=ref, data=data)
         if not is_done(future, deadline):
             self._chat.expire()
         if not is_done(future, time.monotonic() + _SETTLING):
             raise DeadlineError("what became of it is held up by another post's callback: it may have been logged")
         return future.result()
 
-    def post(self, text: str, timeout: float = 10.0) -> Future[Message]:
-        """Post a text without waiting for its acknowledgement; return the future logged message.
+    def reply(self, message: Message | int, text: str, timeout: float = 10.0) -> Message:
+        """Post an answer to a message, given as it is or by its offset; returns and raises as `say` does."""
+        return self.say(text, timeout, ref=message)
 
-        Posts of one chat are logged in the order in which they were made, unless the node could not log one for a
-        moment: others that were on their way then may come before it. A post that was not acknowledged when the
-        connection was lost is sent again, and logged once. Waits while 1000 of them are unacknowledged, or the node
-        takes no more. Raises what `say` does, as far as it is known at once; the future raises the rest, `timeout`
-        seconds after the call at the latest. Its callbacks run on the chat's own threads, so they must not wait for
-        the chat.
+    def edit(self, message: Message | int, text: str, timeout: float = 10.0) -> Message:
+        """Give a message of one's own another text; return the record of that. Raises as `say` does."""
+        return self.say(text, timeout, kind=EDIT, ref=message)
+
+    def redact(self, message: Message | int, timeout: float = 10.0) -> Message:
+        """Delete a message of one's own for good, or take back an edit or a reaction; return the record of that.
+
+        Everybody is told, and the log keeps nothing of its text. Raises as `say` does.
+        """
+        return self.say(REDACTION, timeout, kind=REDACT, ref=message)
+
+    def react(self, message: Message | int, text: str, timeout: float = 10.0) -> Message:
+        """React to a message with an emoji or a word, at most 64 bytes; return the record of that.
+
+        To take it back, `redact` that record. Raises as `say` does.
+        """
+        return self.say(text, timeout, kind=REACT, ref=message)
+
+    def post(
+        self,
+        text: str,
+        timeout: float = 10.0,
+        *,
+        kind: str = SAID,
+        ref: Message | int | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> Future[Message]:
+        """Post as `say` does without waiting for the acknowledgement; return the future logged record.
+
+        The kinds `"edit"`, `"redact"` and `"react"` post what the methods of these names do. Posts of one chat are
+        logged in the order in which they were made, unless the node could not log one for a moment: others that were
+        on their way then may come before it. A post that was not acknowledged when the connection was lost is sent
+        again, and logged once. Waits while 1000 of them are unacknowledged, or the node takes no more. Raises what
+        `say` does, as far as it is known at once; the future raises the rest, `timeout` seconds after the call at the
+        latest. Its callbacks run on the chat's own threads, so they must not wait for the chat.
         """
         self.check_process()
         with self._lock:
             self._check_here()
-        return self._chat.post(self.name, text, timeout)
+        return self._chat.post(self.name, text, timeout, kind, self._offset(ref), data or {})
+
+    def _offset(self, ref: Message | int | None) -> int:
+        if isinstance(ref, Message):
+            if ref.room != self.name:
+                raise UsageError(f"that message is in {ref.room}, not in {self.name}")
+            return ref.offset
+        return ref or 0
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Yield what happens here, in order, from the first message replayed.
@@ -183,25 +224,43 @@ class Room(ProcessBound):
             with self._lock:
                 self._requests.drop(question)
 
+    def message(self, offset: int) -> Message | None:
+        """Return the message at this offset as it is now, if it is among the last 1000 records of `events`."""
+        self.check_process()
+        with self._lock:
+            return self._backlog.fold.message(offset)
+
+    def recent(self) -> list[Message]:
+        """Return the messages among the last 1000 records of `events`, without deleted ones, as they are now."""
+        self.check_process()
+        with self._lock:
+            return self._backlog.fold.messages()
+
     def history(self, before: int | None = None, limit: int = 100, timeout: float = 10.0) -> list[Message]:
         """Return the last `limit` messages before this offset, oldest first; by default the newest there are.
 
-        They are fewer only where no more are kept. Raises as `Chat.join` does, and UsageError for a number below 1.
+        They are as they are now, as far as this room's events and the pages that were read before tell of changes;
+        deleted ones are left out. They are fewer than `limit` only where no more are kept. Raises as `Chat.join` does,
+        and UsageError for a number below 1.
         """
         deadline = time.monotonic() + timeout
-        found: list[Message] = []
+        records: list[Message] = []
+        messages: list[Message] = []
         epoch, asked = None, wire.History(self.name, wire.MAX_OFFSET if before is None else before, limit)
-        while len(found) < limit:
+        while len(messages) < limit:
             with self._chat.one_of_few(deadline):
                 page = self._page(asked, deadline)
             if epoch not in (None, page.epoch):
                 break  # Offsets of before mean nothing in this one.
-            found[:0] = [Message.of(message, True, self._chat.session) for message in page.messages]
             epoch = page.epoch
-            if page.after <= page.trimmed or len(found) >= limit:
+            records[:0] = [Message.of(record, True, self._session) for record in page.messages]
+            with self._lock:
+                fold = self._backlog.fold if epoch == self._backlog.epoch else Fold()
+                messages = fold.page(records)
+            if page.after <= page.trimmed:
                 break
-            asked = wire.History(self.name, page.after + 1, limit - len(found))
-        return found[-limit:]  # Another thread may have asked for more of the same.
+            asked = wire.History(self.name, page.after + 1, max(limit - len(messages), _LEAST))
+        return messages[-limit:]  # Another thread may have asked for more of the same.
 
     def _page(self, question: wire.History, deadline: float) -> wire.Page:
         self.check_process()
@@ -248,37 +307,7 @@ class Room(ProcessBound):
             if rejoin:
                 self._chat.rejoin(self)
 
-    # --- for the chat, its keeper and its reader threads -------------------------------------------------------
-
-    @property
-    def parting(self) -> bool:
-        """Whether the application is leaving."""
-        with self._lock:
-            return self._requests.parting is not None
-
-    @property
-    def questions(self) -> list[wire.ClientMessage]:
-        """What the application waits to be told, to be asked again on another connection."""
-        with self._lock:
-            return self._requests.open_questions(self.name)
-
-    @property
-    def is_entered(self) -> bool:
-        """Whether the application is in the room already, or else waits to be."""
-        return self._requests.entering.done()
-
-    def resume(self) -> wire.Join:
-        """Return the join that brings the room to a connection; the keeper sends it, and nobody else sends any."""
-        with self._lock:
-            return self._backlog.resume()
-
-    def on_lost(self, link: Link, reason: str) -> None:
-        """A connection was lost, and the keeper is looking for another."""
-        with self._changed:
-            if self._link is link:
-                self._interrupted = True
-                self._backlog.add(Reconnecting(reason))
-                self._changed.notify_all()
+    # --- for the chat, on the application's threads ------------------------------------------------------------
 
     def gone(self, timeout: float) -> None:
         """Wait until the room is left, or nobody is leaving it any more; raises as `leave` does."""
@@ -290,111 +319,3 @@ class Room(ProcessBound):
     def entered(self, timeout: float) -> None:
         """Wait until the room is joined; raises as `Chat.join` does."""
         await_answer(self._requests.entering, f"joining {self.name}", timeout)
-
-    def on_joined(self, joined: wire.Joined, link: Link) -> None:
-        """The node at the other end of this connection says where the room stands."""
-        with self._changed:
-            if self._link is None or not self._link.newer_than(link):
-                self._link = link
-                self._roster.relist()
-                if self._interrupted:
-                    self._interrupted = False
-                    self._backlog.add(Reconnected(link.node))
-                if self._requests.entering_open:
-                    self._replays = max(0, joined.offset - joined.after)
-            elif joined.epoch != self._backlog.epoch:
-                return  # The newer connection tells of new epochs.
-            self._backlog.joined(joined)
-            self._changed.notify_all()
-
-    def on_message(self, message: wire.Message, epoch: str | None) -> Message:
-        """Keep a message of this epoch for the application, and return it as the event that it is."""
-        with self._changed:
-            event = self._backlog.message(message, epoch, self._chat.session)
-            self._changed.notify()
-        return event
-
-    def on_members(self, members: wire.Members, link: Link) -> None:
-        """Take a list of names, or a part of one."""
-        with self._changed:
-            if link is not self._link:
-                return  # Who is here is told by the newest connection alone.
-            if not self._roster.list(members.names, members.count, members.more, _bots(members.names, members.bots)):
-                return
-            self._tell()
-            names = sorted(self._roster.names)
-            entering = self._requests.take_entering()
-            # A list cut short belongs to a join. A whole one may be the answer to several questions.
-            answered = self._requests.take_who() if len(names) >= members.count else []
-        for question in answered:
-            question.set_result(names)
-        if entering is not None:
-            entering.set_result(None)
-
-    def on_page(self, page: wire.Page) -> None:
-        """Old messages that were asked for, perhaps by several threads."""
-        with self._lock:
-            answered = self._requests.take_pages(page.before)
-        for question in answered:
-            question.set_result(page)
-
-    def on_presence(self, presence: wire.Presence, link: Link) -> None:
-        """Apply comings and goings to the roster, and keep those that are news."""
-        with self._changed:
-            if link is not self._link:
-                return
-            # One's own absence, while one was on the way back, is over when one hears of it.
-            left = [name for name in presence.left if name != self._chat.name]
-            self._roster.change(presence.joined, left, presence.count, _bots(presence.joined, presence.bots))
-            self._tell()
-
-    def on_lagging(self) -> None:
-        """The node says that this program reads too slowly."""
-        with self._changed:
-            self._backlog.offer(Lagging())
-            self._changed.notify()
-
-    def on_error(self, error: wire.Error) -> None:
-        """Something asked for in this room, that was no post, was not done."""
-        with self._changed:
-            if self._backlog.refused(time.monotonic(), error.retry_after):
-                self._changed.notify_all()
-                return
-            asked = self._requests.take_all()
-        fail(asked, NodeError(error.text, error.code, error.retry_after))
-
-    def on_left(self) -> None:
-        """The room was left: nothing follows."""
-        with self._changed:
-            self._end = f"{self.name} was left: join it again"
-            parting = self._requests.take_parting()
-            asked = self._requests.take_all()
-            self._changed.notify_all()
-        if parting is not None:
-            parting.set_result(None)
-        fail(asked, DisconnectedError(self._end))
-
-    def on_end(self, reason: str | None) -> None:
-        """The connection was lost for this `reason`, or the chat closed (None): nothing follows."""
-        with self._changed:
-            self._end = reason or "the chat was closed"
-            if reason is not None:
-                self._backlog.add(Disconnected(reason))
-            parting = self._requests.take_parting()
-            asked = [*self._requests.take_all(), *([] if parting is None else [parting])]
-            self._changed.notify_all()
-        fail(asked, DisconnectedError(self._end))
-
-    def _tell(self) -> None:
-        """Keep the news of the roster for the application, as soon as they can be kept; the lock is held."""
-        news = self._roster.news()
-        if news is None:
-            return
-        bots = tuple(name for name in news[0] if name in self._roster.bots)
-        if self._backlog.offer(Presence(self.name, *news, self._roster.count, bots)):
-            self._roster.told()
-            self._changed.notify()
-
-
-def _bots(names: list[str], places: list[int]) -> list[str]:
-    return [names[place] for place in places if place < len(names)]

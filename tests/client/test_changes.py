@@ -1,0 +1,108 @@
+"""Replies, edits, deletions and reactions by the library, on two nodes: who may, and what everybody sees then."""
+
+from __future__ import annotations
+
+import pytest
+
+from parlour.client import Changed, Message, NodeError, Room, UsageError
+from parlour.client.link import Link
+from parlour.wire.messages import Welcome
+from support.cluster import Cluster
+
+
+def two(cluster: Cluster) -> tuple[Room, Room]:
+    """Return a room as ada and bob have it, who are on different nodes."""
+    ada, bob = cluster.chat("ada"), cluster.chat("bob")
+    assert ada.node != bob.node
+    return ada.join("lobby"), bob.join("lobby")
+
+
+def heard(room: Room, last: Message) -> list[Message | Changed]:
+    """Return what came of messages up to this record."""
+    events: list[Message | Changed] = []
+    for event in room.events(10):
+        if isinstance(event, Message | Changed):
+            events.append(event)
+            if last == (event if isinstance(event, Message) else event.record):
+                return events
+    raise AssertionError(f"{last} was not heard, but {events}")
+
+
+def test_a_bot_that_knows_messages_alone_hears_no_changes(cluster: Cluster) -> None:
+    """It would take an edit, a reaction or a deletion for something said; each comes as a change of a message."""
+    here, there = two(cluster)
+    hello = here.say("helo")
+    edit, react = here.edit(hello, "hello"), there.react(hello.offset, "+1")
+    redact = here.redact(hello)
+    first, *changes = heard(there, redact)
+    assert first == hello
+    told = [change for change in changes if isinstance(change, Changed)]
+    assert [change.record for change in told] == [edit, react, redact]
+    assert [(c.room, c.before and c.before.text, c.message and c.message.text) for c in told] == [
+        ("lobby", "helo", "hello"),
+        ("lobby", "hello", "hello"),
+        ("lobby", "hello", "(deleted)"),
+    ]
+    assert not any(change.record.replay for change in told)
+
+
+def test_actions_notices_and_data_arrive(cluster: Cluster) -> None:
+    """What was given is what others hear, with the text as it was."""
+    here, there = two(cluster)
+    sent = [here.say("waves", kind="action"), here.say("green", kind="notice", data={"build": 7, "ok": True})]
+    assert [(m.kind, m.text, dict(m.data)) for m in sent] == [
+        ("action", "waves", {}),
+        ("notice", "green", {"build": 7, "ok": True}),
+    ]
+    assert heard(there, sent[-1]) == sent
+    assert there.message(2) == sent[1]
+    assert there.message(3) is None
+
+
+def test_only_the_author_may_change_a_message(cluster: Cluster) -> None:
+    """The node says no, in one line with a code; the message stays as it is."""
+    here, there = two(cluster)
+    hello = here.say("hello")
+    for room, ref, kind in ((there, hello, "edit"), (there, hello, "redact"), (here, 99, "edit")):
+        with pytest.raises(NodeError) as caught:
+            room.say("bye", kind=kind, ref=ref)
+        assert caught.value.code == "bad_ref"
+        assert caught.value.retry_after is None
+        assert "\n" not in str(caught.value)
+    assert here.say("and on").offset == 2
+    assert here.message(1) == hello
+
+
+def test_what_cannot_be_posted_is_refused_at_once(cluster: Cluster) -> None:
+    """Kinds of nodes alone, a change of nothing, reactions that are too long, and messages of other rooms."""
+    ada = cluster.chat("ada")
+    lobby, den = ada.join("lobby"), ada.join("den")
+    hello = den.say("hello")
+    for kind, ref, text, complaint in (
+        ("topic", None, "dice", "kind 'topic'"),
+        ("gone", None, "dice", "kind 'gone'"),
+        ("edit", None, "dice", "give its offset"),
+        ("react", 1, "x" * 65, "64 bytes"),
+        ("", hello, "yes", "in den, not in lobby"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            lobby.say(text, kind=kind, ref=ref)
+    with pytest.raises(UsageError, match="4096"):
+        lobby.say("hello", data={"long": "x" * 5000})
+    assert lobby.say("hello").offset == 1
+
+
+def test_a_node_of_an_older_version_is_sent_what_it_knows(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An action is a text for it; of an edit nobody would know that it is one, so it fails, also if it had waited."""
+    here, there = two(cluster)
+    ada = here._chat
+    link = ada._keeper.current  # type: ignore[attr-defined]
+    assert isinstance(link, Link)
+    hello = here.say("helo")
+    link.connection.welcome = Welcome(link.node, link.connection.welcome.session, "1.1")
+    with pytest.raises(NodeError, match=f"{link.node} runs an older version of parlour, which cannot edit messages"):
+        here.edit(hello, "hello")
+    assert here.say("waves", kind="action").text == "/me waves"
+    assert here.reply(hello, "me too").reply_to is None
+    last = there.say("and on")
+    assert [event.kind for event in heard(there, last) if isinstance(event, Message)] == ["", "", "", ""]

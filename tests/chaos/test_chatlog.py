@@ -46,18 +46,30 @@ def told(*lines: str) -> list[tuple[type[Entry], str, str]]:
         ("[12:03] <K|NgGh0sT> so <b>bold</b> > all", "K|NgGh0sT", "so <b>bold</b> > all"),
         ("[04:48] <brunner> \ufeffis the AMD64 branch …", "brunner", "\ufeffis the AMD64 branch …"),
         ("[05:00] <m>   indented \x02bold\x02\x0b\x85\u2028", "m", "  indented \x02bold\x02\x0b\x85\u2028"),
-        ("[05:42]  * maco hugs Pelo", "maco", "/me hugs Pelo"),
-        ("[05:42]  * Topic is 'odd'", "Topic", "/me is 'odd'"),
-        ("[05:42:07] * ada has quit smoking", "ada", "/me has quit smoking"),
         ("[05:42] <@ada> an operator", "ada", "an operator"),
-        ("\x0306[05:42] * +ada waves", "ada", "/me waves"),
         ("[05:42] <\x0304,01ada\x0f> \x0304red\x03", "ada", "\x0304red\x03"),
-        ("[05:42]  * dthacker-work has to go.  bye", "dthacker-work", "/me has to go.  bye"),
     ],
 )
 def test_what_is_said(line: str, nick: str, text: str) -> None:
-    """A text is everything behind the nick and one space, to the last byte; a deed is said as terminals take it."""
+    """A text is everything behind the nick and one space, to the last byte."""
     assert told(line) == [(Said, nick, text)]
+
+
+@pytest.mark.parametrize(
+    ("line", "nick", "text"),
+    [
+        ("[05:42]  * maco hugs Pelo", "maco", "hugs Pelo"),
+        ("[05:42]  * Topic is 'odd'", "Topic", "is 'odd'"),
+        ("[05:42:07] * ada has quit smoking", "ada", "has quit smoking"),
+        ("\x0306[05:42] * +ada waves", "ada", "waves"),
+        ("[05:42]  * dthacker-work has to go.  bye", "dthacker-work", "has to go.  bye"),
+    ],
+)
+def test_what_is_done(line: str, nick: str, text: str) -> None:
+    """It is an action of the nick, and its text says what, without the name."""
+    said = read(line).entries[0]
+    assert isinstance(said, Said)
+    assert (said.nick, said.text, said.kind) == (nick, text, "action")
 
 
 @pytest.mark.parametrize(

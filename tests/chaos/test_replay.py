@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from parlour.chaos import replay as stage
+from parlour.chaos.chatlog import Said
 from parlour.chaos.observer import Observer
 from parlour.chaos.replay import replay
 from parlour.chaos.verdict import Line
@@ -118,10 +119,10 @@ def test_nicks_come_and_go_as_the_log_says(three: Cluster, tmp_path: Path, monke
     watcher = three.chat("watcher").join("day")
     say = stage._say
 
-    def look(room: Room, text: str) -> Line:
+    def look(room: Room, said: Said) -> Line:
         wanted = next(here)
         eventually(lambda: wanted == {"ada", "bob", "eve"} & set(watcher.who()), what=f"{wanted} are here")
-        return say(room, text)
+        return say(room, said)
 
     monkeypatch.setattr(stage, "_say", look)
     told = verdict(run(three, path, "--json", "--observers", "1"))
@@ -134,9 +135,9 @@ def test_who_only_speaks_keeps_nothing(cluster: Cluster, short: Path, monkeypatc
     rooms: list[Room] = []
     say = stage._say
 
-    def look(room: Room, text: str) -> Line:
+    def look(room: Room, said: Said) -> Line:
         rooms.append(room)
-        return say(room, text)
+        return say(room, said)
 
     monkeypatch.setattr(stage, "_say", look)
     assert verdict(run(cluster, short, "--json"))["perfect"]
@@ -344,7 +345,8 @@ def test_logs_of_other_programs(cluster: Cluster, tmp_path: Path) -> None:
     """A day of mIRC and one of Colabti are perfect, a quiet day too; what was not read or was mended is told."""
     (mirc := tmp_path / "mirc.txt").write_bytes(
         b"Session Ident: #chan\r\n[10:00] * Now talking in #chan\r\n[10:00] * Joins: bob (~b@host)\r\n"
-        + b"[10:01] <@ada> hi\r\n" * 60
+        + b"[10:01] <@ada> hi\r\n" * 59
+        + b"[10:01] * bob waves\r\n"
         + b"[10:02] <ada> caf\xc3\r\n?\r\n[10:02] * ada has quit IRC (x)\r\n"
     )
     (colabti := tmp_path / "colabti.txt").write_text(

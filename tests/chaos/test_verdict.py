@@ -111,13 +111,18 @@ def test_a_room_in_another_order_than_the_log_is_reordered(
 
 @given(deliveries(), st.data())
 def test_what_is_altered_differs(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
-    """One character, or the name of another, is enough."""
+    """One character, the name of another, or another kind, is enough."""
     said, heard = delivery
     index = data.draw(st.sampled_from(own(said, heard)))
     line = heard[index]
     altered = data.draw(
         st.sampled_from(
-            [line._replace(text=line.text + " "), line._replace(by="eve"), line._replace(text="\0" + line.text)]
+            [
+                line._replace(text=line.text + " "),
+                line._replace(by="eve"),
+                line._replace(text="\0" + line.text),
+                line._replace(kind="action"),
+            ]
         )
     )
     assert wrong(judge("n1", said, [*heard[:index], altered, *heard[index + 1 :]])) == {"differing": 1}

@@ -16,6 +16,7 @@ from operator import attrgetter
 
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name, check_text
+from parlour.wire.records import ACTION, SAID
 
 __all__ = ["SHOWN", "Came", "Entry", "Left", "Log", "Said", "crowd", "numbers", "parse_log"]
 
@@ -41,9 +42,11 @@ class Left(_Entry):
 
 @dataclass(frozen=True, slots=True)
 class Said(_Entry):
-    """Somebody said something, possibly without having come: a recording begins in the middle of a day."""
+    """Somebody said or did something, possibly without having come: a recording begins in the middle of a day."""
 
     text: str
+    kind: str = SAID
+    """The kind of the record that it becomes: an action is one of its own."""
 
 
 Entry = Came | Left | Said
@@ -228,19 +231,19 @@ def _read(line: str, number: int, clock: _Clock) -> list[Entry] | None:
     *time, rest = timed.groups()
     clock.set(*time)
     if said := _SAID.fullmatch(rest):
-        return _said(said, number, clock, "")
+        return _said(said, number, clock, SAID)
     if deed := _DEED.fullmatch(rest):
-        return _said(deed, number, clock, "/me ")
+        return _said(deed, number, clock, ACTION)
     if (event := _event(rest, number, clock)) is not None:
         return event
     if deed := _STAR.fullmatch(rest):
-        return _said(deed, number, clock, "/me ")
+        return _said(deed, number, clock, ACTION)
     return None
 
 
-def _said(said: re.Match[str], number: int, clock: _Clock, before: str) -> list[Entry]:
-    """Return what a nick said or did: deeds are said in the way that terminals show as such (XEP-0245)."""
-    return [Said(number, clock.now, _nick(said[1]), check_text(before + said[2]))]
+def _said(said: re.Match[str], number: int, clock: _Clock, kind: str) -> list[Entry]:
+    """Return what a nick said or did."""
+    return [Said(number, clock.now, _nick(said[1]), check_text(said[2]), kind)]
 
 
 def _event(line: str, number: int, clock: _Clock) -> list[Entry] | None:

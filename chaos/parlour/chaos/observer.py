@@ -74,7 +74,7 @@ class Observer:
     def _hear(self, message: wire.NodeMessage) -> None:
         now = time.monotonic()
         if isinstance(message, wire.Message):
-            self.heard.append(Line(now, message.offset, message.id, message.by, message.text))
+            self.heard.append(Line(now, message.offset, message.id, message.by, message.text, message.kind))
         with self._changed:
             if isinstance(message, wire.Message):
                 self._top = max(self._top, message.offset)

@@ -131,7 +131,7 @@ def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Call
                 cast.leave(entry.nick)
             elif isinstance(entry, Said):
                 performance.said += 1
-                performance.acknowledged.append(_say(cast.enter(entry.nick), entry.text))
+                performance.acknowledged.append(_say(cast.enter(entry.nick), entry))
             else:
                 cast.enter(entry.nick)
         except ParlourError as error:
@@ -146,11 +146,11 @@ def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Call
     return performance
 
 
-def _say(room: Room, text: str) -> Line:
+def _say(room: Room, said: Said) -> Line:
     """Say a line and return what became of it; raises as `Room.say` does."""
     at = time.monotonic()
-    message = room.say(text, ACKNOWLEDGED)
-    return Line(at, message.offset, message.id, message.by, text)
+    message = room.say(said.text, ACKNOWLEDGED, kind=said.kind)
+    return Line(at, message.offset, message.id, message.by, said.text, said.kind)
 
 
 def _perform(

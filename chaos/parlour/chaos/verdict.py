@@ -26,6 +26,7 @@ class Line(NamedTuple):
     id: str
     by: str
     text: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Tally:
     reordered: int
     """Messages heard after one of a higher offset, and lines heard after one that was said later."""
     differing: int
-    """Lines heard with another offset, name or text than what was said; equal texts have equal bytes in UTF-8."""
+    """Lines heard with another offset, name, text or kind than what was said; equal texts have equal bytes."""
     foreign: int
     """Messages of others in the room. They are no fault, but none may come twice or out of order either."""
     latencies: tuple[float, ...]

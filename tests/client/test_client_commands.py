@@ -267,7 +267,7 @@ def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
     ):
         assert any(line.endswith(end) for line in lines), end
     assert any("/dance" in line and "/help" in line for line in lines)
-    assert logged(cluster) == ["before you came", "hello", "/me waves", "/slash", "back"]
+    assert logged(cluster) == ["before you came", "hello", "waves", "/slash", "back"]
     assert logged(cluster, "den") == ["in here"]
 
 

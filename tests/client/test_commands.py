@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from parlour.client.commands import HELP, Command, Help, Join, Leave, Quit, Say, Who, parse
+from parlour.client.commands import (
+    HELP,
+    NAMES,
+    About,
+    Command,
+    Help,
+    History,
+    Join,
+    Leave,
+    Numbers,
+    Quit,
+    Say,
+    Who,
+    parse,
+)
 from parlour.wire.errors import UsageError
 
 
@@ -16,7 +30,20 @@ from parlour.wire.errors import UsageError
         ("", None),
         ("   ", None),
         ("//etc/passwd", Say("/etc/passwd")),
-        ("/me waves", Say("/me waves")),
+        ("/me waves", Say("waves", "action")),
+        ("/reply yes,  sure", About("", None, "yes,  sure")),
+        ("/reply #301 yes", About("", 301, "yes")),
+        ("/reply 2 of them", About("", None, "2 of them")),
+        ("/reply #1st of all", About("", None, "#1st of all")),
+        ("/edit #7  hello", About("edit", 7, "hello")),
+        ("/edit hello", About("edit", None, "hello")),
+        ("/delete", About("redact", None, "(deleted a message)")),
+        ("/delete #7", About("redact", 7, "(deleted a message)")),
+        ("/react 👍", About("react", None, "👍")),
+        ("/react #7 +1", About("react", 7, "+1")),
+        ("/numbers", Numbers(20)),
+        ("/numbers 5", Numbers(5)),
+        ("/history", History(50)),
         ("/join den", Join("den")),
         ("/join  den ", Join("den")),
         ("/leave", Leave(None)),
@@ -33,7 +60,23 @@ def test_a_line_is_understood(line: str, command: Command | None) -> None:
 
 @pytest.mark.parametrize(
     ("line", "hint"),
-    [("/wave", "/help"), ("/", "/help"), ("/me", "/me waves"), ("/join", "/join lobby"), ("/quit now", "alone")],
+    [
+        ("/wave", "/help"),
+        ("/", "/help"),
+        ("/me", "/me waves"),
+        ("/join", "/join lobby"),
+        ("/quit now", "alone"),
+        ("/reply", "/reply #7 yes"),
+        ("/edit #7", "/edit #7 yes"),
+        ("/delete 7", "/delete #7"),
+        ("/delete hello", "/numbers"),
+        ("/react", "/react #7 👍"),
+        ("/react 7 👍", "/react #7 👍"),
+        ("/react #7", "/react #7 👍"),
+        ("/react " + "x" * 65, "64 bytes"),
+        ("/numbers all", "/numbers 20"),
+        ("/history 0", "/history 20"),
+    ],
 )
 def test_a_line_that_is_no_command_gets_a_hint(line: str, hint: str) -> None:
     """What is not understood is answered by one line that says what to type."""
@@ -51,5 +94,7 @@ def test_a_room_out_of_the_limits_is_refused_before_it_is_sent() -> None:
 
 def test_help_names_every_command() -> None:
     """What can be typed is what is told."""
-    for word in ("/join", "/leave", "/who", "/me", "//", "/quit"):
+    for word in ("/join", "/leave", "/who", "/me", "/reply", "/edit", "/delete", "/react", "/numbers", "//", "/quit"):
         assert word in HELP
+    assert sorted(NAMES) == sorted(set(NAMES))
+    assert all(len(line) < 80 for line in HELP.splitlines())

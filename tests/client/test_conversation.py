@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from datetime import datetime
 
 import pytest
 
@@ -20,11 +19,11 @@ from support.waiting import MS, eventually
 class Faulty(Lines):
     """Lines with a bug that comes out when somebody says so."""
 
-    def message(self, message: Message, now: datetime, room: bool = False) -> str:
-        """Return a message as a line."""
+    def mentions(self, message: Message, answered: Message | None = None) -> bool:
+        """Whether another person has named the one who reads."""
         if message.text == "fail":
             raise ZeroDivisionError("a bug")
-        return super().message(message, now, room)
+        return super().mentions(message, answered)
 
 
 def test_a_chat_that_cannot_show_a_room_any_more_ends(cluster: Cluster) -> None:

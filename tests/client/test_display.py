@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parlour.client.display import Lines, harmless, hue
-from parlour.client.events import Message, Presence
+from parlour.client.events import Changed, Message, Presence
 
 NOW = datetime(2026, 3, 1, 12, 0)
 PLAIN = Lines(colour=False)
@@ -105,6 +105,98 @@ def test_me_is_told_of_its_sender() -> None:
     """A text that begins with "/me " is an action; one that does not quite is a text."""
     assert PLAIN.message(said("/me waves\x1b"), NOW) == "12:00 * ada waves␛"
     assert PLAIN.message(said("/meow"), NOW) == "12:00 ada: /meow"
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (replace(said("waves"), kind="action"), "12:00 * ada waves"),
+        (replace(said("/me waves"), kind="action"), "12:00 * ada /me waves"),
+        (replace(said("it is green"), kind="notice"), "12:00 ada (notice): it is green"),
+        (replace(said("the topic is dice"), kind="topic"), "12:00 ada: the topic is dice"),
+        (replace(said("(deleted)"), kind="gone"), "12:00 ada: (deleted)"),
+        (replace(said("yes"), ref=7), "12:00 ada (to #7): yes"),
+        (replace(said("hello"), edited=True), "12:00 ada: hello (edited)"),
+        (
+            replace(said("hello"), edited=True, reactions={"👍": ("bob",), "\x1b[2J": ("a", "b", "c", "d", "e")}),
+            "12:00 ada: hello (edited) [👍 bob, ␛[2J a, b, c and 2 more]",
+        ),
+    ],
+)
+def test_what_kind_of_message_it_is_can_be_seen(message: Message, line: str) -> None:
+    """An action, a notice, a reply, one that was edited or that others reacted to; what is not known is a text."""
+    assert PLAIN.message(message, NOW) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "quote"),
+    [
+        ("hello", "hello"),
+        ("/me waves", "waves"),
+        ("twenty characters ...", "twenty characters .…"),
+        ("two\nlines\x1b", "two⏎lines␛"),
+    ],
+)
+def test_a_reply_quotes_what_it_answers(text: str, quote: str) -> None:
+    """The beginning of it, harmless, behind the name of its sender."""
+    reply = replace(said("yes", by="bob"), ref=7)
+    assert PLAIN.message(reply, NOW, answered=said(text)) == f'12:00 bob (to ada: "{quote}"): yes'
+    wave = replace(reply, kind="action", text="waves")
+    assert PLAIN.message(wave, NOW, answered=said(text)) == f'12:00 * bob (to ada: "{quote}") waves'
+
+
+def test_a_number_is_shown_on_demand() -> None:
+    """It is what commands name a message by."""
+    assert PLAIN.message(replace(said("hello"), offset=301), NOW, numbered=True) == "12:00 #301 ada: hello"
+
+
+def test_an_answer_to_the_reader_stands_out() -> None:
+    """As being named does; one's own answers, and answers to others, do not."""
+    lines, hello = Lines(colour=True, person="ada"), said("hello")
+    reply = replace(said("yes", by="bob"), ref=1)
+    assert lines.mentions(reply, hello)
+    assert "(to \x1b[1;7mada\x1b[0m:" in lines.message(reply, NOW, answered=hello)
+    assert not lines.mentions(replace(reply, by="ada"), hello)
+    assert not lines.mentions(reply, replace(hello, by="cyd"))
+
+
+def change(kind: str, text: str, by: str, before: Message | None = None, now: Message | None = None) -> Changed:
+    """Return a change of a message."""
+    return Changed(replace(said(text, by), offset=9, kind=kind, ref=1), now, before)
+
+
+HELLO = said("hello", before=timedelta(minutes=2))
+BYE = replace(HELLO, text="bye", edited=True)
+LIKED = replace(HELLO, reactions={"👍": ("bob", "cyd"), "no": ("bob",)})
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (change("edit", "bye\x1b", "ada", HELLO, replace(BYE, text="bye\x1b")), "-- ada edited #1 (11:58): bye␛"),
+        (change("edit", "bye", "ada"), "-- ada edited #1: bye"),
+        (change("edit", "bye", "bob", HELLO, HELLO), ""),
+        (
+            change("redact", "", "ada", HELLO, replace(HELLO, kind="gone", text="(deleted)")),
+            "-- ada deleted #1 (11:58)",
+        ),
+        (change("redact", "", "ada"), "-- ada deleted #1"),
+        (
+            change("react", "👍", "bob", HELLO, replace(HELLO, reactions={"👍": ("bob",)})),
+            '-- bob: 👍 to ada\'s "hello"',
+        ),
+        (change("react", "\x1b", "bob"), "-- bob: ␛ to #1"),
+        (
+            change("redact", "", "bob", LIKED, replace(LIKED, reactions={"👍": ("cyd",), "no": ("bob",)})),
+            '-- bob took back 👍 to ada\'s "hello"',
+        ),
+        (change("redact", "", "ada", BYE, HELLO), "-- ada took back the edit of #1 (11:58): hello"),
+    ],
+)
+def test_a_change_is_a_line(changed: Changed, line: str) -> None:
+    """It says who did what to which message, as far as that is known; what was no change is nothing."""
+    assert PLAIN.changed(changed, NOW) == line
+    assert PLAIN.changed(changed, NOW, room=True) == line.replace("-- ", "-- [lobby] ")
 
 
 def test_colour_wraps_what_is_ours_only() -> None:

@@ -65,6 +65,31 @@ def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> Non
         assert not any("Traceback" in line for line in tmux.lines(pane))
 
 
+def test_messages_are_answered_edited_deleted_and_reacted_to(cluster: Cluster, tmux: Tmux) -> None:
+    """The last one, or the one of a number; others see it as it happens."""
+    bob = cluster.chat("bob").join("lobby")
+    pane = in_lobby(cluster, tmux)
+    tmux.type(pane, "helo", "Enter")
+    tmux.type(pane, "/edit hello, bob", "Enter")
+    tmux.shows(pane, "): hello, bob")
+    bob.react(1, "👍")
+    tmux.shows(pane, '-- bob: 👍 to ada\'s "hello, bob"')
+    bob.reply(1, "hi")
+    tmux.shows(pane, ' bob (to ada: "hello, bob"): hi')
+    tmux.type(pane, "/reply how are you?", "Enter")
+    tmux.shows(pane, ' ada (to bob: "hi"): how are you?')
+    tmux.type(pane, "/react +1", "Enter")
+    tmux.shows(pane, '-- ada: +1 to bob\'s "hi"')
+    bob.say("oops")
+    tmux.shows(pane, " bob: oops")
+    bob.redact(7)
+    eventually(lambda: any("-- bob deleted #7 (" in line for line in tmux.lines(pane)))
+    tmux.type(pane, "/delete", "Enter")
+    eventually(lambda: any("-- ada deleted #5 (" in line for line in tmux.lines(pane)))
+    tmux.type(pane, "/delete #4", "Enter")
+    tmux.shows(pane, "(record 4 is not yours: only its author may delete it)")
+
+
 def test_a_lost_connection_is_told_and_found_again(cluster: Cluster, tmux: Tmux) -> None:
     """The nodes stop while a person types: a line says so, what is typed meanwhile is said when one is back."""
     pane = in_lobby(cluster, tmux)

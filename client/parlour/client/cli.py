@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import secrets
 import sys
-from dataclasses import asdict
 from datetime import datetime
 
 import click
@@ -17,7 +16,7 @@ import click
 from parlour.client.chat import connect
 from parlour.client.display import Lines
 from parlour.client.errors import DisconnectedError
-from parlour.client.events import Disconnected, Message
+from parlour.client.events import Changed, Disconnected, Message
 from parlour.client.room import Room
 from parlour.client.sender import Arguments, Input, Sender, Source, enter
 from parlour.runtime.options import NAME, ROOM, brokers_option, json_option
@@ -129,12 +128,14 @@ Examples:
 @click.option("--room", type=ROOM, required=True, help="The room to listen to.")
 @click.option("--name", type=NAME, help="The name to be seen under.  [default: seen by nobody]")
 @click.option("--history", type=click.IntRange(min=0), default=0, show_default=True, help="Old messages to begin with.")
-@click.option("--count", type=click.IntRange(min=1), help="End after so many messages, old ones included.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many lines, old ones included.")
 @json_option
 def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, count: int | None, as_json: bool) -> None:
     """Print what is said in a room, a line per message, as it comes; a lost connection is found again.
 
-    With --json a line is an object with room, offset, id, by, at (milliseconds since 1970), text and replay.
+    Edits, deletions and reactions are lines, too. With --json a line is an object with room, offset, id, by, at
+    (milliseconds since 1970), text and replay; and where they are not empty kind, ref (the offset of the message that
+    this line is about), account and data.
     """
     observer = name is None
     name = name or f"tail-{secrets.token_hex(3)}"
@@ -145,9 +146,14 @@ def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, co
         pass
 
 
-def _fields(message: Message) -> dict[str, object]:
-    """Return what `tail` tells of a message: nothing that it hears is its own."""
-    return {name: value for name, value in asdict(message).items() if name != "mine"}
+_ALWAYS = ("room", "offset", "id", "by", "at", "text", "replay")
+_IF_ANY = ("kind", "ref", "account", "data")
+
+
+def _fields(record: Message) -> dict[str, object]:
+    """Return what `tail --json` tells of a record: all of it, as it is logged."""
+    told: dict[str, object] = {name: getattr(record, name) for name in _ALWAYS}
+    return told | {name: value for name in _IF_ANY if (value := getattr(record, name))}
 
 
 def _print_all(room: Room, count: int | None, as_json: bool) -> None:
@@ -157,10 +163,21 @@ def _print_all(room: Room, count: int | None, as_json: bool) -> None:
     for event in room.events():
         if isinstance(event, Disconnected):
             raise DisconnectedError(event.reason)
-        if isinstance(event, Message):
-            line = json_line(_fields(event)) if as_json else lines.message(event, datetime.now())
-            out.write(line.encode() + b"\n")
-            out.flush()
-            printed += 1
-            if printed == count:
-                return
+        if not isinstance(event, Message | Changed):
+            continue
+        if as_json:
+            line = json_line(_fields(event if isinstance(event, Message) else event.record))
+        elif isinstance(event, Changed):
+            line = lines.changed(event, datetime.now())
+        elif event.redacted:
+            continue
+        else:
+            answered = None if event.reply_to is None else room.message(event.reply_to)
+            line = lines.message(event, datetime.now(), answered=answered)
+        if not line:
+            continue
+        out.write(line.encode() + b"\n")
+        out.flush()
+        printed += 1
+        if printed == count:
+            return

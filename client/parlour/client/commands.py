@@ -5,12 +5,29 @@ This module owns the commands' names and their reading; it is pure. It must neve
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from parlour.client.fold import REDACTION
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_room
+from parlour.wire.records import ACTION, EDIT, REACT, REDACT, SAID, post_fault
 
-__all__ = ["HELP", "NAMES", "Command", "Help", "History", "Join", "Leave", "Quit", "Say", "Who", "parse"]
+__all__ = [
+    "HELP",
+    "NAMES",
+    "About",
+    "Command",
+    "Help",
+    "History",
+    "Join",
+    "Leave",
+    "Numbers",
+    "Quit",
+    "Say",
+    "Who",
+    "parse",
+]
 
 MOST = 1000
 """Old messages shown at once."""
@@ -21,20 +38,46 @@ HELP = """\
 /who            who is here
 /history [N]    show the last N messages from before those shown (50)
 /me waves       tell what you do: * ada waves
+/reply TEXT     answer another person's last message
+/edit TEXT      give your last message another text
+/delete         delete your last message
+/react EMOJI    react to another person's last message, such as /react 👍
+/numbers [N]    show the last N messages with numbers (20) to use as in
+                /reply #7 TEXT, /edit #7 TEXT, /delete #7, /react #7 EMOJI
 //text          say a text that begins with a slash
 /help           show this
 /quit           leave (so do Ctrl-C and Ctrl-D)
 Tab completes commands, rooms and names; Ctrl-Z puts the chat aside until `fg`"""
 
-NAMES = tuple(line.split()[0] for line in HELP.splitlines() if line.startswith("/") and not line.startswith("//"))
+NAMES = tuple(dict.fromkeys(re.findall(r"^/\w+", HELP, re.MULTILINE)))
 """The commands, as they are typed."""
 
 
 @dataclass(frozen=True)
 class Say:
-    """Say this in the current room."""
+    """Say this in the current room, or tell that one does it."""
 
     text: str
+    kind: str = SAID
+
+
+@dataclass(frozen=True)
+class About:
+    """Post something about a message: an answer (of the plain kind), another text for it, its deletion, a reaction.
+
+    `number` is the message's offset; None is the last one that it can be meant for.
+    """
+
+    kind: str
+    number: int | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Show so many of the last messages of the current room with their numbers."""
+
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +116,9 @@ class Quit:
     """Leave the chat."""
 
 
-Command = Say | Join | Leave | Who | History | Help | Quit
+Command = Say | About | Numbers | Join | Leave | Who | History | Help | Quit
+
+_NUMBER = re.compile(r"#([1-9][0-9]{0,15})(?:\s+|$)")
 
 _PLAIN: dict[str, Command] = {"/who": Who(), "/help": Help(), "/quit": Quit()}
 
@@ -91,7 +136,19 @@ def parse(line: str) -> Command | None:
     if word == "/me":
         if not rest:
             raise UsageError("say what you do, such as /me waves")
-        return Say(line)
+        return Say(rest, ACTION)
+    if word in ("/reply", "/edit"):
+        number, text = _numbered(rest)
+        if not text:
+            raise UsageError(f"give the text, such as {word} yes or {word} #7 yes")
+        return About(SAID if word == "/reply" else EDIT, number, text)
+    if word == "/delete":
+        number, text = _numbered(rest)
+        if text:
+            raise UsageError("name the message by its number, such as /delete #7 (/numbers shows it)")
+        return About(REDACT, number, REDACTION)
+    if word == "/react":
+        return _react(rest)
     if word == "/join":
         if not rest:
             raise UsageError("name a room, such as /join lobby")
@@ -99,12 +156,33 @@ def parse(line: str) -> Command | None:
     if word == "/leave":
         return Leave(check_room(rest) if rest else None)
     if word == "/history":
-        if rest and not (rest.isascii() and rest.isdigit() and 0 < int(rest[:9]) <= MOST):
-            raise UsageError(f"say how many messages, 1 to {MOST}, such as /history 20")
-        return History(int(rest or 50))
+        return History(_count(word, rest, 50))
+    if word == "/numbers":
+        return Numbers(_count(word, rest, 20))
     plain = _PLAIN.get(word)
     if plain is None:
         raise UsageError(f"there is no command {word}: try /help, or //… to say a text that begins with a slash")
     if rest:
         raise UsageError(f"{word} stands alone")
     return plain
+
+
+def _numbered(rest: str) -> tuple[int | None, str]:
+    """Return the number that stands first, written as #7, or None, and what follows it."""
+    found = _NUMBER.match(rest)
+    return (None, rest) if found is None else (int(found[1]), rest[found.end() :])
+
+
+def _react(rest: str) -> About:
+    number, reaction = _numbered(rest)
+    if len(reaction.split()) != 1:
+        raise UsageError("give one emoji or word, such as /react 👍 or /react #7 👍")
+    if fault := post_fault(REACT, 1, reaction):
+        raise UsageError(fault)
+    return About(REACT, number, reaction)
+
+
+def _count(word: str, rest: str, usual: int) -> int:
+    if rest and not (rest.isascii() and rest.isdigit() and 0 < int(rest[:9]) <= MOST):
+        raise UsageError(f"say how many messages, 1 to {MOST}, such as {word} 20")
+    return int(rest or usual)

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from parlour.client.events import Message, Presence
+from parlour.client.events import Changed, Message, Presence
 from parlour.runtime.output import local_time
 from parlour.wire.limits import marked_name
+from parlour.wire.records import ACTION, EDIT, NOTICE, REACT, SAID
 
 __all__ = ["Lines", "harmless", "hue"]
 
@@ -36,6 +37,9 @@ _PICTURES: dict[int, str] = {
 # Colours of the 256-colour palette that can be read on black and on white.
 _HUES = (32, 34, 36, 64, 68, 98, 99, 103, 125, 130, 133, 136, 161, 166, 169, 172)
 
+
+_QUOTED = 20
+"""Characters of a text that are quoted where another is about it."""
 
 _MOST_LINES = 20
 """Lines that a text may have on the screen; the rest stands in the last of them."""
@@ -61,32 +65,62 @@ class Lines:
     colour: bool
     person: str | None = None
 
-    def mentions(self, message: Message) -> bool:
-        """Whether another person has named the one who reads."""
-        return self.person not in (None, message.by) and self._naming(message.text) is not None
+    def mentions(self, message: Message, answered: Message | None = None) -> bool:
+        """Whether another person has named the one who reads, or has answered what that one said."""
+        if self.person in (None, message.by):
+            return False
+        return (answered is not None and answered.by == self.person) or self._naming(message.text) is not None
 
     def _naming(self, text: str) -> re.Match[str] | None:
         return re.search(rf"(?<!\w){re.escape(harmless(self.person or ''))}(?!\w)", text, re.IGNORECASE)
 
-    def message(self, message: Message, now: datetime, room: bool = False) -> str:
-        """Return a message as a line; with the day if it is not today's, with the room if that is not plain.
+    def message(
+        self,
+        message: Message,
+        now: datetime,
+        room: bool = False,
+        answered: Message | None = None,
+        numbered: bool = False,
+    ) -> str:
+        """Return a message as a line; with the day if it is not today's, with the room or its number if that is wanted.
 
-        `now` is local time. So is that of the message, as it was on its own day: with or without summer time.
+        `now` is local time. So is that of the message, as it was on its own day: with or without summer time. For a
+        reply `answered` is the message that it answers, if that is known.
         """
-        name = harmless(marked_name(message.by))
-        text, *further = self._parts(message)
-        painted = self._paint(name, f"1;38;5;{hue(message.by)}")
-        # The convention of XEP-0245: what begins with "/me " is told of its sender, not said by it.
-        said = f"* {painted} {text[4:]}" if message.text.startswith("/me ") else f"{painted}: {text}"
-        at = local_time(message.at)
-        when = "??:??" if at is None else at.strftime("%H:%M" if at.date() == now.date() else "%Y-%m-%d %H:%M")
-        first = f"{self._paint(when, '2')} {self._place(message.room, room)}{said}"
+        name = self._paint(harmless(marked_name(message.by)), f"1;38;5;{hue(message.by)}")
+        action, text = _action(message)
+        first, *further = self._parts(message, text)
+        remark = self._remark(message, answered)
+        said = f"* {name}{remark} {first}" if action else f"{name}{remark}: {first}"
+        number = self._paint(f"#{message.offset} ", "2") if numbered else ""
+        when = self._paint(_when(message, now), "2")
         # No line of a text can pass for another line of the chat.
-        return "\n".join([first, *(f"{self._paint('      |', '2')} {line}" for line in further)])
+        further = [f"{self._paint('      |', '2')} {line}" for line in further]
+        return "\n".join([f"{when} {number}{self._place(message.room, room)}{said}", *further]) + self._marks(message)
 
-    def _parts(self, message: Message) -> list[str]:
+    def _remark(self, message: Message, answered: Message | None) -> str:
+        """Return what stands behind the name: that it is a notice, and what it answers."""
+        remarks = ["notice"] if message.kind == NOTICE else []
+        if answered is not None:
+            name = harmless(marked_name(answered.by))
+            if self.person == answered.by != message.by:
+                name = self._paint(name, "1;7")
+            remarks.append(f'to {name}: "{_quote(answered)}"')
+        elif message.reply_to is not None:
+            remarks.append(f"to #{message.reply_to}")
+        return f" ({', '.join(remarks)})" if remarks else ""
+
+    def _marks(self, message: Message) -> str:
+        """Return what stands behind the text: that it was edited, and who reacted."""
+        marks = " (edited)" if message.edited else ""
+        if message.reactions:
+            reactions = [f"{harmless(text)} {_some(names, 3)}" for text, names in message.reactions.items()]
+            marks += f" [{', '.join(reactions)}]"
+        return self._paint(marks, "2") if marks else ""
+
+    def _parts(self, message: Message, text: str) -> list[str]:
         """Return the text as the lines that it is shown in, harmless, and with the reader's name marked."""
-        text = message.text.replace("\r\n", "\n")
+        text = text.replace("\r\n", "\n")
         parts = [text] if self.person is None else text.rstrip("\n").split("\n", _MOST_LINES - 1)
         lines = [harmless(part) for part in parts]
         if self.mentions(message):
@@ -99,6 +133,30 @@ class Lines:
             return line
         before, name, after = line[: found.start()], found[0], line[found.end() :]
         return f"{before}{self._paint(name, '1;7')}{self._marked(after)}"
+
+    def changed(self, changed: Changed, now: datetime, room: bool = False) -> str:
+        """Return the change of an earlier message as one dim line; nothing if the message is as it was."""
+        record, message, before = changed.record, changed.message, changed.before
+        if message is not None and message == before:
+            return ""
+        who = harmless(marked_name(record.by))
+        if message is None or before is None:
+            number, whose = f"#{record.ref}", f"#{record.ref}"
+        else:
+            number = f"#{message.offset} ({_when(message, now)})"
+            whose = f'{harmless(marked_name(message.by))}\'s "{_quote(message)}"'
+        if record.kind == EDIT:
+            told = f"{who} edited {number}: {harmless(record.text)}"
+        elif record.kind == REACT:
+            told = f"{who}: {harmless(record.text)} to {whose}"
+        elif message is None or before is None or message.redacted:
+            told = f"{who} deleted {number}"
+        elif message.text != before.text:
+            told = f"{who} took back the edit of {number}: {harmless(message.text)}"
+        else:
+            gone = [text for text, names in before.reactions.items() if message.reactions.get(text, ()) != names]
+            told = f"{who} took back {harmless(', '.join(gone))} to {whose}"
+        return self.note(f"{self._place(record.room, room)}{told}")
 
     def presence(self, presence: Presence, room: bool = False) -> str:
         """Return comings and goings as one dim line."""
@@ -130,6 +188,24 @@ class Lines:
 
     def _paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
+
+
+def _action(message: Message) -> tuple[bool, str]:
+    """Return whether something is done and not said, and the text: older versions did so by "/me " (XEP-0245)."""
+    older = message.kind == SAID and message.text.startswith("/me ")
+    return older or message.kind == ACTION, message.text[4:] if older else message.text
+
+
+def _quote(message: Message) -> str:
+    """Return the beginning of a message's text, harmless and on one line."""
+    _, text = _action(message)
+    return harmless(text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1].rstrip()}…")
+
+
+def _when(message: Message, now: datetime) -> str:
+    """Return the time of a message, with the day if that is not today."""
+    at = local_time(message.at)
+    return "??:??" if at is None else at.strftime("%H:%M" if at.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

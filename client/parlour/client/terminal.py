@@ -12,26 +12,21 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from parlour.client.chat import Chat
-from parlour.client.commands import HELP, Command, Help, History, Join, Leave, Quit, Say, Who, parse
+from parlour.client.commands import HELP, About, Command, Help, History, Join, Leave, Numbers, Quit, Say, Who, parse
 from parlour.client.display import Lines, harmless
 from parlour.client.errors import DisconnectedError
-from parlour.client.events import (
-    Disconnected,
-    Lagging,
-    Message,
-    Presence,
-    Reconnected,
-    Reconnecting,
-    Restarted,
-)
+from parlour.client.events import Disconnected, Message, Reconnected, Reconnecting
 from parlour.client.keyboard import Keyboard
 from parlour.client.room import Room
+from parlour.client.roomview import RoomView
 from parlour.client.waiting import Waiting
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
-from parlour.wire.errors import ParlourError
+from parlour.wire.errors import ParlourError, UsageError
+from parlour.wire.records import EDIT, REDACT, UTTERANCES
 
 __all__ = ["Conversation"]
 
@@ -58,7 +53,7 @@ class Conversation:
         self._current: Room | None = None
         self._known: set[str] = set()  # rooms that one is in, or was
         self._showing: list[threading.Thread] = []
-        self._oldest: dict[str, int] = {}  # offsets of the first messages shown of rooms
+        self._views: dict[str, RoomView] = {}  # of the rooms that one is in
         self._waiting = Waiting()
         # Guards _day. Rank 62.
         self._turning = make_lock(62, "day")
@@ -105,7 +100,7 @@ class Conversation:
                 if isinstance(command, Quit):
                     return
                 if command is not None:
-                    self._obey(command)
+                    self._obey(command, line)
             except DisconnectedError as error:
                 self._lost = self._lost or str(error)
                 return
@@ -124,8 +119,8 @@ class Conversation:
         members = self._current.members if self._current is not None else []
         return [name for name in members if name != self._chat.name]
 
-    def _obey(self, command: Command) -> None:
-        if isinstance(command, Join | Leave | Who | History) and not self._chat.connected:
+    def _obey(self, command: Command, line: str) -> None:
+        if isinstance(command, Join | Leave | Who | History | Numbers) and not self._chat.connected:
             self._show(self._lines.fault("there is no connection just now: ask again when it is back"))
         elif isinstance(command, Join):
             self._enter(command.room)
@@ -135,28 +130,52 @@ class Conversation:
             self._leave(command.room)
         elif self._current is None:
             self._show(self._lines.fault("you are in no room: /join one"))
-        elif isinstance(command, Say):
-            post = self._current.post(command.text, SAYING)
-            self._waiting.add(post, self._current, command.text)
-            post.add_done_callback(self._posted)
+        elif isinstance(command, Say | About):
+            self._add_post(command, self._current, line)
         elif isinstance(command, Who):
             names = self._current.who()
             self._show(self._lines.here(self._current.name, names, self._current.count))
-
+        elif isinstance(command, Numbers):
+            self._show_numbers(self._current, command.limit)
         elif isinstance(command, History):
             self._show_history(self._current, command.limit)
 
+    def _add_post(self, command: Say | About, room: Room, line: str) -> None:
+        ref = (command.number or self._meant(room, command.kind)) if isinstance(command, About) else None
+        post = room.post(command.text, SAYING, kind=command.kind, ref=ref)
+        self._waiting.add(post, room, line)
+        post.add_done_callback(partial(self._posted, "done" if isinstance(command, About) else "said"))
+
+    def _meant(self, room: Room, kind: str) -> int:
+        """Return the offset of the message that a command of this kind means where it names none."""
+        own = kind in (EDIT, REDACT)
+        if own and wait_for(self._waiting.posts, _NOTICED).not_done:
+            raise UsageError("your last line is still on its way: wait for it, or name a number (/numbers)")
+        for message in reversed(room.recent()):
+            if message.kind in UTTERANCES and (message.mine if own else message.by != self._chat.name):
+                return message.offset
+        who = "you have said nothing" if own else "nobody else has said anything"
+        raise UsageError(f"{who} here lately: name a message by its number (/numbers)")
+
     def _show_history(self, room: Room, limit: int) -> None:
-        before = self._oldest.get(room.name)
-        found = room.history(before, limit)
+        view = self._views[room.name]
+        found = room.history(view.oldest, limit)
         if not found:
             self._show(self._lines.note(f"nothing older is kept of {harmless(room.name)}"))
             return
-        self._oldest[room.name] = found[0].offset
-        now = datetime.now()
+        view.oldest = found[0].offset
         first = self._lines.note(f"from before, in {harmless(room.name)}:")
         last = self._lines.note("so far what was before")
-        self._show("\n".join([first, *(self._lines.message(message, now) for message in found), last]))
+        self._show("\n".join([first, *view.page(found), last]))
+
+    def _show_numbers(self, room: Room, limit: int) -> None:
+        lines = self._views[room.name].page(room.history(limit=limit), numbered=True)
+        if not lines:
+            self._show(self._lines.note(f"nothing is kept of {harmless(room.name)}"))
+            return
+        first = self._lines.note(f"the last in {harmless(room.name)}, with their numbers:")
+        last = self._lines.note("for example: /reply #7 yes, /react #7 👍, /edit #7 text, /delete #7")
+        self._show("\n".join([first, *lines, last]))
 
     def _enter(self, name: str) -> None:
         known = {room.name for room in self._chat.rooms}
@@ -164,9 +183,9 @@ class Conversation:
         self._current = room
         self._known.add(room.name)
         if room.name not in known:
-            self._oldest.pop(room.name, None)  # of when one was in it before
+            view = self._views[room.name] = RoomView(room, self._lines)
             self._show_alike(room, known)
-            self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room))
+            self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room, view))
 
     def _show_alike(self, room: Room, known: set[str]) -> None:
         """Remark on a room that may have been entered for another, whose name differs in upper and lower case."""
@@ -200,15 +219,15 @@ class Conversation:
             self._show(self._lines.note(f"waiting for {len(waiting)} of your lines to be said; Ctrl-C leaves at once"))
             wait_for(waiting, _ENDING)
 
-    def _posted(self, post: Future[Message]) -> None:
+    def _posted(self, done: str, post: Future[Message]) -> None:
         """A post has come to its end; called by the reader thread, or by this one if it had already."""
-        text = self._waiting.take(post)
+        line = self._waiting.take(post)
         error = post.exception()
         if isinstance(error, DisconnectedError):
             self._unsaid += 1
-            self._show(self._lines.fault(f"not said, as far as is known: {text}"))
+            self._show(self._lines.fault(f"not {done}, as far as is known: {line}"))
         elif error is not None:
-            self._show(self._lines.fault(f"not said: {text} ({error})"))
+            self._show(self._lines.fault(f"not {done}: {line} ({error})"))
         self._keyboard.refresh()
 
     def _show_waiting(self) -> None:
@@ -225,38 +244,23 @@ class Conversation:
                 for line in self._waiting.explained():
                     self._show(self._lines.note(line))
 
-    def _show_room(self, room: Room) -> None:
+    def _show_room(self, room: Room, view: RoomView) -> None:
         """The body of a room's thread: show what happened before, who is here, then what happens."""
         try:
-            self._show_events(room)
+            self._show_events(room, view)
         except Exception as error:
             self._fail(error)
 
-    def _show_events(self, room: Room) -> None:
-        replays = room.replays
-        if not replays:
-            self._show_members(room)
+    def _show_events(self, room: Room, view: RoomView) -> None:
+        self._show_all(view.begin())
         for event in room.events():
-            several = len(self._chat.rooms) > 1
-            if isinstance(event, Message):
-                self._oldest.setdefault(room.name, event.offset)
-                bell = "\a" if not event.replay and self._lines.mentions(event) else ""
-                self._show(bell + self._lines.message(event, datetime.now(), several))
-                replays -= 1
-                if replays == 0:
-                    self._show_members(room)
-            elif isinstance(event, Presence):
-                self._show(self._lines.presence(event, several))
-            elif isinstance(event, Lagging):
-                self._show(self._lines.note("this terminal is slow: what follows is complete, but late"))
-            elif isinstance(event, Restarted):
-                self._oldest.pop(room.name, None)
-                self._show(self._lines.note(f"{room.name} goes on from what is kept of it; some of it is gone"))
-            elif isinstance(event, Reconnecting | Reconnected):
+            if isinstance(event, Reconnecting | Reconnected):
                 self._show_connection(room, event)
             elif isinstance(event, Disconnected):
                 self._lost = event.reason
                 self._keyboard.interrupt()
+            else:
+                self._show_all(view.take(event, several=len(self._chat.rooms) > 1))
 
     def _show_connection(self, room: Room, event: Reconnecting | Reconnected) -> None:
         # Every room is told, the person once: by the room that was entered first.
@@ -266,8 +270,9 @@ class Conversation:
             else:
                 self._show(self._lines.note(f"back, on {harmless(event.node)}"))
 
-    def _show_members(self, room: Room) -> None:
-        self._show(self._lines.here(room.name, room.members, room.count))
+    def _show_all(self, lines: list[str]) -> None:
+        if lines:
+            self._show("\n".join(lines))
 
     def _new_day(self) -> str:
         """Return the line of the day, if it has begun since this was asked last, or nothing."""

@@ -1,0 +1,128 @@
+"""What a person is shown of one room: its past as it is now, then what happens, each event as lines.
+
+This module owns which messages of a room were shown. It is pure but for asking its room, and the thread that shows the
+room calls it; the main thread reads and sets `oldest`. It must never print, nor show a text that was deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from parlour.client.display import Lines, harmless
+from parlour.client.events import Changed, Event, Lagging, Message, Presence, Restarted
+
+__all__ = ["RoomView", "ViewedRoom"]
+
+
+class ViewedRoom(Protocol):
+    """What a view needs of its room; see `Room`."""
+
+    name: str
+
+    @property
+    def replays(self) -> int:
+        """How many records of the past come first."""
+        ...
+
+    @property
+    def members(self) -> list[str]:
+        """The names here."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many names are here."""
+        ...
+
+    def message(self, offset: int) -> Message | None:
+        """Return the message at this offset as it is now, if it is known."""
+        ...
+
+
+class RoomView:
+    """The lines of one room.
+
+    Attributes:
+        oldest: the offset of the first record that was shown; None while nothing was.
+    """
+
+    def __init__(self, room: ViewedRoom, lines: Lines) -> None:
+        self.oldest: int | None = None
+        self._room = room
+        self._lines = lines
+        self._replays = room.replays  # records of the past that are still to come
+        self._past: dict[int, Message] = {}  # messages of the past, until all of it is here
+
+    def begin(self) -> list[str]:
+        """Return what to show before anything happens."""
+        return [] if self._replays else [self._here()]
+
+    def take(self, event: Event, several: bool) -> list[str]:
+        """Return what to show of the next event; with `several` rooms each line names its room."""
+        now = datetime.now()
+        if isinstance(event, Message | Changed):
+            record = event if isinstance(event, Message) else event.record
+            if self.oldest is None:
+                self.oldest = record.offset
+            if self._replays and record.replay:
+                return self._take_past(event, now, several)
+            return [*self._end_past(now, several), *self._new(event, now, several)]
+        if isinstance(event, Presence):
+            # Who is here is told when the past was shown.
+            return [] if self._replays else [self._lines.presence(event, several)]
+        if isinstance(event, Lagging):
+            return [self._lines.note("this terminal is slow: what follows is complete, but late")]
+        if isinstance(event, Restarted):
+            self.oldest = None
+            note = f"{harmless(self._room.name)} goes on from what is kept of it; some of it is gone"
+            return [*self._end_past(now, several), self._lines.note(note)]
+        return []
+
+    def page(self, messages: list[Message], numbered: bool = False) -> list[str]:
+        """Return old messages as lines, without those that were deleted."""
+        return self._shown({message.offset: message for message in messages}, datetime.now(), False, numbered)
+
+    def _take_past(self, event: Message | Changed, now: datetime, several: bool) -> list[str]:
+        message = event if isinstance(event, Message) else event.message
+        if message is not None and (message is event or message.offset in self._past):
+            self._past[message.offset] = message
+        self._replays -= 1
+        return [] if self._replays else [*self._shown(self._past, now, several), self._here()]
+
+    def _end_past(self, now: datetime, several: bool) -> list[str]:
+        """Return the past as far as it came, if its end did not."""
+        if not self._replays:
+            self._past = {}
+            return []
+        self._replays = 0
+        return [*self._shown(self._past, now, several), self._here()]
+
+    def _new(self, event: Message | Changed, now: datetime, several: bool) -> list[str]:
+        if isinstance(event, Changed):
+            line = self._lines.changed(event, now, several)
+            return [line] if line else []
+        if event.redacted:
+            return []  # It was said and deleted while there was no connection.
+        answered = self._answered(event, {})
+        bell = "\a" if not event.replay and self._lines.mentions(event, answered) else ""
+        return [bell + self._lines.message(event, now, several, answered)]
+
+    def _shown(
+        self, messages: Mapping[int, Message], now: datetime, several: bool, numbered: bool = False
+    ) -> list[str]:
+        return [
+            self._lines.message(message, now, several, self._answered(message, messages), numbered)
+            for message in messages.values()
+            if not message.redacted
+        ]
+
+    def _answered(self, message: Message, known: Mapping[int, Message]) -> Message | None:
+        """Return the message that this one answers, if it is known."""
+        if message.reply_to is None:
+            return None
+        return known.get(message.reply_to) or self._room.message(message.reply_to)
+
+    def _here(self) -> str:
+        return self._lines.here(self._room.name, self._room.members, self._room.count)

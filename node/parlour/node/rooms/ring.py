@@ -85,6 +85,11 @@ class Ring:
 
     def delete(self, offset: int) -> None:
         """Delete the text of a record and of its edits, as the log has done."""
+        # Deletions are rare, so all encodings may be made anew; batches that left the ring have some of them, too.
+        for batch, _ in self._encoded:
+            batch.forget_encodings()
+        self._encoded.clear()
+        self._extra = 0
         for place, batch in enumerate(self._batches):
             if batch.last < offset:
                 continue
@@ -98,8 +103,6 @@ class Ring:
             if kept != messages:
                 fresh = self._batches[place] = Batch(batch.first, batch.last, frames(kept), batch.deleted)
                 self._bytes += len(fresh.frames) - len(batch.frames)
-                self._extra -= sum(size for other, size in self._encoded if other is batch)
-                self._encoded = deque(entry for entry in self._encoded if entry[0] is not batch)
 
     def after(self, offset: int, size: int) -> list[Batch] | None:
         """Return the batches with the messages after `offset`, about `size` bytes; None if those are not here.

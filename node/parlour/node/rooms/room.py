@@ -224,6 +224,7 @@ class Room:
             return batches
         following = self._repair.follow(epoch, offset, current, top)
         if isinstance(following, Batch):
+            self._context.load.encode(member.subscriber.variant is not None)
             return [following]
         with self._mutex:
             return self._notice(member, epoch, offset, following.trimmed)

@@ -15,7 +15,7 @@ from typing import cast
 
 import pytest
 
-from parlour.node.clients.broadcast import FEW, RINGS, TOGETHER, Broadcast
+from parlour.node.clients.broadcast import MAX_SENDS, MIN_SOCKETS, RINGS, Broadcast
 from parlour.node.clients.transport import TcpTransport
 from parlour.node.clients.writer import ConnectionWriter
 from parlour.node.rooms.batch import Batch
@@ -37,7 +37,7 @@ Pairs = list[tuple[socket.socket, socket.socket]]
 def broadcast(request: pytest.FixtureRequest) -> Iterator[Broadcast]:
     """Both ways of sending; the first is this kernel's, or the test would show nothing."""
     made = Broadcast(request.param)
-    assert made.hindrance == ""
+    assert made.unavailable_reason == ""
     yield made
     made.close()
 
@@ -73,7 +73,9 @@ def fill(near: socket.socket) -> None:
         pass
 
 
-@pytest.mark.parametrize("count", [1, FEW - 1, FEW, TOGETHER - 1, TOGETHER, TOGETHER + 1, 3 * TOGETHER + 7])
+@pytest.mark.parametrize(
+    "count", [1, MIN_SOCKETS - 1, MIN_SOCKETS, MAX_SENDS - 1, MAX_SENDS, MAX_SENDS + 1, 3 * MAX_SENDS + 7]
+)
 def test_everybody_gets_everything_in_order(broadcast: Broadcast, count: int) -> None:
     """Also where the requests go around the end of the ring, which each number of sockets does elsewhere."""
     lines = [f"line {number} ".encode() * number for number in range(1, 12)]
@@ -111,10 +113,10 @@ def test_many_threads_send_at_once(broadcast: Broadcast) -> None:
 
     def send(number: int, pairs: Pairs) -> None:
         for _ in range(times):
-            assert broadcast.send([near for near, _ in pairs], bytes([number]) * 100) == [100] * FEW
+            assert broadcast.send([near for near, _ in pairs], bytes([number]) * 100) == [100] * MIN_SOCKETS
 
-    with connected(threads * FEW) as pairs:
-        parts = [pairs[number * FEW :][:FEW] for number in range(threads)]
+    with connected(threads * MIN_SOCKETS) as pairs:
+        parts = [pairs[number * MIN_SOCKETS :][:MIN_SOCKETS] for number in range(threads)]
         join_all([spawn(f"sender-{number}", send, number, part) for number, part in enumerate(parts)], 30)
         for number, part in enumerate(parts):
             for _, far in part:
@@ -124,10 +126,10 @@ def test_many_threads_send_at_once(broadcast: Broadcast) -> None:
 def test_it_goes_on_after_the_last_ring_was_closed() -> None:
     """A thread that is late when a node stops sends what it has to send."""
     broadcast = Broadcast()
-    with connected(FEW) as pairs:
+    with connected(MIN_SOCKETS) as pairs:
         nears = [near for near, _ in pairs]
         broadcast.close()
-        assert broadcast.send(nears, b"by hand") == [7] * FEW
+        assert broadcast.send(nears, b"by hand") == [7] * MIN_SOCKETS
         assert {read(far, 7) for _, far in pairs} == {b"by hand"}
 
 
@@ -136,11 +138,11 @@ def test_members_anywhere_get_what_they_lack(broadcast: Broadcast) -> None:
     bodies = [b"\0\0\0\1" + letter for letter in (b"a", b"b", b"c")]
     batch = Batch(5, 7, b"".join(bodies))
     lagging: list[ConnectionWriter] = []
-    with connected(2 * TOGETHER + 9) as pairs:
+    with connected(2 * MAX_SENDS + 9) as pairs:
         nowhere = cast(Room, None)
         writers = [ConnectionWriter(TcpTransport(near), 1000, lagging.append) for near, _ in pairs]
         members = [Member(writer, nowhere, "", "", True) for writer in writers]
-        positions = {0: 3, 1: 5, 2: 7, TOGETHER: 6, TOGETHER + 1: 3, len(pairs) - 1: 5}
+        positions = {0: 3, 1: 5, 2: 7, MAX_SENDS: 6, MAX_SENDS + 1: 3, len(pairs) - 1: 5}
         for index, member in enumerate(members):
             member.offset = positions.get(index, 4)
         assert ConnectionWriter.deliver(broadcast, tuple(members), None, [batch]) == len(pairs) - 3
@@ -148,14 +150,14 @@ def test_members_anywhere_get_what_they_lack(broadcast: Broadcast) -> None:
             near.shutdown(socket.SHUT_WR)
             position = positions.get(index, 4)
             assert read(far, 1000) == (b"".join(bodies[position - 4 :]) if position > 3 else b"")
-        assert lagging == [members[0].subscriber, members[TOGETHER + 1].subscriber]
+        assert lagging == [members[0].subscriber, members[MAX_SENDS + 1].subscriber]
         assert {member.offset for member in members} == {3, 7}
 
 
 def test_a_large_room_with_every_kind_of_member() -> None:
     """Among those who read is one that sleeps and one that breaks off: nobody misses anything, and order holds."""
     count, text = 2000, "x" * 2000
-    names = [f"m{number}" for number in range(2 * FEW)]
+    names = [f"m{number}" for number in range(2 * MIN_SOCKETS)]
     with cluster(1) as running, running.clients(*names, room="lobby") as (first, sleeper, broken, *others):
         heard: dict[str, list[int]] = {client.name: [] for client in (first, *others)}
 
@@ -174,7 +176,7 @@ def test_a_large_room_with_every_kind_of_member() -> None:
 
 def test_rooms_with_the_same_members_do_not_hold_each_other_up() -> None:
     """Their combiners find each other's members busy all the time."""
-    rooms, names, count = ["red", "blue", "green"], [f"m{number}" for number in range(2 * FEW)], 100
+    rooms, names, count = ["red", "blue", "green"], [f"m{number}" for number in range(2 * MIN_SOCKETS)], 100
     with cluster(1) as running, running.clients(*names) as clients:
         heard: dict[tuple[str, str], list[int]] = {}
 
@@ -212,14 +214,14 @@ IO_URING_SETUP, IO_URING_ENTER = 425, 426
 WITHOUT_RINGS = f"{FORBID}\nforbid(IO_URING_SETUP)\nos.execv(sys.argv[1], sys.argv[1:])"
 
 REFUSED = f"""{FORBID}
-from parlour.node.clients.broadcast import FEW, Broadcast
+from parlour.node.clients.broadcast import MIN_SOCKETS, Broadcast
 opened = Broadcast()
 forbid(IO_URING_ENTER)
-pairs = [socket.socketpair() for _ in range(FEW)]
+pairs = [socket.socketpair() for _ in range(MIN_SOCKETS)]
 for line in (b"one", b"other"):
-    assert opened.send([near for near, _ in pairs], line) == [len(line)] * FEW
-    assert [far.recv(10) for _, far in pairs] == [line] * FEW
-print(repr(opened.hindrance), repr(Broadcast().hindrance))
+    assert opened.send([near for near, _ in pairs], line) == [len(line)] * MIN_SOCKETS
+    assert [far.recv(10) for _, far in pairs] == [line] * MIN_SOCKETS
+print(repr(opened.unavailable_reason), repr(Broadcast().unavailable_reason))
 """
 
 filtered = pytest.mark.skipif(
@@ -231,7 +233,7 @@ filtered = pytest.mark.skipif(
 def test_what_the_kernel_does_not_take_on_is_sent_all_the_same() -> None:
     """As when it has no memory for requests just then; and who begins like that is told what is wrong."""
     done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, timeout=20, check=False)
-    assert (done.stdout, done.stderr) == ("'' 'Linux 5.6 or later is needed, and leave to use it'\n", "")
+    assert (done.stdout, done.stderr) == ("'' 'it needs Linux 5.6 or later, and permission to use it'\n", "")
 
 
 @filtered
@@ -244,7 +246,7 @@ def test_where_rings_are_forbidden_the_node_says_so_and_serves(tmp_path: Path) -
         arguments = ("node", "--name", "n1", "--broker", f"127.0.0.1:{port}", "--log", log)
         node = started.start(*arguments, on=(sys.executable, "-c", WITHOUT_RINGS))
         with contextlib.ExitStack() as closing:
-            names = [f"m{number}" for number in range(2 * FEW)]
+            names = [f"m{number}" for number in range(2 * MIN_SOCKETS)]
             clients = [closing.enter_context(RawClient(f"127.0.0.1:{port}", name)) for name in names]
             for client in clients:
                 client.join("lobby")
@@ -254,4 +256,6 @@ def test_where_rings_are_forbidden_the_node_says_so_and_serves(tmp_path: Path) -
         assert status == 0
         reason = os.strerror(errno.EPERM)
         (line,) = [line for line in errors.splitlines() if " warning " in line]
-        assert line.endswith(f"node n1: io_uring: {reason}: each delivery is a system call, which is slower")
+        assert line.endswith(
+            f"node n1: io_uring is not available ({reason}): each delivery needs a system call and is slower"
+        )

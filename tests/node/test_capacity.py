@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from parlour.node.clients import capacity
-from parlour.node.clients.capacity import Bound, allowed, bounds
+from parlour.node.clients.capacity import SystemLimit, allowed_clients, system_limits
 from parlour.wire.errors import ParlourError
 from support.cluster import RawClient, fleet
 from support.ports import free_ports
@@ -22,28 +22,28 @@ from support.waiting import MS
 
 def test_the_least_limit_counts() -> None:
     """With a line that names it; at none there is no node."""
-    many, few, none = (Bound(count, f"limit {count}", "raise it") for count in (10_000, 80, -20))
-    assert allowed(100, [many]) == (100, "")
-    assert allowed(100, [many, few]) == (80, "takes 80 clients instead of 100: limit 80: raise it")
+    many, few, none = (SystemLimit(count, f"limit {count}", "raise it") for count in (10_000, 80, -20))
+    assert allowed_clients(100, [many]) == (100, "")
+    assert allowed_clients(100, [many, few]) == (80, "takes 80 clients instead of 100: limit 80: raise it")
     with pytest.raises(ParlourError, match="no place for a client: limit -20: raise it"):
-        allowed(100, [many, none])
+        allowed_clients(100, [many, none])
 
 
 def test_limits_of_this_machine_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files always; threads by the user, if the system binds it, by its control groups, and by the kernel."""
-    assert all(bound.clients > 0 for bound in bounds())
+    assert all(limit.clients > 0 for limit in system_limits())
     (tmp_path / "pids.max").write_text("500\n")
     (tmp_path / "pids.current").write_text("100\n")
     monkeypatch.setattr(capacity, "_groups", lambda: iter([tmp_path]))
     monkeypatch.setattr(capacity, "_is_privileged", lambda: False)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (5000, 5000))
-    found = {bound.what: bound.clients for bound in bounds()}
+    found = {limit.reason: limit.clients for limit in system_limits()}
     (group,) = [clients for what, clients in found.items() if str(tmp_path) in what]
-    assert group == 500 - 100 - capacity.THREADS
+    assert group == 500 - 100 - capacity.OWN_THREADS
     (user,) = [what for what in found if "ulimit -u" in what]
     assert 0 < int(re.findall(r"[0-9]+", user)[1]) < 5000
     (tmp_path / "pids.max").write_text("max\n")
-    assert not any(str(tmp_path) in bound.what for bound in bounds())
+    assert not any(str(tmp_path) in limit.reason for limit in system_limits())
 
 
 def limited(files: int, port: int) -> list[str]:
@@ -71,11 +71,11 @@ def test_a_node_with_few_files_takes_as_many_clients_as_it_can() -> None:
                 node.terminate()
                 _, said = node.communicate(timeout=10_000 * MS)
         assert (
-            "takes 20 clients instead of 10000: 404 files may be open, 384 of them its own: raise that (ulimit -n)"
-            in said
+            "takes 20 clients instead of 10000: only 404 files may be open, and the node itself needs 384: "
+            "raise that limit (ulimit -n)" in said
         )
         done = subprocess.run(limited(330, port), capture_output=True, text=True, timeout=20_000 * MS, check=False)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.splitlines()[-1].startswith(
-            "parlour: the system leaves this node no place for a client: 330 files"
+            "parlour: the system leaves this node no place for a client: only 330 files"
         )

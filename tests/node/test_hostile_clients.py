@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from parlour.node import NodeSettings
-from parlour.node.clients.listener import SPARE
+from parlour.node.clients.listener import RESERVED_FILES
 from parlour.node.log import Post
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.threads import join_all, spawn
@@ -155,7 +155,7 @@ def test_clients_leave_the_node_open_files() -> None:
     with cluster(2) as running, ExitStack() as closing:
         node = running.nodes[0]
         highest = max(map(int, os.listdir("/proc/self/fd")))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + SPARE + 20, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + RESERVED_FILES + 20, hard))
         closing.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         clients: list[RawClient] = []
         with suppress(ConnectionError):
@@ -193,7 +193,7 @@ def test_a_ticket_lets_one_client_in_once() -> None:
             "is not one: ask": changed(good, expires=float("nan")),
             "is not one": changed(good, id="x" * 65),
             "for bob": changed(good, name="bob"),
-            "for the node n9": changed(good, node="n9"),
+            "for node n9": changed(good, node="n9"),
         }
         for words, ticket in bad.items():
             with door(running) as sock:

@@ -125,8 +125,8 @@ WRONG: dict[str, tuple[object, str, str]] = {
     "a field of another kind": ({"type": "say", "room": "lobby", "id": "1", "text": "x"}, "bad_line", "$.id"),
     "a name that is none": ({"type": "join", "room": "no such room"}, "bad_line", "white space"),
     "too deep": (b'{"type":"ping","x":' + b"[" * 60_000 + b"]" * 5 + b"}\n", "bad_line", "16 deep"),
-    "hello again": (HELLO, "again", "already"),
-    "a room that one is not in": ({"type": "leave", "room": "attic"}, "not_joined", "join attic"),
+    "hello again": (HELLO, "again", "say it once"),
+    "a room that one is not in": ({"type": "leave", "room": "attic"}, "not_joined", "not in attic: join"),
     "a kind that comes later": (
         {"type": "say", "room": "lobby", "id": 1, "text": "x", "kind": "topic"}, "bad_kind", "topic",
     ),

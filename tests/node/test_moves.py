@@ -81,7 +81,7 @@ def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch
         return True
 
     monkeypatch.setattr(parlour.node.cluster.brokers, "HASTE", 500 * MS)
-    monkeypatch.setattr(parlour.node.clients.migration, "TELLING", 20_000 * MS)
+    monkeypatch.setattr(parlour.node.clients.migration, "REPORT_TIMEOUT", 20_000 * MS)
     with cluster(1) as running, running.clients("ada") as (ada,):
         node = running.nodes[0]
         monkeypatch.setattr(node._migration._mover, "move", move)
@@ -99,7 +99,7 @@ def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch
 
 def test_a_drain_outlasts_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients are moved once there is a broker again to say where to, which has heard of the other node."""
-    monkeypatch.setattr(parlour.node.clients.migration, "PATIENCE", 20_000 * MS)
+    monkeypatch.setattr(parlour.node.clients.migration, "NO_TARGET_TIMEOUT", 20_000 * MS)
     settings = BrokerSettings(bind=f"127.0.0.1:{free_ports()}")
     with ExitStack() as closing:
         first, second = Broker(settings), Broker(settings)
@@ -122,7 +122,7 @@ def test_a_drain_outlasts_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_drain_for_which_nobody_is_found_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before its deadline where the broker is away for good."""
-    monkeypatch.setattr(parlour.node.clients.migration, "PATIENCE", 300 * MS)
+    monkeypatch.setattr(parlour.node.clients.migration, "NO_TARGET_TIMEOUT", 300 * MS)
     with cluster(2) as running, running.clients("ada"):
         running.broker.stop()
         join_all([spawn("drain", running.nodes[0].drain, 60)], 20)
@@ -213,7 +213,7 @@ def test_the_last_node_follows_no_order_to_drain(caplog: pytest.LogCaptureFixtur
     with cluster(1) as running, running.clients("ada") as (ada,):
         node = running.nodes[0]
         node._migration.hear_order(Order(node="n1", instance=node.instance, drain=True, deadline=1.0))
-        assert "it is the last one: it goes on" in caplog.text
+        assert "it is the last node: it goes on" in caplog.text
         assert node.stop_wanted.empty()
         ada.join("lobby")
         ada.say("lobby", "here we are")

@@ -21,14 +21,14 @@ def test_it_is_live_only_when_none_of_its_rooms_is_ahead_of_it() -> None:
         writer = ConnectionWriter(TcpTransport(near), 1000, lambda _: None)
         member = Member(writer, cast(Room, room), "session", "ada", modern=True)
         writer.enter(member)
-        assert writer.place(member, "e", 3, b"joined"), "it is to be brought up to date"
+        assert writer.release(member, "e", 3, b"joined"), "it is to be brought up to date"
         assert not writer.go_live()
         writer.push(member, "e", 3, [Batch(4, 5, b"45")])
         assert writer.go_live()
         writer.hold(member)
         room.epoch, room.offset = "f", 7
         assert writer.go_live(), "who is being placed is behind nothing"
-        assert writer.place(member, "f", 7, b"")
+        assert writer.release(member, "f", 7, b"")
         room.epoch, room.offset = "g", 2
         assert not writer.go_live()
         assert far.recv(100) == b"joined45"
@@ -41,11 +41,11 @@ def test_what_was_read_for_another_place_is_not_sent() -> None:
         writer = ConnectionWriter(TcpTransport(near), 1000, lambda _: None)
         member = Member(writer, cast(Room, SimpleNamespace(epoch="e", offset=9)), "session", "ada", modern=True)
         writer.enter(member)
-        writer.place(member, "e", 3, b"")
+        writer.release(member, "e", 3, b"")
         for epoch, offset in (("d", 3), ("e", 2)):
             writer.push(member, epoch, offset, [Batch(offset + 1, 5, b"stale")])
         writer.hold(member)
         writer.push(member, "e", 3, [Batch(4, 5, b"stale")])
-        writer.place(member, "e", 3, b"")
+        writer.release(member, "e", 3, b"")
         writer.push(member, "e", 3, [Batch(4, 5, b"45")])
         assert far.recv(100) == b"45"

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from queue import SimpleQueue
 
 from parlour.node.clients.broadcast import Broadcast
-from parlour.node.clients.capacity import allowed, bounds
+from parlour.node.clients.capacity import allowed_clients, system_limits
 from parlour.node.clients.catchup import CatchUp
 from parlour.node.clients.context import ClientContext
 from parlour.node.clients.listener import ClientPool, Listener
@@ -99,7 +99,7 @@ class Node(ProcessBound):
         set_part_name(f"node {self.name}")
         self._host = advertised_host(listener.host, settings.brokers[0])
         self.address = settings.advertise or f"{self._host}:{listener.port}"
-        self.capacity, fewer = allowed(settings.capacity, bounds())
+        self.capacity, fewer = allowed_clients(settings.capacity, system_limits())
         if fewer:
             node_log.warning("%s", fewer)
         relay_host, relay_port = parse_address(settings.relay) if settings.relay else (listener.host, 0)
@@ -117,8 +117,11 @@ class Node(ProcessBound):
         self._scheduler = Scheduler(f"{self.name}-scheduler", workers)
         broadcast = Broadcast()
         opened.callback(broadcast.close)
-        if broadcast.hindrance:
-            node_log.warning("io_uring: %s: each delivery is a system call, which is slower", broadcast.hindrance)
+        if broadcast.unavailable_reason:
+            node_log.warning(
+                "io_uring is not available (%s): each delivery needs a system call and is slower",
+                broadcast.unavailable_reason,
+            )
         self.rooms = RoomTable(
             RoomContext(
                 node=self.name,

@@ -1,7 +1,7 @@
-"""How many clients the system lets a node take: each is an open file and a thread.
+"""The number of clients that the system lets a node take: each one needs an open file and a thread.
 
-This module owns the look at the system's limits; it runs on the thread that starts a node. It must never promise more
-than is there now: a node that does is sent clients that it has to refuse.
+This module owns the reading of the system's limits; it runs on the thread that starts a node. It must never promise
+more than is free now: else the broker sends clients that the node has to refuse.
 """
 
 from __future__ import annotations
@@ -13,61 +13,67 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from parlour.node.clients.listener import SPARE
+from parlour.node.clients.listener import RESERVED_FILES
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Bound", "allowed", "bounds"]
+__all__ = ["SystemLimit", "allowed_clients", "system_limits"]
 
-FILES = 64
-"""Files that a node has open besides those kept free for it: some 36 when it is alone, more with peers and brokers."""
+OWN_FILES = 64
+"""Files that a node has open besides the reserved ones: about 36 when it is alone, more with peers and brokers."""
 
-THREADS = 40
-"""Threads that a node needs besides its clients': some 15 of its own, ZeroMQ's, and those that come and go."""
+OWN_THREADS = 40
+"""Threads that a node needs besides its clients': about 15 of its own, ZeroMQ's, and short-lived ones."""
 
 _SYSTEM = 1 << 24 | 1 << 21
-"""The capabilities CAP_SYS_RESOURCE and CAP_SYS_ADMIN: who has one is not bound by the number of a user's threads."""
+"""CAP_SYS_RESOURCE and CAP_SYS_ADMIN: the limit of threads per user does not hold for a process with one of these."""
 
 
-class Bound(NamedTuple):
-    """A limit of the system's, as clients."""
+class SystemLimit(NamedTuple):
+    """A limit of the system, expressed as a number of clients."""
 
     clients: int
-    what: str
-    """What limits them, and to how many, in words."""
+    reason: str
+    """The name and value of the limit, in words."""
     advice: str
 
 
-def allowed(wanted: int, found: list[Bound]) -> tuple[int, str]:
-    """Return how many clients of those wanted are allowed, and a line that says why there are no more, or nothing.
+def allowed_clients(wanted: int, limits: list[SystemLimit]) -> tuple[int, str]:
+    """Return how many of the wanted clients the limits allow, and a line that says why not more, or an empty string.
 
-    Raises ParlourError if there can be none.
+    Raises ParlourError if the limits allow no client.
     """
-    least = min(found)
+    least = min(limits)
     if least.clients >= wanted:
         return wanted, ""
     if least.clients <= 0:
-        raise ParlourError(f"the system leaves this node no place for a client: {least.what}: {least.advice}")
-    return least.clients, f"takes {least.clients} clients instead of {wanted}: {least.what}: {least.advice}"
+        raise ParlourError(f"the system leaves this node no place for a client: {least.reason}: {least.advice}")
+    return least.clients, f"takes {least.clients} clients instead of {wanted}: {least.reason}: {least.advice}"
 
 
-def bounds() -> list[Bound]:
-    """Return what the system's limits leave to clients now."""
+def system_limits() -> list[SystemLimit]:
+    """Return the system's limits, as the numbers of clients that they allow now."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    own = SPARE + FILES
-    found = [Bound(files - own, f"{files} files may be open, {own} of them its own", "raise that (ulimit -n)")]
+    own = RESERVED_FILES + OWN_FILES
+    limits = [
+        SystemLimit(
+            files - own,
+            f"only {files} files may be open, and the node itself needs {own}",
+            "raise that limit (ulimit -n)",
+        )
+    ]
     for name, limit, used in _threads():
-        what = f"{limit} threads may run ({name}), {used} do, and it needs {THREADS} itself"
-        found.append(Bound(limit - used - THREADS, what, "raise that"))
+        reason = f"only {limit} threads may run ({name}): {used} run now, and the node itself needs {OWN_THREADS}"
+        limits.append(SystemLimit(limit - used - OWN_THREADS, reason, "raise that limit"))
     with suppress(OSError, ValueError):
-        # A thread's stack is a mapping, and the guard below it another.
+        # A thread has two mappings: its stack, and the guard below it.
         maps = int(Path("/proc/sys/vm/max_map_count").read_text())
         used = Path("/proc/self/maps").read_text().count("\n")
-        found.append(Bound((maps - used) // 2 - THREADS, f"vm.max_map_count is {maps}", "raise it (sysctl)"))
-    return found
+        limits.append(SystemLimit((maps - used) // 2 - OWN_THREADS, f"vm.max_map_count is {maps}", "raise it (sysctl)"))
+    return limits
 
 
 def _threads() -> Iterator[tuple[str, int, int]]:
-    """Yield the limits of threads: what each is called, how many it allows, and how many there are."""
+    """Yield the limits of threads: for each its name, its value, and the number of threads that exist."""
     processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if processes != resource.RLIM_INFINITY and not _is_privileged():
         yield "ulimit -u", processes, sum(_threads_of_user())
@@ -89,17 +95,17 @@ def _is_privileged() -> bool:
 
 
 def _threads_of_user() -> Iterator[int]:
-    """Yield how many threads each process of this user has."""
+    """Yield the number of threads of each process of this user."""
     user = os.getuid()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
-            with suppress(OSError):  # it has ended meanwhile
+            with suppress(OSError):  # the process has ended meanwhile
                 if folder.stat().st_uid == user:
                     yield len(os.listdir(folder / "task"))
 
 
 def _groups() -> Iterator[Path]:
-    """Yield the control groups that this process is in, as far as they count threads, the innermost first."""
+    """Yield the control groups of this process that count threads, the innermost first."""
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)

@@ -1,7 +1,7 @@
-"""Bringing members up to date who fell behind or have just joined, from the ring or from the log.
+"""The catch-up of members that fell behind or have just joined, from the ring or from the log.
 
-This module owns the catch-up thread, which waits until a slow client's socket takes bytes again. Joining clients run
-`catch_up` on their own thread first. It must never hold up live delivery: it works on writers that are passed by.
+This module owns the catch-up thread, which waits until a slow client's socket takes bytes again; a joining client runs
+`catch_up` on its own thread first. It must never delay live delivery: it works on lagging writers alone.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from parlour.node.clients.writer import ConnectionWriter
 from parlour.node.log import LogError
 from parlour.runtime.threads import Service
 
-__all__ = ["TURN", "CatchUp", "catch_up"]
+__all__ = ["BATCHES_PER_TURN", "CatchUp", "catch_up"]
 
-TURN = 64
+BATCHES_PER_TURN = 64
 """Batches sent to one client before the catch-up thread looks at the others."""
 
 RETRY = 0.2
-"""Seconds before a log that failed is read again."""
+"""Seconds until a log that failed is read again."""
 
 
 def catch_up(writer: ConnectionWriter, turns: int) -> bool:
-    """Send what the members of the writer have missed, at most `turns` batches; return whether it is live again.
+    """Send the members of the writer their missing messages, at most `turns` rounds; return whether it is live again.
 
     Raises LogError if the log cannot be read now.
     """
@@ -33,8 +33,8 @@ def catch_up(writer: ConnectionWriter, turns: int) -> bool:
         if not behind and writer.flush() and writer.go_live():
             return True
         failure: LogError | None = None
-        # Each in its turn: neither a room that is busier than the client is quick nor one that cannot be read now
-        # may keep the others from it.
+        # The members take turns: neither a room that is too busy for the client, nor one that cannot be read now, may
+        # keep the other rooms waiting.
         for member in behind:
             if not writer.flush():
                 return False
@@ -52,7 +52,7 @@ def catch_up(writer: ConnectionWriter, turns: int) -> bool:
 
 
 class CatchUp(Service):
-    """The catch-up thread of a node. It alone uses the epoll object; other threads hand it writers by a queue."""
+    """The catch-up thread of a node. It alone uses the epoll object; other threads give it writers through a queue."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -62,11 +62,11 @@ class CatchUp(Service):
 
     @property
     def lagging(self) -> int:
-        """How many connections read too slowly now."""
+        """The number of connections that read too slowly now."""
         return len(self._watched)
 
     def watch(self, writer: ConnectionWriter) -> None:
-        """Bring this writer, which lags, up to date when its socket allows; drop it if it is closed. Never blocks."""
+        """Bring a lagging writer up to date as its socket allows, or drop it if it is closed. Never blocks."""
         self._arrived.append(writer)
         self.wake()
 
@@ -82,19 +82,19 @@ class CatchUp(Service):
                     elif (writer := self._watched.get(fd)) is not None:
                         self._serve(epoll, fd, writer)
                 while self._arrived:
-                    self._take_in(epoll, self._arrived.popleft())
+                    self._register(epoll, self._arrived.popleft())
                 now = time.monotonic()
                 for writer in [writer for writer, due in self._retry.items() if due <= now]:
                     del self._retry[writer]
-                    self._take_in(epoll, writer)
+                    self._register(epoll, writer)
 
     def _poll_timeout(self) -> float | None:
         return max(0.0, min(self._retry.values()) - time.monotonic()) if self._retry else None
 
-    def _take_in(self, epoll: select.epoll, writer: ConnectionWriter) -> None:
+    def _register(self, epoll: select.epoll, writer: ConnectionWriter) -> None:
         fd = writer.transport.socket.fileno()
         if writer.closed or fd < 0:
-            # The socket may be closed already, its number even be another's: look for the writer itself.
+            # The socket may be closed already, and another may have its number: look for the writer itself.
             self._retry.pop(writer, None)
             for number, watched in list(self._watched.items()):
                 if watched is writer:
@@ -106,7 +106,7 @@ class CatchUp(Service):
             else:
                 epoll.register(fd, select.EPOLLOUT | select.EPOLLONESHOT)
         except OSError:
-            # Closed between the look and the call, or the system has no room for it now: look again.
+            # The socket was closed just now, or the system has no room for it: try again.
             self._retry[writer] = time.monotonic() + RETRY
             return
         self._watched[fd] = writer
@@ -116,11 +116,11 @@ class CatchUp(Service):
         try:
             epoll.unregister(fd)
         except (OSError, ValueError):
-            pass  # closing the socket has removed it already
+            pass  # the closing of the socket has removed it already
 
     def _serve(self, epoll: select.epoll, fd: int, writer: ConnectionWriter) -> None:
         try:
-            live = catch_up(writer, TURN)
+            live = catch_up(writer, BATCHES_PER_TURN)
         except LogError:
             self._drop(epoll, fd)
             self._retry[writer] = time.monotonic() + RETRY

@@ -1,7 +1,7 @@
-"""One client's connection, from its first byte to its end: what is read goes to its session.
+"""One client's connection, from its first byte to its end: it reads messages and gives them to its session.
 
-This module owns the reading side; it runs on the client's own thread. It must never write but through the connection's
-writer, nor trust a byte of what it reads.
+This module owns the reading side; it runs on the client's own thread. It must never write except through the
+connection's writer, nor trust a byte that it reads.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from parlour.wire.messages import ClientMessage, Enter, Error, Hello, Ping
 
 __all__ = ["Connection"]
 
-DRAIN = 0.5
-"""Seconds a connection is read on after its last frame was sent: an unread byte would make the system drop it."""
+LINGER = 0.5
+"""Seconds for which the node reads on after it sent the last frame: an unread byte would make the system drop it."""
 
 _PING = frame(Ping())
 
 
 class Connection:
-    """One connection; `run` is all of it."""
+    """One connection; `run` serves it to its end."""
 
     def __init__(self, context: ClientContext, sock: socket.socket) -> None:
         self._context = context
         self._settings = context.settings
         self._transport = TcpTransport(sock)
-        self._dialect: Dialect = FramesDialect()  # until the first bytes tell
+        self._dialect: Dialect = FramesDialect()  # until the first bytes tell the real one
         self._heard_at = time.monotonic()
         self.writer = ConnectionWriter(self._transport, context.settings.unread_answers, context.catchup.watch)
         self.session = Session(context, self.writer)
@@ -54,54 +54,54 @@ class Connection:
             admission.refused(error.code)
             retry_after = error.retry_after if isinstance(error, RefusedClientError) else None
             self.writer.answer(frame(Error(error.code, str(error), retry_after=retry_after, fatal=True)))
-            self._drain()
+            self._linger()
         except OSError:
-            pass  # the connection broke: the client knows, or is gone
+            pass  # the connection broke: the client knows it, or is gone
         finally:
             self.writer.hang_up()
             if self.writer.lagging:
-                self._context.catchup.watch(self.writer)  # sees that it is closed, and drops it
+                self._context.catchup.watch(self.writer)  # drops the writer, as it is closed
             self._transport.close()
 
     def _greet(self) -> list[ClientMessage | Error]:
-        """Read the hello and welcome the client; return what came with it. Raises ProtocolError."""
+        """Read the hello and welcome the client; return the messages that came with it. Raises ProtocolError."""
         deadline = time.monotonic() + self._settings.hello_deadline
-        said: list[ClientMessage | Error] = []
+        messages: list[ClientMessage | Error] = []
         data = self._first_bytes(deadline)
         self._dialect = self._recognise(data)
         self.writer.variant = self._dialect.variant
         while True:
-            said += self._dialect.feed(data)
-            while said:
-                message = said.pop(0)
+            messages += self._dialect.feed(data)
+            while messages:
+                message = messages.pop(0)
                 if isinstance(message, Hello):
                     self.session.welcome(message)
-                    return said
+                    return messages
                 self._answer_before_hello(message)
             data = self._first_bytes(deadline)
 
     def _first_bytes(self, deadline: float) -> bytes:
-        """Return what comes before the hello is whole; raises RefusedClientError at the deadline."""
+        """Return the next bytes of the hello; raises RefusedClientError at the deadline."""
         while (left := deadline - time.monotonic()) > 0:
-            self._transport.wait_at_most(max(left, 0.001))
+            self._transport.set_receive_timeout(max(left, 0.001))
             data = self._transport.receive()
             if data:
                 return data
             if data is not None:
                 raise ConnectionResetError
-        raise RefusedClientError("no_hello", f"no whole hello came within {self._settings.hello_deadline:g} s")
+        raise RefusedClientError("no_hello", f"no complete hello came within {self._settings.hello_deadline:g} s")
 
     def _recognise(self, first: bytes) -> Dialect:
         try:
             return recognise(first)
         except ProtocolError:
             if first[:1].isascii() and first[:1].decode().isprintable():
-                self.writer.variant = JSON  # for a person, or a program that speaks another text protocol
+                self.writer.variant = JSON  # readable by a person, or a program that speaks another text protocol
             raise
 
     def _answer_before_hello(self, message: ClientMessage | Error) -> None:
         if isinstance(message, Enter):
-            self.session.direct(message)
+            self.session.answer_enter(message)
         elif isinstance(message, Error):
             self.session.answer(message)
         else:
@@ -110,9 +110,9 @@ class Connection:
                 raise error
             self.session.answer(Error(error.code, str(error)))
 
-    def _serve(self, said: list[ClientMessage | Error]) -> None:
-        self._transport.wait_at_most(self._settings.ping_after)
-        self.session.handle(said, 0)
+    def _serve(self, messages: list[ClientMessage | Error]) -> None:
+        self._transport.set_receive_timeout(self._settings.ping_after)
+        self.session.handle(messages, 0)
         while not self.session.over:
             data = self._transport.receive()
             if data is None:
@@ -123,19 +123,19 @@ class Connection:
             if not data:
                 return
             self._heard_at = time.monotonic()
-            said = []
+            messages = []
             try:
-                said += self._dialect.feed(data)
+                messages += self._dialect.feed(data)
             finally:
-                # Also when the last frame is broken: those before it were not.
-                self.session.handle(said, len(data))
+                # Handle the messages before a broken frame, too.
+                self.session.handle(messages, len(data))
 
-    def _drain(self) -> None:
-        """Let the client read the last frame: end our side, and read on until it ends its own."""
+    def _linger(self) -> None:
+        """Let the client read the last frame: end the node's side, and read on until the client ends its own."""
         try:
             self._transport.end_output()
-            self._transport.wait_at_most(DRAIN)
-            deadline = time.monotonic() + DRAIN
+            self._transport.set_receive_timeout(LINGER)
+            deadline = time.monotonic() + LINGER
             while time.monotonic() < deadline and self._transport.receive():
                 pass
         except OSError:

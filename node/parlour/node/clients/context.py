@@ -1,6 +1,7 @@
-"""What the clients of a node need of the node, in one piece.
+"""The parts of a node that its clients use, in one object.
 
-This module owns nothing but that list; instances are immutable, and what they name may be called by any thread.
+This module owns that list, and the interface of admission. Instances are immutable, and any thread may call the parts
+that they name.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ __all__ = ["Admission", "ClientContext", "RefusedClientError"]
 
 
 class RefusedClientError(ProtocolError):
-    """The connection ends here, and the client is told why, and in how many seconds it may come again if it may."""
+    """The node ends the connection and tells the client why; `retry_after` is in seconds, None if it need not retry."""
 
     def __init__(self, code: str, text: str, retry_after: float | None = None) -> None:
         super().__init__(text, code)
@@ -27,10 +28,10 @@ class RefusedClientError(ProtocolError):
 
 
 class Admission(Protocol):
-    """Who lets clients in, and counts them."""
+    """The part of a node that admits clients and counts them."""
 
     def admit(self, hello: Hello) -> None:
-        """Let a client in that has said this; raises ProtocolError if it may not come in now."""
+        """Let a client with this hello in; raises ProtocolError if it may not come in now."""
         ...
 
     def arrived(self) -> None:
@@ -42,13 +43,13 @@ class Admission(Protocol):
         ...
 
     def refused(self, code: str) -> None:
-        """Count a connection that was refused, or ended for an error."""
+        """Count a connection that was refused, or that an error ended."""
         ...
 
 
 @dataclass(frozen=True)
 class ClientContext:
-    """What a client needs of its node."""
+    """The parts of a node that a client uses."""
 
     node: str
     settings: NodeSettings

@@ -1,7 +1,7 @@
-"""The door of a node: accepts connections and gives each to a thread of the pool, or refuses it.
+"""The listener of a node: it accepts connections and gives each to a thread of the pool, or refuses it.
 
 This module owns the listening socket, its thread, and the pool of client threads, which are reused and never more
-than the capacity. It must never wait for a client: what a client says is read on the client's own thread.
+than the capacity. It must never wait for a client: the client's own thread reads.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from parlour.wire.errors import ParlourError, ProtocolError
 from parlour.wire.limits import parse_address
 from parlour.wire.messages import Error
 
-__all__ = ["SPARE", "ClientPool", "Listener"]
+__all__ = ["RESERVED_FILES", "ClientPool", "Listener"]
 
 IDLE = 30.0
-"""Seconds that a thread without a client waits for the next before it ends."""
+"""Seconds for which a thread without a client waits for the next one before it ends."""
 
 BACKLOG = 4096
-"""Connections that may wait to be accepted: a whole storm of them."""
+"""Connections that may wait to be accepted: enough for a storm."""
 
-REFUSED = 64
-"""Refused connections that are left open until others are refused."""
+KEPT_REFUSED = 64
+"""Refused connections that stay open until more are refused."""
 
-SPARE = REFUSED + 3 * RINGS + 64
-"""Open files that are not for clients: a node needs some to ask a broker, and libzmq ends a process that has none."""
+RESERVED_FILES = KEPT_REFUSED + 3 * RINGS + 64
+"""Open files that clients must leave free: the node asks brokers, and libzmq ends a process that has no file left."""
 
-_FULL = Encoded(frame(Error("full", "this node is full: ask the broker for another", retry_after=1.0, fatal=True)))
+_FULL = Encoded(frame(Error("full", "this node is full: ask the broker for another node", retry_after=1.0, fatal=True)))
 
 
 class ClientPool:
@@ -71,11 +71,11 @@ class ClientPool:
             try:
                 self._threads.add(spawn(f"{self._name}-{self._count}", self._run, sock))
             except RuntimeError:
-                return False  # the system has no more threads: as good as full
+                return False  # the system has no more threads: the node counts as full
             return True
 
     def stop(self, timeout: float) -> None:
-        """Join all threads; their connections have been ended before."""
+        """Join all threads; the caller has ended their connections before."""
         with self._mutex:
             threads = list(self._threads)
             for _ in threads:
@@ -101,15 +101,15 @@ class ClientPool:
                 if self._idle:
                     self._idle -= 1
                     return None
-            # Another thread counted on this one between the time-out and the lock: its connection is on the way.
+            # `take` counted this thread as idle between the time-out and the lock: a connection is on the way.
             return self._waiting.get(timeout=IDLE)
 
 
 class Listener:
-    """The listening socket and the thread that accepts."""
+    """The listening socket and the thread that accepts connections."""
 
     def __init__(self, address: str) -> None:
-        """Bind to `address`; raises ParlourError if that cannot be."""
+        """Bind to `address`; raises ParlourError if that is not possible."""
         self._stopping = threading.Event()
         self._refused: deque[socket.socket] = deque()
         host, port = parse_address(address)
@@ -132,14 +132,14 @@ class Listener:
         self.host, self.port = host, self._socket.getsockname()[1]
 
     def start(self, name: str, pool: ClientPool, refusals: Tally) -> None:
-        """Begin to accept, in a thread of this name; give the connections to the pool, or count them as refused."""
+        """Accept connections in a thread of this name; give them to the pool, or refuse and count them."""
         self._thread = spawn(name, self._run, pool, refusals, vital=True)
 
     def stop(self, timeout: float = 2.0) -> None:
-        """Accept no more, join the thread and close the socket."""
+        """Stop accepting, join the thread and close the socket."""
         self._stopping.set()
         try:
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes up who is in accept
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread from accept
         except OSError:
             pass
         if self._thread is not None:
@@ -154,9 +154,9 @@ class Listener:
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass
-        # Closed at once, with its hello unread, the connection would be reset and the client not read why.
+        # To close it now, with its hello unread, would reset the connection, and the client would not read the reason.
         self._refused.append(sock)
-        if len(self._refused) > REFUSED:
+        if len(self._refused) > KEPT_REFUSED:
             self._refused.popleft().close()
 
     def _run(self, pool: ClientPool, refusals: Tally) -> None:
@@ -165,17 +165,17 @@ class Listener:
                 sock, _ = self._socket.accept()
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self._stopping.wait(0.05)  # until connections that are there have ended
+                    self._stopping.wait(0.05)  # until other connections have ended
                 continue
             close_in_children(sock)
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            if sock.fileno() >= limit - SPARE or not pool.take(sock):
+            if sock.fileno() >= limit - RESERVED_FILES or not pool.take(sock):
                 refusals.add("full")
                 self._refuse(sock)
 
 
 def _variant_of(sock: socket.socket) -> Variant | None:
-    """Return the variant that a client reads, as far as it has shown that; raises OSError."""
+    """Return the variant that a client reads, by the bytes that it has sent so far; raises OSError."""
     try:
         return recognise(sock.recv(16, socket.MSG_PEEK | socket.MSG_DONTWAIT)).variant
     except (BlockingIOError, ProtocolError):

@@ -1,7 +1,7 @@
-"""Moving clients to other nodes: all of them when the node drains, some when a broker orders it.
+"""The migration of clients to other nodes: all of them when the node drains, some when a broker orders it.
 
-This module decides that the node drains, and owns the thread that moves clients for an order. The main thread drains,
-the fleet thread brings orders. It must never move a client by force: each is asked, and may stay.
+This module decides when the node drains, and owns the thread that moves clients for an order; the main thread drains,
+the fleet thread brings orders. It must never move a client by force: it asks each client, which may stay.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from parlour.wire.control import Order
 
 __all__ = ["Migration"]
 
-MOVING = 60.0
-"""Seconds that an order to move clients is good for."""
+ORDER_LIFETIME = 60.0
+"""Seconds for which an order to move clients is valid."""
 
-TELLING = 2.0
-"""Seconds, at most, in which the brokers are told that the node drains; the fleet thread seldom takes a tenth."""
+REPORT_TIMEOUT = 2.0
+"""Seconds, at most, to tell the brokers that the node drains; the fleet thread seldom takes a tenth of that."""
 
-PATIENCE = 4.0
-"""Seconds after which a drain ends that finds nobody to take the clients, or no broker to say who may."""
+NO_TARGET_TIMEOUT = 4.0
+"""Seconds after which a drain ends if no node takes the clients, or no broker names one."""
 
 
 class Migration:
@@ -43,9 +43,10 @@ class Migration:
         tell_drain: Callable[[float], None],
         stop: Callable[[float], None],
     ) -> None:
-        """Move to `peers`; `tell_drain` has the brokers told, in so many seconds at most.
+        """Move clients to `peers`; `tell_drain` tells the brokers, within the given seconds.
 
-        `stop` is called when a broker orders the node to drain: it has so many seconds for that, and then stops.
+        `stop` is called when a broker orders the node to drain: the node has the given seconds to drain, and then
+        stops.
         """
         self._node = node
         self._settings = settings
@@ -53,12 +54,12 @@ class Migration:
         self._peers = peers
         self._tell_drain = tell_drain
         self._stop = stop
-        # Guards _stopping, _thread, _moved_at, and that the clients' `draining` becomes true. Rank 15.
+        # Guards _stopping, _thread, _next_order_at, and that the clients' `draining` becomes true. Rank 15.
         self._mutex = make_lock(15, "migration")
         self._stopping = False
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._moved_at = float("-inf")  # when the brokers know what became of the last order
+        self._next_order_at = float("-inf")  # by then the brokers know the result of the last order
         self._mover = Mover(node, settings.brokers, settings.move_rate, self._stopped.wait)
         self._rebalancer = Mover(
             node, settings.brokers, settings.move_rate, lambda seconds: self._stopped.wait(seconds) or clients.draining
@@ -67,45 +68,45 @@ class Migration:
     def drain(self, deadline: float) -> None:
         """Take no new clients and move those present; return when none is left, or after `deadline` seconds.
 
-        Returns at once where there is no other node to go to, and soon where none can be found: the broker may be away
-        for a moment, or one that has just started not know them yet.
+        Returns at once if there is no other node, and after `NO_TARGET_TIMEOUT` if none can be found: the broker may be
+        away for a moment, or may have just started and not know the nodes yet.
         """
         until = time.monotonic() + deadline
         with self._mutex:
             self._clients.draining = True
         node_log.info("draining: %d clients are asked to move within %g s", self._clients.clients, deadline)
-        # First: to brokers that do not know of it, clients who ask for another node than this would look cut off.
-        self._tell_drain(min(deadline, TELLING))
+        # Tell the brokers first: else clients that ask for another node would look as if this node had cut them off.
+        self._tell_drain(min(deadline, REPORT_TIMEOUT))
         found = time.monotonic()
         while time.monotonic() < until and (sessions := self._clients.sessions()):
             waiting = [session for session in sessions if not session.moving]
             if not waiting or self._mover.move(waiting, None, until):
                 found = time.monotonic()
-            elif not self._peers() or time.monotonic() >= found + PATIENCE:
+            elif not self._peers() or time.monotonic() >= found + NO_TARGET_TIMEOUT:
                 return
             self._stopped.wait(0.05)
 
     def hear_order(self, order: Order) -> None:
-        """Do what a broker orders: move clients, or drain the node. Called by the fleet thread."""
+        """Follow a broker's order: move clients, or drain the node. Called by the fleet thread."""
         with self._mutex:
             if self._clients.draining or self._stopping:
                 return
             if order.drain and not self._peers():
-                node_log.error("a broker orders this node to drain, but it is the last one: it goes on")
+                node_log.error("a broker orders this node to drain, but it is the last node: it goes on")
             elif order.drain:
                 node_log.info("a broker orders this node to drain and stop within %g s", order.deadline)
                 self._clients.draining = True
                 self._stop(order.deadline)
-            elif time.monotonic() >= self._moved_at:
-                # Where no thread is to be had, the order comes again, as nobody has moved.
+            elif time.monotonic() >= self._next_order_at:
+                # If no thread can be started, no client moves, and the broker repeats the order.
                 with suppress(RuntimeError):
                     self._thread = spawn(f"{self._node}-mover", self._rebalance, order)
-                    self._moved_at = float("inf")
+                    self._next_order_at = float("inf")
                     for transfer in order.moves:
                         node_log.info("a broker has %d clients move to node %s", transfer.clients, transfer.to)
 
     def end(self) -> None:
-        """Ask nobody to move any more."""
+        """Ask no more clients to move."""
         self._stopped.set()
         with self._mutex:
             self._stopping = True
@@ -119,7 +120,7 @@ class Migration:
 
     def _rebalance(self, order: Order) -> None:
         """Ask as many clients to move as the order says."""
-        until = time.monotonic() + MOVING
+        until = time.monotonic() + ORDER_LIFETIME
         staying = [session for session in self._clients.sessions() if not session.moving]
         try:
             for transfer in order.moves:
@@ -127,5 +128,5 @@ class Migration:
                 self._rebalancer.move(chosen, transfer.to, until)
         finally:
             with self._mutex:
-                # Another broker, which has not read of it in the reports yet, would have as many moved again.
-                self._moved_at = time.monotonic() + 2 * self._settings.report_interval
+                # A second broker that has not read the reports yet would order the same moves again.
+                self._next_order_at = time.monotonic() + 2 * self._settings.report_interval

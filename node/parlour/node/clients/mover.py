@@ -1,7 +1,7 @@
-"""Sending clients on to other nodes, at a pace that these can take.
+"""Requests to clients to move to other nodes, at a rate that those nodes can take.
 
-This module owns nothing but the pace; it runs on the thread that drains or on a mover thread. A client is only
-asked: it opens its new connection before it closes the old one, and may as well stay.
+This module owns that rate; it runs on the thread that drains or on a mover thread. It must never move a client by
+force: the client opens its new connection before it closes the old one, and may stay.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from parlour.wire.messages import Move
 
 __all__ = ["Mover"]
 
-ASKING = 1.0
-"""Seconds that the brokers are given to say where a client may go."""
+ASK_TIMEOUT = 1.0
+"""Seconds for the brokers to name a node for a client."""
 
 
 class Mover:
     """Asks clients of one node to move, each to the node that a broker names for it."""
 
     def __init__(self, node: str, brokers: tuple[str, ...], rate: float, stopped: Callable[[float], bool]) -> None:
-        """Move `rate` clients a second; `stopped(seconds)` waits so long and says whether the node stops."""
+        """Move `rate` clients a second; `stopped(seconds)` waits that long and returns whether to stop."""
         self._node = node
         self._brokers = brokers
         self._rate = rate
         self._stopped = stopped
-        self._answered: str | None = None  # the broker that did last: a dead one is not waited for at every question
+        self._answered: str | None = None  # the broker that answered last is asked first: a dead one costs time
 
     def move(self, sessions: Iterable[Session], target: str | None, until: float) -> bool:
-        """Ask the clients to go to `target`, or to whichever node, before `until` (monotonic seconds).
+        """Ask the clients to go to the node `target`, or to any node if None, until `until` (monotonic seconds).
 
-        Returns False if nobody is there to take them. A client that finds no place now is left for another time.
+        Returns False if no node can take them. A client that the broker refuses stays, and is asked another time.
         """
         begun = time.monotonic()
         for count, session in enumerate(sessions):
@@ -47,7 +47,7 @@ class Mover:
                 self._answered, assigned = ask(
                     self._brokers,
                     Assign(session.name, node=target, failed=[self._node], protocol=PROTOCOL),
-                    ASKING,
+                    ASK_TIMEOUT,
                     self._answered,
                 )
             except RefusedError as refused:

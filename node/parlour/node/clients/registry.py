@@ -1,6 +1,6 @@
-"""The connections of a node: which there are, which clients may come in, and how many are here.
+"""The connections of a node: their list, the admission of clients, and the number of clients.
 
-This module owns that list; any thread may call it. It must never hold its mutex while something is sent.
+This module owns that list; any thread may call it. It must never hold its mutex while it sends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ClientRegistry:
     """All connections of one node."""
 
     def __init__(self, node: str, admits: float, load: Load, refusals: Tally, changed: Callable[[int], object]) -> None:
-        """Admit clients with tickets for `node`, and at most `admits` a second without.
+        """Admit clients with tickets for `node`, and at most `admits` clients a second without one.
 
         Calls `changed` with the number of clients whenever it changes.
         """
@@ -37,12 +37,12 @@ class ClientRegistry:
         self._refusals = refusals
         self._changed = changed
         self._tickets = TicketBook()
-        # Guards _connections, _clients, _places, _placed_at and _dismissed. Rank 15.
+        # Guards _connections, _clients, _free_places, _refilled_at and _dismissed. Rank 15.
         self._mutex = make_lock(15, "client registry")
         self._connections: set[Connection] = set()
         self._clients = 0
-        self._places = admits  # for clients without a ticket, that are free now
-        self._placed_at = time.monotonic()
+        self._free_places = admits  # how many clients without a ticket may come in now
+        self._refilled_at = time.monotonic()
         self._dismissed = False
 
     # --- for the threads of clients -----------------------------------------------------------------------------
@@ -62,25 +62,25 @@ class ClientRegistry:
                 self._connections.discard(connection)
 
     def admit(self, hello: Hello) -> None:
-        """Let a client in, once for each ticket, or without one; raises ProtocolError if it may not come in now."""
+        """Let a client in, once for each ticket or without one; raises ProtocolError if it may not come in now."""
         if not hello.ticket:
-            self._admit_stranger()
+            self._admit_without_ticket()
             return
         ticket = decode_ticket(hello.ticket)
         self._tickets.redeem(ticket, self._node, hello.name)
         self._load.redeem(ticket.id)
 
-    def _admit_stranger(self) -> None:
-        """Let a client in that no broker has sent here, as long as the node admits newcomers."""
+    def _admit_without_ticket(self) -> None:
+        """Let a client in that no broker has sent here, unless the node drains or its rate is reached."""
         if self.draining:
             raise RefusedClientError("full", "this node is about to stop: connect to another one", 1.0)
         now = time.monotonic()
         with self._mutex:
-            self._places = min(self._admits, self._places + (now - self._placed_at) * self._admits)
-            self._placed_at = now
-            if self._places < 1:
-                raise RefusedClientError("storm", "too many clients come at the same time: try again later", 1.0)
-            self._places -= 1
+            self._free_places = min(self._admits, self._free_places + (now - self._refilled_at) * self._admits)
+            self._refilled_at = now
+            if self._free_places < 1:
+                raise RefusedClientError("storm", "too many clients come at the same time: try again in a second", 1.0)
+            self._free_places -= 1
 
     def arrived(self) -> None:
         """Count a client that has been welcomed."""
@@ -91,7 +91,7 @@ class ClientRegistry:
         self._count(-1)
 
     def refused(self, code: str) -> None:
-        """Count a connection that was refused, or ended for an error."""
+        """Count a connection that was refused, or that an error ended."""
         self._refusals.add(code)
 
     def _count(self, change: int) -> None:
@@ -104,23 +104,23 @@ class ClientRegistry:
 
     @property
     def clients(self) -> int:
-        """How many clients are here."""
+        """The number of clients."""
         with self._mutex:
             return self._clients
 
     def connections(self) -> int:
-        """Return how many connections are open, those that have not said hello included."""
+        """Return the number of open connections, with those that have not said hello."""
         with self._mutex:
             return len(self._connections)
 
     def sessions(self) -> list[Session]:
-        """Return the clients that have been welcomed, the latest first: they have the least to lose by moving."""
+        """Return the sessions of all welcomed clients, the latest first: these lose least when they move."""
         with self._mutex:
             welcomed = [connection.session for connection in self._connections if connection.session.id]
         return sorted(welcomed, key=lambda session: session.since, reverse=True)
 
     def dismiss(self) -> int:
-        """Tell every client that the node stops, and end all connections; return how many clients there were."""
+        """Tell every client that the node stops, and end all connections; return the number of clients."""
         with self._mutex:
             self._dismissed = True
             connections, clients = list(self._connections), self._clients

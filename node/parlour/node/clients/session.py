@@ -1,7 +1,7 @@
-"""What one client may do: its hello, its rooms, its posts.
+"""One client's session: its hello, its rooms, its posts, and the checks of what it may do.
 
-This module owns who is behind a connection and what it may ask; it runs on the client's own thread. It must never
-learn of bytes or sockets: it takes messages, and answers through the connection's writer.
+This module owns a client's identity and its requests; it runs on the client's own thread. It must never deal with bytes
+or sockets: it takes messages, and answers through the connection's writer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from parlour.node.clients.catchup import TURN, catch_up
+from parlour.node.clients.catchup import BATCHES_PER_TURN, catch_up
 from parlour.node.clients.context import ClientContext, RefusedClientError
 from parlour.node.clients.writer import ClientMember, ConnectionWriter
 from parlour.node.log import LogError, Post, RichPost
@@ -49,18 +49,18 @@ __all__ = ["Session", "session_of"]
 
 _PONG = frame(Pong())
 
-SETTLING = 1.0
-"""Seconds that posts may take, at most, to be logged and shown to a client that has just said bye."""
+SETTLE_TIMEOUT = 1.0
+"""Seconds, at most, to log the last posts of a client that has said bye, and to send it their messages."""
 
-DIRECTIONS = 1.0
-"""Seconds between two questions of a client where it should enter: each is a question to a broker."""
+ENTER_INTERVAL = 1.0
+"""Seconds between two `enter` requests of a client: each one is a question to a broker."""
 
-ASKING = 1.0
-"""Seconds that the brokers have to answer it."""
+ASK_TIMEOUT = 1.0
+"""Seconds for the brokers to answer that question."""
 
 
 def session_of(key: str) -> str:
-    """Return the name of the session that a key is the secret of: everybody may see it, and nobody can claim it."""
+    """Return the id of the session with this secret key: all may see the id, but none can derive the key from it."""
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
@@ -77,22 +77,22 @@ class Session:
         self._settings = context.settings
         self._members: dict[str, _Membership] = {}
         self.name = ""
-        self._modern = False  # whether it speaks protocol 1.1 or a later minor
+        self._modern = False  # whether the client speaks protocol 1.1 or a later minor version
         self.id = ""
         self._observer = self._bot = False
         self.since = time.monotonic()
-        self.leaves_by = 0.0  # until then, in monotonic seconds, it may follow the last request to move
+        self.leaves_by = 0.0  # until then, in monotonic seconds, the client may follow the last request to move
         self._said_bye = False
         self._questions = QuestionLimit()
-        self._posted: set[str] = set()  # rooms posted to in what was read last
-        self._directed = float("-inf")  # when the client last asked where to enter, in monotonic seconds
-        self._whos: set[str] = set()  # rooms of which the client asked who is there, in what was read last
-        self._highest = 0  # of the ids of posts
+        self._posted_rooms: set[str] = set()  # rooms that the messages read last posted to
+        self._entered_at = float("-inf")  # when the client last asked `enter`, in monotonic seconds
+        self._lists_asked: set[str] = set()  # rooms whose names the messages read last asked for
+        self._highest_id = 0  # the highest id of all posts
         self.writer = writer
         self._handlers: dict[type, Callable[..., None]] = {
             Error: self.answer,
             Hello: self._hello_again,
-            Enter: self.direct,
+            Enter: self.answer_enter,
             Join: self._join,
             Leave: self._leave,
             Who: self._who,
@@ -103,16 +103,16 @@ class Session:
 
     @property
     def moving(self) -> bool:
-        """Whether the client was asked to move, and still may."""
+        """Whether the node has asked the client to move, and the client may still do so."""
         return time.monotonic() < self.leaves_by
 
     @property
     def over(self) -> bool:
-        """Whether the client has said bye, or cannot be answered any more."""
+        """Whether the client has said bye, or the connection is closed."""
         return self._said_bye or self.writer.closed
 
     def welcome(self, hello: Hello) -> None:
-        """Let the client in; raises ProtocolError if it may not come in."""
+        """Admit and welcome the client; raises ProtocolError if it may not come in."""
         try:
             check_protocol(hello.protocol)
         except UsageError as error:
@@ -125,26 +125,26 @@ class Session:
         self.answer(Welcome(self._context.node, self.id))
 
     def answer(self, message: NodeMessage) -> None:
-        """Send the client a message, in its turn."""
+        """Send the client a message, after those that wait already."""
         self.writer.answer(frame(message))
 
-    def direct(self, enter: Enter) -> None:
-        """Tell the client where its broker would send it now; it may ask once a second, also before its hello."""
+    def answer_enter(self, enter: Enter) -> None:
+        """Answer where the broker would send the client now; it may ask once a second, also before its hello."""
         name, now = enter.name or self.name, time.monotonic()
         if not name:
-            self.answer(Error("bad_request", "say with which name you want to enter", enter.room))
+            self.answer(Error("bad_request", "enter needs a name before hello: add the field name", enter.room))
             return
-        if now < self._directed + DIRECTIONS:
-            text = f"where to enter may be asked every {DIRECTIONS:g} s"
-            self.answer(Error("too_many_questions", text, enter.room, retry_after=DIRECTIONS))
+        if now < self._entered_at + ENTER_INTERVAL:
+            text = f"enter is answered once in {ENTER_INTERVAL:g} s: try again later"
+            self.answer(Error("too_many_questions", text, enter.room, retry_after=ENTER_INTERVAL))
             return
-        self._directed = now
+        self._entered_at = now
         try:
-            broker, reply = ask(self._settings.brokers, Assign(name, enter.room, protocol=PROTOCOL), ASKING)
+            broker, reply = ask(self._settings.brokers, Assign(name, enter.room, protocol=PROTOCOL), ASK_TIMEOUT)
         except RefusedError as refused:
             self.answer(Error(refused.code, str(refused), enter.room, retry_after=refused.retry_after))
         except ParlourError as error:
-            self.answer(Error("no_broker", str(error), enter.room, retry_after=DIRECTIONS))
+            self.answer(Error("no_broker", str(error), enter.room, retry_after=ENTER_INTERVAL))
         else:
             if isinstance(reply, Assigned):
                 self.answer(Entry(reply.node, reply.address, reply.ticket, reply.expires_in))
@@ -152,25 +152,25 @@ class Session:
                 self.answer(Error("no_broker", f"{broker} does not answer as a broker does", enter.room))
 
     def end(self) -> None:
-        """Leave all rooms, when what was posted last is logged and the client has been told so."""
-        for name in self._posted & self._members.keys():
+        """Leave all rooms, after the last posts are logged and answered."""
+        for name in self._posted_rooms & self._members.keys():
             room, member = self._members[name]
-            room.settle(member, SETTLING)
-        # A client that says bye leaves. One that was cut off may come back, to this node or another; and one that was
-        # asked to move is there already, which the other nodes may not have heard yet.
+            room.settle(member, SETTLE_TIMEOUT)
+        # A client that says bye leaves. A client that was cut off may come back, to this node or another. A client that
+        # was asked to move is on its new node already, but the other nodes may not have heard that yet.
         grace = 0.0 if self._said_bye and not self.moving else self._settings.grace
         for membership in list(self._members.values()):
-            self._part(membership, grace)
+            self._leave_room(membership, grace)
 
-    # --- what the client asks ---------------------------------------------------------------------------------
+    # --- requests of the client -------------------------------------------------------------------------------
 
-    def handle(self, said: list[ClientMessage | Error], size: int) -> None:
-        """Do what was asked, in order; posts that stand together are handed to their rooms together."""
-        share = size // max(1, len(said))  # of the bytes read, for each message
+    def handle(self, messages: list[ClientMessage | Error], size: int) -> None:
+        """Handle messages in order; consecutive posts go to their rooms together. `size` is in bytes."""
+        share = size // max(1, len(messages))  # the bytes read, per message
         self._questions.restart()
-        self._posted.clear()
+        self._posted_rooms.clear()
         posts: dict[str, list[Say]] = {}
-        for message in said:
+        for message in messages:
             if type(message) is Say:
                 posts.setdefault(message.room, []).append(message)
                 continue
@@ -179,37 +179,43 @@ class Session:
             if isinstance(message, Bye):
                 self._said_bye = True
                 return
-            # Nobody reads the answers any more; what was posted is said all the same.
+            # The client does not read answers any more, but its posts still count.
             if not self.writer.closed:
                 self._handlers[type(message)](message)
         self._post(posts, share)
-        if self._whos:
-            for name in list(self._whos):
-                self._tell_who(name)
+        if self._lists_asked:
+            for name in list(self._lists_asked):
+                self._send_list(name)
 
-    def _tell_who(self, name: str) -> None:
-        """Have the list of names sent, once however often it was asked for."""
-        if name in self._whos:
-            self._whos.remove(name)
+    def _send_list(self, name: str) -> None:
+        """Have the list of names sent once, even if the client asked for it several times."""
+        if name in self._lists_asked:
+            self._lists_asked.remove(name)
             self._members[name].room.combine()
 
-    def _post(self, said: dict[str, list[Say]], size: int) -> None:
+    def _post(self, posts_by_room: dict[str, list[Say]], size: int) -> None:
         now, at = time.monotonic(), time.time_ns() // 1_000_000
-        for name, says in said.items():
+        for name, says in posts_by_room.items():
             membership = self._members.get(name)
             if membership is None:
                 self._not_joined(name, [say.id for say in says])
                 continue
             if self._observer:
                 ids: list[int | None] = [say.id for say in says]
-                self._refuse(name, ids, "observer", "an observer only listens: connect without that to speak")
+                self._refuse(name, ids, "observer", "an observer cannot post: connect without `observer` to post")
                 continue
+<<<<<<< HEAD
+=======
+            if any(say.kind or say.ref for say in says):
+                says = self._allowed_posts(membership.room, says)
+>>>>>>> 6533a4d (Say what a node's clients do in plain English)
             for say in says:
-                if say.id > self._highest:
-                    self._highest = say.id
-                elif say.id <= self._highest - WINDOW:
-                    says = self._without_stale(name, says)
+                if say.id > self._highest_id:
+                    self._highest_id = say.id
+                elif say.id <= self._highest_id - WINDOW:
+                    says = self._refuse_stale(name, says)
                     break
+<<<<<<< HEAD
             # What is plainly said comes in masses: it costs no call.
             made = [
                 self._judge(membership.room, say, at)
@@ -233,26 +239,47 @@ class Session:
             return RichPost(self.id, say.id, self.name, at, say.text, say.kind, say.ref, "", say.data)
         self.answer(Error(code, fault, room.name, say.id, again))
         return None
+=======
+            posts = [Post(self.id, say.id, self.name, at, say.text, say.kind, say.ref, "", say.data) for say in says]
+            self._posted_rooms.add(name)
+            membership.room.submit(Submission(membership.member, posts, size * len(posts), now))
+
+    def _allowed_posts(self, room: Room, says: list[Say]) -> list[Say]:
+        """Return the posts that may be logged; tell the client why the others may not."""
+        allowed: list[Say] = []
+        for say in says:
+            fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
+            if not fault and say.kind not in UTTERANCES:
+                try:
+                    fault, code = self._reference_fault(room, say), "bad_ref"
+                except LogError as error:
+                    fault, code, again = str(error), "unavailable", 1.0
+            if fault:
+                self.answer(Error(code, fault, room.name, say.id, again))
+            else:
+                allowed.append(say)
+        return allowed
+>>>>>>> 6533a4d (Say what a node's clients do in plain English)
 
     def _reference_fault(self, room: Room, say: Say) -> str:
-        """Return why a post may not refer to the record that it names, or nothing; raises LogError."""
+        """Return why a post may not refer to the record in its `ref`; empty if it may. Raises LogError."""
         target = room.message(say.ref)
         mine = target is not None and target.id.rpartition("-")[0] == self.id
         fault = reference_fault(say.kind, target.kind if target is not None else None, mine)
         return fault and f"record {say.ref} {fault}"
 
-    def _without_stale(self, room: str, says: list[Say]) -> list[Say]:
-        """Refuse the posts whose ids are far below the highest: they would be looked for in all that was logged."""
-        self._highest = max(self._highest, *(say.id for say in says))
-        least = self._highest - WINDOW
+    def _refuse_stale(self, room: str, says: list[Say]) -> list[Say]:
+        """Refuse posts whose ids are far below the highest: the log would have to search all its records for them."""
+        self._highest_id = max(self._highest_id, *(say.id for say in says))
+        least = self._highest_id - WINDOW
         for say in says:
             if say.id <= least:
-                text = f"the id {say.id} is {WINDOW} or more below one that was used before: count up"
+                text = f"the id {say.id} is {WINDOW} or more below the highest one used: count ids up"
                 self.answer(Error("stale_id", text, room, say.id))
         return [say for say in says if say.id > least]
 
     def _not_joined(self, room: str, ids: Sequence[int | None]) -> None:
-        self._refuse(room, ids, "not_joined", f"join {room} before")
+        self._refuse(room, ids, "not_joined", f"you are not in {room}: join it first")
 
     def _refuse(self, room: str, ids: Sequence[int | None], code: str, text: str) -> None:
         for number in ids:
@@ -276,27 +303,27 @@ class Session:
             if known is None:
                 self.writer.leave(member)
                 self._context.rooms.release(join.room)
-            if self.writer.place(member, *before, self._unavailable(join.room, error)):
+            if self.writer.release(member, *before, self._unavailable(join.room, error)):
                 self._catch_up()
             return
         self._members[join.room] = _Membership(room, member)
-        mine = self.writer.place(member, joined.epoch, joined.after, frame(joined))
+        mine = self.writer.release(member, joined.epoch, joined.after, frame(joined))
         room.want_roster(member)
         room.combine()
         if mine:
             self._catch_up()
 
     def _enter(self, name: str) -> _Membership:
-        """Return a new membership, whose member is nowhere yet; raises LogError if the room cannot be opened."""
+        """Return a new membership, without a position yet; raises LogError if the room cannot be opened."""
         room = self._context.rooms.hold(name)
         member = Member(self.writer, room, self.id, self.name, self._modern, self._observer, self._bot)
         self.writer.enter(member)
         return _Membership(room, member)
 
     def _catch_up(self) -> None:
-        """Send the history on this thread; if the client does not take it all now, the catch-up thread goes on."""
+        """Send the history on this thread; if the client does not take it all now, the catch-up thread continues."""
         try:
-            live = catch_up(self.writer, TURN)
+            live = catch_up(self.writer, BATCHES_PER_TURN)
         except LogError:
             live = False
         if not live:
@@ -310,11 +337,11 @@ class Session:
         if membership is None:
             self._not_joined(leave.room, [None])
         else:
-            self._tell_who(leave.room)
-            self._part(membership, grace=0.0)
+            self._send_list(leave.room)
+            self._leave_room(membership, grace=0.0)
             self.answer(Left(leave.room))
 
-    def _part(self, membership: _Membership, grace: float) -> None:
+    def _leave_room(self, membership: _Membership, grace: float) -> None:
         room, member = membership
         del self._members[room.name]
         self.writer.leave(member)
@@ -327,14 +354,14 @@ class Session:
             self._not_joined(who.room, [None])
         else:
             membership.room.want_roster(membership.member, whole=True)
-            self._whos.add(who.room)
+            self._lists_asked.add(who.room)
 
     def _history(self, history: History) -> None:
         if history.room not in self._members:
             self._not_joined(history.room, [None])
             return
         if not self._questions.allow():
-            text = f"at most {MAX_QUESTIONS} questions for a page may be open: wait for the answers"
+            text = f"at most {MAX_QUESTIONS} history requests may be open: wait for the answers"
             if self._questions.exceeded:
                 raise RefusedClientError("too_many_questions", text)
             self.answer(Error("too_many_questions", text, history.room, retry_after=PAUSE))
@@ -345,10 +372,10 @@ class Session:
             self.writer.answer(self._unavailable(history.room, error))
 
     def _hello_again(self, _: Hello) -> None:
-        self.answer(Error("again", "hello was said already"))
+        self.answer(Error("again", "hello was said before: say it once"))
 
     def _ping(self, _: Ping) -> None:
         self.writer.answer(_PONG)
 
     def _pong(self, _: Pong) -> None:
-        """Hearing it was all that it is for."""
+        """Do nothing: the connection has noted that it heard the client."""

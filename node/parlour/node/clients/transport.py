@@ -1,7 +1,7 @@
-"""The bytes of one client's connection: plain TCP.
+"""The transport of one client's connection: plain TCP.
 
-This module owns the socket's calls. The client's own thread reads and closes; any thread may send and shut down, under
-the mutex of the connection's writer. A send must never wait.
+This module owns the socket's calls: the client's own thread reads and closes; any thread may send and shut down, under
+the mutex of the connection's writer. It must never wait in a send.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from parlour.node.clients.broadcast import send
 __all__ = ["CHUNK", "TcpTransport"]
 
 CHUNK = 16 * 1024
-"""Bytes read at once: all messages that are there are taken together, within reason."""
+"""Bytes read at once, at most: messages that have come together are handled together."""
 
 
 class TcpTransport:
-    """A TCP connection; `socket` is for those who send to many at once, and wait for many."""
+    """A TCP connection; `socket` is for code that sends to many sockets at once, or waits for many."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
 
     def prepare(self) -> None:
-        """Make ready for small messages; raises OSError if the connection is gone."""
+        """Have small messages sent at once; raises OSError if the connection is gone."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def wait_at_most(self, seconds: float) -> None:
-        """Let `receive` return after so long; the socket's own option spares a poll before each read."""
+    def set_receive_timeout(self, seconds: float) -> None:
+        """Let `receive` wait at most so many seconds; the socket's own option saves a poll before each read."""
         whole = int(seconds)
         self.socket.setsockopt(
             socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, int((seconds - whole) * 1e6))
         )
 
     def receive(self) -> bytes | None:
-        """Return what there is, empty at the end of the stream, None if nothing came in time; raises OSError."""
+        """Return the next bytes; empty at the end of the stream, None if nothing came in time. Raises OSError."""
         try:
             return self.socket.recv(CHUNK)
         except BlockingIOError:
             return None
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send without waiting; return how many bytes went, or the error's number below zero (-EAGAIN: none now)."""
+        """Send without waiting; return the number of bytes sent, or the negative error number (-EAGAIN: try later)."""
         return send(self.socket, data)
 
     def end_output(self) -> None:
@@ -50,12 +50,12 @@ class TcpTransport:
         self.socket.shutdown(socket.SHUT_WR)
 
     def shut_down(self) -> None:
-        """End the connection both ways, which wakes the thread that reads; harmless if it is gone."""
+        """End the connection both ways, which wakes the reading thread; do nothing if the connection is gone."""
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # the client was quicker
+            pass  # the client has ended it before
 
     def close(self) -> None:
-        """Give the socket back; its reading thread alone calls this."""
+        """Close the socket; the reading thread alone calls this."""
         self.socket.close()

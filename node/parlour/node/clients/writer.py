@@ -1,7 +1,7 @@
-"""The write side of one client's connection: whole frames, never waiting, and what to do when it will not take more.
+"""The writing side of one client's connection: it sends whole frames, never waits, and handles slow clients.
 
 This module owns the socket's sending and the state "lagging"; any thread may write, under the writer's own mutex.
-It must never block, let two frames mix, or keep more for a slow client than the rest of one batch and its answers.
+It must never block, mix two frames, or keep more for a slow client than the rest of one batch and its answers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from parlour.dialects import Variant
-from parlour.node.clients.broadcast import TOGETHER, Broadcast
+from parlour.node.clients.broadcast import MAX_SENDS, Broadcast
 from parlour.node.clients.transport import TcpTransport
 from parlour.node.rooms.batch import Batch, Encoded, data_after
 from parlour.node.rooms.member import NOWHERE, Member
@@ -26,10 +26,10 @@ _LAGGING = frame(Lagging())
 
 
 class ConnectionWriter:
-    """One connection's sending.
+    """The sending of one connection.
 
-    While `lagging`, live delivery passes the writer by; whoever made it lag (the client's own thread when it
-    joins a room, else the catch-up thread) brings its members up to date and then lets it go live again.
+    While `lagging`, live delivery passes the writer by. One thread brings its members up to date and then returns it to
+    live delivery: the client's own thread if it joined a room, else the catch-up thread.
     """
 
     def __init__(
@@ -37,9 +37,9 @@ class ConnectionWriter:
     ) -> None:
         """Write to `transport`; `on_lag` is called, with the mutex held, when the client reads too slowly."""
         self.transport = transport
-        self.variant: Variant | None = None  # that of the client's dialect, once that is known; None: frames
+        self.variant: Variant | None = None  # the variant of the client's dialect, once known; None: frames
         self._unread_answers = unread_answers
-        self._unread = 0  # bytes of answers that stand in _pending
+        self._unread = 0  # bytes of answers in _pending
         self._on_lag = on_lag
         # Guards the socket's sending, _pending, _unread, lagging, closed, members and the members' offsets. Rank 40.
         self._mutex = make_lock(40, "writer")
@@ -54,9 +54,9 @@ class ConnectionWriter:
     def deliver(
         broadcast: Broadcast, members: Sequence[ClientMember], variant: Variant | None, batches: Sequence[Batch]
     ) -> int:
-        """Send each member, all of one variant, what it has not had of the batches, which follow each other.
+        """Send each member the part of the batches that it lacks; return how many members were not passed by.
 
-        Returns how many members were not passed by.
+        All members have this variant, and the batches follow each other.
         """
         before, last, delivered = batches[0].first - 1, batches[-1].last, 0
         data = bytes(data_after(batches, variant, before))
@@ -66,9 +66,9 @@ class ConnectionWriter:
             ready: list[ClientMember] = []
             late: list[ClientMember] = []
             try:
-                for member in waiting[:TOGETHER]:
+                for member in waiting[:MAX_SENDS]:
                     writer = member.subscriber
-                    # To wait for a mutex while others are held could be for ever: who is busy comes later.
+                    # A wait for a mutex while others are held could be a deadlock: a busy writer comes later.
                     if not writer._mutex.acquire(not ready):
                         late.append(member)
                     elif member.offset == before and not writer.lagging and not writer.closed:
@@ -82,16 +82,16 @@ class ConnectionWriter:
                 results = broadcast.send([member.subscriber.transport.socket for member in ready], data)
                 if results.count(size) < len(ready):
                     for member, result in zip(ready, results, strict=True):
-                        member.subscriber._settle(data, member.subscriber._took(result))
+                        member.subscriber._keep_rest(data, member.subscriber._bytes_sent(result))
             finally:
                 for member in ready:
                     member.subscriber._mutex.release()
             delivered += len(ready)
-            waiting = (*late, *waiting[TOGETHER:])
+            waiting = (*late, *waiting[MAX_SENDS:])
         return delivered
 
     def _deliver_rest(self, member: ClientMember, batches: Sequence[Batch]) -> bool:
-        """Deliver to a member that is not just where the batches begin, or passed by. The caller holds the mutex."""
+        """Deliver to a member that is not exactly where the batches begin, or lags. The caller holds the mutex."""
         if self.lagging or self.closed:
             return False
         if member.offset < batches[0].first - 1:
@@ -105,7 +105,7 @@ class ConnectionWriter:
         return True
 
     def send_presence(self, member: ClientMember, presence: Encoded) -> None:
-        """Send a presence frame; a lagging member is sent the whole list instead, once it is up to date."""
+        """Send a presence frame; a lagging member gets the whole list instead, once it is up to date."""
         data = presence.data(self.variant)
         with self._mutex:
             if self.lagging or self.closed:
@@ -114,7 +114,7 @@ class ConnectionWriter:
                 self._send(data)
 
     def answer(self, frames: bytes | Encoded) -> None:
-        """Send frames that the client asked for, in their turn; a client that leaves too many unread is cut off."""
+        """Send frames that the client asked for; cut a client off that leaves too many of them unread."""
         data = self._encoded(frames)
         with self._mutex:
             self._answer(data)
@@ -127,11 +127,11 @@ class ConnectionWriter:
     # --- catching up ------------------------------------------------------------------------------------------
 
     def flush(self) -> bool:
-        """Send what is pending; return whether all of it went."""
+        """Send the pending data; return whether all of it was sent."""
         with self._mutex:
             while self._pending and not self.closed:
                 data = self._pending.popleft()
-                sent = self._try(data)
+                sent = self._send_now(data)
                 if sent < len(data):
                     self._keep(data, sent, first=True)
                     return False
@@ -139,7 +139,7 @@ class ConnectionWriter:
             return not self.closed
 
     def push(self, member: ClientMember, epoch: str, offset: int, following: Sequence[Batch] | Joined) -> None:
-        """Send a member what follows its position, unless that, or what is pending, changed meanwhile."""
+        """Send a member what follows its position, unless the position or the pending data changed meanwhile."""
         data = b"" if isinstance(following, Joined) else data_after(following, self.variant, offset)
         with self._mutex:
             if (member.epoch, member.offset) != (epoch, offset) or self._pending or self.closed:
@@ -148,10 +148,10 @@ class ConnectionWriter:
                 self._restart(member, following)
             else:
                 member.offset = following[-1].last
-                self._keep(data, self._try(data))
+                self._keep(data, self._send_now(data))
 
     def go_live(self) -> bool:
-        """Return to live delivery if no member is behind and nothing is pending; return whether that was so."""
+        """Return to live delivery if no member is behind and nothing is pending; return whether it did."""
         with self._mutex:
             if self._pending or any(member.behind for member in self.members):
                 return False
@@ -165,9 +165,9 @@ class ConnectionWriter:
         return True
 
     def restart(self, member: ClientMember, notice: Callable[[Member[Any], str, int], Joined | None]) -> None:
-        """A new epoch began, or what was next is not kept: give the member its notice, and go on there."""
+        """Send the member the notice of a new epoch or a trimmed log, and continue at the position that it names."""
         with self._mutex:
-            # Who is being placed right now is told by whoever places it.
+            # A held member is skipped: the thread that holds it sends the notice.
             if not self.closed and member.offset != NOWHERE:
                 joined = notice(member, member.epoch, member.offset)
                 if joined is not None:
@@ -183,25 +183,25 @@ class ConnectionWriter:
     # --- membership -------------------------------------------------------------------------------------------
 
     def enter(self, member: ClientMember) -> None:
-        """Add a member, which must not be in live delivery yet."""
+        """Add a member that is not in live delivery yet."""
         with self._mutex:
             self.members += (member,)
 
     def leave(self, member: ClientMember) -> None:
-        """Remove a member: nothing more of its room is sent."""
+        """Remove a member, and send nothing more of its room."""
         with self._mutex:
             self.members = tuple(other for other in self.members if other is not member)
             member.offset = NOWHERE
             member.left = True
 
     def hold(self, member: ClientMember) -> tuple[str, int]:
-        """Send nothing more of the room until `place`; return the member's epoch and offset."""
+        """Send nothing more of the room until `release`; return the member's epoch and offset."""
         with self._mutex:
             offset, member.offset = member.offset, NOWHERE
             return member.epoch, offset
 
-    def place(self, member: ClientMember, epoch: str, offset: int, notice: bytes) -> bool:
-        """Tell the client, and begin after this offset; return whether the caller has to bring it up to date."""
+    def release(self, member: ClientMember, epoch: str, offset: int, notice: bytes) -> bool:
+        """Send the notice, and continue after this offset; return whether the caller has to bring it up to date."""
         data = self._encoded(notice)
         with self._mutex:
             self._answer(data)
@@ -213,7 +213,7 @@ class ConnectionWriter:
     # --- the end ----------------------------------------------------------------------------------------------
 
     def hang_up(self) -> None:
-        """End the connection; the client's thread, which alone closes the socket, sees it and cleans up."""
+        """End the connection; the client's thread, which alone closes the socket, notices it and cleans up."""
         with self._mutex:
             self._close()
 
@@ -236,20 +236,20 @@ class ConnectionWriter:
             self._pending.append(data)
 
     def _send(self, data: bytes | memoryview) -> None:
-        """Send, or keep what the socket will not take and fall behind. The caller holds the mutex."""
+        """Send; keep what the socket does not take, and fall behind. The caller holds the mutex."""
         if self._pending:
             self._pending.append(data)
             return
-        self._settle(data, self._try(data))
+        self._keep_rest(data, self._send_now(data))
 
-    def _settle(self, data: bytes | memoryview, sent: int) -> None:
-        """Keep what a live send left, and fall behind. The caller holds the mutex."""
+    def _keep_rest(self, data: bytes | memoryview, sent: int) -> None:
+        """Keep the rest of a live send, if there is one, and fall behind. The caller holds the mutex."""
         if sent < len(data) and not self.closed:
             self._keep(data, sent)
             self._fall_behind()
 
     def _keep(self, data: bytes | memoryview, sent: int, first: bool = False) -> None:
-        """Keep what was not sent of the data, before or behind what else is pending. The caller holds the mutex."""
+        """Keep the unsent rest of the data, before or behind the pending data. The caller holds the mutex."""
         if sent < len(data) and not self.closed:
             rest = memoryview(data)[sent:]
             if first:
@@ -263,15 +263,15 @@ class ConnectionWriter:
             self._pending.append(self._encoded(_LAGGING))
             self._on_lag(self)
 
-    def _try(self, data: bytes | memoryview) -> int:
-        return self._took(self.transport.send(data))
+    def _send_now(self, data: bytes | memoryview) -> int:
+        return self._bytes_sent(self.transport.send(data))
 
-    def _took(self, result: int) -> int:
-        """Return how many bytes went, given what `send` returned; a broken connection is closed."""
+    def _bytes_sent(self, result: int) -> int:
+        """Return the number of bytes sent, from the result of `send`; close a broken connection."""
         if result < 0 and result != -errno.EAGAIN:
             self._close()
         return max(0, result)
 
 
 ClientMember = Member[ConnectionWriter]
-"""A member whose connection is one of this node's."""
+"""A member whose subscriber is a connection of this node."""

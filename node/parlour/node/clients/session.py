@@ -204,18 +204,12 @@ class Session:
                 ids: list[int | None] = [say.id for say in says]
                 self._refuse(name, ids, "observer", "an observer cannot post: connect without `observer` to post")
                 continue
-<<<<<<< HEAD
-=======
-            if any(say.kind or say.ref for say in says):
-                says = self._allowed_posts(membership.room, says)
->>>>>>> 6533a4d (Say what a node's clients do in plain English)
             for say in says:
                 if say.id > self._highest_id:
                     self._highest_id = say.id
                 elif say.id <= self._highest_id - WINDOW:
                     says = self._refuse_stale(name, says)
                     break
-<<<<<<< HEAD
             # What is plainly said comes in masses: it costs no call.
             made = [
                 self._judge(membership.room, say, at)
@@ -224,7 +218,7 @@ class Session:
                 for say in says
             ]
             posts = [post for post in made if post]
-            self._posted.add(name)
+            self._posted_rooms.add(name)
             membership.room.submit(Submission(membership.member, posts, size * len(posts), now))
 
     def _judge(self, room: Room, say: Say, at: int) -> Post | None:
@@ -239,27 +233,6 @@ class Session:
             return RichPost(self.id, say.id, self.name, at, say.text, say.kind, say.ref, "", say.data)
         self.answer(Error(code, fault, room.name, say.id, again))
         return None
-=======
-            posts = [Post(self.id, say.id, self.name, at, say.text, say.kind, say.ref, "", say.data) for say in says]
-            self._posted_rooms.add(name)
-            membership.room.submit(Submission(membership.member, posts, size * len(posts), now))
-
-    def _allowed_posts(self, room: Room, says: list[Say]) -> list[Say]:
-        """Return the posts that may be logged; tell the client why the others may not."""
-        allowed: list[Say] = []
-        for say in says:
-            fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
-            if not fault and say.kind not in UTTERANCES:
-                try:
-                    fault, code = self._reference_fault(room, say), "bad_ref"
-                except LogError as error:
-                    fault, code, again = str(error), "unavailable", 1.0
-            if fault:
-                self.answer(Error(code, fault, room.name, say.id, again))
-            else:
-                allowed.append(say)
-        return allowed
->>>>>>> 6533a4d (Say what a node's clients do in plain English)
 
     def _reference_fault(self, room: Room, say: Say) -> str:
         """Return why a post may not refer to the record in its `ref`; empty if it may. Raises LogError."""

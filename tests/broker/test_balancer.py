@@ -15,13 +15,13 @@ from parlour.wire.control import Assign, Candidate, Decision, NodeState, Report
 
 
 def report(name: str, **fields: Any) -> Report:
-    """Return a plausible report of the node, with some fields set otherwise."""
+    """Return a plausible report of the node; `fields` replace some of its values."""
     fields = {"instance": f"{name}-a", "address": f"{name}:1", "relay": f"{name}:2", "log": "L", **fields}
     return Report(node=name, **{"capacity": 1000, **fields})
 
 
 def fleet(count: int, now: float = 0.0, **fields: Any) -> Balancer:
-    """Return a balancer to which nodes n1, n2, … have reported once."""
+    """Return a balancer that has heard one report of each of the nodes n1, n2 and so on."""
     balancer = Balancer()
     for number in range(1, count + 1):
         assert balancer.report(report(f"n{number}", **fields), now) is None
@@ -29,7 +29,7 @@ def fleet(count: int, now: float = 0.0, **fields: Any) -> Balancer:
 
 
 def arrivals(balancer: Balancer, count: int, now: float = 0.0, first: int = 0) -> Counter[str | None]:
-    """Assign so many clients at once and return how many went to each node."""
+    """Assign this many clients at once, and return how many went to each node."""
     return Counter(balancer.assign(Assign(name="ada"), now, f"t{first + index}").node for index in range(count))
 
 
@@ -49,7 +49,7 @@ def lost(balancer: Balancer, now: float) -> list[str]:
 
 @given(nodes=st.integers(1, 20), clients=st.integers(0, 300))
 def test_equal_nodes_get_equal_shares(nodes: int, clients: int) -> None:
-    """However many clients ask between two reports, equal nodes differ by at most one."""
+    """For any number of clients between two reports, equal nodes differ by at most one client."""
     shares = arrivals(fleet(nodes), clients)
     counts = [shares[f"n{number}"] for number in range(1, nodes + 1)]
     assert sum(counts) == clients
@@ -57,20 +57,20 @@ def test_equal_nodes_get_equal_shares(nodes: int, clients: int) -> None:
 
 
 def test_shares_follow_capacity() -> None:
-    """A node of twice the capacity gets twice the clients."""
+    """A node with twice the capacity gets twice the clients."""
     balancer = fleet(1, capacity=200)
     balancer.report(report("n2", capacity=100), 0.0)
     assert arrivals(balancer, 150) == {"n1": 100, "n2": 50}
 
 
-def test_rotation_among_the_least_loaded() -> None:
-    """Of equally loaded nodes the one that was chosen longest ago is next, also when loads fall back."""
+def test_rotation() -> None:
+    """Of nodes with equal load the one chosen least recently is next, also after loads fall."""
     balancer = Balancer(BrokerSettings(slow_start=0.0))
     for name in ("n1", "n2", "n3"):
         balancer.report(report(name), 0.0)
     assert [balancer.assign(Assign(name="ada"), 0.0, f"t{index}").node for index in range(2)] == ["n1", "n2"]
     for name, ticket in (("n1", "t0"), ("n2", "t1")):
-        balancer.report(report(name, redeemed=[ticket]), 0.1)  # They came, and have left again.
+        balancer.report(report(name, redeemed=[ticket]), 0.1)  # The clients came and left again.
     assert [balancer.assign(Assign(name="ada"), 0.2, f"u{index}").node for index in range(3)] == ["n3", "n1", "n2"]
 
 
@@ -79,7 +79,7 @@ def test_rotation_among_the_least_loaded() -> None:
     between=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 2), st.integers(0, 60)), max_size=12),
 )
 def test_burst_over_fresh_nodes(starts: list[float], between: list[tuple[int, int, int]]) -> None:
-    """Of 300 clients asking three nodes that have just started, none gets more than 101, whatever is reported amid."""
+    """Of 300 clients over three nodes that have just started, none gets more than 101, whatever the reports say."""
     balancer = Balancer()
     names = ["n1", "n2", "n3"]
     for name, start in sorted(zip(names, starts, strict=True), key=lambda pair: pair[1]):
@@ -108,7 +108,7 @@ def test_burst_over_fresh_nodes(starts: list[float], between: list[tuple[int, in
 
 
 def test_new_node_is_not_flooded() -> None:
-    """A node that joins a busy fleet takes its fair share of the arrivals at first, not all of them."""
+    """A node that joins a busy fleet gets its fair share of new clients at first, not all of them."""
     balancer = fleet(3, clients=500)
     balancer.report(report("n4"), 20.0)
     for number in range(1, 4):
@@ -118,8 +118,8 @@ def test_new_node_is_not_flooded() -> None:
 
 
 @pytest.mark.parametrize(("age", "least", "most"), [(0.0, 24, 26), (9.0, 99, 100), (10.0, 100, 100)])
-def test_credit_melts_away(age: float, least: int, most: int) -> None:
-    """The older the new node, the more of what it lacks it may take; after ten seconds all of it."""
+def test_credit_shrinks(age: float, least: int, most: int) -> None:
+    """The older the new node, the more of its lack it may take; after ten seconds it may take all."""
     balancer = fleet(3, clients=500)
     for now in (20.0, 22.0, 24.0, 26.0, 28.0, 20.0 + age):
         for number in range(1, 4):
@@ -131,7 +131,7 @@ def test_credit_melts_away(age: float, least: int, most: int) -> None:
 
 
 def test_credit_is_no_capacity() -> None:
-    """Phantom clients lift a node's load but never make it full."""
+    """Phantom clients raise a node's load but never make it full."""
     balancer = Balancer()
     balancer.report(report("n1", clients=10, capacity=10), 0.0)
     balancer.report(report("n2", capacity=10), 0.0)
@@ -142,7 +142,7 @@ def test_credit_is_no_capacity() -> None:
 
 
 def test_another_log_is_refused() -> None:
-    """A node with another room log is told both identities and stays out."""
+    """A node with another room log stays out, and the refusal names both logs."""
     balancer = fleet(1)
     refusal = balancer.report(report("n3", log="X"), 0.0)
     assert refusal is not None
@@ -154,7 +154,7 @@ def test_another_log_is_refused() -> None:
 
 
 def test_the_log_of_most_nodes_counts() -> None:
-    """A stray node that is heard first after a broker's start does not lock out the fleet, and is told why it goes."""
+    """A stray node heard first after a broker's start does not keep the fleet out; the stray is told why it must go."""
     balancer = Balancer()
     assert balancer.report(report("n1", log="X", clients=1000, capacity=1000, instance="stray"), 0.0) is None
     refusal = balancer.report(report("n1"), 0.1)
@@ -169,8 +169,8 @@ def test_the_log_of_most_nodes_counts() -> None:
     assert "another room log (X) than the fleet of 2 (L)" in refusal.text
 
 
-def test_who_only_asks_to_join_changes_no_log() -> None:
-    """Nodes started with a wrong log, again and again, and such as were not heard for long, are no majority."""
+def test_enrolments_have_no_vote() -> None:
+    """Nodes that start again and again with a wrong log, or were silent for long, form no majority."""
     balancer = fleet(1)
     for number in range(20):
         refusal = balancer.report(report(f"m{number}", log="X"), 0.0, enrols=True)
@@ -181,7 +181,7 @@ def test_who_only_asks_to_join_changes_no_log() -> None:
 
 
 def test_an_empty_fleet_takes_any_log() -> None:
-    """When all have left, a node with another log may start a new fleet."""
+    """When all nodes have left, a node with another log may start a new fleet."""
     balancer = fleet(2)
     for name in ("n1", "n2"):
         balancer.report(report(name, stopping=True), 1.0)
@@ -190,7 +190,7 @@ def test_an_empty_fleet_takes_any_log() -> None:
 
 
 def test_a_taken_name_is_refused() -> None:
-    """A second live node of one name is told where the first is, and its goodbye does not send the first away."""
+    """A second node of the same name is told where the first is; its last report does not remove the first."""
     balancer = fleet(1)
     for stopping in (False, True):
         refusal = balancer.report(report("n1", instance="n1-b", address="h:9", stopping=stopping), 1.0)
@@ -202,7 +202,7 @@ def test_a_taken_name_is_refused() -> None:
 
 @pytest.mark.parametrize("farewell", [True, False])
 def test_a_name_is_free_again(farewell: bool) -> None:
-    """A node may come back under its name once its former self has left or is lost, also without a tick between."""
+    """A node may return under its name when its former instance has left or is lost, even without a tick between."""
     balancer = fleet(1)
     if farewell:
         balancer.report(report("n1", stopping=True), 1.0)
@@ -212,7 +212,7 @@ def test_a_name_is_free_again(farewell: bool) -> None:
 
 
 def test_another_protocol_is_refused() -> None:
-    """A node of another major version stays out."""
+    """A node with another major version stays out."""
     refusal = Balancer().report(report("n1", protocol="2.0"), 0.0)
     assert refusal is not None
     assert refusal.code == "bad_version"
@@ -222,7 +222,7 @@ def test_another_protocol_is_refused() -> None:
 
 
 def test_silent_nodes_leave() -> None:
-    """A node that missed three of its own intervals is lost, is not chosen, and is forgotten after a minute."""
+    """A node that misses three of its own intervals is lost, is not chosen, and is forgotten after a minute."""
     balancer = fleet(1)
     balancer.report(report("n2", interval=5.0), 0.0)
     version = balancer.fleet.version
@@ -240,7 +240,7 @@ def test_silent_nodes_leave() -> None:
 
 
 def test_few_of_many_that_left_stay_listed() -> None:
-    """However many nodes come and go within a minute, only the latest few are remembered."""
+    """If many nodes come and go within a minute, only the latest are remembered."""
     balancer = Balancer(BrokerSettings(remembered=10))
     for number in range(100):
         balancer.report(report(f"n{number}"), 0.0)
@@ -251,8 +251,8 @@ def test_few_of_many_that_left_stay_listed() -> None:
 @pytest.mark.parametrize(
     ("stopping", "instance", "pending"), [(False, "n1-a", 3), (False, "n1-b", 0), (True, "n1-a", 0)]
 )
-def test_a_node_that_was_held_up_has_its_tickets_again(stopping: bool, instance: str, pending: int) -> None:
-    """Clients sent to a node that was held for lost for a while still come; those of one that has ended do not."""
+def test_a_late_node_keeps_its_tickets(stopping: bool, instance: str, pending: int) -> None:
+    """Clients sent to a node that was silent for a while still count; those of one that has ended do not."""
     balancer = fleet(1)
     assert arrivals(balancer, 5, 1.0) == {"n1": 5}
     if stopping:
@@ -263,13 +263,13 @@ def test_a_node_that_was_held_up_has_its_tickets_again(stopping: bool, instance:
     assert lost(balancer, 8.0) == ["n1"]
 
 
-def test_no_client_goes_to_a_silent_node_that_nobody_ticked_away() -> None:
-    """An assignment looks at the clock itself: a node whose time is over is not chosen."""
+def test_assign_ticks() -> None:
+    """An assignment itself checks the clock, so it never chooses a node that has become silent."""
     assert arrivals(fleet(2), 1, 3.0) == {None: 1}
 
 
-def test_a_ticket_is_redeemed_where_it_was_given_for() -> None:
-    """A node that claims another's ticket changes nothing there, nor in its own books."""
+def test_a_ticket_counts_at_its_own_node() -> None:
+    """A node that reports another node's ticket changes nothing at either node."""
     balancer = fleet(2)
     assert balancer.assign(Assign(name="ada"), 0.0, "t").node == "n1"
     balancer.report(report("n2", redeemed=["t"]), 0.0)
@@ -277,7 +277,7 @@ def test_a_ticket_is_redeemed_where_it_was_given_for() -> None:
 
 
 def test_an_expired_ticket_frees_its_place() -> None:
-    """A node that is full of clients who never came can be chosen again once their tickets are over."""
+    """A node full of clients that never came can be chosen again when their tickets have expired."""
     balancer = fleet(1, capacity=2, interval=60.0)
     assert arrivals(balancer, 3, 1.0) == {"n1": 2, None: 1}
     assert balancer.next_deadline(1.0) == 31.0
@@ -286,8 +286,8 @@ def test_an_expired_ticket_frees_its_place() -> None:
     assert arrivals(balancer, 3, 31.0, first=3) == {"n1": 2, None: 1}
 
 
-def test_a_shorter_interval_is_watched_at_once() -> None:
-    """A node that begins to report more often is missed sooner."""
+def test_a_shorter_interval_counts_at_once() -> None:
+    """A node that begins to report more often is lost sooner when it falls silent."""
     balancer = fleet(1, interval=10.0)
     balancer.report(report("n1", interval=1.0), 1.0)
     assert balancer.next_deadline(1.0) == 4.0
@@ -295,14 +295,14 @@ def test_a_shorter_interval_is_watched_at_once() -> None:
 
 
 @pytest.mark.parametrize("interval", [float("nan"), -1.0, 0.0, float("inf"), 1e300])
-def test_no_interval_upsets_the_watch(interval: float) -> None:
-    """Whatever a node claims its interval to be, it is held for lost in the end."""
+def test_any_interval_is_bounded(interval: float) -> None:
+    """Whatever interval a node states, it is lost in the end."""
     balancer = fleet(1, interval=interval)
     assert lost(balancer, 180.0) == ["n1"]
 
 
-def test_goodbye() -> None:
-    """A node that says that it stops is out at once, and stays listed as gone."""
+def test_a_last_report() -> None:
+    """A node that reports its stop leaves at once, and stays listed as gone."""
     balancer = fleet(2)
     assert balancer.report(report("n1", stopping=True), 1.0) is None
     assert states(balancer, 1.0)["n1"].state == "gone"
@@ -312,7 +312,7 @@ def test_goodbye() -> None:
 
 
 def test_reports_alone_rebuild_the_fleet() -> None:
-    """A broker that starts anew knows fleet and loads after one report of each node, and its choices go on."""
+    """A restarted broker knows fleet and loads after one report of each node, and its choices continue."""
     balancer = Balancer()
     for name, clients in (("n1", 3), ("n2", 1), ("n3", 3)):
         balancer.report(report(name, clients=clients, redeemed=["unknown"]), 100.0)
@@ -326,8 +326,8 @@ def test_reports_alone_rebuild_the_fleet() -> None:
     assert balancer.fleet.settled(3.0) is True
 
 
-def test_a_broker_that_starts_anew_waits_for_the_slowest_it_has_heard() -> None:
-    """Who reports seldom may be there though it was not heard yet: others may be as slow."""
+def test_a_new_broker_waits_for_slow_reporters() -> None:
+    """If one node reports seldom, other nodes may do so too and may not have been heard yet."""
     balancer = fleet(1, interval=5.0)
     balancer.report(report("n2"), 0.0)
     assert balancer.fleet.settled(14.9) is False
@@ -336,8 +336,8 @@ def test_a_broker_that_starts_anew_waits_for_the_slowest_it_has_heard() -> None:
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_no_figures_upset_the_books(data: st.DataObject) -> None:
-    """Whatever nodes claim of themselves, clients get an answer, and the status can be told."""
+def test_any_figures_are_accepted(data: st.DataObject) -> None:
+    """Whatever figures nodes report, clients get an answer, and the status can be encoded."""
     integers = st.integers(-(2**63), 2**64 - 1)
     balancer = Balancer()
     for now in range(4):
@@ -352,8 +352,8 @@ def test_no_figures_upset_the_books(data: st.DataObject) -> None:
 # --- requests with a wish -------------------------------------------------------------------------------------
 
 
-def test_a_failed_node_is_skipped_for_that_client_alone() -> None:
-    """What one client could not reach is not offered to it again, but to others."""
+def test_a_failed_node_is_skipped() -> None:
+    """A node that one client could not reach is not offered to it again, but to other clients."""
     balancer = fleet(2)
     decision = balancer.assign(Assign(name="ada", failed=["n1", "gone"]), 0.0, "t1").decision()
     assert decision.node == "n2"
@@ -366,7 +366,7 @@ def test_a_failed_node_is_skipped_for_that_client_alone() -> None:
 
 
 def test_all_failed_is_refused() -> None:
-    """A client that could reach no node is told so, and is not counted anywhere."""
+    """A client that could reach no node is refused with that reason, and counts at no node."""
     balancer = fleet(2)
     decision = balancer.assign(Assign(name="ada", failed=["n1", "n2"]), 0.0, "t1")
     assert (decision.node, decision.code) == (None, "no_node")
@@ -384,8 +384,8 @@ def test_all_failed_is_refused() -> None:
         ("n5", "no_node", "there is no node named 'n5' in the fleet"),
     ],
 )
-def test_a_named_node(wanted: str, code: str, words: str) -> None:
-    """Only the node that was asked for is given, or a refusal that says why not, though others are free."""
+def test_a_requested_node(wanted: str, code: str, words: str) -> None:
+    """The client gets the node that it requested or a refusal with the reason, even if other nodes are free."""
     balancer = Balancer()
     balancer.report(report("n1", clients=7), 0.0)
     balancer.report(report("n2", draining=True), 0.0)
@@ -398,15 +398,15 @@ def test_a_named_node(wanted: str, code: str, words: str) -> None:
     assert sorted(candidate.node for candidate in decision.candidates) == ["n1", "n2", "n3", "n4"]
 
 
-def test_what_a_client_asks_for_is_not_kept_at_length() -> None:
-    """The name of a node that is none may be long; the reason that is remembered is not."""
+def test_a_long_request_is_cut() -> None:
+    """The name of a node that does not exist may be long; the remembered reason is not."""
     balancer = fleet(1)
     balancer.assign(Assign(name="ada", node="n" * 100_000), 0.0, "t")
     assert len(encode(balancer.why("ada"))) < 1000
 
 
 def test_refusals_say_why() -> None:
-    """No node, full nodes and draining nodes are told apart."""
+    """No node, full nodes and draining nodes give different refusals."""
     nobody = Balancer().assign(Assign(name="ada"), 0.0, "t")
     assert (nobody.code, nobody.reason) == ("no_node", "no chat node is alive: start one with `parlour node`")
     full = fleet(2, capacity=0).assign(Assign(name="ada"), 0.0, "t")
@@ -431,7 +431,7 @@ def test_decisions_are_found_by_name_and_room() -> None:
 
 
 def test_memory_of_decisions_is_bounded() -> None:
-    """However many clients and rooms come, only the latest few decisions are kept."""
+    """For any number of clients and rooms, only the latest decisions are kept."""
     balancer = Balancer(BrokerSettings(remembered=10, remembered_each=2))
     balancer.report(report("n1"), 0.0)
     for index in range(100):
@@ -442,7 +442,7 @@ def test_memory_of_decisions_is_bounded() -> None:
 
 
 def test_a_decision_lists_few_of_many() -> None:
-    """Of a large fleet the eight lowest are listed, beside those skipped for this client; the rest are counted."""
+    """In a large fleet the eight lowest nodes are listed, and those skipped for this client; the rest are counted."""
     balancer = fleet(0)
     for number in range(50):
         balancer.report(report(f"n{number:02}", clients=number), 0.0)
@@ -454,8 +454,8 @@ def test_a_decision_lists_few_of_many() -> None:
     assert decision.candidates[1].age == 0.5
 
 
-def test_a_decision_is_told_as_things_were() -> None:
-    """What has changed since a decision was made, or is gone, changes nothing in what is told of it."""
+def test_a_decision_shows_the_past() -> None:
+    """Later changes of nodes do not change what a decision shows."""
     balancer = Balancer(BrokerSettings(slow_start=0.0))
     for name in ("n1", "n2"):
         balancer.report(report(name), 0.0)
@@ -491,12 +491,12 @@ def test_a_decision_is_told_as_things_were() -> None:
 
 
 def lines_run(balancer: Balancer, request: Assign) -> int:
-    """Return how many lines of Python one assignment runs."""
+    """Return how many lines of Python one assignment executes."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal count
-        # The collector of garbage may call others at any time.
+        # The garbage collector may run other code at any time.
         count += event == "line" and "parlour" in frame.f_globals["__name__"]
         return trace
 
@@ -510,8 +510,8 @@ def lines_run(balancer: Balancer, request: Assign) -> int:
 
 
 @pytest.mark.parametrize("request_", [Assign(name="ada"), Assign(name="ada", failed=["n1", "n10"])])
-def test_an_assignment_costs_the_same_in_any_fleet(request_: Assign) -> None:
-    """One choice among 10,000 nodes runs exactly the lines that one among 20 runs."""
+def test_an_assignment_costs_the_same(request_: Assign) -> None:
+    """An assignment among 10,000 nodes executes exactly the lines that one among 20 does."""
     assert lines_run(fleet(20), request_) == lines_run(fleet(10_000), request_)
 
 
@@ -538,7 +538,7 @@ steps = st.one_of(
 
 
 class Model:
-    """The balancer's promises, kept the slow way: lists searched from end to end, and no slow start."""
+    """A slow, obvious model of the balancer: lists searched from end to end, without a slow start."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -550,18 +550,18 @@ class Model:
         self.balancer = Balancer(BrokerSettings(slow_start=0.0, ticket_life=2.0))
 
     def leave(self, name: str) -> None:
-        """A node is not heard any more: its tickets and its turn count again if it comes back."""
+        """A node falls silent: its tickets and its turn count again if it comes back."""
         for table in (self.reports, self.heard):
             table.pop(name, None)
 
     def forget(self, name: str) -> None:
-        """A node has stopped: nothing of it counts any more."""
+        """A node stops: nothing of it counts any more."""
         self.leave(name)
         self.chosen.pop(name, None)
         self.tickets = [ticket for ticket in self.tickets if ticket[1] != name]
 
     def wait(self, seconds: float) -> None:
-        """Time passes: the silent are lost, and tickets expire."""
+        """Time passes: silent nodes are lost, and tickets expire."""
         self.now += seconds
         self.tickets = [ticket for ticket in self.tickets if ticket[2] > self.now]
         for name in [name for name, heard in self.heard.items() if self.now >= heard + 3]:
@@ -571,7 +571,7 @@ class Model:
         assert deadline is None or deadline > self.now
 
     def report(self, name: str, clients: int, capacity: int, word: str, came: int) -> None:
-        """A node reports, and some that were sent to it have come."""
+        """A node reports, and some of its tickets are redeemed."""
         redeemed = [ticket for ticket, node, _ in self.tickets if node == name][:came]
         sent = report(
             name,
@@ -594,12 +594,12 @@ class Model:
         return sum(node == name for _, node, _ in self.tickets)
 
     def rank(self, name: str) -> tuple[float, int, str]:
-        """Return what nodes are chosen by, the lowest first."""
+        """Return the key of the choice; the lowest node is chosen."""
         load = (self.reports[name].clients + self.pending(name)) / max(1, self.reports[name].capacity)
         return load, self.chosen[name], name
 
     def assign(self, failed: list[str], wanted: str | None) -> None:
-        """A client asks: of those that can take it, the lowest in rank must be chosen."""
+        """A client asks: of the nodes that can take it, the balancer must choose the lowest in rank."""
         takers = [
             name
             for name, last in self.reports.items()
@@ -618,7 +618,7 @@ class Model:
             self.tickets.append((ticket, decision.node, self.now + 2))
 
     def check(self, decision: Decision) -> None:
-        """What a decision says must be what was so before it."""
+        """Check that the decision shows the state before it."""
         assert (decision.code == "") == (decision.node is not None)
         assert len(decision.candidates) + decision.others == len(self.reports)
         for candidate in decision.candidates:
@@ -628,7 +628,7 @@ class Model:
             assert next(entry.note for entry in decision.candidates if entry.node == decision.node) == ""
 
     def compare(self) -> None:
-        """The fleet and its pending clients must be the same in both."""
+        """Check that both have the same nodes and pending clients."""
         alive = {name: state for name, state in states(self.balancer, self.now).items() if name in self.reports}
         assert {peer.node for peer in self.balancer.fleet.peers()} == self.reports.keys() == alive.keys()
         assert {name: state.pending for name, state in alive.items()} == {name: self.pending(name) for name in alive}
@@ -637,7 +637,7 @@ class Model:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(steps, max_size=40))
 def test_the_balancer_keeps_the_model(script: list[tuple[Any, ...]]) -> None:
-    """Whatever happens in whatever order, the choice and the books are those of the slow, obvious way."""
+    """For any order of events, the balancer's choices and counts are those of the model."""
     model = Model()
     for what, *arguments in script:
         getattr(model, what)(*arguments)

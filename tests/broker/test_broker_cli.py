@@ -17,7 +17,7 @@ COMMAND = [sys.executable, "-c", "from parlour.broker.cli import broker; broker(
 
 
 def test_help_has_an_example() -> None:
-    """The help shows how to call it and the default address."""
+    """The help shows an example and the default address."""
     result = CliRunner().invoke(broker, ["--help"])
     assert result.exit_code == 0
     assert "parlour broker --bind 0.0.0.0:6000" in result.output.partition("Examples:")[2]
@@ -25,14 +25,14 @@ def test_help_has_an_example() -> None:
 
 
 def test_a_bad_address_is_a_usage_error() -> None:
-    """What is no address is refused with exit status 2 before anything starts."""
+    """An invalid address is refused with exit status 2 before anything starts."""
     result = CliRunner().invoke(broker, ["--bind", "nowhere"])
     assert result.exit_code == 2
     assert "HOST:PORT" in result.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it(number: signal.Signals) -> None:
+def test_a_signal_ends_the_process(number: signal.Signals) -> None:
     """The process says where it is ready, serves, and ends in order with status 0, however early the signal comes."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(

@@ -49,17 +49,17 @@ from support.waiting import MS, eventually
 SETTINGS = BrokerSettings(bind="127.0.0.1:0")
 
 INTERVAL = 100 * MS
-"""The report interval of the nodes that shall be lost in a test."""
+"""The report interval of nodes that a test loses."""
 
 
 def report(name: str, **fields: Any) -> Report:
-    """Return a plausible report of the node, with some fields set otherwise."""
+    """Return a plausible report of the node; `fields` replace some of its values."""
     fields = {"instance": f"{name}-a", "address": f"{name}:1", "relay": f"{name}:2", "log": "L", **fields}
     return Report(node=name, **{"capacity": 1000, **fields})
 
 
 class Opener:
-    """Opens ZeroMQ sockets and holds them, so that none is collected before it is closed."""
+    """Opens ZeroMQ sockets and keeps references, so that none is collected before it is closed."""
 
     def __init__(self) -> None:
         self.context = zmq.Context()
@@ -73,7 +73,7 @@ class Opener:
 
 @pytest.fixture
 def context() -> Iterator[Opener]:
-    """Give an opener whose sockets are closed after the test."""
+    """Yield an opener whose sockets are closed after the test."""
     opener = Opener()
     yield opener
     opener.context.destroy(linger=0)
@@ -89,7 +89,7 @@ def broker() -> Iterator[Broker]:
 
 
 def reply(broker: Broker, request: Request) -> Any:
-    """Ask this one broker."""
+    """Send one request to this broker and return the reply."""
     return ask([broker.address], request)[1]
 
 
@@ -101,7 +101,7 @@ def fleet(broker: Broker) -> dict[str, NodeState]:
 
 
 class Ear:
-    """A subscriber to the feed that has heard its first roster, so that nothing after is lost on it."""
+    """A subscriber to the feed that has heard its first node list, so that no later publication is lost."""
 
     def __init__(self, context: Opener, broker: Broker, topic: bytes = b"") -> None:
         described = reply(broker, Describe())
@@ -111,7 +111,7 @@ class Ear:
         self.first = self.hear(lambda message: isinstance(message, NodeList))
 
     def hear(self, wanted: Callable[[Feed], bool]) -> Any:
-        """Return the next publication that is wanted; its topic must fit it."""
+        """Return the next publication that `wanted` accepts; its topic must be right."""
         deadline = time.monotonic() + 5000 * MS
         while self.socket.poll(max(0, int(1000 * (deadline - time.monotonic())))):
             topic, body = self.socket.recv_multipart()
@@ -123,7 +123,7 @@ class Ear:
 
 
 def topic_of(message: Feed) -> str:
-    """Return the topic under which the message should be published."""
+    """Return the topic of a publication."""
     match message:
         case Report():
             return f"report.{message.node}"
@@ -138,14 +138,14 @@ def topic_of(message: Feed) -> str:
 
 
 def publisher(context: Opener, broker: Broker) -> zmq.Socket[bytes]:
-    """Return a node's PUB; what is sent before it is connected is lost."""
+    """Return a node's PUB socket; messages sent before it is connected are lost."""
     pub = context.socket(zmq.PUB)
     pub.connect(f"tcp://127.0.0.1:{reply(broker, Describe()).reports}")
     return pub
 
 
 def test_describe(broker: Broker) -> None:
-    """A broker tells its ports, its version and who it is."""
+    """A broker tells its ports, its version and its id."""
     described = reply(broker, Describe())
     assert isinstance(described, Described)
     assert described.protocol == PROTOCOL
@@ -154,7 +154,7 @@ def test_describe(broker: Broker) -> None:
 
 
 def test_a_client_is_assigned(broker: Broker) -> None:
-    """An enrolled node is given to a client, with a ticket in its name that the node can read."""
+    """A client gets an enrolled node, and a ticket in its name that the node can decode."""
     assert reply(broker, Enroll(report("n1"))) == Enrolled()
     assigned = reply(broker, Assign(name="ada", room="lobby", protocol=PROTOCOL))
     assert isinstance(assigned, Assigned)
@@ -168,7 +168,7 @@ def test_a_client_is_assigned(broker: Broker) -> None:
 
 
 def test_why(broker: Broker) -> None:
-    """A decision is explained by name and by room; of strangers nothing is known."""
+    """A decision is explained by name and by room; nothing is known of other names."""
     reply(broker, Enroll(report("n1")))
     reply(broker, Assign(name="ada", room="lobby"))
     for subject in ("ada", "lobby"):
@@ -200,7 +200,7 @@ def test_why(broker: Broker) -> None:
     ],
 )
 def test_refusals(broker: Broker, reports: list[Report], request_: Request, code: str, words: str, retry: bool) -> None:
-    """Each refusal has its code and one line of text, and a time to retry where that may help."""
+    """Each refusal has a code and one line of text, and a time to retry if a retry may help."""
     for each in reports:
         reply(broker, Enroll(each))
     with pytest.raises(RefusedError) as caught:
@@ -213,7 +213,7 @@ def test_refusals(broker: Broker, reports: list[Report], request_: Request, code
 
 @pytest.mark.parametrize("junk", [b"", b"\xc1", b"\x81\xa4type\xa4what", encode(report("n1")), b"\xff" * 1000])
 def test_junk_is_answered(broker: Broker, context: Opener, junk: bytes) -> None:
-    """What is no request gets a refusal, not silence, and the broker goes on."""
+    """Bytes that are no request get a refusal, and the broker goes on."""
     dealer = context.socket(zmq.DEALER)
     dealer.connect(f"tcp://{broker.address}")
     dealer.send(junk)
@@ -225,7 +225,7 @@ def test_junk_is_answered(broker: Broker, context: Opener, junk: bytes) -> None:
 
 
 def test_a_plain_req_is_answered(broker: Broker, context: Opener) -> None:
-    """A REQ socket, whose messages begin with an empty frame, is served as well."""
+    """A REQ socket, whose messages begin with an empty frame, is served too."""
     req = context.socket(zmq.REQ)
     req.connect(f"tcp://{broker.address}")
     req.send(encode(Describe()))
@@ -234,7 +234,7 @@ def test_a_plain_req_is_answered(broker: Broker, context: Opener) -> None:
 
 
 def test_junk_on_the_other_ports(broker: Broker, context: Opener) -> None:
-    """Random bytes on the reports' socket, also on bare TCP, and strange subscriptions disturb nothing."""
+    """Random bytes on the reports' port, also over bare TCP, and odd subscriptions disturb nothing."""
     described = reply(broker, Describe())
     pub = publisher(context, broker)
     sub = context.socket(zmq.SUB)
@@ -255,7 +255,7 @@ def test_junk_on_the_other_ports(broker: Broker, context: Opener) -> None:
 
 
 def test_the_feed_hands_on_everything(broker: Broker, context: Opener) -> None:
-    """Reports (however they came), refusals, rosters and decisions all appear under their topics."""
+    """Reports (by either way), refusals, node lists and decisions appear under their topics."""
     ear = Ear(context, broker)
     assert ear.first.nodes == []
     reply(broker, Enroll(report("n1", rooms=7)))
@@ -278,10 +278,8 @@ def test_the_feed_hands_on_everything(broker: Broker, context: Opener) -> None:
     assert ear.hear(lambda message: isinstance(message, NodeList)).nodes == []
 
 
-def test_a_stray_node_heard_first_locks_nobody_out(
-    broker: Broker, context: Opener, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The reports of a broker's first moments decide by their number; nodes that ask to join have no say in it."""
+def test_a_stray_node_does_not_take_over(broker: Broker, context: Opener, caplog: pytest.LogCaptureFixture) -> None:
+    """The reports of a broker's first moments decide by their number; nodes that ask to join have no vote."""
     ear = Ear(context, broker)
     pub = publisher(context, broker)
     stray = encode(report("stray", log="X"))
@@ -295,16 +293,16 @@ def test_a_stray_node_heard_first_locks_nobody_out(
     pub.send_multipart([b"", stray])
     refusal = ear.hear(lambda message: isinstance(message, Refusal) and message.node == "stray")
     assert "another room log (X) than the fleet of 2 (L)" in refusal.text
-    eventually(lambda: refusal.text in caplog.text)  # it is published before it is logged
+    eventually(lambda: refusal.text in caplog.text)  # the refusal is published before it is logged
 
 
-def test_who_leaves_silences_nobody_else(broker: Broker, context: Opener) -> None:
-    """Decisions are told to those who listen, though somebody unsubscribes who never had subscribed."""
+def test_an_unsubscription_silences_nobody(broker: Broker, context: Opener) -> None:
+    """Subscribers hear decisions although another peer unsubscribes that never had subscribed."""
     ear = Ear(context, broker)
     reply(broker, Enroll(report("n1")))
     with stranger(broker) as stray:
-        stray.sendall(b"\0\1\0")  # frames of so many bytes: ZeroMQ's unsubscription from everything,
-        stray.sendall(b"\0\7\1roster")  # and a subscription; when that is followed, both were heard
+        stray.sendall(b"\0\1\0")  # frames of 1 and 7 bytes: ZeroMQ's unsubscription from everything,
+        stray.sendall(b"\0\7\1roster")  # and a subscription; an answer to that shows that both were heard
         until(stray, b"roster")
         reply(broker, Assign(name="ada"))
         assert ear.hear(lambda message: isinstance(message, Decision)).node == "n1"
@@ -312,9 +310,9 @@ def test_who_leaves_silences_nobody_else(broker: Broker, context: Opener) -> Non
 
 @contextmanager
 def stranger(broker: Broker) -> Iterator[sockets.socket]:
-    """Connect to the feed as a subscriber does, by bare TCP, to say what no library would."""
+    """Connect to the feed by bare TCP like a subscriber, to send what no library would send."""
     with sockets.create_connection(("127.0.0.1", reply(broker, Describe()).feed), timeout=5000 * MS) as peer:
-        # A greeting of ZMTP 3.0 without security, and the command that follows it.
+        # A greeting of ZMTP 3.0 without security, and the command after it.
         ready = b"\5READY\x0bSocket-Type\0\0\0\3SUB"
         peer.sendall(b"\xff" + bytes(8) + b"\x7f\3\0NULL" + bytes(48) + bytes([4, len(ready)]) + ready)
         until(peer, b"XPUB")
@@ -322,7 +320,7 @@ def stranger(broker: Broker) -> Iterator[sockets.socket]:
 
 
 def until(peer: sockets.socket, word: bytes) -> None:
-    """Read what comes until the word has come."""
+    """Read until the word has arrived."""
     heard = b""
     while word not in heard:
         data = peer.recv(1000)
@@ -331,7 +329,7 @@ def until(peer: sockets.socket, word: bytes) -> None:
 
 
 def test_refusals_are_not_repeated_at_once(broker: Broker, context: Opener) -> None:
-    """A node that insists is refused on the feed once a second, not at each report; another one at once."""
+    """A node that insists is refused on the feed once a second, not at each report; another node is refused at once."""
     reply(broker, Enroll(report("n1")))
     ear = Ear(context, broker, b"r")
     for name in ("n2", "n2", "n2", "n3"):
@@ -342,8 +340,8 @@ def test_refusals_are_not_repeated_at_once(broker: Broker, context: Opener) -> N
 
 
 @pytest.mark.parametrize("topic", [b"", b"ros", b"roster"])
-def test_a_new_subscriber_gets_the_roster(broker: Broker, context: Opener, topic: bytes) -> None:
-    """Who subscribes is told at once who is there, also when others have subscribed before."""
+def test_a_new_subscriber_gets_the_node_list(broker: Broker, context: Opener, topic: bytes) -> None:
+    """A new subscriber gets the node list at once, even if others have subscribed before."""
     reply(broker, Enroll(report("n1")))
     for _ in range(2):
         started = time.monotonic()
@@ -351,8 +349,8 @@ def test_a_new_subscriber_gets_the_roster(broker: Broker, context: Opener, topic
         assert time.monotonic() - started < SETTINGS.node_list_every / 2
 
 
-def test_the_roster_settles(context: Opener) -> None:
-    """The roster is repeated though nothing changes, and is settled once the broker has been up long enough."""
+def test_the_node_list_settles(context: Opener) -> None:
+    """The list is repeated without a change, and is settled when the broker has run long enough."""
     service = Broker(replace(SETTINGS, node_list_every=50 * MS, settle=200 * MS))
     service.start()
     try:
@@ -364,7 +362,7 @@ def test_the_roster_settles(context: Opener) -> None:
 
 
 def test_a_silent_node_leaves(broker: Broker, context: Opener) -> None:
-    """A node that stops reporting goes from the roster by itself, and no client is sent there."""
+    """A node that stops reporting leaves the list by itself, and no client is sent there."""
     ear = Ear(context, broker, b"roster")
     reply(broker, Enroll(report("n1", interval=INTERVAL)))
     assert ear.hear(lambda message: isinstance(message, NodeList) and bool(message.nodes))
@@ -376,8 +374,8 @@ def test_a_silent_node_leaves(broker: Broker, context: Opener) -> None:
         reply(broker, Assign(name="ada"))
 
 
-def test_no_node_is_blamed_for_a_pause_of_the_broker() -> None:
-    """A broker that could not run for longer than nodes may be silent finds its fleet as it was."""
+def test_a_pause_of_the_broker_loses_no_node() -> None:
+    """A broker that was paused longer than nodes may be silent still has its fleet."""
     pauses = [10 * INTERVAL]
     paused = threading.Event()
 
@@ -400,7 +398,7 @@ def test_no_node_is_blamed_for_a_pause_of_the_broker() -> None:
 
 
 def test_a_burst_of_300(broker: Broker, context: Opener) -> None:
-    """Of 300 clients asking within one report interval over three nodes, no node gets more than 101."""
+    """Of 300 clients that ask within one report interval, over three nodes, no node gets more than 101."""
     for name in ("n1", "n2", "n3"):
         reply(broker, Enroll(report(name)))
     dealers = [context.socket(zmq.DEALER) for _ in range(10)]
@@ -419,8 +417,8 @@ def test_a_burst_of_300(broker: Broker, context: Opener) -> None:
     assert max(counts.values()) <= 101
 
 
-def test_every_ticket_has_an_id_of_its_own(broker: Broker, context: Opener) -> None:
-    """However many tickets are given out, no two have the same id, and each has 64 bits that nobody can guess."""
+def test_ticket_ids_differ(broker: Broker, context: Opener) -> None:
+    """No two tickets have the same id, and each id has 64 random bits."""
     reply(broker, Enroll(report("n1", capacity=2000)))
     dealer = context.socket(zmq.DEALER)
     dealer.connect(f"tcp://{broker.address}")
@@ -436,8 +434,8 @@ def test_every_ticket_has_an_id_of_its_own(broker: Broker, context: Opener) -> N
     assert {len(bytes.fromhex(each)) for each in ids} == {8}
 
 
-def test_the_whole_way_back_is_kept(broker: Broker, context: Opener) -> None:
-    """A request that came over others' sockets goes back with all the frames that it came with."""
+def test_all_routing_frames_return(broker: Broker, context: Opener) -> None:
+    """The reply to a request that passed other ROUTERs has all the frames that the request came with."""
     dealer = context.socket(zmq.DEALER)
     dealer.connect(f"tcp://{broker.address}")
     for way in ([], [b""], [b"one", b"two", b""]):
@@ -449,7 +447,7 @@ def test_the_whole_way_back_is_kept(broker: Broker, context: Opener) -> None:
 
 
 def test_drain(broker: Broker, context: Opener) -> None:
-    """A node is told to drain and gets nobody from then on; it is told again until its reports say that it drains."""
+    """A node ordered to drain gets no more clients; the order is repeated until the node's reports show the drain."""
     pub = publisher(context, broker)
     for name in ("n1", "n2"):
         reply(broker, Enroll(report(name)))
@@ -483,7 +481,7 @@ def test_drain(broker: Broker, context: Opener) -> None:
     ],
 )
 def test_no_drain(broker: Broker, request_: Request, code: str, words: str) -> None:
-    """An order that cannot be given is refused in one line, and nothing changes."""
+    """An order that is not possible is refused in one line, and nothing changes."""
     for name in ("n2", "n1"):
         reply(broker, Enroll(report(name)))
     with pytest.raises(RefusedError, match=words) as caught:
@@ -493,7 +491,7 @@ def test_no_drain(broker: Broker, request_: Request, code: str, words: str) -> N
 
 
 def test_rebalance(broker: Broker, context: Opener) -> None:
-    """The moves are told to whom they concern; a plan is told to nobody but who asked."""
+    """The moves are published to the nodes concerned; a plan goes only to the client that asked."""
     for name, clients in (("n1", 40), ("n2", 0)):
         reply(broker, Enroll(report(name, clients=clients)))
     ear = Ear(context, broker, b"")
@@ -512,8 +510,8 @@ def test_rebalance(broker: Broker, context: Opener) -> None:
     assert not [message for message in heard if isinstance(message, Order)]
 
 
-def test_rebalance_unasked(context: Opener) -> None:
-    """A broker that was told to keeps the fleet even by itself, once it knows all of it."""
+def test_automatic_rebalance(context: Opener) -> None:
+    """A broker with `--auto` keeps the fleet even by itself, once it knows all of it."""
     service = Broker(replace(SETTINGS, auto_rebalance=True, settle=100 * MS))
     service.start()
     try:
@@ -532,8 +530,8 @@ def test_rebalance_unasked(context: Opener) -> None:
         service.stop()
 
 
-def test_a_storm_is_refused_with_a_time(broker: Broker) -> None:
-    """Who comes back in a storm is told when to come, and is let in then."""
+def test_a_storm_gives_turns(broker: Broker) -> None:
+    """A client that comes back in a storm is told when to come, and is admitted then."""
     reply(broker, Enroll(report("n1", clients=500)))
     reply(broker, Enroll(report("n2", admits=1.0)))
     reply(broker, Enroll(report("n1", clients=500, stopping=True)))
@@ -548,7 +546,7 @@ def test_a_storm_is_refused_with_a_time(broker: Broker) -> None:
 
 
 def test_a_restarted_broker_learns_from_reports(context: Opener) -> None:
-    """Nodes that go on reporting to the same port are the fleet of the broker that takes the place of a dead one."""
+    """Nodes that go on reporting to the same port are the fleet of the next broker there."""
     base = free_ports()
     settings = replace(SETTINGS, bind=f"127.0.0.1:{base}")
     pub = context.socket(zmq.PUB)
@@ -574,7 +572,7 @@ def test_a_restarted_broker_learns_from_reports(context: Opener) -> None:
 
 @pytest.mark.parametrize("offset", [0, 1, 2])
 def test_a_port_in_use_is_named(offset: int) -> None:
-    """If any of the three ports is taken, `start` says at once which, in one line."""
+    """If one of the three ports is in use, `start` names it at once, in one line."""
     base = free_ports()
     with sockets.create_server(("127.0.0.1", base + offset)):
         service = Broker(replace(SETTINGS, bind=f"127.0.0.1:{base}"))
@@ -595,8 +593,8 @@ def test_a_port_in_use_is_named(offset: int) -> None:
         ("no-such-host.invalid:0", ParlourError, "there is no host 'no-such-host.invalid' to listen at"),
     ],
 )
-def test_addresses_that_will_not_do(bind: str, error: type[Exception], words: str) -> None:
-    """An address that cannot be listened at is an error of one line that says what to change."""
+def test_wrong_addresses(bind: str, error: type[Exception], words: str) -> None:
+    """An address where the broker cannot listen gives a one-line error that says what to change."""
     service = Broker(replace(SETTINGS, bind=bind))
     with pytest.raises(error, match=words):
         service.start()
@@ -605,7 +603,7 @@ def test_addresses_that_will_not_do(bind: str, error: type[Exception], words: st
 
 @pytest.mark.parametrize("host", ["localhost", "0.0.0.0"])
 def test_other_hosts(host: str) -> None:
-    """A name and the address of all interfaces may be bound, and the first port is told."""
+    """The broker may listen at a name and at all addresses, and tells its first port."""
     service = Broker(replace(SETTINGS, bind=f"{host}:0"))
     service.start()
     try:
@@ -616,7 +614,7 @@ def test_other_hosts(host: str) -> None:
 
 
 def test_idle_brokers_sleep(context: Opener) -> None:
-    """With nothing to do the loop wakes for its roster and the nodes' deadlines, and for nothing else."""
+    """An idle broker wakes up only for its node list and the nodes' deadlines."""
     woken = 0
 
     class Watched(Broker):
@@ -633,7 +631,7 @@ def test_idle_brokers_sleep(context: Opener) -> None:
         before = woken
         for _ in range(4):
             ear.hear(lambda message: isinstance(message, NodeList))
-        # At most two a roster: the poll may come back a moment before the time that it was told.
+        # At most two for each node list: the poll may return a moment before its timeout.
         assert woken - before <= 10
     finally:
         service.stop()

@@ -10,13 +10,13 @@ from parlour.wire.control import Assign, Drain, Order, Refused, Report, Transfer
 
 
 def report(name: str, **fields: Any) -> Report:
-    """Return a plausible report of the node, with some fields set otherwise."""
+    """Return a plausible report of the node; `fields` replace some of its values."""
     fields = {"instance": f"{name}-a", "address": f"{name}:1", "relay": f"{name}:2", "log": "L", **fields}
     return Report(node=name, **{"capacity": 1000, **fields})
 
 
 def fleet(*reports: Report, now: float = 0.0, **options: Any) -> tuple[Balancer, Orders]:
-    """Return the balancer of these nodes and the orders of its broker."""
+    """Return the balancer of these nodes, and the orders of its broker."""
     options_ = BrokerSettings(**options)
     balancer = Balancer(options_)
     for each in reports:
@@ -24,8 +24,8 @@ def fleet(*reports: Report, now: float = 0.0, **options: Any) -> tuple[Balancer,
     return balancer, Orders(balancer, options_, "b1")
 
 
-def test_a_drain_that_nobody_follows_lapses() -> None:
-    """A node that never says that it drains is told so at each report, and is given clients again in the end."""
+def test_a_drain_lapses() -> None:
+    """A node that never reports that it drains gets the order again at each report, and clients again in the end."""
     balancer, orders = fleet(report("n1"), report("n2", interval=60.0))
     assert isinstance(orders.drain(Drain("n1", 2.0), 0.0), Order)
     for now, deadline in ((1.0, 1.0), (2.0, 0.0), (4.0, 0.0), (6.0, 0.0)):
@@ -39,7 +39,7 @@ def test_a_drain_that_nobody_follows_lapses() -> None:
 
 @pytest.mark.parametrize("others", [[], [report("n2", draining=True)], [report("n2", clients=9, capacity=9)]])
 def test_the_last_node_is_not_drained(others: list[Report]) -> None:
-    """Nobody could take its clients, nor those that come: it goes on, and whoever asked is told what to do."""
+    """No other node could take its clients or new ones: the order is refused, and the refusal says what to do."""
     balancer, orders = fleet(report("n1", clients=7), *others)
     refused = orders.drain(Drain("n1"), 0.0)
     assert isinstance(refused, Refused)
@@ -49,7 +49,7 @@ def test_the_last_node_is_not_drained(others: list[Report]) -> None:
 
 
 def test_of_two_nodes_only_one_is_drained() -> None:
-    """The second is told so as soon as the first was, before that says it itself; the first may be told again."""
+    """The second drain is refused even before the first node reports that it drains; the first may be repeated."""
     _, orders = fleet(report("n1"), report("n2"))
     assert isinstance(orders.drain(Drain("n1"), 0.0), Order)
     assert isinstance(orders.drain(Drain("n2"), 0.0), Refused)
@@ -57,7 +57,7 @@ def test_of_two_nodes_only_one_is_drained() -> None:
 
 
 def test_an_order_is_for_one_instance() -> None:
-    """A node that was killed amid its drain and comes back under its name is not told to drain."""
+    """A node that was killed during its drain and returns under its name gets no order to drain."""
     balancer, orders = fleet(report("n1"), report("n9", interval=60.0))
     orders.drain(Drain("n1"), 0.0)
     balancer.report(report("n1", instance="n1-b"), 3.0)
@@ -67,7 +67,7 @@ def test_an_order_is_for_one_instance() -> None:
 
 
 def test_another_brokers_drain() -> None:
-    """A node that says that it drains is told so only if asked for, and may take clients when it no longer says so."""
+    """A node that drains by itself gets the order only on request, and takes clients when its drain is over."""
     balancer, orders = fleet(report("n1", draining=True))
     assert orders.unfollowed("n1", 0.0) is None
     assert isinstance(orders.drain(Drain("n1", 9.0), 0.0), Order)
@@ -76,8 +76,8 @@ def test_another_brokers_drain() -> None:
     assert balancer.assign(Assign("ada"), 1.0, "t").node == "n1"
 
 
-def test_an_empty_fleet_has_nobody_to_drain() -> None:
-    """The refusal names the nodes that there are, and says so if there are none; what was asked for is not repeated."""
+def test_an_unknown_node_is_not_drained() -> None:
+    """The refusal lists the nodes, or says that there are none; it does not repeat a long name."""
     _, orders = fleet()
     refused = orders.drain(Drain("n" * 10_000), 0.0)
     assert isinstance(refused, Refused)
@@ -85,8 +85,8 @@ def test_an_empty_fleet_has_nobody_to_drain() -> None:
     assert len(refused.text) < 200
 
 
-def test_who_is_reckoned_with() -> None:
-    """Nodes that drain or are late neither give nor get; full ones only give; those on their way count."""
+def test_nodes_in_a_plan() -> None:
+    """Draining and late nodes neither give nor get; full nodes only give; clients on their way count."""
     balancer, orders = fleet(
         report("n1", clients=100, capacity=100),
         report("n2", clients=20, capacity=100),
@@ -103,8 +103,8 @@ def test_who_is_reckoned_with() -> None:
     assert orders.plan(2.0) == [Order(node="n1", instance="n1-a", moves=[Transfer("n2", 35)])]
 
 
-def test_who_is_moving_is_not_moved_twice() -> None:
-    """Clients that have their tickets count where they go; if they do not go, they are where they were."""
+def test_moving_clients_count_once() -> None:
+    """Clients with tickets count at their target; if they do not go, they count at their source again."""
     balancer, orders = fleet(*(report(f"n{number}", clients=number % 2 * 100, interval=60.0) for number in (1, 2)))
     assert orders.plan(0.0)[0].moves == [Transfer("n2", 50)]
     for index in range(50):
@@ -118,8 +118,8 @@ def test_who_is_moving_is_not_moved_twice() -> None:
     assert orders.plan(30.0)[0].moves == [Transfer("n2", 30)]
 
 
-def test_an_order_that_nobody_heard_is_given_again() -> None:
-    """A node is told to move clients at each report until one lists the order; after five seconds it is out of date."""
+def test_a_lost_order_is_repeated() -> None:
+    """A node gets the order at each report until it lists the order; after five seconds the order is outdated."""
     balancer, orders = fleet(report("n1", clients=100), report("n2", clients=100), report("n3"))
     given = {order.node: order for order in orders.rebalance(0.0)}
     assert given.keys() == {"n1", "n2"}
@@ -133,8 +133,8 @@ def test_an_order_that_nobody_heard_is_given_again() -> None:
     assert orders.unfollowed("n2", 5.1) is None
 
 
-def test_a_new_order_takes_the_place_of_the_last() -> None:
-    """Each has a word of its own, only the last is repeated, and none to another start of the node."""
+def test_a_new_order_replaces_the_last() -> None:
+    """Each order has its own id, only the last is repeated, and none to another instance of the node."""
     balancer, orders = fleet(report("n1", clients=100), report("n2"))
     (first,), (second,) = orders.rebalance(0.0), orders.rebalance(1.0)
     assert first.id != second.id
@@ -147,7 +147,7 @@ def test_a_new_order_takes_the_place_of_the_last() -> None:
 
 
 def test_orders_are_few_and_far_between() -> None:
-    """By itself a broker moves clients at most every ten seconds, and only after news from every node."""
+    """By itself a broker gives orders at most every ten seconds, and only after a report from every node."""
     balancer, orders = fleet(report("n1", clients=100), report("n2"), auto_rebalance=True)
 
     def tell(now: float, first: int, second: int) -> list[Order]:
@@ -170,7 +170,7 @@ def test_orders_are_few_and_far_between() -> None:
 
 
 def test_a_node_that_joins_is_filled() -> None:
-    """A node that joins gets its share from the others as soon as it is there, though new clients come slowly to it."""
+    """A node that joins gets its share from the others at once, although new clients come to it slowly."""
     balancer, orders = fleet(report("n1", clients=300), report("n2", clients=300), auto_rebalance=True)
     assert not orders.automatic(0.0)
     balancer.report(report("n3"), 1.0)
@@ -179,8 +179,8 @@ def test_a_node_that_joins_is_filled() -> None:
 
 
 @pytest.mark.parametrize("auto", [False, True])
-def test_nothing_is_moved_unasked_in_a_storm(auto: bool) -> None:
-    """Unless told to, and while a lost node's clients come back, no clients are moved but on demand."""
+def test_no_automatic_orders_in_a_storm(auto: bool) -> None:
+    """Without `--auto`, or while a lost node's clients come back, clients move only on request."""
     nodes = [report("n1", clients=100, admits=5.0), report("n2", admits=5.0), report("n3", clients=500)]
     balancer, orders = fleet(*nodes, auto_rebalance=auto)
     balancer.report(report("n3", clients=500, stopping=True), 1.0)

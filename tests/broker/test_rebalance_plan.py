@@ -14,7 +14,7 @@ from parlour.broker.rebalance_plan import NodeLoad, PlannedMove, plan_moves
 FLEETS = st.lists(
     st.tuples(st.integers(0, 400), st.sampled_from([1, 3, 100, 100, 250, 400]), st.booleans()), max_size=8
 )
-"""For each node its clients, its capacity, and whether it takes any."""
+"""For each node: its clients, its capacity, and whether it takes clients."""
 
 
 def fleet(nodes: list[tuple[int, int, bool]]) -> list[NodeLoad]:
@@ -26,7 +26,7 @@ def fleet(nodes: list[tuple[int, int, bool]]) -> list[NodeLoad]:
 
 
 def carried_out(loads: list[NodeLoad], moves: list[PlannedMove]) -> list[NodeLoad]:
-    """Return the loads after the moves; a node that took none before takes none now."""
+    """Return the loads after the moves; a node that took no clients before takes none now."""
     clients = Counter({load.node: load.clients for load in loads})
     for move in moves:
         clients[move.source] -= move.clients
@@ -38,7 +38,7 @@ def carried_out(loads: list[NodeLoad], moves: list[PlannedMove]) -> list[NodeLoa
 
 
 def shares(loads: list[NodeLoad]) -> list[Fraction]:
-    """Return the share of each node, found by trying who of them is full at the level of the rest."""
+    """Return the share of each node, found by trying which nodes are full at the level of the rest."""
     full: set[str] = set()
     while True:
         rest = [load for load in loads if load.node not in full]
@@ -50,14 +50,14 @@ def shares(loads: list[NodeLoad]) -> list[Fraction]:
         full |= over
 
 
-def test_the_surplus_and_nothing_else_moves() -> None:
-    """The issue of a node that joins: each of the others gives what it has above the mean."""
+def test_only_the_surplus_moves() -> None:
+    """When a node joins, each of the others gives its clients above the mean."""
     loads = fleet([(60, 100, True), (60, 100, True), (0, 100, True)])
     assert plan_moves(loads) == [PlannedMove("n1", "n2", 20), PlannedMove("n0", "n2", 20)]
 
 
-def test_shares_go_by_capacity() -> None:
-    """A node of three times the capacity ends with three times the clients."""
+def test_shares_follow_capacity() -> None:
+    """A node with three times the capacity ends with three times the clients."""
     assert plan_moves(fleet([(50, 100, True), (50, 300, True)])) == [PlannedMove("n0", "n1", 25)]
 
 
@@ -69,20 +69,20 @@ def test_shares_go_by_capacity() -> None:
     ],
 )
 def test_the_dead_band(clients: list[int], moved: int) -> None:
-    """Up to two clients, or five per cent, off its share is even enough."""
+    """A node within two clients, or five per cent, of its share is even enough."""
     moves = plan_moves(fleet([(count, 1000, True) for count in clients]))
     assert sum(move.clients for move in moves) == moved
 
 
 def test_an_empty_node_in_a_big_fleet() -> None:
-    """One that joins many is filled, though each of the others is hardly above its share."""
+    """An empty node among many is filled, although each of the others is hardly above its share."""
     moves = plan_moves(fleet([(101, 1000, True)] * 100 + [(0, 1000, True)]))
     assert len(moves) == 100
     assert {(move.target, move.clients) for move in moves} == {("n100", 1)}
 
 
-def test_who_takes_none_still_gives() -> None:
-    """A node without room loses its surplus; one that is below the others is left out of the mean."""
+def test_a_node_without_room_gives() -> None:
+    """A node without room loses its surplus; one below the others is left out of the mean."""
     moves = plan_moves(fleet([(90, 100, False), (30, 100, True), (0, 100, False)]))
     assert moves == [PlannedMove("n0", "n1", 30)]
     assert plan_moves(fleet([(90, 100, True), (0, 100, False)])) == []
@@ -92,8 +92,8 @@ def test_who_takes_none_still_gives() -> None:
 @given(FLEETS)
 @example([(0, 1, True), (3, 1, True)])
 @example([(400, 100, True), (5, 100, False), (99, 100, True)])
-def test_a_plan_carried_out_is_the_last(nodes: list[tuple[int, int, bool]]) -> None:
-    """Whatever the fleet, a second plan after the first is empty: nothing can swing back and forth."""
+def test_a_plan_is_final(nodes: list[tuple[int, int, bool]]) -> None:
+    """In any fleet the plan after a plan is empty, so clients never swing back and forth."""
     loads = fleet(nodes)
     after = carried_out(loads, plan_moves(loads))
     assert sum(load.clients for load in after) == sum(load.clients for load in loads)
@@ -101,8 +101,8 @@ def test_a_plan_carried_out_is_the_last(nodes: list[tuple[int, int, bool]]) -> N
 
 
 @given(FLEETS)
-def test_a_plan_carried_out_leaves_nobody_off_its_share(nodes: list[tuple[int, int, bool]]) -> None:
-    """After a plan, carried out or empty, every node is within two clients or five per cent of its share."""
+def test_a_plan_evens_out(nodes: list[tuple[int, int, bool]]) -> None:
+    """After a plan, even an empty one, every node is within two clients or five per cent of its share."""
     loads = fleet(nodes)
     after = carried_out(loads, plan_moves(loads))
     for load, share in zip(after, shares(loads), strict=True):
@@ -110,8 +110,8 @@ def test_a_plan_carried_out_leaves_nobody_off_its_share(nodes: list[tuple[int, i
 
 
 @given(FLEETS)
-def test_no_more_than_the_surplus_moves(nodes: list[tuple[int, int, bool]]) -> None:
-    """No node gives more than it has above its share, but for the fraction of a client."""
+def test_no_node_gives_too_many(nodes: list[tuple[int, int, bool]]) -> None:
+    """No node gives more than its surplus, rounded up."""
     loads = fleet(nodes)
     given_ = Counter[str]()
     for move in plan_moves(loads):
@@ -137,8 +137,8 @@ def test_moves_go_from_above_to_below(nodes: list[tuple[int, int, bool]]) -> Non
 
 
 @given(FLEETS)
-def test_no_fewer_moves_would_do(nodes: list[tuple[int, int, bool]]) -> None:
-    """What moves is the least after which each has its share, rounded up or down."""
+def test_moves_are_minimal(nodes: list[tuple[int, int, bool]]) -> None:
+    """The plan moves the least number of clients after which each node has its share, rounded up or down."""
     loads = fleet(nodes)
     pairs = list(zip(loads, shares(loads), strict=True))
     beyond = any(abs(load.clients - share) > max(Fraction(2), share / 20) for load, share in pairs)

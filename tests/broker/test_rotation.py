@@ -16,7 +16,7 @@ keys = st.tuples(st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 3), st.sampled
 
 @given(st.lists(keys, unique=True), st.data())
 def test_order_is_kept(added: list[Key], data: st.DataObject) -> None:
-    """Whatever is added and removed, the rest comes in ascending order."""
+    """After any additions and removals the rest comes in ascending order."""
     rotation: Rotation[Key] = Rotation()
     for key in added:
         rotation.add(key)
@@ -27,8 +27,8 @@ def test_order_is_kept(added: list[Key], data: st.DataObject) -> None:
     assert len(rotation) == len(added) - len(removed)
 
 
-def test_the_first_is_taken_over_and_over() -> None:
-    """However often the first goes to another place, also one before it, the order is kept."""
+def test_the_first_moves_often() -> None:
+    """If the first key moves again and again, even to the front, the order is kept."""
     rotation: Rotation[Key] = Rotation()
     kept: list[Key] = []
     for number in range(30):
@@ -47,8 +47,8 @@ def test_the_first_is_taken_over_and_over() -> None:
             rotation.remove(first)
 
 
-def test_removing_what_is_not_there() -> None:
-    """A key that is not in the rotation is an error, not its neighbour's end."""
+def test_removing_an_unknown_key() -> None:
+    """A key that is not in the rotation is an error, and its neighbour stays."""
     rotation: Rotation[Key] = Rotation()
     rotation.add((0.1, 1, "n1"))
     for key in ((0.1, 1, "n0"), (0.1, 1, "n2")):
@@ -58,7 +58,7 @@ def test_removing_what_is_not_there() -> None:
 
 
 class Counted(float):
-    """A load that counts how often it is compared."""
+    """A load that counts its comparisons."""
 
     comparisons: ClassVar[int] = 0
 
@@ -73,7 +73,7 @@ class Counted(float):
 
 
 def test_comparisons_are_few() -> None:
-    """To move one of 10,000 nodes to its new place takes no more than two binary searches' comparisons."""
+    """To move one of 10,000 nodes to its new place takes no more comparisons than two binary searches."""
     rotation: Rotation[Key] = Rotation()
     loads = [Counted(number) for number in range(10_000)]
     for load in loads:
@@ -84,8 +84,8 @@ def test_comparisons_are_few() -> None:
     assert Counted.comparisons <= 2 * 14 + 2
 
 
-def test_what_was_removed_is_let_go() -> None:
-    """Of keys removed at the front no more than a few are held on to."""
+def test_removed_keys_are_freed() -> None:
+    """Only a few keys removed at the front stay in memory."""
     rotation: Rotation[Counted] = Rotation()
     seen = []
     for number in range(1000):

@@ -14,13 +14,13 @@ from parlour.wire.control import Assign, Report
 
 
 def report(name: str, **fields: Any) -> Report:
-    """Return a plausible report of the node, with some fields set otherwise."""
+    """Return a plausible report of the node; `fields` replace some of its values."""
     fields = {"instance": f"{name}-a", "address": f"{name}:1", "relay": f"{name}:2", "log": "L", **fields}
     return Report(node=name, **{"capacity": 10_000, "interval": 60.0, **fields})
 
 
 def after_the_loss(clients: int, *others: Report, **options: Any) -> Balancer:
-    """Return a balancer of these nodes, one of which, `dead`, has just stopped with so many clients."""
+    """Return a balancer of these nodes and of `dead`, which has just stopped with this many clients."""
     balancer = Balancer(BrokerSettings(**options))
     for each in (report("dead", clients=clients), *others):
         assert balancer.report(each, 0.0) is None
@@ -29,7 +29,7 @@ def after_the_loss(clients: int, *others: Report, **options: Any) -> Balancer:
 
 
 class Outcome(NamedTuple):
-    """What became of a crowd: when each was let in and where, and how often each was refused."""
+    """The outcome of a crowd: when and where each client was admitted, and how often it was refused."""
 
     placed: list[tuple[float, str]]
     refused: Counter[str]
@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
 def crowd(
     balancer: Balancer, arrivals: list[float], late: float = 0.0, back: list[Report] | None = None, **fields: Any
 ) -> Outcome:
-    """Have one client ask at each of these times, and again when told, up to `late` of the wait later.
+    """Let one client ask at each of these times, and again at its turn, up to `late` of its wait later.
 
     The nodes `back` join in the fifth second.
     """
@@ -76,14 +76,14 @@ def crowd(
 
 
 def test_five_thousand_come_back() -> None:
-    """A dead node's clients are all placed in the time that the others take for them, each after one wait."""
+    """A dead node's clients are all placed in the time that the others need for them, each after one wait."""
     balancer = after_the_loss(5000, report("n1"), report("n2"))
     outcome = crowd(balancer, [1.0] * 5000)
     assert len(outcome.placed) == 5000
     assert outcome.placed[-1][0] <= 1.0 + 5000 / 1000 + 2
     assert max(outcome.refused.values()) == 1
     assert all(most <= 500 * 1.2 for most in outcome.crowded().values())
-    # The first second's worth waits for nothing.
+    # The clients of the first second do not wait.
     assert sum(at == 1.0 for at, _ in outcome.placed) == 1000
 
 
@@ -98,7 +98,7 @@ def test_five_thousand_come_back() -> None:
 def test_every_crowd_is_placed(
     admits: list[float], loads: list[int], capacities: list[int], spread: float, late: float
 ) -> None:
-    """Whatever the nodes carry and take, and however the clients come, nobody is overrun or kept waiting for long."""
+    """Whatever the nodes carry and admit, and however the clients come, no node is overrun and no client waits long."""
     nodes = [
         report(f"n{index}", admits=each, clients=loads[index], capacity=capacities[index], interval=60.0)
         for index, each in enumerate(admits)
@@ -106,15 +106,15 @@ def test_every_crowd_is_placed(
     rate, count = sum(admits), 400
     outcome = crowd(after_the_loss(count, *nodes), [1.0 + spread * index / count for index in range(count)], late)
     assert len(outcome.placed) == count
-    # Those who come within `spread` are behind by so much, and who is late is so by part of the wait.
+    # Clients that come within `spread` are behind by that much; a late client is late by a part of its wait.
     assert outcome.placed[-1][0] <= 1.0 + (spread + count / rate + 2) * (1 + late) ** 2
     assert max(outcome.refused.values(), default=0) <= 4
     for node, most in outcome.crowded().items():
         assert most <= admits[int(node[1:])] * 1.2
 
 
-def test_nodes_that_many_miss_are_still_paced_by_what_they_take() -> None:
-    """Where every node that lives has been missed by many, those who come are not told to come one a second."""
+def test_all_nodes_out_of_reach() -> None:
+    """If many clients missed every live node, the turns still follow what those nodes admit, not one a second."""
     balancer = after_the_loss(1000, report("n1"), report("n2"))
     for node in ("n1", "n2"):
         for number in range(20):
@@ -124,7 +124,7 @@ def test_nodes_that_many_miss_are_still_paced_by_what_they_take() -> None:
 
 
 def test_nobody_waits_without_a_loss() -> None:
-    """In normal life no number of clients is too many at once."""
+    """Without a loss no number of clients is too many at once."""
     balancer = Balancer()
     for name in ("n1", "n2", "n3"):
         balancer.report(report(name, admits=10.0), 0.0)
@@ -132,8 +132,8 @@ def test_nobody_waits_without_a_loss() -> None:
 
 
 @pytest.mark.parametrize(("left", "storm"), [(0, False), (20, False), (21, True)])
-def test_who_was_moved_before_the_last_word_is_no_loss(left: int, storm: bool) -> None:
-    """Of a node that stops come back those whom it cut off, not all that the report before had."""
+def test_moved_clients_are_not_lost(left: int, storm: bool) -> None:
+    """Only the clients that a stopping node cut off come back, not all of its earlier report."""
     balancer = Balancer()
     balancer.report(report("n1", clients=5000), 0.0)
     balancer.report(report("n2", admits=20.0), 0.0)
@@ -143,14 +143,14 @@ def test_who_was_moved_before_the_last_word_is_no_loss(left: int, storm: bool) -
 
 
 @pytest.mark.parametrize(("clients", "later"), [(20, 0.0), (1000, 30.0)])
-def test_few_clients_or_long_ago_are_no_storm(clients: int, later: float) -> None:
-    """The loss of as many as can be taken in a second holds nobody up, nor one of half a minute ago."""
+def test_a_small_or_old_loss_is_no_storm(clients: int, later: float) -> None:
+    """A loss of as many clients as the nodes take in a second delays nobody, nor does one half a minute ago."""
     balancer = after_the_loss(clients, report("n1", admits=10.0), report("n2", admits=10.0))
     assert not crowd(balancer, [1.0 + later] * 300).refused
 
 
-def test_a_node_that_is_back_is_no_loss() -> None:
-    """A node that was only held for lost has its clients still."""
+def test_a_returned_node_is_no_loss() -> None:
+    """A node that was only silent for a while still has its clients."""
     balancer = Balancer()
     balancer.report(report("n1", interval=1.0, clients=5000), 0.0)
     balancer.report(report("n2", admits=10.0), 0.0)
@@ -161,7 +161,7 @@ def test_a_node_that_is_back_is_no_loss() -> None:
 
 
 def test_unreachable_is_lost() -> None:
-    """A node that many clients name as failed is a loss before it is silent; one that drains, or few, are none."""
+    """A node that many clients could not reach is lost before it is silent; a draining node is not."""
     balancer = Balancer()
     for name in ("n1", "n2", "n3"):
         balancer.report(report(name, clients=5000), 0.0)
@@ -183,8 +183,8 @@ def test_unreachable_is_lost() -> None:
     assert outcome.crowded()["n2"] <= 600
 
 
-def test_who_misses_a_node_that_goes_on_reporting_is_counted_anew() -> None:
-    """Many who could not reach it, but few of them between two of its reports, are no loss of it."""
+def test_each_report_resets_the_misses() -> None:
+    """Many clients that miss a node, but few of them between two of its reports, do not make it lost."""
     balancer = Balancer()
     for name in ("n1", "n2"):
         balancer.report(report(name, clients=5000), 0.0)
@@ -196,7 +196,7 @@ def test_who_misses_a_node_that_goes_on_reporting_is_counted_anew() -> None:
 
 
 def test_a_turn_is_kept() -> None:
-    """Who comes early is told the same time again; who comes then is let in though others push; a turn is for once."""
+    """An early client is told the same time again; a client on time is admitted under any load; a turn counts once."""
     balancer = after_the_loss(100, report("n1", admits=2.0))
     asked = 0
 
@@ -216,7 +216,7 @@ def test_a_turn_is_kept() -> None:
 
 
 def test_turns_are_bounded() -> None:
-    """However many come, no more turns are remembered than the bound, and those nobody came for are forgotten."""
+    """No more turns are remembered than the bound, and unused turns are forgotten."""
     storm = Storm(BrokerSettings(waiting=10, turn_life=5.0))
     storm.node_lost(report("n1"), 1000, 0.0)
     assert storm.is_active(0.0, 1.0)
@@ -229,8 +229,8 @@ def test_turns_are_bounded() -> None:
     assert storm.take_turn("c5", 30.0, 1.0) == 0.0
 
 
-def test_a_turn_is_kept_the_longer_the_more_one_had_to_wait() -> None:
-    """Who was told to wait for long comes later by a part of that, so as not to come in step with all the others."""
+def test_a_late_turn_is_kept_longer() -> None:
+    """A client that had to wait long may come later by a part of its wait, so that clients do not come in step."""
     storm = Storm(BrokerSettings(turn_life=1.0))
     storm.node_lost(report("n1"), 1000, 0.0)
     for index in range(50):
@@ -241,8 +241,8 @@ def test_a_turn_is_kept_the_longer_the_more_one_had_to_wait() -> None:
 
 
 @pytest.mark.parametrize(("let_in", "free"), [(10, 3.0), (1, 2.1)])
-def test_nothing_is_saved_up_while_others_wait(let_in: int, free: float) -> None:
-    """After the last turn as many are let in as the nodes take in the time since, not a second's worth at once."""
+def test_no_tokens_while_clients_wait(let_in: int, free: float) -> None:
+    """After the last turn the nodes admit only what they take in the time since, not a second's worth at once."""
     storm = Storm(BrokerSettings())
     storm.node_lost(report("n1"), 1000, 0.0)
     assert [storm.take_turn(f"first{index}", 0.0, 10.0) for index in range(let_in)] == [0.0] * let_in
@@ -256,8 +256,8 @@ def test_nothing_is_saved_up_while_others_wait(let_in: int, free: float) -> None
     admits=st.lists(st.sampled_from([4.0, 16.0, 20.0, 80.0]), min_size=2, max_size=5),
     share=st.floats(0.1, 0.9),
 )
-def test_when_nodes_are_back_nobody_waits_for_turns_of_before(admits: list[float], share: float) -> None:
-    """Newcomers are let in beside those who were told a time while few nodes were left, and who are let in then."""
+def test_returned_nodes_shorten_the_queue(admits: list[float], share: float) -> None:
+    """New clients are admitted beside those that got turns while few nodes were left, and those keep their turns."""
     first, *others = [report(f"n{index}", admits=each) for index, each in enumerate(admits)]
     before, spare = round(20 * admits[0]), sum(admits) - admits[0]
     newcomers = [5.0 + index / (share * spare) for index in range(round(10 * share * spare))]
@@ -269,8 +269,8 @@ def test_when_nodes_are_back_nobody_waits_for_turns_of_before(admits: list[float
         assert most <= max(1, admits[int(node[1:])] * 1.2)
 
 
-def test_turns_are_put_between_those_given_out() -> None:
-    """In each second are as many as the nodes take now, and each turn of before is where it was."""
+def test_new_turns_fill_the_gaps() -> None:
+    """Each second has as many turns as the nodes take now, and every earlier turn stays in place."""
     storm = Storm(BrokerSettings())
     storm.node_lost(report("n1"), 1000, 0.0)
     old = {f"old{index}": storm.take_turn(f"old{index}", 0.0, 4.0) for index in range(40)}
@@ -283,7 +283,7 @@ def test_turns_are_put_between_those_given_out() -> None:
 
 
 def test_a_storm_ends_with_its_queue() -> None:
-    """Turns hold beyond the half minute after the loss, until the last of them is over."""
+    """Turns hold beyond the half minute after the loss, until the last of them has passed."""
     balancer = after_the_loss(400, report("n1", admits=10.0))
     outcome = crowd(balancer, [1.0] * 400 + [35.0])
     assert outcome.placed[-2][0] == pytest.approx(40.9)
@@ -293,7 +293,7 @@ def test_a_storm_ends_with_its_queue() -> None:
 
 
 def test_why_speaks_of_the_storm() -> None:
-    """A refusal says who is lost, how many come back at what pace, and when the client's turn is; a choice too."""
+    """A refusal names the lost node, the number of clients, the rate and the turn; a decision tells of it, too."""
     balancer = after_the_loss(5000, report("n1", admits=2.0, clients=9), report("n2", admits=3.0))
     placed = [balancer.assign(Assign(f"c{index}"), 1.0, f"t{index}") for index in range(5)]
     assert [decision.node for decision in placed] == ["n2", "n2", "n2", "n1", "n1"]
@@ -307,8 +307,8 @@ def test_why_speaks_of_the_storm() -> None:
     assert (newer.node, balancer.refused) == (None, 2)
 
 
-def test_who_can_take_nobody_adds_nothing_to_the_pace() -> None:
-    """Full nodes and nodes beyond reach count for nothing in what all take together."""
+def test_closed_nodes_add_no_rate() -> None:
+    """Full nodes and nodes out of reach add nothing to the rate of all nodes."""
     full = report("n2", capacity=0, admits=1000.0)
     balancer = after_the_loss(5000, report("n1", admits=2.0), full, report("n3", admits=1000.0))
     decisions = [balancer.assign(Assign(f"c{index}", failed=["n3"]), 1.0, f"t{index}") for index in range(12)]
@@ -316,7 +316,7 @@ def test_who_can_take_nobody_adds_nothing_to_the_pace() -> None:
 
 
 @pytest.mark.parametrize("admits", [float("nan"), -1.0, 0.0, float("inf"), 1e300])
-def test_no_claim_upsets_the_pace(admits: float) -> None:
-    """Whatever a node claims to admit, clients are let in sooner or later."""
+def test_any_rate_is_bounded(admits: float) -> None:
+    """Whatever rate a node states, clients are admitted in the end."""
     balancer = after_the_loss(5000, report("n1", admits=admits))
     assert len(crowd(balancer, [1.0] * 20).placed) == 20

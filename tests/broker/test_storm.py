@@ -161,7 +161,7 @@ def test_a_returned_node_is_no_loss() -> None:
 
 
 def test_unreachable_is_lost() -> None:
-    """A node that many clients could not reach is lost before it is silent; a draining node is not."""
+    """A node that ten clients could not reach is lost before it is silent; a draining node is not."""
     balancer = Balancer()
     for name in ("n1", "n2", "n3"):
         balancer.report(report(name, clients=5000), 0.0)

@@ -1,4 +1,4 @@
-"""The policies that parlour's own is compared with."""
+"""The policies with which parlour's own is compared."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def made(name: str) -> Policy:
 
 
 def chosen(policy: Policy, count: int, now: float = 0.0, failed: tuple[str, ...] = ()) -> Counter[str | None]:
-    """Return how many of so many clients are sent where."""
+    """Assign this many clients, and return how many went to each node."""
     return Counter(policy.assign(Assign(name=f"c{number}", failed=[*failed]), now).node for number in range(count))
 
 
 def test_round_robin_goes_round() -> None:
-    """Each node gets its turn, one of twice the capacity twice as often, whatever the reports say."""
+    """Each node gets its turn, a node of twice the capacity twice as often, whatever the reports say."""
     policy = RoundRobin()
     for name, capacity, clients in (("n1", 100, 0), ("n2", 200, 150), ("n3", 100, 99)):
         policy.report(make_report(name, capacity=capacity, clients=clients), 0.0)
@@ -35,7 +35,7 @@ def test_round_robin_goes_round() -> None:
 
 
 def test_round_robin_owes_nothing() -> None:
-    """A node that was away or comes late is not sent what it has missed."""
+    """A node that was away or joins late does not get the clients that it missed."""
     policy = RoundRobin()
     policy.report(make_report("n1"), 0.0)
     policy.report(make_report("n2", draining=True), 0.0)
@@ -44,8 +44,8 @@ def test_round_robin_owes_nothing() -> None:
     assert chosen(policy, 50)["n1"] in range(24, 27)
 
 
-def test_least_loaded_runs_with_the_herd() -> None:
-    """All clients between two reports go to the node that was lowest in the last."""
+def test_least_loaded() -> None:
+    """All clients between two reports go to the node that was lowest in the last report."""
     policy = LeastLoaded(random.Random(1))
     policy.report(make_report("n1", clients=50), 0.0)
     policy.report(make_report("n2", capacity=200, clients=90), 0.0)
@@ -54,19 +54,19 @@ def test_least_loaded_runs_with_the_herd() -> None:
     assert chosen(policy, 30, 1.0) == {"n1": 30}
 
 
-def test_two_choices_spreads_over_all_but_the_fullest() -> None:
-    """The lower of two drawn nodes is taken: the lowest in most cases, the highest only against itself."""
+def test_two_choices() -> None:
+    """The lower of two random nodes is chosen: the lowest node in most cases, the highest only against itself."""
     policy = TwoChoices(random.Random(1))
     for number in range(4):
         policy.report(make_report(f"n{number}", clients=number), 0.0)
     found = chosen(policy, 1600)
-    # Of 16 equally likely pairs, 7, 5, 3 and 1 have each as their lower one.
+    # Of 16 equally likely pairs the four nodes are the lower one in 7, 5, 3 and 1.
     assert [round(found[f"n{number}"] / 100) for number in range(4)] == [7, 5, 3, 1]
 
 
 @every_policy
-def test_who_cannot_take_a_client_gets_none(name: str) -> None:
-    """Full, draining, stopping, silent and failed nodes are passed by; a client that finds none is told when to ask."""
+def test_closed_nodes_get_no_client(name: str) -> None:
+    """Full, draining, stopping, silent and failed nodes are skipped; a client without a node is told when to retry."""
     policy = made(name)
     policy.report(make_report("silent"), 0.0)
     policy.report(make_report("stopping"), 2.0)
@@ -82,7 +82,7 @@ def test_who_cannot_take_a_client_gets_none(name: str) -> None:
 
 @every_policy
 def test_a_node_is_back_with_its_next_report(name: str) -> None:
-    """Whatever was held against a node is forgotten when it reports that it is well."""
+    """A node that reports that it is well can be chosen again."""
     policy = made(name)
     policy.report(make_report("n1"), 0.0)
     assert chosen(policy, 5, 10.0) == {None: 5}
@@ -92,8 +92,8 @@ def test_a_node_is_back_with_its_next_report(name: str) -> None:
 
 
 @every_policy
-def test_nobody_is_no_node(name: str) -> None:
-    """Without a report there is nowhere to go, and nothing to order."""
+def test_no_report_no_node(name: str) -> None:
+    """Without a report there is no node and no order."""
     policy = made(name)
     assert chosen(policy, 1) == {None: 1}
     assert policy.orders(0.0) == []

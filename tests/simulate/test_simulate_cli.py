@@ -1,4 +1,4 @@
-"""The command: its table, its JSON, its picture, and what it says of wrong usage."""
+"""The command: its table, its JSON, its picture, and its answers to wrong usage."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ SMALL = ["--nodes", "4", "--clients", "400"]
 
 
 def said(*arguments: str) -> str:
-    """Run the command in this process and return what it printed."""
+    """Run the command in this process and return its output."""
     done = CliRunner().invoke(simulate, [*arguments, *SMALL], catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout
 
 
-def test_every_scenario_is_played_under_every_policy() -> None:
-    """Without arguments the table has a line for each pair."""
+def test_all_pairs_run() -> None:
+    """Without arguments the table has a line for each scenario and policy."""
     pairs = [tuple(line.split()[:2]) for line in said().splitlines()[1:] if line.strip()]
     assert pairs == [(scenario, policy) for scenario in SCENARIOS for policy in POLICIES]
 
 
-def test_a_process_prints_json_for_programs() -> None:
-    """Each line is an object, the sums in it add up, and the same seed brings the same."""
+def test_json() -> None:
+    """Each line is an object, its sums add up, and the same seed gives the same lines."""
     arguments = ["simulate", "flash", "failures", "--policy", "two-choices", "--policy", "parlour", "--json", *SMALL]
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
@@ -50,7 +50,7 @@ def test_a_process_prints_json_for_programs() -> None:
 
 
 def test_late_and_lost_reports() -> None:
-    """The options replace what the scenario says: old reports mislead, and without any there is nowhere to go."""
+    """The options replace the scenario's values: late reports mislead, and without reports there is no node."""
     lost = json.loads(said("steady", "--policy", "parlour", "--loss", "1", "--json"))
     assert (lost["assigned"] < lost["away"], lost["refused"] > 0) == (True, True)
     prompt, late = (
@@ -61,9 +61,9 @@ def test_late_and_lost_reports() -> None:
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
-    """The file is a PNG; where it cannot be written the figures are printed all the same, and a line says why."""
+    """The file is a PNG; if it cannot be written, the figures are printed all the same, and a line says why."""
     for picture, status in ((tmp_path / "a.png", 0), (tmp_path / "nowhere" / "a.png", 1)):
-        # In a process of its own: matplotlib keeps the files of its fonts open.
+        # In a process of its own, because matplotlib keeps its font files open.
         done = run("simulate", "steady", "upgrade", "--plot", str(picture), *SMALL, timeout=60)
         assert done.returncode == status
         assert "two-choices" in done.stdout
@@ -75,13 +75,13 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Before any work is done a line says what to install."""
+    """Before any work a line says what to install."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["simulate", "--plot", "a.png"]) == 1
     assert capsys.readouterr().err == "parlour: a plot needs matplotlib: `pip install matplotlib` beside parlour\n"
 
 
 def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    """A name that is none is told in a line, with those that there are."""
+    """The error is one line that lists the scenarios."""
     assert main(["simulate", "stedy"]) == 2
     assert "'flash'" in capsys.readouterr().err

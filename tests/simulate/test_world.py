@@ -1,4 +1,4 @@
-"""The simulated fleet: nobody is lost, chance is the seed's, and the aims of the balancer are held."""
+"""The simulated fleet: no client is lost, all randomness comes from the seed, and the balancer meets its aims."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def played(scenario: str, policy: str) -> Outcome:
 @settings(max_examples=30)
 @given(scenarios, st.sampled_from(list(POLICIES)), st.integers(2, 6), st.integers(10, 300))
 def test_nobody_is_lost(scenario: Scenario, policy: str, nodes: int, clients: int) -> None:
-    """Whatever happens, who came is at a node, has departed, or is on the way or waiting."""
+    """In every scenario each client that came is at a node, has departed, or is on its way or waiting."""
     outcome = run(scenario, policy, nodes, clients, SEED)
     assert outcome.came == outcome.departed + outcome.here + outcome.away
     assert min(outcome.here, outcome.away) >= 0
@@ -56,8 +56,8 @@ def test_nobody_is_lost(scenario: Scenario, policy: str, nodes: int, clients: in
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_node_that_dies_while_it_drains_loses_nobody(policy: str) -> None:
-    """Who was on the way from it to another is not one client less than none at the dead node."""
+def test_a_death_during_a_drain(policy: str) -> None:
+    """A client on its way from a dead node is not counted twice there."""
     drain, death = Outage(1.0, 0.0, 0.5, 6.0, drained=True), Outage(1.15, 0.0, 1.0, 6.0)
     outcome = run(Scenario("drawn", "a drain that is cut short", 8.0, outages=(drain, death)), policy, 2, 300, SEED)
     assert outcome.came == outcome.departed + outcome.here + outcome.away
@@ -65,8 +65,8 @@ def test_a_node_that_dies_while_it_drains_loses_nobody(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_who_found_no_node_may_go_where_it_came_from(policy: str) -> None:
-    """All nodes die, and are back a little later: that they failed once is held against none of them any more."""
+def test_failed_nodes_are_tried_again(policy: str) -> None:
+    """All nodes die and return a little later: their failure does not exclude them for ever."""
     death = Outage(1.0, 0.0, 1.0, 2.0)
     outcome = run(Scenario("drawn", "all nodes die and come back", 8.0, outages=(death,)), policy, 2, 300, SEED)
     assert outcome.refused >= 250
@@ -74,8 +74,8 @@ def test_who_found_no_node_may_go_where_it_came_from(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_drain_that_leads_nowhere_ends_at_its_deadline(policy: str) -> None:
-    """Where no node is left to take them in, nobody moves; the nodes stop all the same, and all come back."""
+def test_a_drain_without_other_nodes(policy: str) -> None:
+    """Without another node nobody moves; the nodes stop at their deadline, and all clients come back."""
     drain = Outage(1.0, 0.0, 1.0, 2.0, drained=True)
     scenario = Scenario("drawn", "all nodes drain at once", 38.0, outages=(drain,), delay=(0.0, 0.0))
     outcome = run(scenario, policy, 2, 300, SEED)
@@ -85,30 +85,30 @@ def test_a_drain_that_leads_nowhere_ends_at_its_deadline(policy: str) -> None:
 
 
 class Insistent(RoundRobin):
-    """Orders the same move in every tick."""
+    """A policy that orders the same move in every tick."""
 
     def orders(self, now: float) -> list[Order]:
-        """Return it again."""
+        """Return the same order again."""
         return [Order("n0", "n0-0", moves=[Transfer("n1", 120)])]
 
 
-def test_a_node_moves_its_clients_at_its_pace_and_does_not_listen_meanwhile() -> None:
-    """Fifty in a tick, and twenty in the third; with the next it begins to carry out the order of then."""
+def test_a_node_moves_at_its_own_pace() -> None:
+    """It moves fifty clients a tick, and twenty in the third; only in the next tick it takes a new order."""
     outcome = World(Scenario("drawn", "orders all the time", 0.5), "insistent", Insistent(), 2, 1000, SEED).run()
     assert [sample.moves for sample in outcome.samples] == [50, 100, 120, 170, 220]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_everybody_finds_a_place_after_a_failure(policy: str) -> None:
-    """Long after a quarter of the nodes died nobody is without a node but those who have just come."""
+def test_all_clients_return_after_a_failure(policy: str) -> None:
+    """Long after a quarter of the nodes died, only clients that have just come are without a node."""
     outcome = played("failures", policy)
     assert outcome.away < 0.2 * 2 * CLIENTS / STAY + 10
     assert outcome.here == pytest.approx(CLIENTS, rel=0.02)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_the_seed_is_all_the_chance_there_is(policy: str) -> None:
-    """The same arguments have the same outcome to the last sample; another seed has another."""
+def test_the_seed_decides_all(policy: str) -> None:
+    """Equal arguments give equal outcomes to the last sample; another seed gives another outcome."""
     first, again, other = (run(SCENARIOS["upgrade"], policy, 5, 500, seed) for seed in (1, 1, 2))
     assert first == again
     assert first.samples != other.samples
@@ -136,11 +136,11 @@ upgrade     round-robin   303 2834 1.777 1.468 0.595
 upgrade     least-loaded  297 2073 2.027 1.854 0.200
 upgrade     two-choices   297 2726 1.666 1.390 0.199
 """
-"""Of 2,000 clients and 10 nodes: how many were assigned and moved; the worst and mean imbalance, the longest wait."""
+"""With 2,000 clients and 10 nodes: the assigned and moved clients, the worst and mean imbalance, the longest wait."""
 
 
-def test_the_figures_are_those_written_down() -> None:
-    """Whatever changes them, in the simulation or in the balancer, is seen here, and the new ones are written down."""
+def test_figures_stay_the_same() -> None:
+    """Any change of the simulation or the balancer shows here; then the new figures are recorded."""
     found = [
         run(SCENARIOS[scenario], policy, NODES, 2000, SEED)
         for scenario in ("mixed", "bad-reports", "failures", "upgrade")
@@ -154,12 +154,12 @@ def test_the_figures_are_those_written_down() -> None:
 
 
 def test_the_same_clients_come_to_all() -> None:
-    """The policies are compared under the same arrivals."""
+    """All policies are compared under the same arrivals."""
     assert len({played("flash", policy).came for policy in POLICIES}) == 1
 
 
 def test_the_rate_brings_the_clients() -> None:
-    """The newcomers come within their time, and otherwise as many as leave."""
+    """The new clients come within their time; otherwise as many come as leave."""
     flash = SCENARIOS["flash"]
     assert flash.rate(9.9, 1200) == pytest.approx(600 / STAY)
     assert flash.rate(10.5, 1200) == pytest.approx(600 + 900 / STAY)
@@ -167,33 +167,33 @@ def test_the_rate_brings_the_clients() -> None:
     assert played("flash", "round-robin").came == pytest.approx(CLIENTS * (1 + 25 / STAY), rel=0.02)
 
 
-def test_own_policy_is_even_in_the_steady_state() -> None:
+def test_parlour_is_even_in_steady_state() -> None:
     """The aim: with reports a second late, no node is more than 5 % above the mean."""
     assert played("steady", "parlour").worst < 1.05
 
 
 @pytest.mark.parametrize("scenario", ["flash", "mixed"])
-def test_own_policy_is_even_through_a_flash_crowd(scenario: str) -> None:
-    """The aim: half of all clients come in one second, with reports a second late, and no node is 25 % above."""
+def test_parlour_is_even_in_a_flash_crowd(scenario: str) -> None:
+    """The aim: half of all clients come within a second, reports are a second late, and no node is 25 % too full."""
     outcome = played(scenario, "parlour")
     assert outcome.worst < 1.25
     assert (outcome.overload, outcome.refused) == (0, 0)
 
 
 @pytest.mark.parametrize("policy", ["least-loaded", "two-choices"])
-def test_those_who_trust_old_reports_are_worse(policy: str) -> None:
-    """Who knows no more than the last report sends a flash crowd to few nodes."""
+def test_policies_that_trust_old_reports(policy: str) -> None:
+    """A policy that knows only the last reports sends a flash crowd to few nodes."""
     assert played("flash", policy).worst > 1.25 > played("flash", "parlour").worst
 
 
 @pytest.mark.parametrize("policy", ["least-loaded", "two-choices", "round-robin"])
-def test_drained_nodes_show_who_looks_at_loads(policy: str) -> None:
-    """In a rolling upgrade, where loads differ, turns alone and old reports alone are worse than both together."""
+def test_policies_in_an_upgrade(policy: str) -> None:
+    """In a rolling upgrade, where loads differ, turns alone or old reports alone are worse than both together."""
     assert played("upgrade", policy).mean > played("upgrade", "parlour").mean
 
 
-def test_moves_even_out_what_came_back_empty() -> None:
-    """With `--auto` the nodes that came back have their share in the end; without they still lack much of it."""
+def test_moves_fill_returned_nodes() -> None:
+    """With `--auto` the returned nodes have their share in the end; without it they lack much of it."""
     plain, auto = played("failures", "parlour"), played("failures", "parlour-auto")
     assert auto.samples[-1].imbalance < 1.05 < plain.samples[-1].imbalance
     assert (plain.moves, auto.moves > 0) == (0, True)
@@ -201,8 +201,8 @@ def test_moves_even_out_what_came_back_empty() -> None:
     assert auto.moves < 2 * lacking
 
 
-def test_a_drained_node_sends_its_clients_on() -> None:
-    """In a rolling upgrade each client moves at least once, and nobody looks for a node for long."""
+def test_a_drained_node_moves_its_clients() -> None:
+    """In a rolling upgrade each client moves at least once, and none looks for a node for long."""
     outcome = played("upgrade", "parlour")
     assert outcome.moves > CLIENTS * 0.9
     assert outcome.waited < 1.0

@@ -1,7 +1,7 @@
-"""The balancer at sizes that no machine here has: fleets and crowds that are only counted, under a clock of their own.
+"""Simulations of the balancer at any size: nodes and clients are only counted, under a clock of their own.
 
-It drives the broker's real `Balancer` and `Orders`, and beside them the policies that others use, through the same
-scenarios with the same seeds: it imports `wire`, `runtime` and the pure modules of `broker`.
+They run the broker's real `Balancer` and `Orders`, and common other policies, through the same scenarios with the same
+seeds. The part imports `wire`, `runtime` and the pure modules of `broker`.
 """
 
 __all__: list[str] = []

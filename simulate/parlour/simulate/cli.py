@@ -1,7 +1,7 @@
 """The command `parlour simulate`.
 
-This module owns the command's options and words; it runs on the main thread, which does all the work. It must never
-load matplotlib unless a picture is asked for.
+This module owns the command's options and help text; it runs on the main thread, which does all the work. It must
+never load matplotlib without `--plot`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from parlour.simulate.scenario import SCENARIOS
 __all__ = ["simulate"]
 
 WIDE = 140
-"""Columns where the output is no terminal, so that no line is folded."""
+"""Columns if the output is not a terminal, so that no line is folded."""
 
 
 @click.command(
@@ -40,13 +40,13 @@ Examples:
   parlour simulate --json | jq .imbalance"""
 )
 @click.argument("scenarios", nargs=-1, type=click.Choice(list(SCENARIOS)), metavar="[SCENARIO]...")
-@click.option("--nodes", type=click.IntRange(2, 10_000), default=100, show_default=True, help="How many nodes.")
+@click.option("--nodes", type=click.IntRange(2, 10_000), default=100, show_default=True, help="Number of nodes.")
 @click.option(
     "--clients",
     type=click.IntRange(10, 10_000_000),
     default=200_000,
     show_default=True,
-    help="How many clients there are once all have come.",
+    help="Number of clients when all have come.",
 )
 @click.option(
     "--policy",
@@ -54,23 +54,28 @@ Examples:
     type=click.Choice(list(POLICIES)),
     multiple=True,
     default=list(POLICIES),
-    help="Who chooses; may be repeated.  [default: all]",
+    help="Policy that chooses nodes; may be repeated.  [default: all]",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="What chance brings: the same for all policies.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Random seed; all policies get the same events.")
 @click.option(
     "--report-delay",
     "delay",
     type=Number(0),
     metavar="SECONDS",
-    help="How late each report arrives.  [default: the scenario's, mostly 1]",
+    help="Delay of each report.  [default: the scenario's, mostly 1]",
 )
 @click.option(
     "--loss",
     type=Number(0, 1),
     metavar="PART",
-    help="How many of the reports are lost, 0 to 1.  [default: the scenario's, mostly 0]",
+    help="Part of the reports that is lost, 0 to 1.  [default: the scenario's, mostly 0]",
 )
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.png", help="Draw it as well.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Also draw the outcomes to this file.",
+)
 @json_option
 def simulate(
     scenarios: tuple[str, ...],
@@ -83,12 +88,12 @@ def simulate(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Compare how evenly policies spread clients over nodes, in fleets and crowds of any size; nothing is started.
+    """Compare how evenly policies spread clients over nodes, in fleets of any size. It starts no broker and no node.
 
-    Parlour's own policy is the broker's, as it runs, and `parlour-auto` is that of `broker --auto`. Imbalance is the
-    highest load ÷ the mean, by capacity: mean, 99th percentile and maximum. Overload is the most clients that a node
-    had over its capacity, rush the most that came to one within a second relative to what it admits, and waited the
-    longest that a client looked for a place. Without a scenario all are played.
+    The policy `parlour` is the broker's own code, and `parlour-auto` is `broker --auto`. Imbalance is the highest load
+    ÷ the mean load, by capacity: its mean, 99th percentile and maximum. Overload is the most clients that a node had
+    above its capacity. Rush is the most clients that came to one node within a second, relative to the number that it
+    admits. Waited is the longest time that a client looked for a node. Without a SCENARIO all scenarios run.
     """
     if plot is not None:
         picture.check()

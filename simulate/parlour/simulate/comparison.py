@@ -1,7 +1,7 @@
-"""The same scenarios under several policies.
+"""A comparison of policies: the same scenario under each.
 
-This module owns the policies that there are, by name. It runs on the thread that calls it. It must never let one run
-know of another: each has a policy and a world of its own.
+This module owns the list of policies by name. It runs on the calling thread. Runs must never share anything: each has
+its own policy and world.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ POLICIES: dict[str, Callable[[random.Random], Policy]] = {
     "least-loaded": LeastLoaded,
     "two-choices": TwoChoices,
 }
-"""Makes each policy, given the generator that it may draw from."""
+"""For each name, a function that makes the policy from the random generator that it may use."""
 
 
 def run(scenario: Scenario, policy: str, nodes: int, clients: int, seed: int) -> Outcome:
-    """Return the outcome of one scenario under the policy of this name: the same for the same arguments."""
+    """Return the outcome of one scenario under this policy; equal arguments give equal outcomes."""
     return World(scenario, policy, POLICIES[policy](random.Random(f"{seed} {policy}")), nodes, clients, seed).run()

@@ -1,6 +1,6 @@
-"""What a simulation has found: a sample per tick, and what becomes of them in a line.
+"""The outcome of a simulation: a sample for each tick, and figures made from all samples.
 
-This module owns the figures and what they mean. It is pure. It must never leave out a sample: the worst moment counts.
+This module owns the figures and their meaning. It is pure. It must never leave out a sample: the worst moment counts.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ class Sample:
     """The fleet at one moment."""
 
     at: float
-    """Seconds after the beginning."""
+    """Seconds since the start."""
     imbalance: float
-    """The highest load ÷ the mean load, by weight, of the nodes that are there and do not drain."""
+    """The highest load ÷ the mean load, by weight, of the live nodes that do not drain."""
     overload: int
-    """Clients of the node that has most beyond its capacity."""
+    """Clients above capacity at the node that has most of them."""
     refused: int
-    """Requests so far that were answered with no node."""
+    """Requests so far that got no node."""
     moves: int
-    """Clients so far that have gone from a live node to another."""
+    """Clients so far that moved from a live node to another."""
 
 
 @dataclass
 class Outcome:
-    """One scenario under one policy; clients come, are here or away (on their way, or waiting), and depart."""
+    """One scenario under one policy. A client comes, is here or away (on its way, or waiting), and departs."""
 
     scenario: str
     policy: str
@@ -42,9 +42,9 @@ class Outcome:
     away: int = 0
     assigned: int = 0
     rush: float = 0.0
-    """The most clients that came to one node within a second, relative to what it admits."""
+    """The most clients that came to one node within a second, relative to the number that it admits."""
     waited: float = 0.0
-    """Seconds, the longest that a client looked for a node."""
+    """Seconds: the longest time that a client looked for a node."""
 
     @property
     def mean(self) -> float:
@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def p99(self) -> float:
-        """The imbalance that is exceeded in one sample of a hundred."""
+        """The imbalance that one sample in a hundred exceeds."""
         return sorted(sample.imbalance for sample in self.samples)[(len(self.samples) - 1) * 99 // 100]
 
     @property
@@ -68,10 +68,10 @@ class Outcome:
 
     @property
     def refused(self) -> int:
-        """Requests that were answered with no node."""
+        """Requests that got no node."""
         return self.samples[-1].refused
 
     @property
     def moves(self) -> int:
-        """Clients that went from a live node to another."""
+        """Clients that moved from a live node to another."""
         return self.samples[-1].moves

@@ -1,7 +1,7 @@
-"""Parlour's own policy: the broker's balancer, and its orders, as they are.
+"""Parlour's own policy: the broker's balancer and its orders, unchanged.
 
-This module owns nothing but the translation. It belongs to the one thread of its simulation. It must never decide
-anything: what is shown has to be what a broker does.
+This module owns only the translation. It belongs to the one thread of its simulation. It must never decide anything:
+the simulation must show what a broker does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["ParlourPolicy"]
 
 
 class ParlourPolicy:
-    """A broker without sockets; with `auto` it moves clients unasked, as `parlour broker --auto` does."""
+    """A broker without sockets; with `auto` it rebalances by itself, like `parlour broker --auto`."""
 
     def __init__(self, auto: bool) -> None:
         settings = BrokerSettings(auto_rebalance=auto)
@@ -34,6 +34,6 @@ class ParlourPolicy:
         return Answer(decision.node, ticket, self._balancer.retry_after(decision, now))
 
     def orders(self, now: float) -> list[Order]:
-        """Return which nodes are to move clients away."""
+        """Return the orders to move clients."""
         self._balancer.tick(now)
         return self._orders.automatic(now)

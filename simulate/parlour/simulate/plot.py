@@ -1,7 +1,7 @@
-"""The outcomes as a picture: some panels for each scenario, a line for each policy, over time.
+"""A picture of the outcomes over time: some panels for each scenario, with a line for each policy.
 
-This module owns what is drawn and how; it runs on the main thread. It must never be needed for the figures: matplotlib
-is an extra, and is imported when a picture is asked for.
+This module owns the drawing; it runs on the main thread. The figures must never need it: matplotlib is an extra, and is
+imported only to draw.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLUMNS = {
     "refused": "requests refused so far",
     "moves": "clients moved so far",
 }
-"""What is drawn of a sample, and its name; all but the imbalance only if it was ever above zero."""
+"""The fields of a sample that are drawn, with their labels; other than the imbalance, only if ever above zero."""
 
 _STYLES = {
     "parlour": ("#0b5fa5", "-", 2.2),
@@ -35,17 +35,17 @@ _STYLES = {
     "least-loaded": ("#d62728", "-", 1.3),
     "two-choices": ("#e69f00", "-", 1.3),
 }
-"""Colour, dashes and width of each policy's line."""
+"""Colour, dash style and width of each policy's line."""
 
 _ACROSS = 2
-"""Panels side by side at most: more could not be read on a page."""
+"""Panels side by side at most; more would be too small to read."""
 
 _LEAST = 0.001
-"""What is drawn as the least imbalance beyond 1, as the scale is logarithmic: one client in a thousand."""
+"""The least imbalance above 1 that is drawn, because the scale is logarithmic: one client in a thousand."""
 
 
 def check() -> None:
-    """Raise ParlourError if nothing can be drawn here: better before the work than after it."""
+    """Raise ParlourError if matplotlib is missing; called before the work, not after it."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -78,7 +78,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
 
 
 def _panel(axes: Axes, outcomes: Sequence[Outcome], column: str) -> None:
-    """Draw one figure of one scenario."""
+    """Draw one column of one scenario."""
     for outcome in outcomes:
         colour, dashes, width = _STYLES[outcome.policy]
         times = [sample.at for sample in outcome.samples]
@@ -91,7 +91,7 @@ def _panel(axes: Axes, outcomes: Sequence[Outcome], column: str) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda part, _: f"{part * 100:g} %")
     else:
-        # Of nothing, and of little, the line is at the bottom.
+        # Zero and small values are at the bottom.
         axes.set_ylim(0, max(1.0, axes.get_ylim()[1]))
     axes.set_ylabel(_COLUMNS[column], fontsize=8)
     axes.set_xlabel("seconds", fontsize=8)

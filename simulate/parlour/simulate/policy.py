@@ -1,7 +1,7 @@
-"""What a policy is, and those that others use: in turn, to the least loaded, to the better of two.
+"""The interface of a policy, and three common policies: round-robin, least loaded, and the better of two.
 
-This module owns the policies that parlour's own is compared with. Each belongs to the one thread of its simulation,
-with a clock passed in. They must never know more than the same reports tell to all.
+This module owns the policies with which parlour's own is compared. Each belongs to the one thread of its simulation,
+with a clock passed in. A policy must never know more than the reports, which are the same for all.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from parlour.wire.control import Assign, Order, Report
 __all__ = ["Answer", "LeastLoaded", "Policy", "RoundRobin", "TwoChoices"]
 
 _MISSED = 3
-"""Reports that a node may miss before it counts as gone, as in the broker's settings."""
+"""Reports that a node may miss before it counts as lost, as in the broker's settings."""
 
 _Key = tuple[float, int, str]
-"""What nodes are ordered by, a number to break ties, and the node's name."""
+"""The value that orders nodes, a number to break ties, and the node's name."""
 
-_AGAIN = 1.0
-"""Seconds after which a client that found no node is told to ask again."""
+_RETRY = 1.0
+"""Seconds after which a client that got no node should ask again."""
 
 
 class Answer(NamedTuple):
-    """What a client is told."""
+    """The answer to a client."""
 
     node: str | None
-    """Where to go; None if nowhere now."""
+    """The chosen node, or None."""
     ticket: str = ""
-    """What the node is to report as redeemed."""
-    retry_after: float = _AGAIN
-    """Seconds after which to ask again, if there is no node."""
+    """The ticket that the node reports as redeemed."""
+    retry_after: float = _RETRY
+    """Seconds after which to ask again if there is no node."""
 
 
 class Policy(Protocol):
-    """Who goes where, as far as the reports tell."""
+    """Chooses a node for each client, from the reports alone."""
 
     def report(self, report: Report, now: float) -> None:
         """Take a report that has arrived."""
@@ -48,15 +48,15 @@ class Policy(Protocol):
         ...
 
     def orders(self, now: float) -> list[Order]:
-        """Return which nodes are to move clients away; asked often."""
+        """Return the orders to move clients; called in each tick."""
         ...
 
 
 class _ReportedNodes(ABC):
-    """What the simple policies have in common: the nodes heard of lately that can take a client."""
+    """Base of the simple policies: the nodes that reported lately and can take a client."""
 
     def __init__(self) -> None:
-        # By name, the one heard of longest ago first.
+        # By name; the node with the oldest report comes first.
         self._heard: OrderedDict[str, tuple[float, Report]] = OrderedDict()
 
     def report(self, report: Report, now: float) -> None:
@@ -82,19 +82,19 @@ class _ReportedNodes(ABC):
 
     @abstractmethod
     def _open(self, report: Report) -> None:
-        """Take a node among those that are chosen from."""
+        """Add a node to those that can be chosen."""
 
     @abstractmethod
     def _close(self, name: str) -> None:
-        """Take it out, if it is there."""
+        """Remove a node from them, if it is there."""
 
     @abstractmethod
     def _choose(self, failed: list[str]) -> str | None:
-        """Return the name of a node that did not fail, if there is one."""
+        """Return the name of a node that is not in `failed`, or None."""
 
 
 class _Sorted(_ReportedNodes):
-    """The nodes in an order, of which the first is taken."""
+    """Keeps the nodes in order and chooses the first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,16 +115,16 @@ class _Sorted(_ReportedNodes):
 
 
 class RoundRobin(_Sorted):
-    """One after the other, a node of twice the capacity twice as often, however many clients their reports show."""
+    """Nodes in turn, a node of twice the capacity twice as often, whatever clients their reports show."""
 
     def __init__(self) -> None:
         super().__init__()
-        # By name, how far each has come: it advances by 1 ÷ capacity each time, and the last comes next.
+        # By name: how far each node has come. A choice advances it by 1 ÷ capacity; the node furthest behind is next.
         self._stride: dict[str, float] = {}
         self._now = 0.0
 
     def _open(self, report: Report) -> None:
-        # Who was away does not make up for it.
+        # A node that was away does not catch up.
         came = self._stride[report.node] = max(self._now, self._stride.get(report.node, 0.0))
         self._put((came, 0, report.node))
 
@@ -139,7 +139,7 @@ class RoundRobin(_Sorted):
 
 
 class LeastLoaded(_Sorted):
-    """The node whose last report shows the least clients ÷ capacity, until the next report."""
+    """The node with the least clients ÷ capacity in its last report."""
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class LeastLoaded(_Sorted):
 
 
 class TwoChoices(_ReportedNodes):
-    """Of two nodes drawn at random, the one whose last report shows less clients ÷ capacity (Mitzenmacher 1996)."""
+    """Of two random nodes, the one with less clients ÷ capacity in its last report (Mitzenmacher 1996)."""
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The outcomes as a table for people and as objects for programs.
 
-This module owns the words and the rounding; it runs on the main thread. It must never leave out a run.
+This module owns the labels and the rounding; it runs on the main thread. It must never leave out a run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["summary", "table"]
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """Return a line for each outcome."""
+    """Return a table with a line for each outcome."""
     made = Table(box=None, padding=(0, 1, 0, 0))
     columns = ("scenario", "policy", "imbalance", "p99", "max", "overload", "rush", "refused", "moves", "waited (s)")
     for number, column in enumerate(columns):

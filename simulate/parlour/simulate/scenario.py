@@ -1,7 +1,7 @@
-"""What happens to a fleet in a simulation: who comes when, which nodes go, how late the reports are.
+"""Scenarios: when clients come, which nodes go, and how late reports are.
 
-This module owns the scenarios that there are, by name. It is pure. It must never depend on a policy: what happens is
-the same to all that are compared.
+This module owns the scenarios by name. It is pure. A scenario must never depend on a policy: the events are the same
+for all policies.
 """
 
 from __future__ import annotations
@@ -11,47 +11,47 @@ from dataclasses import dataclass
 __all__ = ["SCENARIOS", "STAY", "Outage", "Scenario"]
 
 STAY = 600.0
-"""Seconds that a client stays, on average; as many come as leave, but for a scenario's newcomers."""
+"""Seconds that a client stays on average. As many clients come as leave, plus the scenario's new clients."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """Some nodes go at once, and come back empty."""
+    """Some nodes go at the same time, and come back empty."""
 
     at: float
-    """Seconds after the beginning."""
+    """Seconds since the start."""
     first: float
-    """Which nodes: from this part of the fleet, from 0 to 1, …"""
+    """The first of these nodes, as a part of the fleet from 0 to 1."""
     last: float
-    """… to this one."""
+    """The end of these nodes, as a part of the fleet."""
     away: float
-    """Seconds from the end of each until it is back."""
+    """Seconds from the end of a node until it is back."""
     drained: bool = False
-    """Whether they send their clients to others before they go; else they are killed."""
+    """Whether the nodes drain before they go; else they are killed."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What happens, in a fleet of any size."""
+    """The events of a simulation, for a fleet of any size."""
 
     name: str
     text: str
     duration: float = 60.0
     """Seconds."""
     present: float = 1.0
-    """Part of the clients that is there at the beginning, spread evenly over the nodes; the others come new."""
+    """The part of the clients that is there at the start, spread evenly over the nodes; the others come later."""
     coming: tuple[float, float] = (0.0, 1.0)
-    """Seconds between which the others come, evenly."""
+    """From when to when the others come, evenly, in seconds."""
     capacities: tuple[int, ...] = (1,)
     """Capacities of the nodes in turn, relative to each other."""
     outages: tuple[Outage, ...] = ()
     delay: tuple[float, float] = (1.0, 1.0)
-    """Seconds, at least and at most, from the making of a report to its arrival."""
+    """Least and most seconds from the making of a report to its arrival."""
     loss: float = 0.0
-    """Part of the reports that never arrive, from 0 to 1."""
+    """The part of the reports that never arrives, from 0 to 1."""
 
     def rate(self, now: float, clients: int) -> float:
-        """Return how many of so many clients come per second at this moment."""
+        """Return how many clients come per second at this moment, in a fleet of `clients` clients."""
         begin, end = self.coming
         newcomers = clients * (1 - self.present)
         there = clients * self.present + newcomers * min(1.0, max(0.0, now - begin) / (end - begin))

@@ -1,7 +1,7 @@
-"""One simulated node: how many clients it serves, and what it reports.
+"""One simulated node: the number of its clients, and its reports.
 
-This module owns the counts of a node. It is pure and belongs to the one thread of its simulation. It must never
-outlive its instance: a node that starts again is a new one.
+This module owns the counts of a node. It is pure and belongs to the one thread of its simulation. An object must never
+outlive its instance: a node that starts again is a new object.
 """
 
 from __future__ import annotations
@@ -14,48 +14,48 @@ from parlour.wire.control import Report, Transfer
 __all__ = ["SimulatedNode"]
 
 _ADMITS = 500.0
-"""New clients per second that a node says it can take, as a real one does."""
+"""New clients per second that a node reports it can take, like a real node."""
 
-_TOLD = 3
-"""Reports that list a redeemed ticket, as a real one's do."""
+_REPORTS = 3
+"""Reports that list a redeemed ticket, like those of a real node."""
 
 
 class SimulatedNode:
-    """A node that only counts: it takes in everybody at once, whatever its capacity."""
+    """A node that only counts: it accepts every client at once, whatever its capacity."""
 
     def __init__(self, name: str, life: int, capacity: int, chance: random.Random) -> None:
         self.name = name
         self.life = life
         self.capacity = capacity
         self.chance = chance
-        """What decides over its reports: the same for every policy."""
+        """The random generator of its reports, the same for every policy."""
         self.alive = True
         self.draining = False
         self.away = 0.0
-        """Seconds from its end until it starts again."""
+        """Seconds from its end to its next start."""
         self.clients = 0
         self.moving = 0
-        """Of its clients, those on their way to another node, who will not leave but arrive there."""
+        """Those of its clients that are on their way to another node: they cannot depart, they will arrive there."""
         self.transfers: deque[Transfer] = deque()
-        """Whom it was ordered to move, and has not yet asked to."""
+        """The clients that it was ordered to move and has not asked yet."""
         self.heard = 0.0
-        """When the last of its reports arrives that are under way: none overtakes another."""
-        self._redeemed: deque[list[str]] = deque([[]], _TOLD)
+        """When the last of its reports on the way arrives: no report overtakes another."""
+        self._redeemed: deque[list[str]] = deque([[]], _REPORTS)
         self._second = 0
         self._came = 0
 
     @property
     def load(self) -> float:
-        """Clients by weight, which is the capacity."""
+        """Clients ÷ weight, which is the capacity."""
         return self.clients / self.capacity
 
     @property
     def staying(self) -> int:
-        """Clients that are not about to arrive elsewhere."""
+        """Clients that are not on their way to another node."""
         return self.clients - self.moving
 
     def enter(self, ticket: str, now: float) -> float:
-        """Take in a client; return how many came in this second of the clock, relative to what the node admits."""
+        """Accept a client; return how many came in this second of the clock, relative to what the node admits."""
         self.clients += 1
         self._redeemed[-1].append(ticket)
         if int(now) != self._second:
@@ -64,7 +64,7 @@ class SimulatedNode:
         return self._came / _ADMITS
 
     def report(self, stopping: bool = False) -> Report:
-        """Return the load report of now."""
+        """Return the present load report."""
         redeemed = [ticket for tickets in self._redeemed for ticket in tickets]
         self._redeemed.append([])
         return Report(

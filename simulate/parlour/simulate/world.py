@@ -1,7 +1,7 @@
 """A simulated fleet and its clients, under a clock of their own.
 
-This module owns the clock, the events to come and the count of everybody. It runs on the thread that calls it. It must
-never look at what a policy knows, nor let it know more than reports and requests tell.
+This module owns the clock, the future events and the count of all clients. It runs on the calling thread. It must never
+read a policy's state, nor let a policy know more than reports and requests tell.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from parlour.wire.control import Assign, Report
 __all__ = ["World"]
 
 _TICKS = 10
-"""Ticks per second: so often clients leave, moves go on, and a sample is taken."""
+"""Ticks per second. In each tick clients depart, moves go on, and a sample is taken."""
 
 _SPARE = 1.5
-"""Clients that the whole fleet can serve, relative to those that there are."""
+"""The capacity of the whole fleet, relative to the number of clients."""
 
 _WALK = (0.02, 0.2)
-"""Seconds from an answer of the broker to the arrival at the node, or back from a node that died."""
+"""Least and most seconds from the broker's answer to the arrival at the node, or back from a dead node."""
 
 _PAUSE = 0.2
-"""Seconds after which a client that could not reach a node asks for another, as the library's clients do."""
+"""Seconds after which a client that could not reach a node asks for another, like the library's clients."""
 
 _INTERVAL = 1.0
 """Seconds between two reports of a node."""
 
 _PACE = 500 // _TICKS
-"""Clients that a node asks to move in one tick, as a real one does."""
+"""Clients that a node asks to move in one tick, like a real node."""
 
 _DRAIN = 30.0
 """Seconds that a node drains at most."""
 
 
 class _Client:
-    """Somebody who looks for a node; once it has found one it is only counted."""
+    """A client that looks for a node; when it has found one it is only counted."""
 
     __slots__ = ("failed", "name", "since")
 
@@ -55,8 +55,8 @@ class _Client:
 class World:
     """One scenario under one policy: `run` it once.
 
-    Everything random but what the policy itself draws comes from generators of the seed, one for each purpose: the
-    same clients come at the same times, and the same reports are late or lost, whatever the policy does.
+    All randomness, except the policy's own, comes from generators made from the seed, one for each purpose. So the same
+    clients come at the same times, and the same reports are late or lost, whatever the policy does.
     """
 
     def __init__(self, scenario: Scenario, name: str, policy: Policy, nodes: int, clients: int, seed: int) -> None:
@@ -85,7 +85,7 @@ class World:
     # --- time ------------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Let the scenario happen, and return the outcome."""
+        """Run the scenario and return the outcome."""
         for node in self._nodes.values():
             self._join(node)
         for outage in self._scenario.outages:
@@ -100,7 +100,7 @@ class World:
         heapq.heappush(self._events, (when, next(self._order), act, arguments))
 
     def _until(self, when: float) -> None:
-        """Let all happen that is due before this moment."""
+        """Run all events that are due before this moment."""
         events = self._events
         while events and events[0][0] < when:
             self._now, _, act, arguments = heapq.heappop(events)
@@ -112,7 +112,7 @@ class World:
         self._depart()
         for order in self._policy.orders(now):
             node = self._nodes[order.node]
-            if not node.transfers:  # A node that is still at it does not listen.
+            if not node.transfers:  # A node that still moves clients ignores orders.
                 node.transfers.extend(order.moves)
         for node in self._nodes.values():
             if node.draining:
@@ -153,7 +153,7 @@ class World:
             self._at(self._now + self._walking.uniform(*_WALK), self._arrive, client, answer.node, answer.ticket)
 
     def _arrive(self, client: _Client, name: str, ticket: str) -> None:
-        """A client comes to the node that was named to it."""
+        """A client comes to its node."""
         if self._enter(name, ticket):
             self.outcome.away -= 1
             self.outcome.waited = max(self.outcome.waited, self._now - client.since)
@@ -168,7 +168,7 @@ class World:
         return node.alive
 
     def _depart(self) -> None:
-        """Let clients leave that have stayed long enough: any of them, as likely as any other."""
+        """Let clients depart that have stayed long enough; each client is equally likely."""
         nodes = list(self._nodes.values())
         weights = [node.staying for node in nodes]
         staying = sum(weights)
@@ -181,7 +181,7 @@ class World:
     # --- moves -----------------------------------------------------------------------------------------------
 
     def _transfer(self, node: SimulatedNode) -> None:
-        """Ask some of the clients to move that an order says, at the pace of a node."""
+        """Ask some clients to move, as ordered, at the pace of a real node."""
         left = _PACE
         while node.transfers and left:
             transfer = node.transfers.popleft()
@@ -194,7 +194,7 @@ class World:
                 left -= 1
 
     def _drain(self, node: SimulatedNode) -> None:
-        """Send away some of the clients, and stop when none is left."""
+        """Ask some clients to move, and stop the node when none is left."""
         for _ in range(_PACE):
             if not self._send_on(node, None):
                 break
@@ -203,7 +203,7 @@ class World:
             self._stop(node)
 
     def _send_on(self, node: SimulatedNode, target: str | None) -> bool:
-        """Ask one client to move; return whether there was one, and a place for it."""
+        """Ask one client to move; return whether there was a client, and a node for it."""
         if not node.staying:
             return False
         self._moves += 1
@@ -218,7 +218,7 @@ class World:
         return True
 
     def _move(self, source: SimulatedNode, target: str, ticket: str) -> None:
-        """A client has opened its connection to another node, and closes the old one, if it is still there."""
+        """A client has connected to another node, and closes its old connection if that node still lives."""
         arrived = self._enter(target, ticket)
         if source.alive:
             source.moving -= 1
@@ -231,7 +231,7 @@ class World:
     # --- nodes -----------------------------------------------------------------------------------------------
 
     def _join(self, node: SimulatedNode) -> None:
-        """A node enrols, and reports from now on."""
+        """A node enrols and begins to report."""
         self._nodes[node.name] = node
         self._policy.report(node.report(), self._now)
         self._at(self._now + node.chance.random() * _INTERVAL, self._report, node)
@@ -242,7 +242,7 @@ class World:
             self._at(self._now + _INTERVAL, self._report, node)
 
     def _publish(self, node: SimulatedNode, report: Report) -> None:
-        """Send a report on its way, on which it may be lost."""
+        """Send a report, which may be lost."""
         late, lost = node.chance.uniform(*self._scenario.delay), node.chance.random() < self._scenario.loss
         if not lost:
             node.heard = max(node.heard, self._now + late)
@@ -266,7 +266,7 @@ class World:
                 self._cut(node)
 
     def _cut(self, node: SimulatedNode) -> None:
-        """A node is gone, and those of its clients that are not on their way elsewhere look for another."""
+        """A node is gone; its clients that are not on their way elsewhere look for another node."""
         if not node.alive:
             return
         for _ in range(node.staying):
@@ -276,15 +276,15 @@ class World:
         self._stop(node)
 
     def _stop(self, node: SimulatedNode) -> None:
-        """A node has ended, and will start again."""
+        """A node has stopped, and will start again."""
         node.alive = node.draining = False
-        node.clients = node.moving = 0  # who was on the way looks after himself
+        node.clients = node.moving = 0  # a client on its way looks for another node by itself
         again = SimulatedNode(node.name, node.life + 1, node.capacity, node.chance)
         self._at(self._now + node.away, self._join, again)
 
 
 def _moments(chance: random.Random, rate: float, now: float) -> Iterator[float]:
-    """Yield the moments of one tick at which something happens that happens `rate` times a second by chance."""
+    """Yield the random moments within one tick of an event that happens `rate` times a second."""
     moment = now
     while rate and (moment := moment + chance.expovariate(rate)) < now + 1 / _TICKS:
         yield moment

@@ -10,8 +10,8 @@ import pytest
 
 from parlour.node import NodeSettings
 from parlour.node.cluster import brokers as fleet
-from parlour.node.cluster.brokers import LARGEST
-from parlour.node.cluster.load import UNTOLD, Load
+from parlour.node.cluster.brokers import MAX_REPORT
+from parlour.node.cluster.load import MAX_UNREPORTED, Load
 from parlour.node.cluster.watches import Watches
 from parlour.wire.codec import encode, encode_ticket, frame
 from parlour.wire.control import Report, Ticket
@@ -42,11 +42,11 @@ def test_a_report_stays_small_however_many_come() -> None:
     for _ in range(8):
         redeemed = load.take()["redeemed"]
         told.update(redeemed)
-        assert len(encode(Report("n1", "i", "a:1", "a:2", "L", 1, redeemed=redeemed))) < LARGEST
+        assert len(encode(Report("n1", "i", "a:1", "a:2", "L", 1, redeemed=redeemed))) < MAX_REPORT
     assert told == dict.fromkeys(tickets, 3)
-    for number in range(2 * UNTOLD):
+    for number in range(2 * MAX_UNREPORTED):
         load.redeem(str(number))
-    assert len(load._untold) == UNTOLD
+    assert len(load._unreported) == MAX_UNREPORTED
 
 
 def test_a_node_with_long_tickets_stays_in_the_fleet() -> None:
@@ -62,7 +62,7 @@ def test_a_node_with_long_tickets_stays_in_the_fleet() -> None:
 
 def test_a_report_that_is_too_large_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Better without its lists than not at all: the broker would hold the node for lost."""
-    monkeypatch.setattr(fleet, "LARGEST", 600)
+    monkeypatch.setattr(fleet, "MAX_REPORT", 600)
     monkeypatch.setattr(Watches, "troubles", lambda _: ["x" * 1000])
     with clusters.cluster(1) as running:
         first = clusters.fleet(running.address).nodes[0].report.cpu
@@ -72,7 +72,7 @@ def test_a_report_that_is_too_large_is_cut(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_node_that_becomes_full_or_is_no_longer_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the step: by it the broker decides whether it may send anybody."""
-    monkeypatch.setattr(fleet, "STEP", 2.0)
+    monkeypatch.setattr(fleet, "LOAD_STEP", 2.0)
     with clusters.cluster(1, NodeSettings(capacity=2, report_interval=60.0)) as running:
 
         def reported() -> int:

@@ -80,7 +80,7 @@ def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch
         said.append("move")
         return True
 
-    monkeypatch.setattr(parlour.node.cluster.brokers, "HASTE", 500 * MS)
+    monkeypatch.setattr(parlour.node.cluster.brokers, "MIN_INTERVAL", 500 * MS)
     monkeypatch.setattr(parlour.node.clients.migration, "REPORT_TIMEOUT", 20_000 * MS)
     with cluster(1) as running, running.clients("ada") as (ada,):
         node = running.nodes[0]

@@ -90,7 +90,7 @@ class Timeline:
 
 def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is cut off, or gigabytes would wait for it; when it reads again it is told where the room stands."""
-    monkeypatch.setattr(module, "DEAD", int(1000 * MS * 1000))
+    monkeypatch.setattr(module, "PEER_TIMEOUT", int(1000 * MS * 1000))
     relay, topic = Relay("n1-relay", "n1", "i", "127.0.0.1"), room_topic("lobby")
     relay.serve(Timeline())  # type: ignore[arg-type]
     relay.start()
@@ -103,12 +103,12 @@ def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.Monkey
 
             def forgotten() -> bool:
                 relay.publish(topic, RelayBatch("e", 1, 1), bytes(300_000))
-                return not relay.heard(topic)
+                return not relay.has_listeners(topic)
 
             eventually(forgotten, 15)
             peer.send_signal(signal.SIGCONT)
             assert peer.stdout.readline() == "told\n"
-            assert relay.heard(topic)
+            assert relay.has_listeners(topic)
         finally:
             peer.kill()
             relay.stop()
@@ -118,7 +118,7 @@ def test_a_node_that_stood_still_hears_the_last_word_of_a_quiet_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its queue was full of another room, so that the word was dropped, and all that would have shown it soon."""
-    monkeypatch.setattr(module, "QUEUED", 100)
+    monkeypatch.setattr(module, "MAX_QUEUED", 100)
     log = tmp_path / "log.sqlite"
     with cluster(1, NodeSettings(log=f"sqlite://{log}")) as running, processes() as started:
         here, port = running.nodes[0], int(running.address.rpartition(":")[2])

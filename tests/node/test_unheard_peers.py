@@ -18,8 +18,8 @@ NOWHERE = "127.0.0.1:1"
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look more often, and tell it sooner, than an operator would want."""
-    monkeypatch.setattr(linkwatch, "EVERY", 50 * MS)
-    monkeypatch.setattr(linkwatch, "TOLD", 100 * MS)
+    monkeypatch.setattr(linkwatch, "INTERVAL", 50 * MS)
+    monkeypatch.setattr(linkwatch, "ALERT_AFTER", 100 * MS)
 
 
 @pytest.mark.parametrize("both", [pytest.param(True, id="both ways"), pytest.param(False, id="one way")])

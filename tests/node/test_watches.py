@@ -33,8 +33,8 @@ DAY = 86_400
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look and tell sooner than an operator would want."""
-    monkeypatch.setattr(logwatch, "EVERY", 20 * MS)
-    monkeypatch.setattr(clockwatch, "TOLD", 20 * MS)
+    monkeypatch.setattr(logwatch, "INTERVAL", 20 * MS)
+    monkeypatch.setattr(clockwatch, "ALERT_AFTER", 20 * MS)
 
 
 def troubles(running: Cluster) -> list[str]:
@@ -148,7 +148,7 @@ def test_a_log_that_another_program_holds_is_away_all_the_time(tmp_path: Path, m
         monkeypatch.setattr(time, "monotonic", lambda: clock[0])
         with pytest.raises(LogError, match="another program holds it"):
             log.append("lobby", [Post("s", 1, "ada", 1, "hello")])
-        clock[0] += sqlite_file.BUSY + 1.0 + logwatch.EVERY
+        clock[0] += sqlite_file.BUSY + 1.0 + logwatch.INTERVAL
         assert log.failure() is not None
     log.close()
 
@@ -217,13 +217,13 @@ def test_a_clock_that_is_put_right_is_told(caplog: pytest.LogCaptureFixture) -> 
     now = log_now()
     watch = clockwatch.ClockWatch()
     watch.hear("the broker b", now)
-    assert watch.right
+    assert watch.agrees
     eventually(lambda: watch.hear("the broker b", now - 3 * 3_600_000) or caplog.text)  # type: ignore[func-returns-value]
-    assert not watch.right
+    assert not watch.agrees
     watch.hear("the room log", now)
     assert watch.troubles()[0].startswith("the clock here is 3 hours ahead of that of the broker b")
     watch.hear("the broker b", log_now())
-    assert watch.right
+    assert watch.agrees
     assert "the clocks agree again: history is trimmed as before" in caplog.text
 
 
@@ -231,9 +231,9 @@ def test_the_clock_of_a_broker_that_is_gone_counts_no_more(monkeypatch: pytest.M
     """Else nothing would ever be trimmed again, though both clocks may have been put right."""
     watch = clockwatch.ClockWatch()
     watch.hear("the broker b", log_now() - 3 * 3_600_000)
-    assert not watch.right
-    monkeypatch.setattr(clockwatch, "HEARD", 10 * MS)
-    eventually(lambda: watch.right)
+    assert not watch.agrees
+    monkeypatch.setattr(clockwatch, "READING_LIFETIME", 10 * MS)
+    eventually(lambda: watch.agrees)
     assert watch.troubles() == []
 
 

@@ -132,9 +132,9 @@ def test_stopping_in_order_is_quick_and_quiet(tmp_path: Path) -> None:
 
 def test_a_node_that_dies_after_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no broker tells, the relay shows who is away: the members leave, and are back if the node was held up."""
-    monkeypatch.setattr(peerlink, "PULSE", 50)
-    monkeypatch.setattr(peerlink, "DEAD", 300)
-    monkeypatch.setattr(fleet_module, "FRESH", 0.5)
+    monkeypatch.setattr(peerlink, "PING_INTERVAL", 50)
+    monkeypatch.setattr(peerlink, "PEER_TIMEOUT", 300)
+    monkeypatch.setattr(fleet_module, "ROSTER_LIFETIME", 0.5)
     port = free_ports()
     address, log = f"127.0.0.1:{port}", tmp_path / "log.sqlite"
     with processes() as started, ExitStack() as stack:

@@ -1,6 +1,6 @@
 """The chat node: clients, rooms, the room log, the relay to the other nodes, load reports.
 
-It imports `wire` and `runtime`; it knows of brokers and clients only what `wire` says.
+It imports `wire`, `runtime` and `dialects`, and talks to brokers and clients by the messages of `wire` alone.
 """
 
 from parlour.node.node import Node

@@ -1,7 +1,7 @@
 """The command `parlour node`.
 
-This module owns the command's options and words; it runs on the main thread. It must never decide anything: the
-Node does all the work.
+This module owns the command's options and help; it runs on the main thread. It must never decide anything: the Node
+does all the work.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _DEFAULTS = NodeSettings()
 
 
 def retain_option(command: F) -> F:
-    """Add `--retain`, which is the same for all nodes of a cluster."""
+    """Add the option `--retain`, which must be the same for all nodes of a cluster."""
     return click.option(
         "--retain",
         type=Checked("COUNT,AGE", Retention.parse),
-        help="What is kept of each room: COUNT messages, an AGE such as 12h or 30d, or both.  [default: all]",
+        help="The messages to keep in each room: COUNT, an AGE such as 12h or 30d, or both.  [default: all]",
     )(command)
 
 
@@ -45,23 +45,27 @@ def retain_option(command: F) -> F:
 )
 @brokers_option
 @click.option(
-    "--listen", type=ADDRESS, default=_DEFAULTS.listen, show_default=True, help="Where clients connect; port 0: any."
+    "--listen",
+    type=ADDRESS,
+    default=_DEFAULTS.listen,
+    show_default=True,
+    help="The address for clients; port 0: a free one.",
 )
-@click.option("--advertise", type=ADDRESS, help="The address told to clients, if not the one listened on.")
+@click.option("--advertise", type=ADDRESS, help="The address that clients are told.  [default: that of --listen]")
 @click.option("--name", type=NAME, help="The node's name.  [default: host name and port]")
 @click.option(
     "--capacity",
     type=click.IntRange(1, 100_000),
     default=_DEFAULTS.capacity,
     show_default=True,
-    help="Clients at most.",
+    help="The largest number of clients.",
 )
 @click.option(
     "--log", metavar="URL", help="The room log.  [default: a SQLite file in your data directory, one per broker]"
 )
 @retain_option
 @click.option(
-    "--relay", type=ADDRESS, help="Where the other nodes hear this one.  [default: a free port of --listen's host]"
+    "--relay", type=ADDRESS, help="The address for the other nodes.  [default: a free port on the host of --listen]"
 )
 @click.option("--relay-loss", type=Number(0, 1), default=0.0, hidden=True)
 @click.option("--relay-via", type=(NAME, ADDRESS), multiple=True, hidden=True)
@@ -101,13 +105,13 @@ def node(
     from parlour.runtime.signals import end_on_failure, exit_on_interrupt, wait_for_stop
 
     raise_limit()
-    # Each thread that waits for the interpreter wakes up so often to ask for it: at the default of 5 ms a thousand that
-    # wait at once, as after a post to a room in which everybody answers, left it no time to work.
+    # Each thread that waits for the interpreter asks for it at this interval. At the default of 5 ms, a thousand
+    # waiting threads, as after a post to a room in which all members answer, took all its time by asking.
     sys.setswitchinterval(0.1)
-    gc.freeze()  # what was imported stays: not to look at it in each collection saves a busy node 8 % of its time
+    gc.freeze()  # imported objects stay: a busy node saves 8 % of its time if collections skip them
     note = ""
     if log is None:
-        log, note = default_log(min(brokers))  # whichever is named first, it is the same log
+        log, note = default_log(min(brokers))  # the same log, whichever broker is named first
     service = Node(
         NodeSettings(
             brokers=brokers,
@@ -128,7 +132,7 @@ def node(
             configured_logging(f"node {name}" if name else "node", log_format, log_level or "info", log_file)
         )
         if metrics is not None:
-            from parlour.node.metrics import NodeFigures  # the library takes long to load, and few need it
+            from parlour.node.metrics import NodeFigures  # the library loads slowly, and few nodes need it
             from parlour.runtime.metrics import serving_metrics
 
             figures = NodeFigures(service)

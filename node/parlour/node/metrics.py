@@ -1,7 +1,7 @@
-"""A node's metrics for Prometheus: its counters, as they stand when somebody asks.
+"""A node's metrics for Prometheus: the present values of its counters.
 
-This module owns the names of a node's metrics; the page's thread runs it. It must never change what it reads, nor be in
-the way of a message.
+This module owns the names of a node's metrics; the page's thread runs it. It must never change what it reads, nor delay
+a message.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["NodeFigures"]
 
 
 class NodeFigures:
-    """The figures of one node."""
+    """The metrics of one node."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
     def not_ready_reason(self) -> str:
-        """Return why no client should be sent here now, or nothing."""
+        """Return why no client should be sent to this node now; empty if the node is ready."""
         report = self._node.last_report
         if report is None or not self._node.serving:
             return "the node is not in the fleet"
@@ -41,9 +41,9 @@ class NodeFigures:
         yield from self._counters()
         load = self._node.load
         yield histogram_metric(
-            "parlour_node_wait_seconds", "From a post's arrival to the end of its delivery, for each batch.", load.waits
+            "parlour_node_wait_seconds", "Time from a post's arrival to the end of its delivery, per batch.", load.waits
         )
-        yield histogram_metric("parlour_node_commit_seconds", "What the room log took for each batch.", load.commits)
+        yield histogram_metric("parlour_node_commit_seconds", "Time that the room log took, per batch.", load.commits)
 
     def _gauges(self) -> Iterator[Metric]:
         report = self._node.last_report
@@ -53,15 +53,15 @@ class NodeFigures:
         connections = self._node.clients.connections()
         for name, text, value in (
             ("clients", "Clients that were welcomed.", report.clients),
-            ("connections", "Open connections, those included that have not said hello.", connections),
-            ("capacity", "Clients at most.", report.capacity),
+            ("connections", "Open connections, also those that have not said hello.", connections),
+            ("capacity", "The largest number of clients.", report.capacity),
             ("rooms", "Rooms with members on this node.", report.rooms),
             ("log_up", "0 while the room log fails.", self._node.log.failure() is None),
             ("lagging", "Connections that read too slowly now.", report.lagging),
             ("draining", "1 while the node takes no new clients.", report.draining),
             ("peers", "Other nodes of the fleet.", len(links)),
-            ("relay_links", "Other nodes whose relay is heard.", sum(state.connected for state in links)),
-            ("troubles", "What the operator has to mend, as `parlour status` shows it.", len(report.troubles)),
+            ("relay_links", "Other nodes whose relay is connected.", sum(state.connected for state in links)),
+            ("troubles", "Troubles that the operator has to mend; `parlour status` shows them.", len(report.troubles)),
         ):
             yield GaugeMetricFamily(f"parlour_node_{name}", text, value)
         info = GaugeMetricFamily("parlour_node_info", "Always 1.", labels=["node", "version", "log"])
@@ -71,17 +71,17 @@ class NodeFigures:
     def _counters(self) -> Iterator[Metric]:
         load, totals = self._node.load, self._node.load.totals()
         for name, text, value in (
-            ("posts", "Posts that came from clients.", totals.messages_in),
-            ("deliveries", "Messages handed to members, each counted for each of them.", totals.messages_out),
+            ("posts", "Posts from clients.", totals.messages_in),
+            ("deliveries", "Messages delivered, counted once per member.", totals.messages_out),
             ("received_bytes", "Bytes of posts from clients.", totals.bytes_in),
             ("sent_bytes", "Bytes of messages to members.", totals.bytes_out),
-            ("encodings", "Messages made into frames: once for all members.", load.encoded),
-            ("holes_mended", "Holes of the relay's that were filled from the log.", load.mended),
-            ("log_errors", "Calls of the room log that failed.", self._node.log.errors),
+            ("encodings", "Messages encoded as frames, each once for all members.", load.encoded),
+            ("holes_mended", "Holes left by the relay that were filled from the log.", load.mended),
+            ("log_errors", "Failed calls of the room log.", self._node.log.errors),
         ):
             yield CounterMetricFamily(f"parlour_node_{name}", text, value)
         refused = CounterMetricFamily(
-            "parlour_node_refused_connections", "Connections refused, or ended for an error.", labels=["reason"]
+            "parlour_node_refused_connections", "Connections refused, or ended by an error.", labels=["reason"]
         )
         for reason, count in sorted(self._node.refusals.snapshot().items()):
             refused.add_metric([reason], count)

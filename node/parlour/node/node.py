@@ -1,7 +1,7 @@
-"""A chat node: all its parts, put together, started and stopped in order.
+"""A chat node: it makes all its parts, and starts and stops them in order.
 
-This module owns the node's name and identity, and the clients that are here. Clients'
-threads come and go through it; it must never do their work.
+This module owns the node's name, identity and parts. The main thread starts and stops the node; the fleet thread asks
+it for reports. It must never do the work of its parts.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ from parlour.wire.limits import MAX_NAME, check_name, parse_address
 __all__ = ["Node"]
 
 STACK = 256 * 1024
-"""Bytes of stack for each thread of a node: ten thousand of them must fit."""
+"""Bytes of stack for each thread of a node: ten thousand threads must fit into memory."""
 
-MISSED = 3
-"""Reports after which a node counts as lost where there is no broker, which would miss as many, to say so."""
+MISSED_REPORTS = 3
+"""Missed reports after which a node counts as lost. A broker counts so; this node does it when no broker is there."""
 
 _VERSION = version("parlour")
 
 
 class Node(ProcessBound):
-    """A node: `start` it, read its `name` and `address`, `stop` it; in the process that made it alone."""
+    """A node: `start` it, read its `name` and `address`, `stop` it, all in the process that made it."""
 
     kind = "node"
     advice = "make one in this process"
 
     def __init__(self, settings: NodeSettings | None = None) -> None:
-        """Prepare a node; nothing is opened before `start`."""
+        """Prepare a node; nothing is open_parts before `start`."""
         self.settings = settings or NodeSettings()
         self.instance = secrets.token_hex(4)
         self._cut_off = 0
-        self._given_up: dict[Peer, float] = {}  # nodes lost without a broker, and when; the fleet thread's alone
-        self._opened = contextlib.ExitStack()
+        self._lost_peers: dict[Peer, float] = {}  # nodes lost without a broker, and when; for the fleet thread alone
+        self._open_parts = contextlib.ExitStack()
         self._stop_by = 0.0
         self.stop_wanted: SimpleQueue[int] = SimpleQueue()
         self.drain_for = self.settings.drain_deadline
@@ -79,7 +79,7 @@ class Node(ProcessBound):
         self.load = Load()
 
     def start(self, timeout: float = 5.0) -> None:
-        """Open everything, enrol with a broker and begin to accept; raises ParlourError with nothing left open."""
+        """Start all parts, enrol with a broker and accept clients; if that fails, close all and raise ParlourError."""
         self.check_process()
         try:
             self._start(timeout)
@@ -88,20 +88,20 @@ class Node(ProcessBound):
             raise
 
     def _start(self, timeout: float) -> None:
-        settings, opened = self.settings, self._opened
+        settings, open_parts = self.settings, self._open_parts
         threading.stack_size(STACK)
         self.log = WatchedLog(open_log(settings.log))
-        # On a thread of its own, as it waits for whoever is in the log.
-        opened.callback(lambda: join_all([spawn(f"{self.name}-closing", self.log.close)], self._left()))
+        # The log is closed on its own thread, because that waits for other threads in the log.
+        open_parts.callback(lambda: join_all([spawn(f"{self.name}-closing", self.log.close)], self._time_left()))
         listener = Listener(settings.listen)
-        opened.callback(listener.stop)
+        open_parts.callback(listener.stop)
         self.name = check_name(settings.name or _default_name(listener.port))
         set_part_name(f"node {self.name}")
         self._host = advertised_host(listener.host, settings.brokers[0])
         self.address = settings.advertise or f"{self._host}:{listener.port}"
-        self.capacity, fewer = allowed_clients(settings.capacity, system_limits())
-        if fewer:
-            node_log.warning("%s", fewer)
+        self.capacity, reason = allowed_clients(settings.capacity, system_limits())
+        if reason:
+            node_log.warning("%s", reason)
         relay_host, relay_port = parse_address(settings.relay) if settings.relay else (listener.host, 0)
         self._relay_host = advertised_host(relay_host, settings.brokers[0])
         self._relay = Relay(
@@ -116,7 +116,7 @@ class Node(ProcessBound):
         workers = WorkerPool(f"{self.name}-worker")
         self._scheduler = Scheduler(f"{self.name}-scheduler", workers)
         broadcast = Broadcast()
-        opened.callback(broadcast.close)
+        open_parts.callback(broadcast.close)
         if broadcast.unavailable_reason:
             node_log.warning(
                 "io_uring is not available (%s): each delivery needs a system call and is slower",
@@ -161,9 +161,9 @@ class Node(ProcessBound):
             settings.brokers,
             settings.report_interval,
             self._report,
-            self._hear_fleet,
+            self._fleet_changed,
             self._migration.hear_order,
-            self._hear_silence,
+            self._brokers_silent,
             self.watches.clock.hear,
         )
         parts: list[Relay | WorkerPool | Scheduler | Service] = [self._relay, workers, self._scheduler, self.catchup]
@@ -175,34 +175,34 @@ class Node(ProcessBound):
             )
         for part in parts:
             part.start()
-            opened.callback(self._stop_part, part)
+            open_parts.callback(self._stop_part, part)
         self.watches.start()
         self._fleet.start()
-        opened.callback(self._stop_part, self._fleet)
+        open_parts.callback(self._stop_part, self._fleet)
         self._fleet.enroll(timeout)
         listener.start(f"{self.name}-listener", self._pool, self.refusals)
-        opened.callback(self._dismiss)
-        opened.callback(listener.stop)
+        open_parts.callback(self._dismiss)
+        open_parts.callback(listener.stop)
         self.serving = True
         what = "started at %s: parlour %s, process %d, at most %d clients"
         node_log.info(what, self.address, _VERSION, os.getpid(), self.capacity)
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Tell the broker and the clients, close, join every thread, in `timeout` seconds and a little more at most.
+        """Tell the broker and the clients, close all parts and join all threads, in about `timeout` seconds.
 
-        Raises StuckThreadError for those that stay. Does nothing in a child of a fork, whose parent goes on.
+        Raises StuckThreadError for threads that do not stop. Does nothing in a child of a fork, whose parent goes on.
         """
         if self.inherited:
             return
         self._stop_by = time.monotonic() + timeout
-        self._opened.close()
+        self._open_parts.close()
 
-    def _left(self) -> float:
-        """Return how long the next part may take to stop: all share one deadline, and the last still get a moment."""
+    def _time_left(self) -> float:
+        """Return the seconds for the next part to stop: all share one deadline, but the last ones get a moment, too."""
         return max(0.1, self._stop_by - time.monotonic())
 
     def _stop_part(self, part: Service | WorkerPool | Scheduler) -> None:
-        part.stop(self._left())
+        part.stop(self._time_left())
 
     def drain(self, deadline: float) -> None:
         """Take no new clients and move those present; return when none is left, or after `deadline` seconds."""
@@ -212,7 +212,7 @@ class Node(ProcessBound):
         self._fleet.tell_drain(timeout)
 
     def _clients_changed(self, clients: int) -> None:
-        self._fleet.changed(clients / self.capacity)
+        self._fleet.load_changed(clients / self.capacity)
 
     def _stop_after_drain(self, deadline: float) -> None:
         self.drain_for = deadline
@@ -222,14 +222,14 @@ class Node(ProcessBound):
         """Tell every client that the node stops, end the connections, and join the threads."""
         self._migration.end()
         self.serving = False
-        # Clients say again elsewhere what is refused here.
+        # Clients repeat refused posts at another node.
         self.log.hasten()
         self._cut_off = self.clients.dismiss()
         node_log.info("stopping: %d clients were cut off", self._cut_off)
         try:
-            self._pool.stop(0.8 * self._left())
+            self._pool.stop(0.8 * self._time_left())
         finally:
-            self._migration.join(self._left())
+            self._migration.join(self._time_left())
 
     def peers(self) -> set[str]:
         """Return the names of the other nodes of the cluster."""
@@ -238,8 +238,8 @@ class Node(ProcessBound):
     # --- the fleet --------------------------------------------------------------------------------------------
 
     def _report(self, stopping: bool) -> Report:
-        """Return the load report of now. Called by the fleet thread alone."""
-        # The last report tells how many were still here when the node stopped, not that they are gone now.
+        """Return the present load report. Called by the fleet thread alone."""
+        # The last report tells how many clients were here when the node stopped, although they are gone now.
         clients = self._cut_off if stopping else self.clients.clients
         self.refusals.tell()
         self.last_report = Report(
@@ -264,31 +264,32 @@ class Node(ProcessBound):
         )
         return self.last_report
 
-    def _hear_fleet(self, peers: list[Peer], gone: dict[str, str]) -> None:
-        """The fleet changed. Called by the fleet thread."""
+    def _fleet_changed(self, peers: list[Peer], gone: dict[str, str]) -> None:
+        """Take in the nodes of the fleet and those that left it. Called by the fleet thread."""
         self._relay.set_peers(peers)
         for node, instance in gone.items():
             self._scheduler.after(self.settings.grace, partial(self._forget, node, instance))
 
-    def _hear_silence(self) -> None:
-        """No broker tells who is alive: who the relay misses for as long as one would wait is gone, until it is back.
+    def _brokers_silent(self) -> None:
+        """Drop the members of peers whose relay has been disconnected for as long as a broker would wait.
 
-        Called by the fleet thread. The relay goes on trying, and asks who is there when it succeeds.
+        The fleet thread calls this while no broker sends a roster. The relay keeps trying to connect; when it succeeds,
+        the peer publishes its members again.
         """
-        due = time.monotonic() - MISSED * self.settings.report_interval - self.settings.grace
+        due = time.monotonic() - MISSED_REPORTS * self.settings.report_interval - self.settings.grace
         lost = {peer: since for peer, since in self._relay.away().items() if since <= due}
-        for peer, _ in lost.items() - self._given_up.items():
+        for peer, _ in lost.items() - self._lost_peers.items():
             self._scheduler.after(0, partial(self.rooms.forget, peer.node, peer.instance))
-        self._given_up = lost
+        self._lost_peers = lost
 
     def _forget(self, node: str, instance: str) -> None:
-        """The members of a node that is gone leave, unless it was only held up and is back."""
+        """Drop the members of a node that is gone, unless the same instance is back."""
         peer = self._relay.peers().get(node)
         if peer is None or peer.instance != instance:
             self.rooms.forget(node, instance)
 
 
 def _default_name(port: int) -> str:
-    """Return a name for a node at this port: that of its machine, as much of it as a name may have."""
+    """Return a name for a node at this port: the machine's name, cut to the longest allowed name, and the port."""
     end = f"-{port}"
     return socket.gethostname()[: MAX_NAME - len(end)] + end

@@ -210,9 +210,9 @@ class Session:
                 elif say.id <= self._highest_id - WINDOW:
                     says = self._refuse_stale(name, says)
                     break
-            # What is plainly said comes in masses: it costs no call.
+            # Plain posts come in masses, so none of them costs a call.
             made = [
-                self._judge(membership.room, say, at)
+                self._checked_post(membership.room, say, at)
                 if say.kind or say.ref or say.data
                 else Post(self.id, say.id, self.name, at, say.text)
                 for say in says
@@ -221,7 +221,7 @@ class Session:
             self._posted_rooms.add(name)
             membership.room.submit(Submission(membership.member, posts, size * len(posts), now))
 
-    def _judge(self, room: Room, say: Say, at: int) -> Post | None:
+    def _checked_post(self, room: Room, say: Say, at: int) -> Post | None:
         """Return the post that may be logged; else tell the client why it may not, and return None."""
         fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
         if not fault and say.kind not in UTTERANCES:

@@ -1,6 +1,6 @@
-"""What a node has to do with others: the relay to its peers, the reports to its brokers, the watches for its operator.
+"""The node in its cluster: the relay to its peers, the links to its brokers, and the watches for its operator.
 
-This folder stands above `log` and below `rooms`, which it knows by interfaces of its own alone.
+This folder stands above `log` and below `rooms`, which it knows by its own interfaces alone.
 """
 
 __all__: list[str] = []

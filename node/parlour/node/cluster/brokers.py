@@ -1,7 +1,7 @@
-"""The node's place in the fleet: it enrols with the brokers, reports its load, and hears who else is there.
+"""The node's links to its brokers: it enrols with them, reports its load, and learns which other nodes are alive.
 
 This module owns the fleet thread and its ZeroMQ sockets: per broker a DEALER to ask, a PUB to report, a SUB for the
-feed. A broker may be away at any time; that must never disturb a conversation, nor the other brokers.
+feed. It must never let an absent broker disturb a conversation or the other brokers.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ from parlour.wire.control import (
 from parlour.wire.errors import ProtocolError, UnavailableError
 from parlour.wire.limits import parse_address
 
-__all__ = ["LARGEST", "BrokerLinks"]
+__all__ = ["MAX_REPORT", "BrokerLinks"]
 
 ASK_AGAIN = 2.0
-"""Seconds after which a broker that did not answer is asked again."""
+"""Seconds until a broker that has not answered is asked again."""
 
-FRESH = 6.0
-"""Seconds for which a broker's roster counts; brokers send it every 2 s."""
+ROSTER_LIFETIME = 6.0
+"""Seconds for which a broker's roster is valid; brokers send it every 2 s."""
 
-STEP = 0.05
-"""Change of the share of capacity in use, from 0 to 1, that is reported at once."""
+LOAD_STEP = 0.05
+"""The change of the used share of capacity, from 0 to 1, that the node reports at once."""
 
-HASTE = 0.1
-"""Seconds between two reports at least, however the load steps."""
-
-
-LARGEST = 1024 * 1024
-"""Bytes of a report that a broker takes. The bounds of its lists keep it below that."""
-
-ORDERS = 4
-"""Orders that are known again: with several brokers, theirs may cross."""
+MIN_INTERVAL = 0.1
+"""Seconds between two reports, at least, however fast the load changes."""
 
 
-class _Link:
-    """What the node has with one broker. Its sockets are the fleet thread's alone."""
+MAX_REPORT = 1024 * 1024
+"""Bytes of a report, at most, that a broker accepts. The limits of a report's lists keep it below that."""
+
+KNOWN_ORDERS = 4
+"""Orders whose ids are remembered: several brokers may send orders at the same time."""
+
+
+class _BrokerLink:
+    """The link to one broker. The fleet thread alone uses its sockets."""
 
     def __init__(self, context: Context, address: str) -> None:
         self.address = address
@@ -70,7 +70,7 @@ class _Link:
         self._ipv6 = cycle(ipv6_choices(self.host))
         self.ipv6 = next(self._ipv6)
         self.dealer = self._socket(context, zmq.DEALER)
-        self.dealer.sndhwm = 1  # of the questions that nobody hears now only one is kept: it is asked again anyway
+        self.dealer.sndhwm = 1  # only one question waits for an absent broker: it is asked again anyway
         self.dealer.connect(endpoint(self.host, self._port))
         self.reports = self._socket(context, zmq.PUB)
         self.feed = self._socket(context, zmq.SUB)
@@ -89,8 +89,8 @@ class _Link:
         socket.ipv6 = self.ipv6
         return socket
 
-    def aim(self) -> None:
-        """Try the other kind of address, if the broker has both, as it does not answer at this one."""
+    def switch_address(self) -> None:
+        """Change between IPv4 and IPv6, if the broker has both, because it does not answer at this address."""
         ipv6, self.ipv6 = self.ipv6, next(self._ipv6)
         if ipv6 != self.ipv6:
             self.dealer.disconnect(endpoint(self.host, self._port))
@@ -99,7 +99,7 @@ class _Link:
             self.dealer.connect(endpoint(self.host, self._port))
 
     def connect(self, described: Described, node: str) -> None:
-        """The broker told its ports: report there, and listen to its feed."""
+        """Connect to the ports that the broker told: report there, and listen to its feed."""
         self.described = described
         self.reports.connect(endpoint(self.host, described.reports))
         for topic in (b"roster", f"refusal.{node}".encode(), f"order.{node}".encode()):
@@ -126,10 +126,10 @@ class BrokerLinks(Service):
         on_silence: Callable[[], None],
         on_clock: Callable[[str, int], None],
     ) -> None:
-        """Report what `report(stopping)` returns; tell `on_peers` who is in the fleet and what instances left.
+        """Report what `report(stopping)` returns; tell `on_peers` the nodes of the fleet and the instances that left.
 
-        `on_silence` is called at every report while no broker tells who is in the fleet, and `on_clock` is told whose
-        clock says what, in ms since the Unix epoch.
+        While no broker sends a roster, `on_silence` is called at every report. `on_clock` is called with the owner of a
+        clock and its time, in ms since the Unix epoch.
         """
         super().__init__(f"{node}-fleet")
         self._node = node
@@ -143,17 +143,17 @@ class BrokerLinks(Service):
         self._enrolled: Future[None] = Future()
         self._used = 0.0
         self._peers: dict[str, Peer] = {}
-        self._complained_at = 0.0
-        self._step = False
-        self._last: Report | None = None
-        self._drain_told = threading.Event()
-        self.orders: deque[str] = deque(maxlen=ORDERS)
-        """The ids of the last orders that came; the fleet thread's alone."""
+        self._error_logged_at = 0.0
+        self._report_now = False
+        self._last_report: Report | None = None
+        self._drain_reported = threading.Event()
+        self.orders: deque[str] = deque(maxlen=KNOWN_ORDERS)
+        """The ids of the last orders that came; the fleet thread alone uses them."""
 
-    # --- what other threads call ------------------------------------------------------------------------------
+    # --- called by other threads ------------------------------------------------------------------------------
 
     def enroll(self, timeout: float) -> None:
-        """Wait until a broker has taken the node; raises RefusedError or, if none answers, UnavailableError."""
+        """Wait until a broker has enrolled the node; raises RefusedError, or UnavailableError if none answers."""
         try:
             self._enrolled.result(timeout)
         except FutureTimeoutError:
@@ -162,28 +162,28 @@ class BrokerLinks(Service):
                 + advice(self._brokers, f"parlour broker --bind {self._brokers[0]}")
             ) from None
 
-    def changed(self, used: float) -> None:
-        """The share of capacity in use is now `used`, 0 to 1: report at once if that is a step."""
-        if abs(used - self._used) >= STEP or (used >= 1.0) != (self._used >= 1.0):
+    def load_changed(self, used: float) -> None:
+        """Note the used share of capacity, from 0 to 1; report at once if it has changed much."""
+        if abs(used - self._used) >= LOAD_STEP or (used >= 1.0) != (self._used >= 1.0):
             self._used = used
             self.report_soon()
 
     def report_soon(self) -> None:
-        """Report at once what has changed."""
-        self._step = True
+        """Send a report at once."""
+        self._report_now = True
         self.wake()
 
     def tell_drain(self, timeout: float) -> None:
-        """Wait until a report that says that the node drains has gone to the brokers."""
+        """Report that the node drains; wait until that report is sent, at most `timeout` seconds."""
         self.report_soon()
-        self._drain_told.wait(timeout)
+        self._drain_reported.wait(timeout)
 
     # --- the fleet thread -------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Ask, report and listen until stopped; the last report says that the node stops."""
         with new_context(3 * len(self._brokers)) as context:
-            links = [_Link(context, broker) for broker in self._brokers]
+            links = [_BrokerLink(context, broker) for broker in self._brokers]
             poller = zmq.Poller()
             poller.register(self.wakeup, zmq.POLLIN)
             for link in links:
@@ -197,19 +197,19 @@ class BrokerLinks(Service):
                 for link in links:
                     if not link.enrolled and now >= link.ask_at:
                         self._ask(link, now)
-                step = max(now, reported + HASTE) if self._step else due
+                step = max(now, reported + MIN_INTERVAL) if self._report_now else due
                 if now >= min(step, due):
-                    self._step = False
+                    self._report_now = False
                     self._send_report(links, stopping=False)
                     due, reported = now + self._interval, now
-                    self._mind_silence(links, now)
+                    self._check_silence(links, now)
                 else:
                     self._wait(poller, links, min([step, due, *(link.ask_at for link in links if not link.enrolled)]))
             self._send_report(links, stopping=True)
             for link in links:
                 link.close()
 
-    def _wait(self, poller: zmq.Poller, links: list[_Link], until: float) -> None:
+    def _wait(self, poller: zmq.Poller, links: list[_BrokerLink], until: float) -> None:
         ready = dict(poller.poll(max(0, round((until - time.monotonic()) * 1000))))
         if self.wakeup in ready:
             self.clear_wakeup()
@@ -219,25 +219,25 @@ class BrokerLinks(Service):
             if link.feed in ready:
                 self._hear_feed(link, links)
 
-    def _ask(self, link: _Link, now: float) -> None:
-        """Ask what is to be asked next: the ports, then whether the node may join."""
-        if self._last is None:
-            self._last = self._report(False)
-        question = Describe() if link.described is None else Enroll(self._last)
+    def _ask(self, link: _BrokerLink, now: float) -> None:
+        """Ask the next question: the broker's ports, then whether the node may join."""
+        if self._last_report is None:
+            self._last_report = self._report(False)
+        question = Describe() if link.described is None else Enroll(self._last_report)
         link.ask_at = now + ASK_AGAIN
         if link.described is None and link.asked:
-            link.aim()
+            link.switch_address()
         link.asked = True
         try:
             link.dealer.send(encode(question), zmq.NOBLOCK)
         except zmq.Again:
-            pass  # its queue is full of questions that wait for the broker to come up
+            pass  # the queue is full: a question waits already until the broker comes up
 
-    def _hear_answer(self, link: _Link) -> None:
+    def _hear_answer(self, link: _BrokerLink) -> None:
         try:
             answer: Reply = decode_reply(link.dealer.recv(zmq.NOBLOCK))
         except ProtocolError as error:
-            self._complain(f"{link.address} does not answer as a broker does ({error})")
+            self._log_error(f"{link.address} does not answer as a broker does ({error})")
             return
         if isinstance(answer, Described) and link.described is None:
             link.connect(answer, self._node)
@@ -249,76 +249,77 @@ class BrokerLinks(Service):
                 self._enrolled.set_result(None)
         elif isinstance(answer, Refused):
             if self._enrolled.done():
-                self._complain(answer.text)
+                self._log_error(answer.text)
             elif answer.retry_after is not None and not link.refused:
-                # Perhaps the name is that of our former self, which was killed: it counts as alive a little longer.
+                # Perhaps this node was killed and started again: its former self counts as alive a little longer.
                 link.refused = True
                 link.ask_at = time.monotonic() + answer.retry_after
             else:
                 self._enrolled.set_exception(RefusedError(answer, link.address))
 
-    def _send_report(self, links: list[_Link], stopping: bool) -> None:
-        report = self._last = self._report(stopping)
+    def _send_report(self, links: list[_BrokerLink], stopping: bool) -> None:
+        report = self._last_report = self._report(stopping)
         body = encode(report)
-        if len(body) > LARGEST:
-            # A broker would not take it and hold the node for lost. Tickets that it is not told of expire.
+        if len(body) > MAX_REPORT:
+            # A broker would refuse it and count the node as lost. Tickets that are not reported expire.
             body = encode(replace(report, redeemed=[], orders=[], troubles=[]))
         self._used = report.clients / report.capacity
         for link in links:
             if link.enrolled:
                 link.reports.send_multipart([f"report.{report.node}".encode(), body], zmq.NOBLOCK)
         if report.draining:
-            self._drain_told.set()
+            self._drain_reported.set()
 
-    def _mind_silence(self, links: list[_Link], now: float) -> None:
+    def _check_silence(self, links: list[_BrokerLink], now: float) -> None:
         for link in links:
-            silent = now - link.roster_at >= FRESH
-            # A broker that has just taken the node sends no roster that counts before it knows the whole fleet.
+            silent = now - link.roster_at >= ROSTER_LIFETIME
+            # A broker that has just enrolled the node sends no settled roster until it knows the whole fleet.
             if link.roster_at and silent != link.silent:
                 link.silent = silent
                 if silent:
                     node_log.warning("the broker %s is silent: conversations go on without it", link.address)
                 else:
                     node_log.info("the broker %s is back", link.address)
-        if all(now - link.roster_at >= FRESH for link in links):
+        if all(now - link.roster_at >= ROSTER_LIFETIME for link in links):
             self._on_silence()
 
-    def _hear_feed(self, link: _Link, links: list[_Link]) -> None:
+    def _hear_feed(self, link: _BrokerLink, links: list[_BrokerLink]) -> None:
         while True:
             try:
                 _, body = link.feed.recv_multipart(zmq.NOBLOCK)
-                said = decode_feed(body)
+                message = decode_feed(body)
             except zmq.Again:
                 return
             except (ValueError, ProtocolError):
                 continue
-            if isinstance(said, NodeList):
-                self._hear_roster(link, said, links)
-            elif isinstance(said, Order) and self._last and said.instance == self._last.instance:
-                self._hear_order(said)
-            elif isinstance(said, Refusal) and link.enrolled and self._last and said.instance == self._last.instance:
-                self._complain(said.text)  # taken once, refused now: the broker was restarted, and others came first
+            mine = self._last_report.instance if self._last_report else None
+            if isinstance(message, NodeList):
+                self._hear_roster(link, message, links)
+            elif isinstance(message, Order) and message.instance == mine:
+                self._hear_order(message)
+            elif isinstance(message, Refusal) and message.instance == mine and link.enrolled:
+                self._log_error(message.text)  # the broker enrolled the node, was restarted, and now refuses it
 
     def _hear_order(self, order: Order) -> None:
-        """Pass an order on, once: a broker repeats it until the reports list it, or say that the node drains."""
+        """Pass an order on once: a broker repeats it until the reports list it, or say that the node drains."""
         if order.id in self.orders:
             return
         if order.id:
             self.orders.append(order.id)
         self._on_order(order)
 
-    def _hear_roster(self, link: _Link, roster: NodeList, links: list[_Link]) -> None:
-        """Take in who is alive. A node is gone when no broker that knows the whole fleet lists it any more."""
+    def _hear_roster(self, link: _BrokerLink, roster: NodeList, links: list[_BrokerLink]) -> None:
+        """Take in the list of living nodes. A node is gone when no broker with a settled roster lists it."""
         now = time.monotonic()
         if roster.at:
             self._on_clock(f"the broker {link.address}", roster.at)
         if roster.settled:
             link.roster = roster.nodes
             link.roster_at = now
-        fresh = [other.roster for other in links if other.roster is not None and now - other.roster_at < FRESH]
-        listed = {peer.node: peer for nodes in (*fresh, roster.nodes) for peer in nodes}
-        # A broker that has just started has not heard everybody yet: its roster adds, but takes nobody away.
-        peers = listed if fresh else self._peers | listed
+        settled = [each.roster for each in links if each.roster is not None and now - each.roster_at < ROSTER_LIFETIME]
+        listed = {peer.node: peer for nodes in (*settled, roster.nodes) for peer in nodes}
+        # A broker that has just started does not know all nodes yet: its roster adds nodes, but removes none.
+        peers = listed if settled else self._peers | listed
         gone = {node: peer.instance for node, peer in self._peers.items() if peers.get(node) != peer}
         if peers != self._peers:
             for node in peers.keys() - self._peers.keys() - {self._node}:
@@ -328,9 +329,9 @@ class BrokerLinks(Service):
             self._peers = peers
             self._on_peers(list(peers.values()), gone)
 
-    def _complain(self, text: str) -> None:
-        """Log once a minute at most what the operator has to mend."""
+    def _log_error(self, text: str) -> None:
+        """Log an error that the operator has to mend, at most once a minute."""
         now = time.monotonic()
-        if now - self._complained_at >= 60 or not self._complained_at:
-            self._complained_at = now
+        if now - self._error_logged_at >= 60 or not self._error_logged_at:
+            self._error_logged_at = now
             node_log.error("%s", text)

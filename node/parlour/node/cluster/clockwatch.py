@@ -1,7 +1,7 @@
-"""Whether this node's clock can be relied upon: the brokers and the log's server tell theirs.
+"""The watch of this node's clock, which it compares with those of the brokers and of the log's server.
 
-This module owns what was told last; the fleet and the trimmer thread call it. It must never correct a clock, only say
-that one is wrong: which of two that is, it cannot know.
+This module owns the last readings; the fleet thread and the trimmer thread call it. It must never correct a clock: it
+says that two clocks differ, but cannot know which of them is wrong.
 """
 
 from __future__ import annotations
@@ -12,60 +12,60 @@ from parlour.runtime.logs import node_log
 
 __all__ = ["ClockWatch"]
 
-OFF = 60.0
-"""Seconds that two clocks may differ: what is forgotten by its age must not depend on whose clock it was."""
+MAX_DIFFERENCE = 60.0
+"""Seconds by which two clocks may differ: trimming by age must not depend on the clock that is read."""
 
-TOLD = 3.0
-"""Seconds before the operator is told: a node that stood still hears for a moment what was said long ago."""
+ALERT_AFTER = 3.0
+"""Seconds until the operator is told: a node that stood still reads old times for a moment."""
 
-HEARD = 300.0
-"""Seconds for which counts what a clock said: its broker may be gone for good."""
+READING_LIFETIME = 300.0
+"""Seconds for which a reading is valid: its broker may be gone for good."""
 
 _UNITS = (("days", 86_400), ("hours", 3600), ("minutes", 60))
 
 
 class ClockWatch:
-    """The watch over a node's clock."""
+    """The watch of a node's clock."""
 
     def __init__(self) -> None:
-        # By whose clock it is: how far this one is ahead of it, and when that was heard (monotonic), in seconds.
-        self._off: dict[str, tuple[float, float]] = {}
+        # By the clock's owner: how far this node's clock is ahead, and when that was noted (monotonic), in seconds.
+        self._ahead: dict[str, tuple[float, float]] = {}
         self._wrong_since: float | None = None  # monotonic, in seconds
-        self._told = False
+        self._alerted = False
 
-    def hear(self, whose: str, at: int) -> None:
-        """Take note of what another clock says now, in ms since the Unix epoch."""
+    def hear(self, owner: str, at: int) -> None:
+        """Note the present time of another clock, in ms since the Unix epoch."""
         ahead, now = time.time() - at / 1000, time.monotonic()
-        if abs(ahead) > OFF:
-            self._off[whose] = (ahead, now)
+        if abs(ahead) > MAX_DIFFERENCE:
+            self._ahead[owner] = (ahead, now)
         else:
-            self._off.pop(whose, None)
-        if self.right:
-            if self._told:
+            self._ahead.pop(owner, None)
+        if self.agrees:
+            if self._alerted:
                 node_log.warning("the clocks agree again: history is trimmed as before")
-            self._wrong_since, self._told = None, False
+            self._wrong_since, self._alerted = None, False
         elif self._wrong_since is None:
             self._wrong_since = now
-        elif not self._told and now - self._wrong_since >= TOLD:
-            self._told = True
+        elif not self._alerted and now - self._wrong_since >= ALERT_AFTER:
+            self._alerted = True
             node_log.error("%s", self.troubles()[0])
 
     @property
-    def right(self) -> bool:
-        """Whether the clocks that were heard of lately agree with this one."""
+    def agrees(self) -> bool:
+        """Whether all other clocks agree with this one, by their valid readings."""
         return not self._differing()
 
     def troubles(self) -> list[str]:
-        """Return a line for each clock that differs from this one's."""
+        """Return a line for each clock that differs from this one."""
         return [
-            f"the clock here is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of {whose}: this node "
+            f"the clock here is {_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} that of {owner}: this node "
             "trims no history until they agree: set the wrong one (NTP)"
-            for whose, ahead in self._differing().items()
+            for owner, ahead in self._differing().items()
         ]
 
     def _differing(self) -> dict[str, float]:
-        since = time.monotonic() - HEARD
-        return {whose: ahead for whose, (ahead, heard) in self._off.copy().items() if heard >= since}
+        since = time.monotonic() - READING_LIFETIME
+        return {owner: ahead for owner, (ahead, heard) in self._ahead.copy().items() if heard >= since}
 
 
 def _span(seconds: float) -> str:

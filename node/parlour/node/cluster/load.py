@@ -1,4 +1,4 @@
-"""What a node counts about itself, and the load report made of it.
+"""The load of a node: its counters, and their changes for the load report.
 
 This module owns the counters; any thread counts, the fleet thread reads them once per report. It must never cost
 more than one short lock per batch.
@@ -16,25 +16,25 @@ from parlour.runtime.histogram import Histogram
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally, node_log
 
-__all__ = ["UNTOLD", "Load", "Rates", "Totals"]
+__all__ = ["MAX_UNREPORTED", "Load", "Rates", "Totals"]
 
-WAITS = 4096
-"""Samples of the waiting time kept per report: one per batch."""
+MAX_SAMPLES = 4096
+"""Samples of the waiting time per report, at most: one per batch."""
 
-SLOW = 1.0
-"""Seconds that logging a batch takes, from which on the operator is told."""
+SLOW_COMMIT = 1.0
+"""Seconds to log a batch from which on the operator is told."""
 
-TOLD = 3
-"""Reports that list a redeemed ticket: a node that loses so many in a row is held for lost anyhow."""
+REPORTS = 3
+"""Reports that list a redeemed ticket: a node that loses as many reports in a row counts as lost anyway."""
 
-REDEEMED, UNTOLD = 2000, 60_000
-"""Tickets that a report tells anew at most, and that wait for the next ones: more than admitted in their 30 s."""
+MAX_REDEEMED, MAX_UNREPORTED = 2000, 60_000
+"""New tickets in a report, and tickets that wait for later reports, at most: more than come in a ticket's 30 s."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Rates(TypedDict):
-    """What was counted between two reports, as these tell it: rates per second, waits in milliseconds, CPU in cores."""
+    """The counts between two reports, as a report tells them: rates per second, waits in milliseconds, CPU in cores."""
 
     messages_in: float
     messages_out: float
@@ -48,7 +48,7 @@ class Rates(TypedDict):
 
 
 class Totals(NamedTuple):
-    """What was counted since the node's start, in messages or bytes; these only grow."""
+    """The counts since the node's start, in messages or bytes; they only grow."""
 
     messages_in: int = 0
     messages_out: int = 0
@@ -57,30 +57,30 @@ class Totals(NamedTuple):
 
 
 class Load:
-    """The counters of one node. All only grow; the report tells how much since the last."""
+    """The counters of one node. They only grow; a report tells the difference to the last one."""
 
     def __init__(self) -> None:
         # Guards all fields below but _memory, which the fleet thread alone uses, and the slow commits. Rank 80.
         self._mutex = make_lock(80, "load")
         self._counts = [0, 0, 0, 0]
-        self._told = Totals()
-        self._samples: deque[float] = deque(maxlen=WAITS)
-        self._untold: deque[str] = deque(maxlen=UNTOLD)
-        self._redeemed: deque[list[str]] = deque(maxlen=TOLD)
+        self._reported = Totals()
+        self._samples: deque[float] = deque(maxlen=MAX_SAMPLES)
+        self._unreported: deque[str] = deque(maxlen=MAX_UNREPORTED)
+        self._redeemed: deque[list[str]] = deque(maxlen=REPORTS)
         self._since = time.monotonic()
         self._cpu = time.process_time()
         self._memory = 0
         self._slow = Tally(node_log, "commits took long")
         self.waits = Histogram()
-        """How long the oldest post of each batch was in the node, until all members had it or were passed by."""
+        """The time of each batch's oldest post in the node, until all members had it or were passed by."""
         self.commits = Histogram()
-        """How long the room log took for each batch."""
+        """The time that the room log took for each batch."""
         self.encoded = 0
-        """Messages that were made into frames, each once for all members."""
+        """Messages encoded as frames, each once for all members."""
         self.encodings = 0
-        """How often a batch was encoded: once for each variant of its members, frames included."""
+        """Encodings of batches: one for each variant of a batch's members, and one for the frames."""
         self.mended = 0
-        """Holes of the relay's that were read from the log."""
+        """Holes left by the relay that were filled from the log."""
 
     def count(
         self,
@@ -92,9 +92,16 @@ class Load:
         commit: float | None = None,
         encoded: int = 0,
     ) -> None:
-        """Count one batch; `wait` is how long its oldest post was in the node, `commit` what the log took, in seconds.
+        """Count one batch.
 
-        `encoded` are the messages that were made into frames, each once for all members.
+        Args:
+            messages_in: posts in the batch.
+            messages_out: messages delivered, counted once per member.
+            bytes_in: bytes of the posts.
+            bytes_out: bytes delivered.
+            wait: seconds that the oldest post was in the node; None without a post.
+            commit: seconds that the log took; None if it was not asked.
+            encoded: messages encoded as frames, each once for all members.
         """
         with self._mutex:
             counts = self._counts
@@ -109,11 +116,11 @@ class Load:
                 self.commits.add(commit)
             self.encoded += encoded
             self.encodings += encoded > 0
-        if commit is not None and commit >= SLOW:
-            self._slow.add(f"over {SLOW:g} s" if commit < 5 * SLOW else f"over {5 * SLOW:g} s")
+        if commit is not None and commit >= SLOW_COMMIT:
+            self._slow.add(f"over {SLOW_COMMIT:g} s" if commit < 5 * SLOW_COMMIT else f"over {5 * SLOW_COMMIT:g} s")
 
     def read(self, encoded: int, mended: int = 0) -> None:
-        """Count messages that were read from the log and encoded, or holes that were mended so."""
+        """Count messages that were read from the log and encoded, and holes that were filled so."""
         with self._mutex:
             self.encoded += encoded
             self.encodings += encoded > 0
@@ -125,29 +132,29 @@ class Load:
             self.encodings += batches
 
     def redeem(self, ticket: str) -> None:
-        """A client came with this ticket; the next reports tell the broker, as one may be lost."""
+        """Note that a client came with this ticket; the next `REPORTS` reports tell it, because one may be lost."""
         with self._mutex:
-            self._untold.append(ticket)
+            self._unreported.append(ticket)
 
     def totals(self) -> Totals:
-        """Return what was counted since the node's start."""
+        """Return the counts since the node's start."""
         with self._mutex:
             return Totals(*self._counts)
 
     def take(self) -> Rates:
-        """Return what was counted since the last call, and the tickets of the last three."""
+        """Return the changes since the last call, and the tickets of the last `REPORTS` calls."""
         self._slow.tell()
         now, cpu = time.monotonic(), time.process_time()
         with self._mutex:
             totals = Totals(*self._counts)
-            waits, self._samples = sorted(self._samples), deque(maxlen=WAITS)
-            count = min(REDEEMED, len(self._untold))
-            self._redeemed.append([self._untold.popleft() for _ in range(count)])
+            waits, self._samples = sorted(self._samples), deque(maxlen=MAX_SAMPLES)
+            count = min(MAX_REDEEMED, len(self._unreported))
+            self._redeemed.append([self._unreported.popleft() for _ in range(count)])
             redeemed = [ticket for tickets in self._redeemed for ticket in tickets]
             seconds, self._since = max(now - self._since, 0.001), now
             used, self._cpu = cpu - self._cpu, cpu
-            before, self._told = self._told, totals
-        rates = (round((total - told) / seconds, 3) for total, told in zip(totals, before, strict=True))
+            before, self._reported = self._reported, totals
+        rates = (round((total - reported) / seconds, 3) for total, reported in zip(totals, before, strict=True))
         messages_in, messages_out, bytes_in, bytes_out = rates
         return Rates(
             messages_in=messages_in,
@@ -162,7 +169,7 @@ class Load:
         )
 
     def memory(self) -> int:
-        """Return the resident size of this process, in bytes; the last known one if no file can be opened now."""
+        """Return the resident size of this process, in bytes; the last known size if no file can be opened now."""
         with suppress(OSError), open("/proc/self/statm", "rb") as file:
             self._memory = int(file.read().split()[1]) * _PAGE
         return self._memory

@@ -1,7 +1,7 @@
-"""A node's watch of its room log: it tells the operator when the log is away or back, and what a crash would lose.
+"""A node's watch of its room log: it tells the operator when the log fails or is back, and what a crash would lose.
 
-This module owns that watch, which a worker runs. It must never be the only one that asks the log: whoever posts learns
-of a failure by the answer.
+This module owns that watch, which a worker runs. It must never be the only check of the log: each post is one, too, and
+its answer tells the sender of a failure.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from parlour.runtime.scheduler import Scheduler
 
 __all__ = ["LogWatch"]
 
-EVERY = 2.0
-"""Seconds from one look to the next, also while nobody says anything."""
+INTERVAL = 2.0
+"""Seconds between two checks, also while no posts come."""
 
 
 class LogWatch:
-    """The watch over a node's room log."""
+    """The watch of a node's room log."""
 
     def __init__(self, log: WatchedLog, scheduler: Scheduler) -> None:
         self._log = log
         self._scheduler = scheduler
-        self._away = 0.0  # since when the operator knows that the log is away, in monotonic seconds; 0 if it is not
-        self._remark = ""  # as of the last look, which may ask the file system
+        self._away = 0.0  # the start of the failure that the operator was told, in monotonic seconds; 0: no failure
+        self._remark = ""  # the log's remark at the last check, which may ask the file system
 
     def start(self) -> None:
-        """Begin to watch; it ends with the scheduler."""
-        self._tell()
-        self._scheduler.every(EVERY, self._watch)
+        """Begin to watch; the scheduler's stop ends the watch."""
+        self._log_changes()
+        self._scheduler.every(INTERVAL, self._watch)
 
     def troubles(self) -> list[str]:
-        """Return what is to be told of the log, a line each."""
+        """Return a line for each trouble of the log."""
         lines = [self._remark] if self._remark else []
         if (failure := self._log.failure()) is not None:
             since, text = failure
@@ -45,9 +45,9 @@ class LogWatch:
     def _watch(self) -> None:
         with suppress(LogError):
             self._log.check()
-        self._tell()
+        self._log_changes()
 
-    def _tell(self) -> None:
+    def _log_changes(self) -> None:
         failure, remark = self._log.failure(), self._log.remark
         if failure is not None and not self._away:
             self._away = failure[0]

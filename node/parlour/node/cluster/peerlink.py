@@ -1,7 +1,7 @@
-"""The way from one peer to this node: the SUB socket on which its publications come, and what of them may be believed.
+"""The link from one peer to this node: the SUB socket for its publications, and the checks of these.
 
-This module owns a peer's socket and the checks of what it publishes; the relay thread alone runs it. It must never hand
-on what a client would not be allowed to send, nor let a peer speak for another: what it drops, the room log has.
+This module owns a peer's socket and these checks; the relay thread alone runs it. It must never pass on what a client
+would not be allowed to send, nor let a peer speak for another: the room log has the messages that are dropped here.
 """
 
 from __future__ import annotations
@@ -21,53 +21,53 @@ from parlour.wire.control import Peer
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import parse_address
 
-__all__ = ["DEAD", "Hearer", "LinkState", "PeerLink", "RelayedRoom"]
+__all__ = ["PEER_TIMEOUT", "PeerLink", "PeerLinkState", "RelayHandler", "RelayedRoom"]
 
-PULSE, DEAD = 2000, 6000
-"""Milliseconds between two questions of ZeroMQ's whether a peer is there, and without a sign until it is not."""
+PING_INTERVAL, PEER_TIMEOUT = 2000, 6000
+"""Milliseconds between two pings of ZeroMQ to a peer, and without an answer until the peer counts as gone."""
 
-LARGEST = 16 * 1024 * 1024
-"""Bytes of a publication at most: several times what 256 of the longest messages take, or 10,000 members' names."""
+MAX_PUBLICATION = 16 * 1024 * 1024
+"""Bytes of a publication, at most: several times the size of 256 of the longest messages, or of 10,000 names."""
 
 
 class RelayedRoom(Protocol):
-    """What a room does with what comes over the relay; nothing of it blocks."""
+    """A room, as the relay sees it; no method blocks."""
 
     def receive_batch(self, header: wire.RelayBatch, frames: bytes, deleted: list[int]) -> None:
-        """A node sends messages of the room, as their frames joined, which were checked; they delete these records."""
+        """Take the checked frames of messages; `deleted` are the offsets of the records that they delete."""
         ...
 
     def receive_log_head(self, header: wire.LogHead) -> None:
-        """A node tells how far the room is."""
+        """Take the last offset of the room, as another node knows it."""
         ...
 
     def receive_snapshot(self, header: wire.PresenceSnapshot) -> None:
-        """A node tells of all its members."""
+        """Take the list of all members on another node."""
         ...
 
     def receive_delta(self, header: wire.PresenceDelta) -> bool:
-        """A node tells of changes among its members; return False if some before them were missed."""
+        """Take changes among the members on another node; return False if earlier changes are missing."""
         ...
 
 
-class Hearer(Protocol):
-    """What a link does with what it hears."""
+class RelayHandler(Protocol):
+    """The relay, as a link sees it."""
 
     def room(self, name: str) -> RelayedRoom | None:
-        """Return the room if it is on this node."""
+        """Return the room, or None if it is not on this node."""
         ...
 
     def announce(self, name: str) -> None:
-        """Tell the other nodes who is in a room here, and where it stands."""
+        """Tell the other nodes a room's members on this node, and its last offset."""
         ...
 
     def resync(self, node: str, name: str) -> None:
-        """Ask a node to tell all its members of a room again."""
+        """Ask another node to publish all its members of a room again."""
         ...
 
 
-class LinkState(NamedTuple):
-    """Whether a peer is heard, since when (monotonic, seconds), and whether it ever was."""
+class PeerLinkState(NamedTuple):
+    """The state of a link: connected or not, since when (monotonic seconds), and whether it was ever connected."""
 
     connected: bool
     since: float
@@ -75,28 +75,33 @@ class LinkState(NamedTuple):
 
 
 class PeerLink:
-    """The SUB socket to one peer, made, used and closed by the relay thread.
+    """The SUB socket to one peer, which the relay thread makes, uses and closes.
 
-    Each peer has a socket of its own, as only that tells who published what.
+    Each peer has its own socket, because only the socket shows which peer published a message.
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], peer: Peer, address: str, topics: Iterable[bytes], hearer: Hearer
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        peer: Peer,
+        address: str,
+        topics: Iterable[bytes],
+        handler: RelayHandler,
     ) -> None:
         """Connect to the peer's XPUB at HOST:PORT and listen to these topics; raises UsageError or ZMQError."""
         host, port = parse_address(address)
-        self._hearer = hearer
+        self._handler = handler
         self.peer = peer
-        self.state = LinkState(False, time.monotonic(), False)
+        self.state = PeerLinkState(False, time.monotonic(), False)
         self.socket = context.socket(zmq.SUB)
         self.monitor: zmq.Socket[bytes] | None = None
         try:
             self.socket.linger = 0
             self.socket.ipv6 = ipv6_choices(host)[0]
-            self.socket.maxmsgsize = LARGEST
-            # Subscriptions wait in this queue until the peer is connected, one per room: none may be dropped.
+            self.socket.maxmsgsize = MAX_PUBLICATION
+            # Subscriptions, one per room, wait in this queue until the peer is connected: none may be dropped.
             self.socket.sndhwm = 0
-            self.socket.heartbeat_ivl, self.socket.heartbeat_timeout = PULSE, DEAD
+            self.socket.heartbeat_ivl, self.socket.heartbeat_timeout = PING_INTERVAL, PEER_TIMEOUT
             self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
             for topic in topics:
                 self.socket.subscribe(topic)
@@ -112,8 +117,8 @@ class PeerLink:
             self.monitor.close()
         self.socket.close()
 
-    def hear_connection(self, turns: int) -> None:
-        """Take note of what became of the connection, in at most so many events."""
+    def receive_events(self, turns: int) -> None:
+        """Note the changes of the connection, from at most `turns` events."""
         assert self.monitor is not None
         for _ in range(turns):
             try:
@@ -121,29 +126,29 @@ class PeerLink:
             except zmq.Again:
                 return
             connected = event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            self.state = LinkState(connected, time.monotonic(), connected or self.state.reached)
+            self.state = PeerLinkState(connected, time.monotonic(), connected or self.state.reached)
 
-    def hear(self, turns: int) -> None:
-        """Hand at most so many publications on."""
+    def receive(self, turns: int) -> None:
+        """Pass on at most `turns` publications."""
         for _ in range(turns):
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            # A faulty peer, or one of another version: what it tells of messages, the log tells too.
+            # The peer is faulty, or of another version. Its messages are in the log, too.
             with suppress(ProtocolError, UsageError):
-                self._take(parts)
+                self._handle(parts)
 
-    def _take(self, parts: list[bytes]) -> None:
+    def _handle(self, parts: list[bytes]) -> None:
         if len(parts) != 3:
             raise ProtocolError("a publication has three parts")
         topic, body, frames = parts
         header = decode_relay(body)
         if isinstance(header, wire.Resync):
-            self._hearer.announce(header.room)
+            self._handler.announce(header.room)
             return
         name = wire.room_of(topic)
-        room = self._hearer.room(name)
+        room = self._handler.room(name)
         if room is None:
             return
         if isinstance(header, wire.RelayBatch):
@@ -155,4 +160,4 @@ class PeerLink:
         elif isinstance(header, wire.PresenceSnapshot):
             room.receive_snapshot(header)
         elif not room.receive_delta(header):
-            self._hearer.resync(header.node, name)
+            self._handler.resync(header.node, name)

@@ -1,6 +1,7 @@
-"""All that a node watches for its operator: the links to its peers, the room log, the clocks.
+"""The watches of a node for its operator: the links to its peers, the room log, the clocks.
 
-This module owns the list of troubles that the load report tells. It must never let it outgrow a report.
+This module owns the list of troubles in the load report; the fleet thread reads it. It must never let the list outgrow
+a report.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from parlour.runtime.scheduler import Scheduler
 __all__ = ["Watches"]
 
 TROUBLES, LENGTH = 20, 300
-"""Troubles that a report tells at most, and characters of each."""
+"""Troubles in a report, at most, and characters of each."""
 
 
 class Watches:
     """The watches of one node."""
 
-    def __init__(self, log: WatchedLog, relay: Relay, scheduler: Scheduler, look: Callable[[], None]) -> None:
-        """Watch these; `look` reads from the log where all rooms stand."""
-        self.links = LinkWatch(relay, scheduler, look)
+    def __init__(self, log: WatchedLog, relay: Relay, scheduler: Scheduler, check_log: Callable[[], None]) -> None:
+        """Watch these parts; `check_log` reads all rooms' last offsets from the log."""
+        self.links = LinkWatch(relay, scheduler, check_log)
         self.log = LogWatch(log, scheduler)
         self.clock = ClockWatch()
 
     def start(self) -> None:
-        """Begin to watch; it ends with the scheduler."""
+        """Begin to watch; the scheduler's stop ends the watches."""
         self.links.start()
         self.log.start()
 
     def troubles(self) -> list[str]:
-        """Return what the operator has to mend, a line each."""
+        """Return a line for each trouble that the operator has to mend."""
         troubles = [*self.log.troubles(), *self.links.troubles(), *self.clock.troubles()]
         return [line[:LENGTH] for line in troubles[:TROUBLES]]

@@ -306,7 +306,7 @@ class Room:
             if self._timeline.hole():
                 self._repair.mend(self.offset)
             news = self._presence.take(now) if self._presence.pending else None
-            if (posts or (news and news.unpublished)) and self._context.relay.heard(self._topic):
+            if (posts or (news and news.unpublished)) and self._context.relay.has_listeners(self._topic):
                 self._heartbeat.begin()
         if news is not None and news.unpublished is not None:
             self._publish(news.unpublished)

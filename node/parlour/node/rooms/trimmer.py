@@ -66,7 +66,7 @@ class Trimmer(Service):
     def _round(self) -> Iterator[float]:
         now = self._log.now()
         self._clock.hear("the room log", now)
-        if not self._clock.right:
+        if not self._clock.agrees:
             return
         last = ""
         while rooms := self._log.rooms(last, ROOMS_READ):

@@ -1,6 +1,7 @@
-"""`python -m bench`: what `make bench` and `make bench-peers` run.
+"""The command `python -m bench`, which `make bench` and `make bench-peers` run.
 
-This module owns the commands and where results lie; it runs on the main thread. It must never measure anything itself.
+This module owns its subcommands and the folder of results; it runs on the main thread. It must never measure anything
+itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from bench.machine import describe, generator_core, server_core
 from bench.packages import install
 from bench.peers import Floor, Inspircd, Mosquitto, Nats, Ngircd, Redis
 from bench.scale import Finding, Size, findings
-from bench.series import Series, say
+from bench.series import Series, show_progress
 from bench.server import Server
 from bench.table import page, scale_page
 from bench.xmpp import Ejabberd, Prosody
@@ -49,7 +50,7 @@ def _write(name: str, record: str, page: str) -> None:
 def _measure(
     name: str, contestants: Mapping[str, type[Server]], cells: list[Cell], seconds: float, quick: bool
 ) -> None:
-    """Measure the cells with all contestants, or a few for a moment, and keep what was found under this name."""
+    """Measure the cells with all contestants (with `quick`, two cells for a moment) and save the results as `name`."""
     series = Series(contestants)
     if quick:
         series.measure(QUICK, runs=1, warm=0.2, seconds=0.5)
@@ -58,37 +59,37 @@ def _measure(
     _write(name, json.dumps(series.record(), indent=1), page(series))
 
 
-quick_option = click.option("--quick", is_flag=True, help="Only see that everything works.")
+quick_option = click.option("--quick", is_flag=True, help="Only check that everything works.")
 
 
 @click.group()
 def bench() -> None:
-    """Measure parlour, alone or beside other servers; results land in bench/results."""
+    """Measure parlour, alone or beside other servers. Results are written to bench/results."""
     if generator_core() == server_core():
-        raise click.ClickException("two cores are needed: on one, servers and load generator take it from each other")
+        raise click.ClickException("the bench needs two cores: on one, servers and load generator would share it")
     os.sched_setaffinity(0, {generator_core()})
-    # Where Debian keeps servers, which is not on everybody's path.
+    # Debian keeps servers here, and not every user has it in the path.
     os.environ["PATH"] += ":/usr/sbin"
 
 
 @bench.command()
 @quick_option
 def alone(quick: bool) -> None:
-    """Compare parlour's room logs: what durability costs."""
+    """Compare parlour's room logs, to show the cost of durability."""
     _measure("alone", {"memory://": MemoryLog, "sqlite://": Parlour, "redis://": RedisLog}, ALONE, 1.0, quick)
 
 
 @bench.command()
 @quick_option
 def dialects(quick: bool) -> None:
-    """Compare parlour's dialects: what JSON lines cost beside frames."""
+    """Compare parlour's dialects, to show the cost of JSON lines beside frames."""
     _measure("dialects", {"frames": Parlour, "JSON lines": JsonLines}, DIALECTS, 1.0, quick)
 
 
 @bench.command()
 @quick_option
 def peers(quick: bool) -> None:
-    """Compare parlour with the servers that Debian has, and with the least that fan-out costs."""
+    """Compare parlour with servers from Debian, and with a bare fan-out in C."""
     there = install(kind.package for kind in PEERS.values())
     contestants = {name: kind for name, kind in PEERS.items() if kind.package in there}
     _measure("peers", {"parlour": Parlour, **contestants, "bare C": Floor}, SIDE_BY_SIDE, 2.0, quick)
@@ -97,11 +98,11 @@ def peers(quick: bool) -> None:
 @bench.command()
 @quick_option
 def scale(quick: bool) -> None:
-    """Measure what parlour stands: clients, slow readers, two nodes, assignments."""
+    """Measure parlour under many clients, slow readers, two nodes, and storms at the broker."""
     size = Size(clients=200, runs=1, seconds=0.5, assignments=2000, fleet=100) if quick else Size()
     found: list[Finding] = []
     for finding in findings(size):
-        say(f"{finding.what}: {finding.figure}")
+        show_progress(f"{finding.what}: {finding.figure}")
         found.append(finding)
     record = {"machine": describe(), "findings": [finding._asdict() for finding in found]}
     _write("scale", json.dumps(record, indent=1), scale_page(found))

@@ -1,7 +1,7 @@
-"""What an assignment costs: the broker beside a bare echo, and the balancer's own thinking in large fleets.
+"""The cost of an assignment: the broker beside a bare echo, and the balancer alone in large fleets.
 
-This module owns the questions to the broker, asked by the calling thread over a socket of its own; it runs on the
-bench's own thread. It must never let more questions be on their way than the broker's queue holds.
+This module owns the requests to the broker, which the calling thread sends over a socket of its own; it runs on the
+bench's own thread. It must never have more requests on the way than the broker's queue holds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from parlour.wire.codec import encode
 from parlour.wire.control import Assign, Report
 from parlour.wire.limits import PROTOCOL
 
-__all__ = ["Echo", "Pace", "balancer_cost", "pace"]
+__all__ = ["Echo", "RouterSpeed", "balancer_cost", "measure_router"]
 
 AT_ONCE = 64
-"""Questions on their way."""
+"""Requests on their way."""
 
 
 class Echo(Server):
@@ -34,23 +34,23 @@ class Echo(Server):
     protocol = "zeromq"
 
     def start(self) -> None:
-        """Start it."""
+        """Start the echo."""
         self.launch(sys.executable, Path(__file__).with_name("echo.py"), str(self.port))
         self.await_port(self.port)
 
 
-class Pace(NamedTuple):
-    """How quick a ROUTER answers."""
+class RouterSpeed(NamedTuple):
+    """How fast a ROUTER answers."""
 
     rate: float
     """Answers a second."""
     cost: float
-    """Processor seconds of the server's per million answers."""
+    """The server's processor seconds per million answers."""
 
 
-def pace(kind: type[Server], count: int) -> Pace:
-    """Ask for so many assignments and return how quickly the answers came; the socket is the calling thread's."""
-    questions = [encode(Assign(f"m{number}", protocol=PROTOCOL)) for number in range(count)]
+def measure_router(kind: type[Server], count: int) -> RouterSpeed:
+    """Ask for `count` assignments and return the speed of the answers; the socket belongs to the calling thread."""
+    requests = [encode(Assign(f"m{number}", protocol=PROTOCOL)) for number in range(count)]
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         kind(Path(folder)) as server,
@@ -60,20 +60,20 @@ def pace(kind: type[Server], count: int) -> Pace:
         socket.linger = 0
         socket.rcvtimeo = 10_000
         socket.connect(f"tcp://127.0.0.1:{server.port}")
-        socket.send(questions[0])
+        socket.send(requests[0])
         socket.recv()
         used, begun = cpu(server.pids[:1]), time.monotonic()
         for number in range(1, count + AT_ONCE):
             if number < count:
-                socket.send(questions[number])
+                socket.send(requests[number])
             if number > AT_ONCE:
                 socket.recv()
         elapsed = time.monotonic() - begun
-        return Pace((count - 1) / elapsed, (cpu(server.pids[:1]) - used) / count * 1e6)
+        return RouterSpeed((count - 1) / elapsed, (cpu(server.pids[:1]) - used) / count * 1e6)
 
 
 def balancer_cost(nodes: int, count: int) -> float:
-    """Return the microseconds that one assignment takes the balancer in a fleet of so many nodes."""
+    """Return the microseconds that the balancer takes for one assignment in a fleet of this many nodes."""
     balancer = Balancer()
     for number in range(nodes):
         report = Report(
@@ -87,7 +87,7 @@ def balancer_cost(nodes: int, count: int) -> float:
         balancer.report(report, 0.0)
     requests = [Assign(f"m{number}") for number in range(count)]
     costs: list[float] = []
-    # In tenths, of which the median counts: what else the machine does meanwhile hits few of them.
+    # In tenths, and the median counts: other work of the machine disturbs few of them.
     for first in range(0, count, count // 10):
         begun = time.perf_counter()
         for number in range(first, first + count // 10):

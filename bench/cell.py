@@ -1,6 +1,6 @@
-"""The cells: who is there and who talks, as the load generator is told.
+"""The cells of the benchmark: how many members there are and how many send, as the load generator gets them.
 
-This module owns the list of what is measured; it is pure. It must never depend on a server: all are asked the same.
+This module owns the list of cells; it is pure. It must never depend on a server: all servers get the same load.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ __all__ = ["ALONE", "DIALECTS", "QUICK", "SIDE_BY_SIDE", "Cell"]
 
 
 class Cell(NamedTuple):
-    """One load: `rooms` of `members` each, of whom `senders` talk.
+    """One load: `rooms` rooms of `members` members each, of which `senders` send.
 
-    Each sender has `window` posts on the way; or, if `rate` is not 0, all of them together send so many a second.
+    Each sender has `window` posts on the way; or, if `rate` is not 0, all senders together send `rate` posts a second.
     """
 
     members: int
@@ -24,19 +24,19 @@ class Cell(NamedTuple):
 
     @property
     def paced(self) -> bool:
-        """Whether the clock rules, and not the server."""
+        """Whether the clock, and not the server, sets the speed."""
         return self.rate > 0
 
     @property
-    def round(self) -> int:
-        """Deliveries that follow from all posts that may be on the way at once."""
+    def round_deliveries(self) -> int:
+        """The deliveries of all posts that may be on the way at once."""
         return self.rooms * self.members * self.senders * self.window
 
     @property
     def label(self) -> str:
         """The cell in words."""
-        who = f"{self.rooms} rooms of {self.members}" if self.rooms > 1 else f"{self.members} members"
-        return f"{who}, {self.rate:,} posts/s" if self.paced else f"{who}, S = {self.senders}, W = {self.window}"
+        size = f"{self.rooms} rooms of {self.members}" if self.rooms > 1 else f"{self.members} members"
+        return f"{size}, {self.rate:,} posts/s" if self.paced else f"{size}, S = {self.senders}, W = {self.window}"
 
     def arguments(self) -> list[str]:
         """Return the cell as the generator's arguments."""
@@ -56,13 +56,13 @@ SIDE_BY_SIDE = [
     Cell(100, 100, rate=200),
     Cell(10, 10, rate=2000, rooms=200),
 ]
-"""What everybody is measured with."""
+"""The cells in which all servers are measured."""
 
 ALONE = [Cell(10, 10, 16), Cell(100, 10, 16), Cell(1000, 10, 16), Cell(1000, 1000, 1), Cell(100, 100, rate=200)]
-"""What parlour's room logs are compared in."""
+"""The cells in which parlour's room logs are compared."""
 
 DIALECTS = [Cell(10, 10, 1), Cell(10, 10, 16), Cell(100, 10, 16), Cell(1000, 10, 16), Cell(100, 100, rate=200)]
-"""What parlour's dialects are compared in."""
+"""The cells in which parlour's dialects are compared."""
 
 QUICK = [Cell(10, 10, 16), Cell(10, 10, rate=500)]
-"""Enough to see that everything works."""
+"""The cells that check that everything works."""

@@ -1,7 +1,7 @@
-"""Parlour itself as a server under measurement: a broker, one node or two, and the room log of the run's choice.
+"""Parlour as a server under measurement: a broker, one or two nodes, and one of the room logs.
 
-This module owns starting them as an operator would and walking members through the broker; it runs on the bench's own
-thread. It must never set anything that a user's node would not have, but for its capacity.
+This module starts them as an operator would, and gets a ticket from the broker for each member; it runs on the bench's
+own thread. It must never set anything that a user's node would not have, except its capacity.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from parlour.wire.limits import PROTOCOL, parse_address
 __all__ = ["JsonLines", "MemoryLog", "Parlour", "RedisLog", "TwoNodes"]
 
 CAPACITY = 100_000
-"""Clients that a node takes: more than any cell has."""
+"""Clients that a node accepts: more than any cell has."""
 
 AT_ONCE = 64
-"""Questions on their way to the broker."""
+"""Requests on their way to the broker."""
 
 
 class Parlour(Server):
-    """A broker and a node with the room log that it has by default: a SQLite file."""
+    """A broker and a node with its default room log, a SQLite file."""
 
     protocol = "parlour"
-    farewell = signal.SIGINT
+    stop_signal = signal.SIGINT
     ports = 3
     nodes: ClassVar[int] = 1
 
@@ -46,7 +46,7 @@ class Parlour(Server):
 
     @classmethod
     def version(cls) -> str:
-        """Return the version of Python and of the log's engine."""
+        """Return the versions of Python and of the log's engine."""
         import sqlite3
 
         return f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}"
@@ -68,15 +68,15 @@ class Parlour(Server):
 
     def _await_ready(self, count: int) -> None:
         deadline = time.monotonic() + PATIENCE
-        while self.said().count(" ready at ") < count:
+        while self.output().count(" ready at ") < count:
             if self._running[-1].poll() is not None or time.monotonic() > deadline:
-                raise StartError(f"parlour did not start: {self.said()[-500:]}")
+                raise StartError(f"parlour did not start: {self.output()[-500:]}")
             time.sleep(0.02)
 
     def tickets(self, count: int) -> Iterator[str]:
-        """Ask the broker for each member, and yield the port and the ticket that it answers.
+        """Ask the broker for each member, and yield the port and the ticket from its answer.
 
-        The socket is the calling thread's.
+        The socket belongs to the calling thread.
         """
         with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
             socket.linger = 0
@@ -85,19 +85,19 @@ class Parlour(Server):
             for number in range(count + AT_ONCE):
                 if number < count:
                     socket.send(encode(Assign(f"m{number}", protocol=PROTOCOL)))
-                # The broker answers in the order in which it was asked, so tickets fit their names.
+                # The broker answers requests in order, so each ticket fits its name.
                 if number >= AT_ONCE:
                     reply = decode_reply(socket.recv())
                     if not isinstance(reply, Assigned):
-                        raise StartError(f"the broker says: {reply}")
+                        raise StartError(f"the broker gave no node: {reply}")
                     yield f"{parse_address(reply.address)[1]} {reply.ticket}"
 
 
 class MemoryLog(Parlour):
-    """Parlour without durability: what the log costs is the difference."""
+    """Parlour without durability: the difference is the cost of the log."""
 
     def log(self) -> str:
-        """Return the URL of a log that ends with the node."""
+        """Return the URL of a log that is lost when the node ends."""
         return "memory://"
 
 
@@ -114,12 +114,12 @@ class TwoNodes(Parlour):
 
 
 class RedisLog(Parlour):
-    """Parlour with the log for several machines; the Redis server's time is parlour's, too."""
+    """Parlour with the log for several machines; the Redis server's time counts as parlour's."""
 
     package = "redis-server"
 
     def log(self) -> str:
-        """Start a Redis server that keeps what it is told as it does by default with a file, and return its URL."""
+        """Start a Redis server with an append-only file and its default settings for it, and return its URL."""
         store = Redis(self.folder)
         self.launch(*store.command("--appendonly", "yes"))
         self.await_port(store.port)

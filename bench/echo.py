@@ -1,7 +1,7 @@
-"""A bare ROUTER that sends back what it is sent: the most that any broker in Python could do.
+"""A bare ROUTER that sends each message back: the highest speed that any broker in Python could reach.
 
-This module owns one socket, used by the main thread alone; it runs as a program, until it is killed. It must never
-look into a message.
+This module owns one socket, which only the main thread uses; it runs as a program until it is killed. It must never
+decode a message.
 """
 
 from __future__ import annotations

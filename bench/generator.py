@@ -1,7 +1,7 @@
-"""The load generator, as the bench sees it: one run of it against one server is one outcome.
+"""The load generator: one run of it against one server gives one outcome.
 
-This module owns the generator's process and the conversation with it; it runs on the bench's own thread. It must
-never do anything itself while the generator measures: they share a core.
+This module owns the generator's process and the talk with it; it runs on the bench's own thread. It must do nothing
+while the generator measures, because they share a core.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["LoadError", "Outcome", "run"]
 
 
 class LoadError(Exception):
-    """The generator gave up; the text tells why."""
+    """The generator could not measure; the text tells why."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run has measured; times are in seconds, latencies in microseconds."""
+    """The figures of one run; times are in seconds, latencies in microseconds."""
 
     seconds: float
     posts: int
@@ -34,12 +34,12 @@ class Outcome:
     server_user: float
     server_system: float
     own: float
-    """The generator's own processor time: near `seconds`, it and not the server was the limit."""
+    """The generator's own processor time: if it is near `seconds`, the generator and not the server was the limit."""
     p50: int
     p99: int
     max: int
     slowest_room: float
-    """Deliveries in the slowest room, divided by those in a room on average."""
+    """Deliveries in the slowest room ÷ the mean of all rooms."""
     drained: bool
     drained_in: float
     missing: int
@@ -53,15 +53,15 @@ class Outcome:
 
     @property
     def cost(self) -> float:
-        """Processor seconds of the server's per million deliveries."""
+        """The server's processor seconds per million deliveries."""
         return (self.server_user + self.server_system) / max(1, self.deliveries) * 1e6
 
     def check(self) -> None:
-        """Raise LoadError if anything was lost, doubled or out of order, or if nothing came at all."""
+        """Raise LoadError if a delivery was lost, doubled or out of order, or if there was none at all."""
         if not self.drained:
-            raise LoadError(f"{self.missing:,} deliveries had not come 60 s after the last post")
+            raise LoadError(f"{self.missing:,} deliveries were missing 60 s after the last post")
         if not self.deliveries:
-            raise LoadError("not one delivery came in the time that was measured")
+            raise LoadError("no delivery came within the measured time")
         if self.missing or self.disordered:
             raise LoadError(f"{self.missing:,} deliveries missing, {self.disordered:,} out of order or doubled")
 
@@ -72,11 +72,11 @@ def run(
     *options: str,
     warm: float = 1.0,
     measure: float = 3.0,
-    once_in: Callable[[], None] = lambda: None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Let the generator measure a cell for so many seconds after so many others; raises LoadError.
+    """Let the generator measure a cell for `measure` seconds after `warm` seconds; raises LoadError.
 
-    `options` are more of the generator's arguments; `once_in` is called when all members are in and before any talks.
+    `options` are further arguments of the generator. `on_ready` is called when all members are in, before any sends.
     """
     command = [str(BUILD / "load"), server.protocol, str(server.port), *cell.arguments(), *options]
     command += [f"warm={warm * 1000:.0f}", f"measure={measure * 1000:.0f}", f"entering={server.entering}"]
@@ -87,7 +87,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        errors="replace",  # It may tell what a server said in no human language.
+        errors="replace",  # It may quote a server's bytes.
         preexec_fn=on_core(generator_core()),
     ) as process:
         assert process.stdin is not None
@@ -99,14 +99,14 @@ def run(
             process.stdin.flush()
             ready = process.stdout.readline()
             if ready:
-                once_in()
+                on_ready()
                 process.stdin.write("go\n")
                 process.stdin.flush()
             said = process.stdout.readline()
         except BrokenPipeError:
             ready = said = ""
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()  # It would try once more to write what is left.
+                process.stdin.close()  # It tries once more to write the rest.
         except BaseException:
             process.kill()
             raise

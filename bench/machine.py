@@ -1,7 +1,7 @@
-"""The machine that is measured on: which core is whose, and what a reader must know of it to repeat the figures.
+"""The machine of the benchmark: its two cores, and the facts that a reader needs to repeat the figures.
 
 This module owns the choice of the two cores and reads /proc; it runs on the bench's own thread. It must never change
-anything but the affinity of processes that the bench started.
+anything except the affinity of processes that the bench started.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from pathlib import Path
 
 __all__ = ["cpu", "describe", "generator_core", "on_core", "relay_share", "resident", "server_core"]
 
-# Before the bench keeps itself to one of them.
+# Read before the bench binds itself to one of them.
 _CORES = sorted(os.sched_getaffinity(0))
 
 
 def server_core() -> int:
-    """Return the core that servers have to themselves."""
+    """Return the core that the servers have for themselves."""
     return _CORES[-1]
 
 
 def generator_core() -> int:
-    """Return the core of the load generator and of the bench itself; the servers' where there is no other."""
+    """Return the core of the load generator and the bench, which is the servers' if there is only one."""
     return _CORES[0]
 
 
 def on_core(core: int) -> Callable[[], None]:
-    """Return what a child process does before it becomes a program, so that all its threads stay on this core."""
+    """Return a `preexec_fn` that binds a child process and all its threads to this core."""
     return lambda: os.sched_setaffinity(0, {core})
 
 
@@ -51,7 +51,7 @@ def cpu(pids: list[int]) -> float:
 
 
 def relay_share(pids: list[int]) -> float:
-    """Return what part of the nodes' time was used by their relay threads, and by those of ZeroMQ that serve them."""
+    """Return the part of the nodes' time that their relay threads used, with the ZeroMQ threads that serve these."""
     tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
     theirs = [task for task in tasks if re.match("ZMQ|.*-relay$", (task / "comm").read_text())]
     return sum(_used(task / "stat") for task in theirs) / max(0.01, cpu(pids))
@@ -63,7 +63,7 @@ def _line(path: str, key: str) -> str:
 
 
 def describe() -> dict[str, str]:
-    """Return what the machine is, by what a reader would call it."""
+    """Return facts about the machine, by labels for the reader."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return {
         "processor": f"{os.cpu_count()} x {_line('/proc/cpuinfo', 'model name') or platform.machine()}",

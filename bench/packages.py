@@ -1,7 +1,7 @@
-"""The peers as Debian packages: which are missing, and how they come here without starting anything.
+"""The Debian packages of the peers: it installs the missing ones without starting their services.
 
-This module owns the question to apt; it runs on the bench's own thread. It must never install what is there already,
-nor leave a service running that was not running before.
+This module owns the calls of apt; it runs on the bench's own thread. It must never install a package that is there
+already, nor leave a service running that did not run before.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.series import say
+from bench.series import show_progress
 
 __all__ = ["install"]
 
 POLICY = Path("/usr/sbin/policy-rc.d")
-"""What Debian's scripts ask before they start a service."""
+"""The program that Debian's scripts ask before they start a service."""
 
 
 def _installed(package: str) -> bool:
@@ -28,24 +28,24 @@ def _installed(package: str) -> bool:
 
 
 def install(packages: Iterable[str]) -> set[str]:
-    """Install those that are missing; return those that are there in the end, and say why others are not."""
+    """Install the missing packages; return those that are installed in the end, and say why others are not."""
     wanted = set(packages)
     missing = sorted(package for package in wanted if not _installed(package))
     if missing:
-        say(f"installing {' '.join(missing)} …")
+        show_progress(f"installing {' '.join(missing)} …")
         trouble = _install(missing)
         if trouble:
-            say(f"not installed ({trouble}); for the whole comparison: apt-get install {' '.join(missing)}")
+            show_progress(f"not installed ({trouble}); for the whole comparison: apt-get install {' '.join(missing)}")
     return {package for package in wanted if _installed(package)}
 
 
 def _install(missing: list[str]) -> str:
-    """Return why it could not be done, or nothing."""
+    """Return why that was not possible, or ""."""
     if shutil.which("apt-get") is None:
-        return "this is no Debian"
+        return "this is not Debian"
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if root and (shutil.which("sudo") is None or subprocess.run([*root, "true"], check=False).returncode):
-        return "that takes root, or sudo without a password"
+        return "this needs root, or sudo without a password"
     forbids = not POLICY.exists()
     if forbids:
         script = f"printf '#!/bin/sh\\nexit 101\\n' >{POLICY} && chmod +x {POLICY}"
@@ -64,6 +64,6 @@ def _install(missing: list[str]) -> str:
         if forbids:
             subprocess.run([*root, "rm", "-f", str(POLICY)], check=True)
     if shutil.which("systemctl"):
-        # Or they would start with the machine.
+        # Otherwise they would start with the machine.
         subprocess.run([*root, "systemctl", "disable", *missing], capture_output=True, check=False)
     return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]

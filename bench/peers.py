@@ -1,7 +1,7 @@
-"""The servers that parlour is measured beside: each with the settings under which it does not slow its clients down.
+"""The servers with which parlour is compared, each with settings under which it does not slow its clients down.
 
-This module owns those settings, which are all that differs from Debian's; it runs on the bench's own thread. It must
-never use a server that runs already, nor Debian's own files of settings.
+This module owns those settings, which are the only difference from Debian's; it runs on the bench's own thread. It must
+never use a server that runs already, nor Debian's own configuration files.
 """
 
 from __future__ import annotations
@@ -16,64 +16,64 @@ BUILD = Path(__file__).with_name("build")
 
 
 class Floor(Server):
-    """Our own bare server in C: the least that fan-out costs."""
+    """A bare server in C: the least cost of fan-out."""
 
     protocol = "bare"
 
     def start(self) -> None:
-        """Start it."""
+        """Start the server."""
         self.launch(BUILD / "floor", str(self.port))
         self.await_port(self.port)
 
     @classmethod
     def version(cls) -> str:
-        """Return what it is, as it has no version."""
+        """Return its source file, as it has no version."""
         return "bench/load/floor.c"
 
 
 class Redis(Server):
-    """Redis pub/sub; subscribers may lag without being cut off."""
+    """Redis pub/sub, which does not cut off subscribers that lag."""
 
     protocol = "redis"
     package = "redis-server"
     asked = ("redis-server", "--version")
 
     def command(self, *options: str) -> list[str]:
-        """Return the command line with these options besides its own."""
+        """Return the command line with these additional options."""
         command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir"]
         command += [str(self.folder), "--maxclients", "20000", *options]
         return [*command, "--client-output-buffer-limit", "pubsub 0 0 0"]
 
     def start(self) -> None:
-        """Start it."""
+        """Start the server."""
         self.launch(*self.command())
         self.await_port(self.port)
 
 
 class Nats(Server):
-    """NATS; a client may have a GiB waiting for it."""
+    """NATS, with up to 1 GiB that may wait for a client."""
 
     protocol = "nats"
     package = "nats-server"
     asked = ("nats-server", "--version")
 
     def start(self) -> None:
-        """Start it."""
+        """Start the server."""
         settings = f"listen: 127.0.0.1:{self.port}\nmax_pending: 1GB\nwrite_deadline: 60s\nmax_connections: 20000\n"
         self.launch("nats-server", "-c", self.write("nats.conf", settings))
         self.await_port(self.port)
 
 
 class Ngircd(Server):
-    """ngIRCd, without penalties or limits of connections."""
+    """ngIRCd, without penalties or connection limits."""
 
     protocol = "irc"
-    entering = 8  # Its queue of connections not yet accepted has ten places.
+    entering = 8  # Its queue of connections that it has not accepted has ten places.
     package = "ngircd"
     asked = ("ngircd", "--version")
 
     def start(self) -> None:
-        """Start it."""
+        """Start the server."""
         settings = f"""
 [Global]
 Name = bench.localhost
@@ -97,14 +97,14 @@ PAM = no
 
 
 class Inspircd(Server):
-    """InspIRCd, without fake lag or limits of clones, and with long queues."""
+    """InspIRCd, without fake lag or clone limits, and with long queues."""
 
     protocol = "irc"
     package = "inspircd"
     asked = ("inspircd", "--version")
 
     def start(self) -> None:
-        """Start it."""
+        """Start the server."""
         settings = f"""
 <server name="bench.localhost" description="bench" network="bench">
 <admin name="bench" nick="bench" email="bench@localhost">
@@ -123,15 +123,15 @@ class Inspircd(Server):
 
 
 class Mosquitto(Server):
-    """Mosquitto, with no bound on what waits for a client."""
+    """Mosquitto, with unlimited queues for its clients."""
 
     protocol = "mqtt"
-    heaviest = 1_000_000
+    max_round = 1_000_000
     package = "mosquitto"
     asked = ("mosquitto", "-h")
 
     def start(self) -> None:
-        """Start it."""
+        """Start the server."""
         settings = f"""
 listener {self.port} 127.0.0.1
 allow_anonymous true

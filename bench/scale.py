@@ -1,7 +1,7 @@
-"""What parlour must stand besides fan-out: ten thousand clients, slow readers, two nodes, storms at the broker.
+"""Measurements of parlour besides fan-out: ten thousand clients, slow readers, two nodes, storms at the broker.
 
-This module owns these measurements, each of which returns its findings; it runs on the bench's own thread. It must
-never hide a figure that misses its aim.
+This module owns these measurements, each of which yields its findings; it runs on the bench's own thread. It must never
+hide a figure that misses its aim.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.brokerage import Echo, balancer_cost, pace
+from bench.brokerage import Echo, balancer_cost, measure_router
 from bench.cell import Cell
 from bench.cluster import Parlour, TwoNodes
 from bench.generator import Outcome, run
 from bench.machine import relay_share, resident
-from bench.series import say
+from bench.series import show_progress
 from bench.server import Server
 
 __all__ = ["Finding", "Size", "findings"]
 
 
 class Finding(NamedTuple):
-    """One figure, beside what is aimed at."""
+    """One figure and its aim."""
 
     what: str
     figure: str
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How much of everything: less of it shows only that everything works."""
+    """The size of all measurements; small values only check that everything works."""
 
     clients: int = 10_000
     runs: int = 7
@@ -43,12 +43,12 @@ class Size(NamedTuple):
 
 
 def _medians(size: Size, measurements: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Return the median of each, measured in turn."""
+    """Return the median of each measurement; they run in turn."""
     found: dict[str, list[float]] = {name: [] for name in measurements}
     for _ in range(size.runs):
         for name, measure in measurements.items():
             found[name].append(measure())
-            say(f"{name}: {found[name][-1]:,.2f}")
+            show_progress(f"{name}: {found[name][-1]:,.2f}")
     return {name: statistics.median(values) for name, values in found.items()}
 
 
@@ -65,11 +65,11 @@ def _crowd(size: Size) -> Iterator[Finding]:
         node = server.pids[1:]
         memory.append(resident(node))
 
-        def once_in() -> None:
-            time.sleep(size.seconds)  # Until nobody is told any more who came.
+        def on_ready() -> None:
+            time.sleep(size.seconds)  # Until the node has sent all presence.
             memory.append(resident(node))
 
-        outcome = run(server, Cell(size.clients, 1, 1), "each=1", warm=0, measure=0, once_in=once_in)
+        outcome = run(server, Cell(size.clients, 1, 1), "each=1", warm=0, measure=0, on_ready=on_ready)
         outcome.check()
     who = f"{size.clients:,} clients on one node"
     yield Finding(f"{who}: connected and joined through the broker", f"{outcome.entered_in:.1f} s", "15 s")
@@ -97,7 +97,7 @@ def _slow_reader(size: Size) -> Iterator[Finding]:
 
 
 def _two_nodes(size: Size) -> Iterator[Finding]:
-    # What a post costs by itself rules where members are few, what a batch costs for each member where they are many.
+    # With few members the cost of a post dominates, with many members the cost of a batch for each member.
     for members in (100, 1000):
         yield from _over_two_nodes(size, members)
 
@@ -124,7 +124,7 @@ def _broker(size: Size) -> Iterator[Finding]:
     costs: dict[str, list[float]] = {}
 
     def rate(kind: type[Server]) -> float:
-        measured = pace(kind, size.assignments)
+        measured = measure_router(kind, size.assignments)
         costs.setdefault(kind.__name__, []).append(measured.cost)
         return measured.rate
 
@@ -145,6 +145,6 @@ def _balancer(size: Size) -> Iterator[Finding]:
 
 
 def findings(size: Size) -> Iterator[Finding]:
-    """Measure everything, and yield each finding when it is there."""
+    """Measure everything, and yield each finding as soon as it is known."""
     for measure in (_crowd, _slow_reader, _two_nodes, _broker, _balancer):
         yield from measure(size)

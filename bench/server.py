@@ -1,7 +1,7 @@
-"""A server under measurement: its processes, on the core that servers have, with all its files in one folder.
+"""A server under measurement: its processes on the servers' core, and all its files in one folder.
 
-This module owns starting it, waiting until it takes connections, and ending it; it runs on the bench's own thread. It
-must never touch a server that it did not start, nor leave one behind.
+This module starts it, waits until it accepts connections, and ends it; it runs on the bench's own thread. It must never
+touch a server that it did not start, nor leave one behind.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from bench.machine import on_core, server_core
 __all__ = ["Server", "StartError", "free_ports"]
 
 PATIENCE = 30.0
-"""Seconds that a server has to take its first connection, and to end."""
+"""Seconds that a server has to accept its first connection, and to end."""
 
-# Below the range that the system gives to outgoing connections by itself, of which the generator makes thousands.
+# Below the range that the system uses for outgoing connections, of which the generator makes thousands.
 _ports = iter(range(18_000, 32_000))
 
 
@@ -32,7 +32,7 @@ class StartError(Exception):
 
 
 def free_ports(count: int) -> int:
-    """Return the first of so many ports in a row that nobody listens on and that were not given out before."""
+    """Return the first of `count` free ports in a row, which were not returned before."""
     free = 0
     for port in _ports:
         with socket.socket() as probe:
@@ -45,27 +45,26 @@ def free_ports(count: int) -> int:
         free += 1
         if free == count:
             return port + 1 - count
-    raise StartError("no ports are free below 32000")
+    raise StartError("no ports are free below 32000: end some of the programs that listen there")
 
 
 class Server:
-    """One server; a subclass says how it is configured and started.
+    """One server; a subclass configures and starts it.
 
     Attributes:
-        protocol: what the load generator speaks to it.
-        package: the Debian package that it comes with, or nothing.
-        heaviest: deliveries that one round of all senders may ask of it at most; a cell that asks more is left out,
-            as it would take minutes.
-        farewell: the signal on which it ends at once.
-        entering: members that may be on their way in at once.
-        ports: how many it needs in a row.
-        asked: the command whose first line tells its version.
+        protocol: the protocol that the load generator speaks with it.
+        package: its Debian package, or "".
+        max_round: deliveries of one round of all senders at most; a larger cell is skipped, as it would take minutes.
+        stop_signal: the signal that ends it at once.
+        entering: members that may connect and join at once.
+        ports: the number of ports in a row that it needs.
+        asked: the command that prints its version in the first line.
     """
 
     protocol: ClassVar[str]
     package: ClassVar[str] = ""
-    heaviest: ClassVar[int] = 1_000_000_000
-    farewell: ClassVar[signal.Signals] = signal.SIGTERM
+    max_round: ClassVar[int] = 1_000_000_000
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     entering: ClassVar[int] = 256
     ports: ClassVar[int] = 1
     asked: ClassVar[tuple[str, ...]] = ()
@@ -76,35 +75,35 @@ class Server:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Start everything that it consists of, with `launch`."""
+        """Start all its programs with `launch`."""
         raise NotImplementedError
 
     @classmethod
     def version(cls) -> str:
-        """Return what it calls itself."""
+        """Return its version, as it prints it."""
         done = subprocess.run(cls.asked, capture_output=True, text=True, check=False, timeout=20)
         return next((line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()), "unknown")
 
     def tickets(self, count: int) -> Iterator[str]:
-        """Yield what the generator must be told for each of so many members, a line each."""
+        """Yield a line for the generator for each of `count` members."""
         return iter(())
 
     @property
     def pids(self) -> list[int]:
-        """The processes whose time is the server's."""
+        """The ids of the server's processes, whose time is measured."""
         return [process.pid for process in self._running]
 
     def launch(self, *command: str | Path, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Start a program of the server's; what it prints goes to a file in the folder, for `said`."""
+        """Start a program of the server; its output goes to a file, for `output`."""
         if shutil.which(command[0]) is None:
-            raise StartError(f"{command[0]} is not installed")
-        with (self.folder / "said").open("ab") as said:
+            raise StartError(f"{command[0]} is not installed: install it or leave it out")
+        with (self.folder / "output").open("ab") as output:
             self._running.append(
                 subprocess.Popen(
                     [str(word) for word in command],
                     stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
+                    stdout=output,
+                    stderr=output,
                     env=environment,
                     cwd=self.folder,
                     preexec_fn=on_core(server_core()),
@@ -113,18 +112,18 @@ class Server:
             )
         return self._running[-1]
 
-    def said(self) -> str:
-        """Return what the server's programs have printed."""
-        return (self.folder / "said").read_text(errors="replace")
+    def output(self) -> str:
+        """Return the output of the server's programs."""
+        return (self.folder / "output").read_text(errors="replace")
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of settings, and return where it lies."""
+        """Write a configuration file, and return its path."""
         path = self.folder / name
         path.write_text(text)
         return path
 
     def await_port(self, port: int, hello: bytes = b"", answer: bytes = b"") -> None:
-        """Wait until somebody takes connections at this port, and answers this to that if anything is given."""
+        """Wait until the port accepts connections and, if `hello` is given, replies to it with `answer`."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and all(process.poll() is None for process in self._running):
             try:
@@ -138,7 +137,7 @@ class Server:
             except OSError:
                 pass
             time.sleep(0.02)
-        raise StartError(f"{type(self).__name__} did not start: {self.said()[-500:] or 'it said nothing'}")
+        raise StartError(f"{type(self).__name__} did not start: {self.output()[-500:] or 'it printed nothing'}")
 
     def __enter__(self) -> Self:
         try:
@@ -152,9 +151,9 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """End what runs, the last started first."""
+        """End the programs, the last started first."""
         for process in reversed(self._running):
-            process.send_signal(self.farewell)
+            process.send_signal(self.stop_signal)
             try:
                 process.wait(PATIENCE)
             except subprocess.TimeoutExpired:

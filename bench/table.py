@@ -1,6 +1,6 @@
-"""Tables in Markdown: what a series has measured, as the documentation shows it.
+"""Markdown tables of a series, as the documentation shows them.
 
-This module owns the words and the rounding; it is pure. It must never leave out a contestant that did badly.
+This module owns the labels and the rounding; it is pure. It must never leave out a contestant with bad figures.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from bench.series import Series
 __all__ = ["page", "scale_page", "table"]
 
 SATURATED = 0.95
-"""Share of a core above which the generator, and not the server, may have been the limit."""
+"""The part of a core above which the generator, and not the server, may have been the limit."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; all columns but the first are numbers."""
+    """Return a Markdown table; all columns except the first are numbers."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
@@ -62,12 +62,12 @@ def _paced(series: Series, cell: Cell) -> str:
 
 
 def scale_page(found: Iterable[Finding]) -> str:
-    """Return the findings about size as a table."""
+    """Return the findings of `scale` as a table."""
     return table(["", "measured", "aim"], found)
 
 
 def page(series: Series) -> str:
-    """Return the whole of a series: what was measured, on what, and what went wrong."""
+    """Return a page with all of a series: the figures, the machine, and the failures."""
     closed = [cell for cell in series.cells if not cell.paced]
     rooms = [cell for cell in closed if cell.rooms > 1]
     record = series.record()
@@ -91,7 +91,5 @@ def page(series: Series) -> str:
         parts += ["### Not measured\n", "".join(wrong)]
     facts = [[name, text] for name, text in {**record["machine"], **record["versions"]}.items()]
     parts += ["### Machine and versions\n", table(["", ""], facts).replace("---:", "---")]
-    note = (
-        f"Medians of {runs} runs. S: how many send. W: posts of each on the way. *: the generator used its whole core."
-    )
+    note = f"Medians of {runs} runs. S: senders. W: posts of each on the way. *: the generator used its whole core."
     return "\n".join([f"{note}\n", *parts])

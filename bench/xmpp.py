@@ -1,7 +1,7 @@
-"""The two XMPP servers with multi-user chat: their settings are long enough for a module of their own.
+"""The two XMPP servers with multi-user chat, in a module of their own because their settings are long.
 
 This module owns those settings; it runs on the bench's own thread. It must never leave Erlang's port mapper behind: the
-bench's ejabberd is no part of any Erlang cluster.
+bench's ejabberd belongs to no Erlang cluster.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ __all__ = ["Ejabberd", "Prosody"]
 
 
 HELLO = b"<stream:stream to='localhost' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
-"""A port may be open long before anybody is at home."""
+"""The first bytes of a client; the port may be open long before the server answers them."""
 
 PACKAGED = ("dpkg-query", "-W", "-f", "${Version}")
-"""Asks for a package's version: these programs tell their own only while they run, or with a whole report."""
+"""Prints a package's version: these programs print their own only while they run, or within a long report."""
 
 
 class Ejabberd(Server):
-    """ejabberd: anonymous users, no shapers, and rooms that tell nobody of comings and goings."""
+    """ejabberd: anonymous users, no shapers, and rooms without presence."""
 
     protocol = "xmpp"
     package = "ejabberd"
     asked = (*PACKAGED, "ejabberd")
-    heaviest = 200_000
+    max_round = 200_000
 
     def start(self) -> None:
-        """Start it without its own script, which would change the user and start a port mapper."""
+        """Start the server without its own script, which would change the user and start a port mapper."""
         settings = f"""
 hosts: [localhost]
 loglevel: warning
@@ -73,20 +73,20 @@ modules:
 
 
 def _libraries() -> str:
-    """Return the folder in which Debian keeps ejabberd for Erlang."""
+    """Return the folder of ejabberd's Erlang libraries on Debian."""
     return str(next(Path("/usr/lib").glob("*/ejabberd-*/ebin"), Path("/usr/lib/-/-")).parents[1])
 
 
 class Prosody(Server):
-    """Prosody: anonymous users, and rooms that tell nobody of comings and goings."""
+    """Prosody: anonymous users, and rooms without presence."""
 
     protocol = "xmpp"
     package = "prosody"
     asked = (*PACKAGED, "prosody")
-    heaviest = 200_000
+    max_round = 200_000
 
     def start(self) -> None:
-        """Start it."""
+        """Start the server."""
         settings = f"""
 run_as_root = true
 pidfile = "{self.folder}/prosody.pid"

@@ -1,4 +1,4 @@
-"""The load generator against real servers: it must see every delivery, and every one that is not there."""
+"""The load generator against real servers: it must notice every delivery, and every missing one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compile
 
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
-    """The generator and the floor, made by make."""
+    """Build the generator and the bare server."""
     subprocess.run(["make", "-s", "bench/build/load", "bench/build/floor"], cwd=ROOT, check=True, timeout=60)
 
 
@@ -40,7 +40,7 @@ SERVERS = [
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_everything_is_counted(kind: type[Server], tmp_path: Path) -> None:
-    """In several rooms every post is delivered to every member, in order, and the posts are answered by posts."""
+    """In several rooms every post reaches every member, in order, and each post is answered with the next."""
     with kind(tmp_path) as server:
         outcome = run(server, Cell(5, 3, 2, rooms=2), warm=0.05, measure=0.2)
     outcome.check()
@@ -50,25 +50,25 @@ def test_everything_is_counted(kind: type[Server], tmp_path: Path) -> None:
 
 
 def test_the_pace_is_kept(tmp_path: Path) -> None:
-    """A paced run sends as many posts as its rate and its time make, a quarter more or less."""
+    """A paced run sends as many posts as its rate and its time demand, within a quarter."""
     with Floor(tmp_path) as server:
         outcome = run(server, Cell(5, 5, rate=200), warm=0.1, measure=0.5)
     outcome.check()
     assert outcome.posts == pytest.approx(100, rel=0.25)
 
 
-def test_one_post_and_no_more(tmp_path: Path) -> None:
-    """Told how many posts each sender has, the generator ends when all are delivered; first all get in."""
+def test_a_number_of_posts(tmp_path: Path) -> None:
+    """With a number of posts for each sender, the generator ends when all are delivered; before, all members join."""
     seen: list[int] = []
     with Floor(tmp_path) as server:
         cell = Cell(50, 1, 1)
-        outcome = run(server, cell, "each=1", warm=0, measure=0, once_in=lambda: seen.append(server_core()))
+        outcome = run(server, cell, "each=1", warm=0, measure=0, on_ready=lambda: seen.append(server_core()))
     outcome.check()
     assert (outcome.posts, outcome.deliveries, len(seen)) == (1, 50, 1)
 
 
 def test_slow_readers_are_not_counted(tmp_path: Path) -> None:
-    """What a slow reader was sent is nobody's delivery."""
+    """Messages to a slow reader are no deliveries."""
     with Floor(tmp_path) as server:
         outcome = run(server, Cell(5, 1, 1), "slow=1", "each=10", warm=0, measure=0)
     outcome.check()
@@ -76,7 +76,7 @@ def test_slow_readers_are_not_counted(tmp_path: Path) -> None:
 
 
 class Faulty(Server):
-    """A server of frames in this process, for one client, whose first two posts `spoil` makes something of."""
+    """A server of frames in this process, for one client; `spoil` changes its first two posts."""
 
     protocol = "bare"
 
@@ -118,15 +118,15 @@ def faulty(spoil: Callable[[bytes, bytes], bytes]) -> Iterator[Server]:
     "spoil", [lambda a, b: a + a + b, lambda a, b: b + a, lambda a, b: a + a], ids=["doubled", "turned", "replaced"]
 )
 def test_a_fault_is_seen(spoil: Callable[[bytes, bytes], bytes]) -> None:
-    """A delivery that comes twice, out of order or in another's place makes the run none."""
+    """A delivery that is doubled, out of order or in another's place fails the run."""
     with faulty(spoil) as server:
         outcome = run(server, Cell(1, 1, 3), "each=9", warm=0, measure=0.1)
     with pytest.raises(LoadError, match="out of order or doubled"):
         outcome.check()
 
 
-def test_more_processes_than_it_can_count_are_refused() -> None:
-    """Rather than to leave the time of some of them out."""
+def test_too_many_processes_are_refused() -> None:
+    """The generator refuses them, as it would not count the time of some."""
     command = [str(ROOT / "bench/build/load"), "bare", "1", *["pid=1"] * 33]
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     assert (done.returncode, done.stderr) == (
@@ -135,8 +135,8 @@ def test_more_processes_than_it_can_count_are_refused() -> None:
     )
 
 
-def test_a_server_that_is_gone_is_told(tmp_path: Path) -> None:
-    """A server that closes its door is one line, not a figure."""
+def test_a_closed_connection_is_an_error(tmp_path: Path) -> None:
+    """A server that closes the connection gives one line of error, not a figure."""
     with Floor(tmp_path) as server:
         server.close()
         with pytest.raises(LoadError, match=r"^(cannot connect|member 0 was cut off)"):

@@ -1,4 +1,4 @@
-"""What a series says of itself: medians, and nothing counted that lost a delivery."""
+"""The pages of a series: medians, and no run that lost a delivery."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def series(**outcomes: list[Outcome]) -> Series:
     return made
 
 
-def test_an_outcome_reckons() -> None:
-    """Rate and cost follow from what was counted."""
+def test_rate_and_cost() -> None:
+    """Rate and cost follow from the counts."""
     assert OUTCOME.rate == 1_000_000
     assert OUTCOME.cost == 1.0
 
 
 def test_each_figure_has_its_own_median() -> None:
-    """The median of a figure may be another run's than that of the next."""
+    """The median of each figure may come from another run."""
     runs = [replace(OUTCOME, deliveries=n, p99=p) for n, p in ((1, 30), (2, 10), (3, 20))]
     assert (median(runs).deliveries, median(runs).p99) == (2, 20)
 
 
-def test_the_median_of_the_cost_is_not_the_cost_of_the_medians() -> None:
-    """User and system time are told apart by chance: three runs that took the same are not to look cheaper."""
+def test_the_cost_has_its_own_median() -> None:
+    """User and system time are split by sampling: three runs with equal costs must not seem cheaper."""
     runs = [replace(OUTCOME, server_user=user, server_system=2.0 - user) for user in (0.25, 0.5, 1.75)]
     middle = median([*runs, replace(OUTCOME, server_user=0.25, server_system=1.0)])
     assert (middle.cost, middle.server_user) == (1.0, 0.375)
@@ -67,7 +67,7 @@ def test_the_median_of_the_cost_is_not_the_cost_of_the_medians() -> None:
     "wrong", [{"missing": 1}, {"disordered": 1}, {"missing": -1}, {"drained": False}, {"deliveries": 0}], ids=str
 )
 def test_a_lost_delivery_is_an_error(wrong: dict[str, int]) -> None:
-    """A run that lost, doubled, mixed, never ended or delivered nothing is none."""
+    """A run that lost, doubled or mixed deliveries, never ended or delivered nothing does not count."""
     OUTCOME.check()
     with pytest.raises(LoadError):
         replace(OUTCOME, **wrong).check()  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def test_a_table_is_markdown() -> None:
 
 
 def test_the_page_has_every_figure() -> None:
-    """Rates, costs with the part outside the kernel, and latencies stand in a row for each cell."""
+    """Each cell has a row with rates, costs (also outside the kernel) and latencies."""
     text = page(series(parlour=[OUTCOME], floor=[replace(OUTCOME, deliveries=150_000)]))
     assert "| 10 members, S = 10, W = 16 | 1.00 | 0.075 |" in text
     assert "| 10 members, S = 10, W = 16 | 1.00 (0.25) |" in text
@@ -89,13 +89,13 @@ def test_the_page_has_every_figure() -> None:
 
 
 def test_a_generator_at_its_limit_is_marked() -> None:
-    """A figure that may be the generator's own says so."""
+    """A figure that the generator may have limited is marked."""
     text = page(series(parlour=[OUTCOME], floor=[replace(OUTCOME, own=1.99)]))
     assert "| 10 members, S = 10, W = 16 | 1.00 | 1.00* |" in text
 
 
-def test_who_failed_is_named() -> None:
-    """A contestant that failed in a cell has no figure there, even if it had one before, and its reason below."""
+def test_failures_are_named() -> None:
+    """A contestant that failed in a cell has no figure there, even if it had one before; the page gives the reason."""
     made = series(parlour=[OUTCOME], floor=[OUTCOME])
     made.failures[CELL, "floor"] = "7 deliveries missing"
     text = page(made)

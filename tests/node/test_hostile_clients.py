@@ -190,8 +190,8 @@ def test_a_ticket_lets_one_client_in_once() -> None:
         bad = {
             "expired": changed(good, expires=1.0),
             "clock here differs": changed(good, expires=9e14),
-            "is not one: ask": changed(good, expires=float("nan")),
-            "is not one": changed(good, id="x" * 65),
+            "is no ticket: ask": changed(good, expires=float("nan")),
+            "is no ticket": changed(good, id="x" * 65),
             "for bob": changed(good, name="bob"),
             "for node n9": changed(good, node="n9"),
         }

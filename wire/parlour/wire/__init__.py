@@ -1,6 +1,6 @@
 """The language of parlour: frames, messages, limits and errors.
 
-Pure: no socket, no thread, no ZeroMQ. Every other part imports this one; it imports none of them.
+It is pure: no socket, no thread, no ZeroMQ. Every other part imports it; it imports no other part.
 """
 
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError

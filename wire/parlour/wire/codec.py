@@ -1,8 +1,8 @@
-"""Bytes to messages and back: frames on TCP, single maps on ZeroMQ. Every failure to decode is a ProtocolError.
+"""The codec between bytes and messages: frames on TCP, single maps on ZeroMQ.
 
-This module owns the framing (four bytes of big-endian length, then one MessagePack map) and the only calls to the
-MessagePack library. It is pure: bytes in, messages out, on any thread, though one FrameDecoder serves one
-connection. It must never read a socket, nor hold more than one frame's worth of undecoded bytes per feed.
+This module owns the framing (four bytes of big-endian length, then one MessagePack map) and the calls of the
+MessagePack library. It is pure and runs on any thread, but each FrameDecoder serves one connection. It must never read
+a socket, keep more than one frame of undecoded bytes, or let an error other than ProtocolError out of decoding.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _LENGTH = struct.Struct(">I")
 _pack_length = _LENGTH.pack
 
-# Longest part, in characters, of what was wrong with a message that goes into an error's text.
+# Longest part of the library's error text, in characters, that goes into the text of a ProtocolError.
 _MAX_REASON = 200
 
 
@@ -56,22 +56,22 @@ _UNDECODABLE = (msgspec.MsgspecError, UsageError, UnicodeDecodeError, RecursionE
 
 
 def _no_message(error: Exception) -> ProtocolError:
-    # The library's words may quote the peer's: these must not move a terminal's cursor, and an error frame with them
-    # in its text must not itself outgrow a frame.
+    # The library's text may quote the peer's bytes. These must not move a terminal's cursor, and an error frame with
+    # this text must fit into a frame.
     text = str(error)[:_MAX_REASON]
     return ProtocolError(
         f"not a message: {''.join(character if character.isprintable() else '?' for character in text)}"
     )
 
 
-# --- nesting: the library recurses once a level, which on a thread's small stack ends the process --------------------
+# --- nesting: the library recurses once per level, which can overflow a thread's small stack and end the process -----
 
-# Bytes that may open a map or a list. A message has few of them, whatever it says, unless it is of many parts or in a
-# script whose UTF-8 has them: counting costs a tenth of decoding, so only what has too many is looked into.
+# Bytes that may open a map or a list. Most messages have few of them; messages of many parts have more, and texts in
+# scripts whose UTF-8 contains them. To count them costs a tenth of decoding. Only a message with too many is checked.
 _OPENING = frozenset({*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
 _MARKS = bytes(code in _OPENING for code in range(256))
 
-# Of each other byte, how long is what it begins; or, where a length follows, in how many bytes, as a negative number.
+# For each other byte, the length of the value that it begins; if a length field follows, minus that field's size.
 _WIDTH = [1] * 256
 for _code, _width in {0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}.items():
     _WIDTH[_code] = _width
@@ -84,8 +84,8 @@ for _code, _width in {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC7
 
 
 def _check_depth(body: bytes) -> None:
-    """Raise ProtocolError if maps and lists lie in each other too deeply; what else is wrong the decoder tells."""
-    left: list[int] = []  # of each open map or list, how many keys and values are still to come
+    """Raise ProtocolError if maps and lists are nested too deeply; the decoder finds all other faults."""
+    left: list[int] = []  # for each open map or list, the number of keys and values still to come
     position, end = 0, len(body)
     while position < end:
         while left and not left[-1]:
@@ -110,22 +110,22 @@ def _check_depth(body: bytes) -> None:
             position += width
         left.append(2 * items if code < 0x90 or code >= 0xDE else items)
         if len(left) > MAX_DEPTH:
-            raise ProtocolError(f"not a message: maps and lists may lie in each other {MAX_DEPTH} deep, not deeper")
+            raise ProtocolError(f"not a message: maps and lists may be nested {MAX_DEPTH} deep, not deeper")
 
 
 class Decoder(Generic[T]):
-    """Decodes one MessagePack map to a typed message, with every error brought to ProtocolError.
+    """Decodes one MessagePack map to a typed message, and turns every error into ProtocolError.
 
-    With `ours` it reads what we wrote ourselves, whose nesting need not be looked into.
+    With `ours` it reads only maps that parlour wrote itself, so it does not check their nesting.
     """
 
     def __init__(self, kind: object, ours: bool = False) -> None:
         self.decode: Callable[[bytes], T] = msgspec.msgpack.Decoder(kind).decode
-        """The bare decoding of what does not nest too deeply, which raises any of `_UNDECODABLE`."""
+        """The plain decoding of a map that is not nested too deeply; raises any of `_UNDECODABLE`."""
         self._ours = ours
 
     def __call__(self, body: bytes | memoryview) -> T:
-        """Return the message in `body`; raises ProtocolError, whatever is wrong with it."""
+        """Return the message in `body`; raises ProtocolError for every fault."""
         body = bytes(body)
         if not self._ours and body.translate(_MARKS).count(1) > MAX_DEPTH:
             _check_depth(body)
@@ -142,9 +142,9 @@ decode_request: Decoder[Request] = Decoder(Request)
 decode_reply: Decoder[Reply] = Decoder(Reply)
 """A broker's reply, from its one ZeroMQ frame."""
 decode_feed: Decoder[Feed] = Decoder(Feed)
-"""A load report, roster, refusal or decision, from the second ZeroMQ frame of a publication."""
+"""A load report, roster, refusal, decision or order, from the second ZeroMQ frame of a publication."""
 decode_relay: Decoder[RelayMessage] = Decoder(RelayMessage)
-"""The head of a relay publication between nodes, from its second ZeroMQ frame."""
+"""The header of a relay publication between nodes, from its second ZeroMQ frame."""
 _decode_ticket: Decoder[Ticket] = Decoder(Ticket)
 _decode_message: Decoder[Message] = Decoder(Message)
 
@@ -173,19 +173,19 @@ def frames(messages: Iterable[object]) -> bytes:
     return b"".join(parts)
 
 
-# Of a message's body: the map, the keys, the type, the heads of the texts and the numbers.
+# Bytes of a message's body without its texts: the map, the keys, the type, the numbers, and the lengths of the texts.
 _WITHOUT_TEXTS = 120
 
 
 def most_bytes(message: Message) -> int:
-    """Return how long the message's body is at most, without encoding it."""
+    """Return an upper bound of the message's body in bytes, without encoding it."""
     texts = (message.room, message.id, message.by, message.text, message.kind, message.account)
     size = _WITHOUT_TEXTS + sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
     return size + len(_encode(message.data)) if message.data else size
 
 
 class _Typed(msgspec.Struct):
-    """The beginning of any message, also of a later version's."""
+    """The field that each message has, also a message of a later version."""
 
     type: str
 
@@ -196,11 +196,10 @@ _decode_type = msgspec.msgpack.Decoder(_Typed).decode
 class FrameDecoder(Generic[T]):
     """Cuts a stream of bytes, split anywhere, into frames and decodes each.
 
-    With `known` types it skips messages of all others: those of a later version.
+    With `known` it skips messages of all other types, which belong to later versions.
 
     After a ProtocolError the stream cannot be trusted any more: the decoder refuses further bytes, and the
-    connection should be closed. Messages decoded before the fault, in the same feed, are not lost: the error is
-    raised after they were yielded.
+    connection should be closed. It yields the messages before the fault first, and raises the error then.
     """
 
     def __init__(self, decoder: Decoder[T], known: frozenset[str] | None = None) -> None:
@@ -211,13 +210,13 @@ class FrameDecoder(Generic[T]):
 
     @property
     def partial(self) -> bool:
-        """Whether a frame has begun that has not ended."""
+        """Whether the stream has stopped within a frame."""
         return bool(self._rest)
 
     def feed(self, data: bytes) -> Iterator[T]:
-        """Yield each message that `data` completes; raises ProtocolError at the first that is none."""
+        """Yield each message that `data` completes; raises ProtocolError at the first fault."""
         if self._broken:
-            raise ProtocolError("nothing can follow a broken frame")
+            raise ProtocolError("a broken frame came before: close this connection")
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -227,13 +226,13 @@ class FrameDecoder(Generic[T]):
             while end - position >= 4:
                 (size,) = _LENGTH.unpack_from(data, position)
                 if size > MAX_FRAME:
-                    if data[position]:  # over 16 MiB, so rather another protocol's first word
+                    if data[position]:  # over 16 MiB: probably the first word of another protocol
                         raise ProtocolError(
-                            f"no frame of parlour's, as it begins with {data[position : position + 4]!r}",
+                            f"this is no frame of parlour: it begins with {data[position : position + 4]!r}",
                             "frame_too_large",
                         )
                     raise ProtocolError(
-                        f"a frame of {size} bytes was announced, {MAX_FRAME} is the limit", "frame_too_large"
+                        f"the frame announces {size} bytes, but {MAX_FRAME} is the limit", "frame_too_large"
                     )
                 start = position + 4
                 if end - start < size:
@@ -258,20 +257,20 @@ class FrameDecoder(Generic[T]):
         self._rest = data[position:]
 
 
-def ClientDecoder() -> FrameDecoder[ClientMessage]:  # noqa: N802 - reads as the class that it makes
-    """Return a decoder of what a client sends."""
+def ClientDecoder() -> FrameDecoder[ClientMessage]:  # noqa: N802 - callers use it like a class
+    """Return a decoder of a client's messages."""
     return FrameDecoder(_decode_client)
 
 
 def NodeDecoder() -> FrameDecoder[NodeMessage]:  # noqa: N802
-    """Return a decoder of what a node sends; it skips messages of types that only later versions know."""
+    """Return a decoder of a node's messages; it skips types that only later versions know."""
     return FrameDecoder(_decode_node, _NODE_TYPES)
 
 
 def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) -> list[int]:
-    """Return the offsets of the records that are deleted by the frames of a room's messages `first` to `last`.
+    """Check the frames of a room's messages `first` to `last`; return the offsets of the records that they delete.
 
-    Raises ProtocolError unless the frames are whole and in order, and each message within the limits.
+    Raises ProtocolError unless the frames are complete and in order, and each message is within the limits.
     """
     deleted: list[int] = []
     position, end, offset = 0, len(frames), first
@@ -284,21 +283,21 @@ def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) ->
             raise ProtocolError("a batch ends within a frame, or one of its frames is too large")
         message = _decode_message(frames[start:position])
         if message.offset != offset or message.room != room:
-            raise ProtocolError(f"a batch has message {message.offset} where {offset} of its room belongs")
+            raise ProtocolError(f"a batch has message {message.offset}, but message {offset} of its room belongs there")
         if not 0 <= message.at <= MAX_TIME:
-            raise ProtocolError(f"a batch has a message of the time {message.at}")
+            raise ProtocolError(f"a batch has a message with the impossible time {message.at}")
         if message.data:
             check_data(message.data)
         if message.kind == REDACT:
             deleted.append(message.ref)
         offset += 1
     if position != end or offset != last + 1:
-        raise ProtocolError(f"a batch of messages {first} to {last} has another number of frames")
+        raise ProtocolError(f"a batch of messages {first} to {last} has too many or too few frames")
     return deleted
 
 
 def messages_of(frames: bytes | memoryview) -> list[Message]:
-    """Return the messages in joined frames of our own making."""
+    """Return the messages in joined frames that parlour made itself."""
     messages: list[Message] = []
     position = 0
     while position < len(frames):
@@ -308,7 +307,7 @@ def messages_of(frames: bytes | memoryview) -> list[Message]:
 
 
 def skip_frames(frames: bytes | memoryview, count: int) -> int:
-    """Return the index at which the frame after the first `count` begins in joined frames of our own making."""
+    """Return the index behind the first `count` frames, in joined frames that parlour made itself."""
     position = 0
     for _ in range(count):
         position += 4 + _LENGTH.unpack_from(frames, position)[0]
@@ -316,13 +315,13 @@ def skip_frames(frames: bytes | memoryview, count: int) -> int:
 
 
 def encode_ticket(ticket: Ticket) -> str:
-    """Return the ticket as the opaque text that a client carries from broker to node."""
+    """Return the ticket as the opaque text that a client takes from the broker to the node."""
     return base64.urlsafe_b64encode(encode(ticket)).decode()
 
 
 def decode_ticket(text: str) -> Ticket:
-    """Return the ticket that a client brought; raises ProtocolError (`bad_ticket`) if it is none."""
+    """Return the ticket in a client's text; raises ProtocolError (`bad_ticket`) if the text is no ticket."""
     try:
         return _decode_ticket(base64.urlsafe_b64decode(text.encode()))
     except (ProtocolError, binascii.Error, ValueError):
-        raise ProtocolError("the ticket is not one: ask the broker for another", "bad_ticket") from None
+        raise ProtocolError("this is no ticket: ask the broker for one", "bad_ticket") from None

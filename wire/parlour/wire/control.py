@@ -1,7 +1,7 @@
-"""What goes over ZeroMQ between broker, nodes, clients and monitors: requests, replies, reports, the feed.
+"""The control messages between broker, nodes, clients and monitors over ZeroMQ: requests, replies, reports, the feed.
 
-This module owns the fields of the control messages and of the ticket; each is one MessagePack map in one ZeroMQ
-frame. Instances are immutable and cross threads freely. It must never learn which socket carries what.
+This module owns the fields of the control messages and of the ticket; each is one MessagePack map in one ZeroMQ frame.
+Instances are immutable, and any thread may use them. It must never depend on the socket that carries a message.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ class _Control(Struct, frozen=True, tag_field="type", omit_defaults=True):
     """The root of all control messages: a MessagePack map whose `type` names the class."""
 
 
-# --- what nodes report, and the feed hands on ---------------------------------------------------------------
+# --- reports of nodes, and the feed ---------------------------------------------------------------------------
 
 
 class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     """A node's load, published every `interval` seconds and at once on a step change; rates are per second."""
 
-    # Nothing is omitted here: a version left out would be read as the reader's own.
+    # No default is omitted: a reader would take a missing version for its own.
 
     node: str
     instance: str  # a random word, new at each start of the node
     address: str  # HOST:PORT where clients connect
     relay: str  # HOST:PORT of the node's XPUB, for the other nodes
     log: str  # the room log's identity: nodes of one cluster share it
-    capacity: Count  # clients, at most
+    capacity: Count  # the largest number of clients
     clients: Count = 0
     rooms: Count = 0
-    redeemed: list[str] = []  # ids of tickets that came lately, each in three reports: one may be lost
+    redeemed: list[str] = []  # ids of redeemed tickets, each in three reports because one may be lost
     messages_in: Figure = 0.0
     messages_out: Figure = 0.0
     bytes_in: Figure = 0.0
@@ -78,21 +78,21 @@ class Report(_Control, frozen=True, tag="report", omit_defaults=False):
     cpu: Figure = 0.0  # cores in use, 1.0 is one whole core
     memory: Count = 0  # resident bytes
     draining: bool = False
-    stopping: bool = False  # the node's last word
+    stopping: bool = False  # whether this is the node's last report
     interval: Figure = 1.0
     protocol: str = PROTOCOL
     version: str = ""
     admits: Figure = 500.0  # new clients per second that the node can take
-    orders: list[str] = []  # ids of the last orders to move clients that came
-    troubles: list[str] = []  # what its operator has to mend, a line each
-    encodings: Count = 0  # how often a batch was encoded since the node's start: once for each variant of its members
+    orders: list[str] = []  # ids of the last orders to move clients
+    troubles: list[str] = []  # a line for each trouble that the operator has to mend
+    encodings: Count = 0  # encodings of batches since the node's start: one for each variant of a batch's members
 
     def __post_init__(self) -> None:
         force_setattr(self, "node", check_name(self.node))
 
 
 class Peer(Struct, frozen=True):
-    """What nodes need to know of each other."""
+    """A node, as other nodes know it."""
 
     node: str
     instance: str
@@ -100,24 +100,24 @@ class Peer(Struct, frozen=True):
 
 
 class NodeList(_Control, frozen=True, tag="roster"):
-    """The nodes that a broker holds to be alive.
+    """The nodes that count as alive at a broker.
 
-    `settled` is false while the broker is too young to have heard everybody: absence means nothing then.
+    `settled` is false while the broker is too young to know all nodes: then an absent node may be alive.
     """
 
     broker: str
     nodes: list[Peer]
     settled: bool
-    at: Moment = 0  # the broker's time, in ms since the Unix epoch; 0: it does not tell
+    at: Moment = 0  # the broker's time, in ms since the Unix epoch; 0: unknown
 
 
 class Refusal(_Control, frozen=True, tag="refusal"):
-    """A node whose reports the broker will not take, and why."""
+    """A node whose reports the broker refuses, and the reason."""
 
     node: str
     instance: str
     text: str
-    code: str = ""  # the word that `refused` would carry: "name_taken", "other_log", "bad_version"
+    code: str = ""  # the code that `refused` would have: "name_taken", "other_log", "bad_version"
 
 
 class Candidate(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -126,14 +126,14 @@ class Candidate(Struct, frozen=True, omit_defaults=True, gc=False):
     node: str
     load: Figure
     clients: Count
-    pending: Count  # assigned since, not yet seen in a report
+    pending: Count  # clients assigned since its last report
     capacity: Count
     age: Figure  # seconds since its last report
-    note: str = ""  # why it could not be taken, if so
+    note: str = ""  # the reason against this node, if there is one
 
 
 class Decision(_Control, frozen=True, tag="decision"):
-    """One assignment, with what spoke for it. `node` is None if nobody could take the client."""
+    """One assignment, with its reasons. `node` is None if no node could take the client."""
 
     at: Moment  # milliseconds since the Unix epoch
     name: str
@@ -141,22 +141,22 @@ class Decision(_Control, frozen=True, tag="decision"):
     node: str | None
     reason: str
     candidates: list[Candidate]
-    others: Count = 0  # further nodes, of higher load, that are not listed
-    code: str = ""  # with no node, the word that `refused` carries: "no_node", "full" or "storm"
+    others: Count = 0  # the number of nodes with higher load that are not listed
+    code: str = ""  # without a node, the code that `refused` has: "no_node", "full" or "storm"
 
 
 class Transfer(Struct, frozen=True):
-    """So many clients of a node, to another."""
+    """A number of clients that go from one node to another."""
 
     to: str
     clients: Count
 
 
 class Order(_Control, frozen=True, tag="order"):
-    """What a broker wants a node to do, published on the topic `order.NODE`.
+    """An order of a broker to a node, published on the topic `order.NODE`.
 
-    With `drain` it moves all its clients to whoever takes them, within `deadline` seconds, and stops; else it moves
-    what `moves` says, once for each `id`.
+    With `drain` the node moves all its clients to other nodes within `deadline` seconds, and stops; else it makes the
+    transfers in `moves`, once for each `id`.
     """
 
     node: str
@@ -164,24 +164,24 @@ class Order(_Control, frozen=True, tag="order"):
     drain: bool = False
     deadline: Seconds = 0.0
     moves: list[Transfer] = []
-    id: Annotated[str, Meta(max_length=MAX_NAME)] = ""  # followed, it stands in the node's reports
+    id: Annotated[str, Meta(max_length=MAX_NAME)] = ""  # the node's reports list the ids of followed orders
 
 
 Feed = Report | NodeList | Refusal | Decision | Order
-"""What comes on the feed, and (reports alone) what nodes publish."""
+"""The messages on the feed; nodes publish reports alone."""
 
 
 # --- requests to a broker ------------------------------------------------------------------------------------
 
 
 class Describe(_Control, frozen=True, tag="describe"):
-    """Which ports serve what? Answered by `described`."""
+    """Asks a broker for its ports. Answered by `described`."""
 
 
 class Assign(_Control, frozen=True, tag="assign"):
-    """Which node shall this client go to? Answered by `assigned` or `refused`.
+    """Asks which node a client should go to. Answered by `assigned` or `refused`.
 
-    `failed` names nodes that the client could not reach just now; `node` asks for a named one.
+    `failed` names nodes that the client could not reach just now; `node` asks for a certain node.
     """
 
     name: str
@@ -197,30 +197,36 @@ class Assign(_Control, frozen=True, tag="assign"):
 
 
 class Enroll(_Control, frozen=True, tag="enroll"):
-    """May this node join the fleet? Its first report rides along. Answered by `enrolled` or `refused`."""
+    """Asks whether a node, with its first report, may join the fleet. Answered by `enrolled` or `refused`."""
 
     report: Report
 
 
 class Status(_Control, frozen=True, tag="status"):
-    """How is the fleet? Answered by `fleet`."""
+    """Asks for the state of the fleet. Answered by `fleet`."""
 
 
 class Why(_Control, frozen=True, tag="why"):
-    """Why did the client of this name, or the last client that asked for this room, go where it went?"""
+    """Asks for the decisions about the client of this name, or about clients that asked for this room.
+
+    Answered by `decisions`.
+    """
 
     subject: str
 
 
 class Drain(_Control, frozen=True, tag="drain"):
-    """Have this node move its clients away and stop, within `deadline` seconds. Answered by `ordered`."""
+    """Asks the broker to order a node to move its clients away and stop within `deadline` seconds.
+
+    Answered by `ordered`.
+    """
 
     node: str
     deadline: Figure = 30.0
 
 
 class Rebalance(_Control, frozen=True, tag="rebalance"):
-    """Have nodes that serve more than their share move the surplus to the others; with `plan`, only say what.
+    """Asks the broker to order nodes with too many clients to move some to the others; with `plan`, only to tell how.
 
     Answered by `ordered`.
     """
@@ -229,16 +235,16 @@ class Rebalance(_Control, frozen=True, tag="rebalance"):
 
 
 Request = Describe | Assign | Enroll | Status | Why | Drain | Rebalance
-"""What may be asked of a broker."""
+"""The requests to a broker."""
 
 
 # --- replies of a broker -------------------------------------------------------------------------------------
 
 
 class Described(_Control, frozen=True, tag="described", omit_defaults=False):
-    """The ports, on the host where the request was answered, of the other two sockets."""
+    """The ports of a broker's other two sockets, on the host that answered the request."""
 
-    # Nothing is omitted here: a version left out would be read as the reader's own.
+    # No default is omitted: a reader would take a missing version for its own.
 
     broker: str  # a random word, new at each start of the broker
     reports: _Port  # SUB: nodes connect a PUB here
@@ -248,7 +254,7 @@ class Described(_Control, frozen=True, tag="described", omit_defaults=False):
 
 
 class Assigned(_Control, frozen=True, tag="assigned"):
-    """Go to this node and show it the ticket, which is good for `expires_in` seconds."""
+    """The node for a client, and a ticket for it, which is valid for `expires_in` seconds."""
 
     node: str
     address: str
@@ -257,7 +263,7 @@ class Assigned(_Control, frozen=True, tag="assigned"):
 
 
 class Refused(_Control, frozen=True, tag="refused"):
-    """Not now, or not so. `retry_after` (seconds) is given where trying again may help."""
+    """A refusal. `retry_after` (seconds) is given if trying again may help."""
 
     code: str
     text: str
@@ -269,7 +275,7 @@ class Enrolled(_Control, frozen=True, tag="enrolled"):
 
 
 class NodeState(Struct, frozen=True):
-    """A node as the broker sees it: its last report, that report's age in seconds, and a word for its state."""
+    """A node as the broker sees it: its last report, the report's age in seconds, and the node's state."""
 
     report: Report
     age: Figure
@@ -278,7 +284,7 @@ class NodeState(Struct, frozen=True):
 
 
 def is_here(state: str) -> bool:
-    """Whether a node in this state is in the fleet still."""
+    """Return whether a node in this state is still in the fleet."""
     return state not in ("lost", "gone")
 
 
@@ -288,24 +294,24 @@ class FleetStatus(_Control, frozen=True, tag="fleet"):
     broker: str
     uptime: Figure
     nodes: list[NodeState]
-    assigned: Count  # decisions since the broker's start
+    assigned: Count  # clients assigned since the broker's start
     refused: Count
 
 
 class Decisions(_Control, frozen=True, tag="decisions"):
-    """The answer to `why`: decisions kept about the subject, newest first; empty if none is remembered."""
+    """The answer to `why`: the remembered decisions about the subject, newest first."""
 
     found: list[Decision]
 
 
 class Ordered(_Control, frozen=True, tag="ordered"):
-    """What the nodes were told to do, or would be; empty if there is nothing to do."""
+    """The orders that the broker sent to nodes, or would send; empty if there is nothing to do."""
 
     orders: list[Order]
 
 
 Reply = Described | Assigned | Refused | Enrolled | FleetStatus | Decisions | Ordered
-"""What a broker may answer."""
+"""The replies of a broker."""
 
 
 class Ticket(Struct, frozen=True):
@@ -314,4 +320,4 @@ class Ticket(Struct, frozen=True):
     node: str
     name: str
     expires: Figure  # seconds since the Unix epoch
-    id: Annotated[str, Meta(max_length=32)]  # redeemed, it stands in three reports
+    id: Annotated[str, Meta(max_length=32)]  # three reports of the node list the id of a redeemed ticket

@@ -1,7 +1,7 @@
-"""The errors of parlour, rooted in one class, so that one `except ParlourError` is enough for a program.
+"""The errors of parlour, with one root, so that one `except ParlourError` is enough for a program.
 
-This module owns the exception classes that cross part borders; it runs on whatever thread raises.
-It must never import anything but the standard library.
+This module owns the exception classes that cross the borders of parts; any thread may raise them. It must never import
+anything outside the standard library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class ParlourError(Exception):
 
 
 class ProtocolError(ParlourError):
-    """The peer erred: what it sent cannot be decoded, is too large, or breaks a rule of the protocol.
+    """The peer's fault: its message cannot be decoded, is too large, or breaks a rule of the protocol.
 
     Attributes:
         code: a short, stable word for programs (`"bad_frame"`, `"frame_too_large"`, `"bad_version"`, …).
@@ -26,8 +26,8 @@ class ProtocolError(ParlourError):
 
 
 class UsageError(ParlourError, ValueError):
-    """The caller erred: an argument is out of the limits that `wire.limits` sets."""
+    """The caller's fault: an argument is outside the limits of `wire.limits`."""
 
 
 class UnavailableError(ParlourError):
-    """A part of the cluster that is needed does not answer or cannot work now; trying again later may help."""
+    """A needed part of the cluster does not answer or cannot work now; trying again later may help."""

@@ -1,7 +1,7 @@
-"""The limits of the language, and the checks that hold them, for names, rooms, texts and addresses.
+"""The limits of the language for names, rooms, texts and addresses, and the functions that check them.
 
-This module owns every bound that a peer's input is measured against; its functions are pure and may run on any
-thread. It must never accept more than docs/protocol.md promises to accept.
+This module owns every limit of a peer's input; its functions are pure and may run on any thread. It must never accept
+more than docs/protocol.md promises to accept.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ __all__ = [
 ]
 
 PROTOCOL = "1.2"
-"""The protocol spoken here, as `major.minor`; peers of the same major understand each other."""
+"""The protocol version of this code, `major.minor`; peers of the same major version understand each other."""
 
 MAX_FRAME = 64 * 1024
-"""Longest body of a frame, in bytes, its four length bytes not counted."""
+"""Longest body of a frame, in bytes, without its four length bytes."""
 
 MAX_TEXT = 16 * 1024
 """Longest text of a message, in bytes of UTF-8."""
@@ -54,13 +54,13 @@ MAX_NAME = 64
 """Longest name of a person, room or node, in characters after NFC."""
 
 MAX_QUESTIONS = 16
-"""Questions for old messages that a client may have open on one connection."""
+"""Requests for old messages that a client may have open on one connection."""
 
 MAX_DEPTH = 16
-"""Deepest nesting of maps and lists in a message, the outermost counted."""
+"""Deepest nesting of maps and lists in a message; the outermost one counts."""
 
 WINDOW = 10_000
-"""How far the id of a post may be below the highest of its connection. Clients leave none that far unacknowledged."""
+"""Distance of a post's id below the highest one of its connection, at most. Clients wait before it grows that far."""
 
 MAX_COUNT = 2**53 - 1
 """Largest whole number: it stays exact in languages whose only number is a double."""
@@ -68,7 +68,7 @@ MAX_COUNT = 2**53 - 1
 MAX_TIME = 253_402_300_799_999
 """Latest time, in milliseconds since the Unix epoch: the end of the year 9999, the last that calendars can show."""
 
-# The decoder holds these in C, as it reads: NaN and infinity are outside of every range.
+# The decoder checks these ranges in C while it reads. NaN and infinity are outside of every range.
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 Place = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 Moment = Annotated[int, Meta(ge=0, le=MAX_TIME)]
@@ -76,20 +76,20 @@ Seconds = Annotated[float, Meta(ge=0.0, le=1e9)]
 Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
 
 LEADING = "#&@+%~:!$-*"
-"""What no name begins with: marks that chat programs put before names and rooms, or before lines of their own."""
+"""Characters with which no name begins: chat programs put them before names, rooms or their own lines."""
 
-# Control characters would let a name move the cursor of a terminal; surrogates are no text.
+# Control characters in a name could move the cursor of a terminal; surrogates are no text.
 _CONTROL = frozenset({"Cc", "Cs"})
-# With white space in it a name could look like a whole line of the chat.
+# A name with white space could look like a whole line of the chat.
 _WHITE = frozenset({"Zs", "Zl", "Zp"})
 _MARKS = frozenset({"Mn", "Mc", "Me"})
 
 
 def _invisible() -> frozenset[str]:
-    """Return the characters that show nothing, so that two names would look alike: Default_Ignorable_Code_Point.
+    """Return invisible characters outside the category Cf, which would make two names look alike.
 
-    It is part of Unicode's DerivedCoreProperties, which Python does not have; most of it is the category Cf. The
-    Braille blank shows nothing either.
+    They are Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties), which Python does not have and which mostly
+    is Cf, and the Braille blank.
     """
     spans = (
         "34f", "115f-1160", "17b4-17b5", "180b-180f", "2065", "2800", "3164", "fe00-fe0f", "ffa0", "fff0-fff8",
@@ -102,21 +102,21 @@ def _invisible() -> frozenset[str]:
 _INVISIBLE = _invisible()
 
 
-# The same few words come with every frame: a check is mostly a look in here, a twentieth of its time.
+# The same few names come with every frame. To look a result up here takes a twentieth of the time of a check.
 _remembered = lru_cache(maxsize=65536)
 
 
 def _plain(what: str, value: str) -> str:
-    # What is not quite a str fails only when it is encoded, or at the peer: too late, and not where the caller erred.
+    # Without this check the error would come later, in the encoder or at the peer, and not where the caller is wrong.
     if not isinstance(value, str):
         raise UsageError(f"a {what} is a str, not {type(value).__name__}")
-    return str.__str__(value)  # of a class derived from str, which MessagePack does not know
+    return str.__str__(value)  # a plain str: MessagePack does not know classes derived from str
 
 
 def _check_word(what: str, word: str) -> str:
     word = _plain(what, word)
-    # No character of NFC comes from more than four. The time that normalizing takes may grow with the square of the
-    # length, so a hostile frame full of combining marks must be refused before it.
+    # No character of NFC comes from more than four others. The time of normalizing may grow with the square of the
+    # length, so a hostile frame full of combining marks must be refused before.
     if len(word) > 4 * MAX_NAME:
         raise UsageError(f"a {what} has 1 to {MAX_NAME} characters, this one has {len(word)}")
     word = unicodedata.normalize("NFC", word)
@@ -134,7 +134,7 @@ def _check_word(what: str, word: str) -> str:
 
 
 def _fault(character: str) -> str:
-    """Return what is wrong with a character of a name, or nothing."""
+    """Return the fault of a character in a name; empty if it has none."""
     category = unicodedata.category(character)
     if category in _WHITE or character in "\t\n\v\f\r\x85":
         return "white space"
@@ -146,14 +146,14 @@ def _fault(character: str) -> str:
 
 
 def _advice(word: str) -> str:
-    """Return a name that could not be, and one that could if it is easily told."""
+    """Return the refused name as it can be shown, and a similar valid name if there is one."""
     better = _mended(word)
     shown = repr("".join(c if c not in _INVISIBLE else f"U+{ord(c):04X}" for c in word))
     return f"{shown} could be {better!r}" if better else f"this is {shown}"
 
 
 def _mended(word: str) -> str:
-    """Return the name without what is wrong with it; perhaps nothing is left."""
+    """Return the name without its faults; the result may be empty."""
     faults = {character: _fault(character) for character in word}
     kept = "".join(
         "" if faults[c] in ("control characters", "invisible characters") else "_" if faults[c] else c for c in word
@@ -164,7 +164,7 @@ def _mended(word: str) -> str:
 
 
 def check_older_name(name: str) -> None:
-    """Raise UsageError for a name that no version has ever let in; nodes of an older one have members with others."""
+    """Raise UsageError for a name that every version refuses. Members on older nodes may have names that we refuse."""
     if not 1 <= len(name) <= MAX_NAME:
         raise UsageError(f"a name has 1 to {MAX_NAME} characters, this one has {len(name)}")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
@@ -172,9 +172,9 @@ def check_older_name(name: str) -> None:
 
 
 def marked_name(name: str) -> str:
-    """Return a name as it is shown: one of an older log, which would be refused today, with a tilde before it.
+    """Return a name as it is shown: a name from an older log that would be refused today gets a tilde before it.
 
-    So no line can look as if another person had said it: no name of today begins with a tilde, nor has white space.
+    So no line can look as if another person had said it: valid names neither begin with a tilde nor have white space.
     """
     try:
         return check_name(name)
@@ -187,7 +187,7 @@ _remembered_name = _remembered(partial(_check_word, "name"))
 
 def check_name(name: str) -> str:
     """Return the name of a person or node in NFC; raises UsageError outside the limits."""
-    # Each who asks a broker has another, which would be remembered in vain: what is plainly right is seen at once.
+    # Clients that ask a broker all have different names, so a memory of results would not help. Simple names pass here.
     simple = type(name) is str and name.isascii() and name.isprintable()
     if simple and 0 < len(name) <= MAX_NAME and not (" " in name or "," in name or name[0] in LEADING):
         return name
@@ -196,14 +196,13 @@ def check_name(name: str) -> str:
 
 @_remembered
 def check_room(room: str) -> str:
-    """Return the name of a room in NFC; raises UsageError outside the limits."""
+    """Return a room's name in NFC; raises UsageError outside the limits."""
     return _check_word("room name", room)
 
 
 def check_text(text: str) -> str:
-    """Return a message's text as a plain str; raises UsageError over 16 KiB or for what UTF-8 cannot carry."""
+    """Return a message's text as a plain str; raises UsageError if it is over 16 KiB or UTF-8 cannot carry it."""
     text = _plain("text", text)
-    # At most four bytes a character: only a text that might be too long is measured in bytes.
     if text.isascii():
         if len(text) > MAX_TEXT:
             raise UsageError(f"a text has at most {MAX_TEXT} bytes, this one has {len(text)}")
@@ -230,20 +229,20 @@ def check_protocol(protocol: str) -> str:
 
 
 def minor_version(protocol: str) -> int:
-    """Return the minor of a version that `check_protocol` has let pass."""
+    """Return the minor number of a version that `check_protocol` has accepted."""
     return int(protocol.partition(".")[2][:9])
 
 
 def sane_time(at: int) -> int:
-    """Return a time of day in ms since the Unix epoch, brought into the years 1970 to 9999.
+    """Return a time in ms since the Unix epoch, moved into the years 1970 to 9999.
 
-    Old logs may hold others, and a message with a wrong time is better than none.
+    Old logs may hold other times, and a message with a wrong time is better than no message.
     """
     return at if 0 <= at <= MAX_TIME else min(max(at, 0), MAX_TIME)
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Split `HOST:PORT` (or `[IPv6]:PORT`) into host and port 0 to 65535; raises UsageError for anything else."""
+    """Split `HOST:PORT` or `[IPv6]:PORT` into host and port, 0 to 65535; raises UsageError for any other text."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise UsageError(f"an address is HOST:PORT, such as 127.0.0.1:6000, not {address[:80]!r}")
@@ -251,10 +250,10 @@ def parse_address(address: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise UsageError(f"put an IPv6 address in brackets, [::1]:6000, not {address[:80]!r}")
-    # Of a star one could serve everywhere, but nobody can go there: 0.0.0.0 is understood by all who listen.
+    # A part could listen at a star, but no client could connect to it; 0.0.0.0 means the same to a listener.
     wrong = not host or any(character in " *[]/" or not character.isprintable() for character in host)
     try:
-        host.encode("idna")  # as every look-up of a name does, each in its own place
+        host.encode("idna")  # as each later look-up of this name does
     except UnicodeError:
         wrong = True
     if wrong:

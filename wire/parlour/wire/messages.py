@@ -1,7 +1,7 @@
-"""What client and node say to each other over TCP: one frozen class per message, both ways.
+"""The messages between client and node over TCP, both ways: one frozen class for each.
 
-This module owns the fields of each message and their checks; instances are immutable and cross threads freely.
-It must never learn how a message is framed or carried: that is `wire.codec`'s.
+This module owns the fields of each message and their checks; instances are immutable, and any thread may use them. It
+must never depend on how a message is framed or carried: `wire.codec` does the framing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 MAX_OFFSET = MAX_COUNT
-"""Offsets and ids stay exact in languages whose only number is a double."""
+"""Largest offset or id: it stays exact in languages whose only number is a double."""
 
 MAX_KEY = 128
 """Longest key of a session, in characters."""
@@ -66,7 +66,7 @@ _Kind = Annotated[str, Meta(max_length=MAX_KIND)]
 
 
 def _check_count(what: str, number: int, least: int = 0) -> None:
-    # A half, a truth value or another library's number would be encoded as such, or not at all.
+    # A fraction, a bool or another library's number would be encoded as such, or not at all.
     if type(number) is not int or not least <= number <= MAX_OFFSET:
         raise UsageError(f"{what} is a whole number from {least} to {MAX_OFFSET}, not {number!r}")
 
@@ -90,12 +90,12 @@ class _InRoom(_Wire, frozen=True, gc=False):
 
 
 class Hello(_Wire, frozen=True, tag="hello"):
-    """The client's first message: who it is, and the ticket that the broker gave it for this node, if it asked one.
+    """The client's first message: its name, and the ticket from the broker for this node, if it asked a broker.
 
-    `key` is a secret of the client's own choice, at most 128 characters: its hash names the session, so that a
-    client that shows it again, to whichever node, goes on with its session. Without one the session is a new one.
+    `key` is a secret that the client chooses, at most 128 characters. Its hash names the session, so a client that
+    sends the same key again, to any node, continues its session. Without a key the session is new.
 
-    An `observer` hears everything and is seen by nobody; it may not post. A `bot` is a program, and shown as that.
+    An `observer` receives everything, is not shown to others and may not post. A `bot` is a program, and shown as one.
     """
 
     name: str
@@ -112,12 +112,11 @@ class Hello(_Wire, frozen=True, tag="hello"):
 
 
 class Join(_InRoom, frozen=True, tag="join"):
-    """Enter a room and be sent what follows a position.
+    """Enters a room, or moves the client's position in it; the messages after the position follow.
 
-    Either the last `history` messages come first, or, with `after`, all that follows that offset (of that `epoch`,
-    if given). `id`, that of the message at `after`, keeps the place valid in a later epoch whose log has this very
-    message there; where there is no such place, the last `history` messages come. Joining a room one is in moves
-    one's position in it.
+    Without `after` the last `history` messages come first; with it, all messages after that offset (of that `epoch`, if
+    given). `id` is the id of the message at `after`: it keeps the position valid in a later epoch whose log has the
+    same message there. If the position is not valid, the last `history` messages come.
     """
 
     history: int = 0
@@ -133,14 +132,14 @@ class Join(_InRoom, frozen=True, tag="join"):
 
 
 class Leave(_InRoom, frozen=True, tag="leave"):
-    """Leave a room; answered by `left`."""
+    """Leaves a room. Answered by `left`."""
 
 
 class Say(_InRoom, frozen=True, tag="say"):
-    """Post a record. `id` counts up within the session; the same id sent again is logged once.
+    """Posts a record. `id` counts up within the session; a post that is sent again with its id is logged once.
 
-    `kind` is what the text is (see `wire.records`), `ref` the offset of the record that it answers, edits, deletes or
-    reacts to (0: none), `data` a map of at most 4 KiB for the kind's own fields.
+    `kind` tells what the text is (see `wire.records`); `ref` is the offset of the record that the post answers, edits,
+    deletes or reacts to (0: none); `data` is a map of at most 4 KiB for the kind's own fields.
     """
 
     id: int
@@ -150,7 +149,7 @@ class Say(_InRoom, frozen=True, tag="say"):
     data: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        # Posts come in masses: what is plainly right is seen here, a call for each field would take twice as long.
+        # Posts come in masses. Simple posts pass these inline checks; a call for each field would take twice as long.
         room = check_room(self.room)
         if room != self.room:
             force_setattr(self, "room", room)
@@ -163,11 +162,11 @@ class Say(_InRoom, frozen=True, tag="say"):
 
 
 class Who(_InRoom, frozen=True, tag="who"):
-    """Ask who is in a room; answered by one or more `members`."""
+    """Asks for the names in a room. Answered by one or more `members`."""
 
 
 class History(_InRoom, frozen=True, tag="history"):
-    """Ask for old messages of a room one is in: the last ones before an offset, at most `limit`; answered by `page`."""
+    """Asks for old messages of a room that the client is in: the last `limit` before an offset. Answered by `page`."""
 
     before: int = MAX_OFFSET
     limit: int = 100
@@ -179,7 +178,7 @@ class History(_InRoom, frozen=True, tag="history"):
 
 
 class Enter(_Wire, frozen=True, tag="enter"):
-    """Ask the node to ask its broker where this client should go; answered by `entry`. It may come before `hello`.
+    """Asks the node to ask its broker where this client should go. Answered by `entry`. It may come before `hello`.
 
     `name` is the name that `hello` will have; after `hello` it may be left out.
     """
@@ -198,15 +197,15 @@ class Enter(_Wire, frozen=True, tag="enter"):
 
 
 class Ping(_Wire, frozen=True, tag="ping"):
-    """Are you there? Answered by `pong`."""
+    """Asks whether the other side is alive. Answered by `pong`."""
 
 
 class Pong(_Wire, frozen=True, tag="pong"):
-    """Yes."""
+    """The answer to `ping`."""
 
 
 class Bye(_Wire, frozen=True, tag="bye"):
-    """The sender is about to close the connection, and why."""
+    """Tells that the sender is about to close the connection, and why."""
 
     reason: str = ""
 
@@ -215,9 +214,9 @@ class Bye(_Wire, frozen=True, tag="bye"):
 
 
 class Welcome(_Wire, frozen=True, tag="welcome", omit_defaults=False):
-    """The answer to `hello`: the node's name and the session that the client's posts are counted in."""
+    """The answer to `hello`: the node's name, and the session in which the client's posts count."""
 
-    # Nothing is omitted here: a version left out would be read as the reader's own.
+    # No default is omitted: a reader would take a missing version for its own.
 
     node: str
     session: str
@@ -225,12 +224,12 @@ class Welcome(_Wire, frozen=True, tag="welcome", omit_defaults=False):
 
 
 class Joined(_InRoom, frozen=True, tag="joined"):
-    """The answer to `join`: where the room stands. Messages up to `offset` are replayed ones, those above are new.
+    """The answer to `join`: the room's last offset. Messages up to `offset` are replayed; messages above are new.
 
-    Messages follow from `after` + 1. `recovered` is false if the asked-for position is not in this log, or what
-    followed it is not kept any more: what a newcomer is sent follows, or all that is kept. Sent unasked, it says that
-    so it became; with `recovered`, that the position goes on in this epoch. `id` is that of the message at `after`, if
-    `after` is `offset` and that message is kept.
+    Messages follow from `after` + 1. `recovered` is false if the position that the client asked for is not in this log,
+    or if messages after it are not kept any more: then a newcomer's messages follow, or all that are kept. The node
+    also sends `joined` unasked when that happens later, or, with `recovered`, when the position continues in this
+    epoch. `id` is the id of the message at `after`, if `after` is `offset` and the message is kept.
     """
 
     epoch: str
@@ -241,18 +240,18 @@ class Joined(_InRoom, frozen=True, tag="joined"):
 
 
 class Left(_InRoom, frozen=True, tag="left"):
-    """The answer to `leave`; nothing of the room follows."""
+    """The answer to `leave`; no more messages of the room follow."""
 
 
 class Message(_Wire, frozen=True, tag="message"):
     """One record of the room log. `id` is `SESSION-N` of its sender, `at` milliseconds since the Unix epoch.
 
-    `kind`, `ref` and `data` are those of the post; `account` is the sender's, by the node. Whatever the kind, `text`
-    can be shown as a line by itself.
+    `kind`, `ref` and `data` are those of the post; the node sets `account`, the sender's account. For every kind,
+    `text` can be shown as a line by itself.
     """
 
-    # Not checked: it was when it was said, and to do so again would take longer than to encode it. `at` may come
-    # from an old log: who shows it makes it sane.
+    # The fields were checked when the message was posted; a second check would take longer than the encoding. `at` may
+    # come from an old log: code that shows it must call `sane_time`.
     room: str
     offset: Place
     id: str
@@ -266,16 +265,16 @@ class Message(_Wire, frozen=True, tag="message"):
 
 
 def erased(message: Message) -> Message:
-    """Return what is left of a message whose text was deleted."""
+    """Return the message without its deleted text."""
     return Message(
         message.room, message.offset, message.id, message.by, message.at, GONE_TEXT, GONE, account=message.account
     )
 
 
 class Page(_InRoom, frozen=True, tag="page"):
-    """The answer to `history`: the messages after `after` and before the `before` that was asked with.
+    """The answer to `history`: the messages after `after` and before the `before` of the request.
 
-    They may be fewer than were asked for: the answer is one frame. Up to `trimmed` nothing is kept.
+    They may be fewer than the client asked for, because the answer is one frame. Nothing up to `trimmed` is kept.
     """
 
     epoch: str
@@ -286,7 +285,7 @@ class Page(_InRoom, frozen=True, tag="page"):
 
 
 class Accepted(_InRoom, frozen=True, tag="accepted"):
-    """Where a post stands whose own message does not come (again): it was logged before, or its sender has left."""
+    """The offset of a post whose message the sender does not receive: it was logged before, or its sender has left."""
 
     id: Place
     offset: Place
@@ -294,10 +293,10 @@ class Accepted(_InRoom, frozen=True, tag="accepted"):
 
 
 class Members(_InRoom, frozen=True, tag="members"):
-    """Who is in a room: distinct names, sorted, at most 200 a frame; with `more`, the next frame goes on.
+    """The names in a room: distinct, sorted, at most 200 in a frame; with `more`, the next frame continues the list.
 
-    `count` is the number of all distinct names in the room, which may be more than are listed after a `join`. `bots`
-    are the places in `names`, from 0, of those that are programs.
+    `count` is the number of all distinct names in the room; after a `join` the list may be shorter. `bots` are the
+    places in `names`, from 0, of the names of programs.
     """
 
     names: list[str]
@@ -307,9 +306,9 @@ class Members(_InRoom, frozen=True, tag="members"):
 
 
 class Presence(_InRoom, frozen=True, tag="presence"):
-    """Names that came to or went from a room since the last such frame, and how many are there now.
+    """The names that came to a room or left it since the last such frame, and the number of names there now.
 
-    `bots` are the places in `joined`, from 0, of those that are programs.
+    `bots` are the places in `joined`, from 0, of the names of programs.
     """
 
     joined: list[str]
@@ -319,13 +318,13 @@ class Presence(_InRoom, frozen=True, tag="presence"):
 
 
 class Lagging(_Wire, frozen=True, tag="lagging"):
-    """The client reads slower than its rooms talk; it will get everything, late."""
+    """Tells that the client reads too slowly: it will get everything, but late."""
 
 
 class Error(_Wire, frozen=True, tag="error"):
-    """Something asked for was not done. With `fatal` the node closes the connection after it.
+    """Tells that the node did not do what the client asked. With `fatal` it closes the connection after it.
 
-    `retry_after` (seconds), where given, says that the same request may succeed later.
+    If `retry_after` (seconds) is given, the same request may succeed later.
     """
 
     code: str
@@ -337,7 +336,7 @@ class Error(_Wire, frozen=True, tag="error"):
 
 
 class Move(_Wire, frozen=True, tag="move"):
-    """Please go on at another node: connect there with this ticket, join your rooms, then close this connection."""
+    """Asks the client to go to another node: connect there with the ticket, join the rooms, close this connection."""
 
     node: str
     address: str
@@ -345,7 +344,7 @@ class Move(_Wire, frozen=True, tag="move"):
 
 
 class Entry(_Wire, frozen=True, tag="entry"):
-    """The answer to `enter`: where the broker sends this client, perhaps here; the ticket is good `expires_in` s."""
+    """The answer to `enter`: the node for this client, perhaps this one. The ticket is valid `expires_in` seconds."""
 
     node: str
     address: str
@@ -354,7 +353,7 @@ class Entry(_Wire, frozen=True, tag="entry"):
 
 
 ClientMessage = Hello | Enter | Join | Leave | Say | Who | History | Ping | Pong | Bye
-"""What a client may send."""
+"""The messages of a client."""
 
 NodeMessage = (
     Welcome
@@ -373,4 +372,4 @@ NodeMessage = (
     | Pong
     | Bye
 )
-"""What a node may send."""
+"""The messages of a node."""

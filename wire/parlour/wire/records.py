@@ -1,7 +1,7 @@
-"""What a record of the room log may be: its kinds, the map of its own fields, and what is left of a deleted one.
+"""The records of the room log: their kinds, the map of a kind's own fields, and the rest of a deleted record.
 
-This module owns the words for kinds and the rules for a post by itself; its functions are pure and may run on any
-thread. It must never need the room: whether a record may refer to another is for a node to say, which has both.
+This module owns the words for kinds and the rules for posts; its functions are pure and may run on any thread. It must
+never need the room: the node finds the record that a post refers to, and passes its kind in.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ GONE = "gone"
 """The kind of a record whose text was deleted: it keeps its offset, id, sender and time, and nothing else."""
 
 UTTERANCES = frozenset({SAID, ACTION, NOTICE})
-"""Kinds that stand for themselves: with a `ref` they are replies. Only these can be edited."""
+"""Kinds of records that say something themselves; with a `ref` they are replies. Only these can be edited."""
 
 GONE_TEXT = "(deleted)"
-"""The text of a record that is gone: clients that do not know the kind show it."""
+"""The text of a record that is gone, for clients that do not know this kind."""
 
 MAX_KIND = 32
 """Longest kind, in characters; later versions add kinds."""
@@ -54,14 +54,14 @@ MAX_REACTION = 64
 
 _REFERRING = frozenset({EDIT, REDACT, REACT})
 
-# Data lies in a message, which lies in the list of a page.
+# A record's data is nested in a message, which is nested in the list of a page.
 _LEVELS = MAX_DEPTH - 3
 
 _size = msgspec.msgpack.Encoder().encode
 
 
 def check_data(data: Mapping[str, object]) -> None:
-    """Raise UsageError unless JSON can carry the map as well, and it has at most 4 KiB."""
+    """Raise UsageError if the map has more than 4 KiB, or if JSON cannot carry it."""
     _check_value(data, _LEVELS)
     if (size := len(_size(data))) > MAX_DATA:
         raise UsageError(f"data has at most {MAX_DATA} bytes, this one has {size}")
@@ -69,7 +69,7 @@ def check_data(data: Mapping[str, object]) -> None:
 
 def _check_value(value: object, levels: int) -> None:
     if isinstance(value, Mapping | list | tuple) and levels == 0:
-        raise UsageError(f"maps and lists in data may lie in each other {_LEVELS} deep, not deeper")
+        raise UsageError(f"maps and lists in data may be nested {_LEVELS} deep, not deeper")
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -89,11 +89,11 @@ def _check_value(value: object, levels: int) -> None:
         if not -MAX_COUNT <= value <= MAX_COUNT:
             raise UsageError(f"whole numbers in data are at most {MAX_COUNT}")
     elif value is not None:
-        raise UsageError(f"data holds what JSON can hold, not {type(value).__name__}")
+        raise UsageError(f"data may hold JSON values alone, not {type(value).__name__}")
 
 
 def post_fault(kind: str, ref: int, text: str) -> str:
-    """Return what is wrong with a client's post of this kind, in a line; an empty string if nothing is."""
+    """Return the fault of a client's post of this kind, in a line; an empty string if it has none."""
     if kind in _REFERRING:
         if not ref:
             return f"a post of the kind {kind} names a record: give its offset as ref"
@@ -107,10 +107,10 @@ def post_fault(kind: str, ref: int, text: str) -> str:
 
 
 def reference_fault(kind: str, target: str | None, mine: bool) -> str:
-    """Return why a record of this kind may not refer to one of the kind `target`; an empty string if it may.
+    """Return why a record of this kind may not refer to a record of the kind `target`; an empty string if it may.
 
-    `target` is None if there is no such record; `mine` tells whether its author posts. What is wrong is said so that
-    it can follow the words "record 7".
+    `target` is None if there is no such record; `mine` tells whether the sender is its author. The text continues the
+    words "record 7".
     """
     if kind not in _REFERRING:
         return ""

@@ -1,8 +1,8 @@
-"""What nodes tell each other about a room over the relay: batches of messages, the top offset, who is here.
+"""The publications between nodes about a room: batches of messages, the last offset, and presence.
 
-This module owns the heads of relay publications, each one MessagePack map in the second ZeroMQ frame (the first is
-the topic, a batch's frames are the third). Instances are immutable. It must never carry what the log does not know,
-presence apart.
+This module owns their headers: each is one MessagePack map in the second ZeroMQ frame (the first one is the topic, the
+third one a batch's frames). Instances are immutable, and any thread may use them. A header must never carry facts that
+are not in the log, except presence.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _Word = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class _Relay(Struct, frozen=True, tag_field="type", omit_defaults=True):
-    """The root of relay heads. `node` and `instance` name the publishing node."""
+    """The root of relay headers."""
 
 
-class _OfNode(_Relay, frozen=True):
-    """What a node says of its own members. Whether it is that node, its hearer must see by the connection."""
+class _FromNode(_Relay, frozen=True):
+    """The presence of a node's own members. The receiver must check by the connection that this node sent it."""
 
     node: str
     instance: _Word
@@ -46,7 +46,7 @@ class _OfNode(_Relay, frozen=True):
 
 
 class RelayBatch(_Relay, frozen=True, tag="batch"):
-    """Messages `first` to `last` of the room, whose frames follow joined as the third ZeroMQ frame."""
+    """The header of messages `first` to `last`; the third ZeroMQ frame has their joined frames."""
 
     epoch: _Word
     first: Place
@@ -58,39 +58,39 @@ class RelayBatch(_Relay, frozen=True, tag="batch"):
 
 
 class LogHead(_Relay, frozen=True, tag="top"):
-    """The last offset this node knows of a room it lately wrote to, so that a lost last batch is missed."""
+    """The last offset of a room in the log, as this node knows it, so that other nodes notice a lost last batch."""
 
     epoch: _Word
     offset: Count
 
 
-class PresenceSnapshot(_OfNode, frozen=True, tag="here"):
-    """All of a node's own members of the room, session to name; sent when a peer begins to listen."""
+class PresenceSnapshot(_FromNode, frozen=True, tag="here"):
+    """All members of the room on one node, from session to name; sent when a peer begins to listen."""
 
-    version: Count  # counts this node's changes in this room
+    version: Count  # the number of this node's last change in this room
     members: dict[_Word, str]
-    bots: list[str] = []  # those of the sessions that are programs
+    bots: list[str] = []  # the sessions that are programs
 
     def __post_init__(self) -> None:
-        _OfNode.__post_init__(self)
+        _FromNode.__post_init__(self)
         for name in self.members.values():
             check_older_name(name)
 
 
-class PresenceDelta(_OfNode, frozen=True, tag="whereabouts"):
-    """Changes `first` to `version` of a node's own members of the room: session to name, None for who left.
+class PresenceDelta(_FromNode, frozen=True, tag="whereabouts"):
+    """Changes `first` to `version` among a node's members of the room: from session to name, None if it left.
 
-    With no members it is a heartbeat, by which a listener sees that it missed one.
+    Without members it is a heartbeat, which shows a listener that it missed a change.
     """
 
     first: Count
     version: Count
     members: dict[_Word, str | None] = {}
-    bots: list[str] = []  # those of the sessions that are programs
+    bots: list[str] = []  # the sessions that are programs
 
     def __post_init__(self) -> None:
-        _OfNode.__post_init__(self)
-        # A heartbeat tells the change that is to come next: one more than the last.
+        _FromNode.__post_init__(self)
+        # The `first` of a heartbeat is the next change to come: the last one plus one.
         if self.version < self.first - 1:
             raise UsageError(f"changes that begin with {self.first} cannot end with {self.version}")
         for name in self.members.values():
@@ -99,7 +99,7 @@ class PresenceDelta(_OfNode, frozen=True, tag="whereabouts"):
 
 
 class Resync(_Relay, frozen=True, tag="resync"):
-    """Asks a node, on its inbox topic, to publish `here` for a room again."""
+    """Asks a node, on its inbox topic, to publish its PresenceSnapshot of a room again."""
 
     room: str
 
@@ -108,24 +108,24 @@ class Resync(_Relay, frozen=True, tag="resync"):
 
 
 RelayMessage = RelayBatch | LogHead | PresenceSnapshot | PresenceDelta | Resync
-"""The heads that come over the relay."""
+"""The headers on the relay."""
 
 
 def room_topic(room: str) -> bytes:
-    """Return the topic of a room; it ends in NUL, so that no room's topic begins another's."""
+    """Return the topic of a room; it ends in NUL, so that no topic is the beginning of another."""
     return b"r" + room.encode() + b"\0"
 
 
 def inbox_topic(node: str) -> bytes:
-    """Return the topic by which the other nodes reach one node."""
+    """Return the topic on which other nodes send requests to this node."""
     return b"n" + node.encode() + b"\0"
 
 
 def room_of(topic: bytes) -> str:
-    """Return the name of the room of a topic; raises UsageError if it is no room's."""
+    """Return the room's name in a topic; raises UsageError if it is no topic of a room."""
     if topic[:1] != b"r" or topic[-1:] != b"\0":
-        raise UsageError("this is no room's topic")
+        raise UsageError("this is no topic of a room")
     try:
         return check_room(topic[1:-1].decode())
     except UnicodeDecodeError:
-        raise UsageError("a room name is UTF-8") from None
+        raise UsageError("a room's name must be UTF-8") from None

@@ -10,14 +10,24 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 from weakref import WeakValueDictionary
 
-from parlour.node.log import Appended, Extent, Post, old_enough, settled_time
+from msgspec.structs import replace
+
+from parlour.node.log import Appended, Extent, Post, RichPost, old_enough, settled_time
 from parlour.runtime.locks import make_lock
-from parlour.wire.messages import Message
+from parlour.wire.messages import Message, erased
+from parlour.wire.records import EDIT, GONE, REDACT
 
 __all__ = ["MemoryLog"]
+
+
+class _Place(NamedTuple):
+    """Where and when a post was logged."""
+
+    offset: int
+    at: int
 
 
 @dataclass
@@ -27,11 +37,29 @@ class _Shelf:
     trimmed: int = 0
     at: int = 0  # of the last message, which may be forgotten
     messages: list[Message] = field(default_factory=list)
-    posts: dict[tuple[str, int], Message] = field(default_factory=dict)
+    posts: dict[tuple[str, int], _Place] = field(default_factory=dict)
 
     @property
     def top(self) -> int:
         return self.trimmed + len(self.messages)
+
+    def log(self, room: str, place: _Place, post: Post) -> None:
+        """Add a post that is new, and delete the record that it deletes."""
+        message = Message(room, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
+        if isinstance(post, RichPost):
+            message = replace(message, kind=post.kind, ref=post.ref, account=post.account, data=post.data)
+        self.messages.append(message)
+        if message.kind == REDACT and self.trimmed < message.ref < place.offset:
+            self._delete(message.ref)
+
+    def _delete(self, offset: int) -> None:
+        """Delete the text of a record, and of its edits."""
+        index = offset - self.trimmed - 1
+        if self.messages[index].kind == GONE:
+            return
+        for number, message in enumerate(self.messages):
+            if number == index or (message.kind == EDIT and message.ref == offset):
+                self.messages[number] = erased(message)
 
 
 _EMPTY = _Shelf()
@@ -77,13 +105,12 @@ class MemoryLog:
             for post in posts:
                 key = (post.session, post.id)
                 known = shelf.posts.get(key)
-                at = settled_time(post.at, shelf.at, now)
-                message = known or Message(room, shelf.top + 1, f"{post.session}-{post.id}", post.by, at, post.text)
+                place = known or _Place(shelf.top + 1, settled_time(post.at, shelf.at, now))
                 if known is None:
-                    shelf.at = at
-                    shelf.posts[key] = message
-                    shelf.messages.append(message)
-                appended.append(Appended(self._epoch, message.offset, message.at, known is not None))
+                    shelf.at = place.at
+                    shelf.posts[key] = place
+                    shelf.log(room, place, post)
+                appended.append(Appended(self._epoch, place.offset, place.at, known is not None))
         return appended
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:

@@ -15,14 +15,14 @@ import re
 import secrets
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from parlour.node.log import Appended, Extent, LogError, Post
-from parlour.node.log.redis_script import IDENTITY, Job, key, room_of
+from parlour.node.log.redis_script import IDENTITY, Job, key, message_of, read_aside, room_of
 from parlour.node.log.redis_server import ANSWER, REWRITE, RedisServer
 from parlour.runtime.locks import make_lock
 from parlour.wire.limits import sane_time
@@ -67,26 +67,21 @@ class RedisLog:
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""
-        # No transaction, which a server without memory refuses; whose log it was is asked after what was in it.
-        entries, identity = self._call(
+        # No transaction, which a server without memory refuses; whose log it was is asked after what was in it. A
+        # record may be moved aside meanwhile, so what is aside is asked for after the stream.
+        entries, members, identity = self._call(
             Job.plain("XRANGE", key(room, "log"), after + 1, "+", "COUNT", limit),
+            Job.plain("ZRANGEBYSCORE", key(room, "aside"), after + 1, "+inf", "LIMIT", 0, limit),
             Job.plain("HGET", key(room, "room"), "log"),
         )
         if identity is None:
             return []
         if identity != self.identity:
             raise self._home.explain(ResponseError("OTHERLOG the room is of another log"))
-        return [
-            Message(
-                room,
-                int(offset.partition("-")[0]),
-                f"{post['session']}-{post['id']}",
-                post["by"],
-                sane_time(int(post["at"])),
-                post["text"],
-            )
-            for offset, post in entries
-        ]
+        found: dict[int, Mapping[str, str]] = {int(name.partition("-")[0]): fields for name, fields in entries}
+        if members:
+            found.update(map(read_aside, members))
+        return [message_of(room, offset, found[offset]) for offset in sorted(found)[:limit]]
 
     def extent(self, room: str) -> Extent:
         """Return what is kept of the room; see `RoomLog.extent`."""

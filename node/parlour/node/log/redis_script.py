@@ -5,9 +5,13 @@ time. A script must never write anything before it has read all that could make 
 
 The keys of a room, all with the hash tag `{ROOM}`, so that in a Redis Cluster they are on one server:
 
-- `parlour:{ROOM}:log`, a stream: the message with offset N is the entry `N-0`;
-- `parlour:{ROOM}:room`, a hash: the epoch, the top offset (which outlives a trimmed stream), the log's identity and
-  the server's run of which the epoch is;
+- `parlour:{ROOM}:log`, a stream: the record with offset N is the entry `N-0`;
+- `parlour:{ROOM}:room`, a hash: the epoch, the top offset (which outlives a trimmed stream), the log's identity, the
+  server's run of which the epoch is, and whether there are records aside;
+- `parlour:{ROOM}:aside`, a sorted set by offset: the records that a deletion moved out of the stream. The stream has no
+  entry that can be replaced, and keeps the bytes of a deleted one until its whole node of entries is deleted. So a
+  deletion moves all entries that may share the node, and the deleted record among them is moved without its text;
+- `parlour:{ROOM}:edits`, a sorted set: the offsets of edits by the offset of the record that they edit;
 - `parlour:{ROOM}:posts:SESSION:N`, a hash for each 100 ids of a session: where and when each was logged. Redis forgets
   it an hour after the last of them, so what is remembered grows with what was said in the last hour alone. Within that
   hour every id is known exactly, whatever the order the ids came in and however much of the stream is trimmed.
@@ -21,21 +25,39 @@ what it acknowledged; or it is a word that outlives the line, if everything stay
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.crc import key_slot
 
-from parlour.node.log import AHEAD, LogError, Post
+from parlour.node.log import AHEAD, LogError, Post, RichPost
+from parlour.wire.limits import sane_time
+from parlour.wire.messages import Message
+from parlour.wire.records import EDIT, GONE, GONE_TEXT, REDACT
 
-__all__ = ["IDENTITY", "PATTERN", "REMEMBERED", "SYNCED", "Job", "key", "room_of", "scripts"]
+__all__ = [
+    "IDENTITY",
+    "PATTERN",
+    "REMEMBERED",
+    "SYNCED",
+    "Job",
+    "key",
+    "message_of",
+    "read_aside",
+    "room_of",
+    "scripts",
+]
 
 REMEMBERED = 3600
 """How long a post is known at the least, for it to be sent again and logged once, in seconds."""
 
 IDENTITY = "parlour:identity"
 """The key of the log's identity."""
+
+NODE = 128
+"""Entries on either side of a deleted one that are moved with it: more than the 100 that share a node by default."""
 
 PATTERN = "parlour:{*}:log"
 """What the names of all streams look like."""
@@ -49,18 +71,85 @@ _BEGIN = """
 if not string.find(redis.call('INFO', 'replication'), 'master_replid:' .. LINE, 1, true) then
     return redis.error_reply('NOSCRIPT the server was a replica meanwhile')
 end
-local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'log', 'run', 'at')
+local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'log', 'run', 'at', 'aside')
 local epoch, top = state[1], tonumber(state[2] or '0')
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if epoch and state[3] ~= LOG then
     return redis.error_reply('OTHERLOG the room is of another log')
 end
+-- Return the offsets and times of at most so many records, from the stream and from aside, in order.
+local function range(first, last, count)
+    local found = {}
+    for _, entry in ipairs(redis.call('XRANGE', KEYS[2], first, last, 'COUNT', count)) do
+        found[#found + 1] = {tonumber(string.match(entry[1], '%d+')), tonumber(entry[2][8])}
+    end
+    if state[6] then
+        for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], first, last, 'LIMIT', 0, count)) do
+            local offset, fields = string.match(member, '^(%d+) (.*)$')
+            found[#found + 1] = {tonumber(offset), tonumber(cjson.decode(fields)[8])}
+        end
+        table.sort(found, function(one, other) return one[1] < other[1] end)
+        while #found > count do
+            table.remove(found)
+        end
+    end
+    return found
+end
+"""
+
+_DELETE = f"""
+local function put_aside(offset, fields)
+    redis.call('ZADD', KEYS[3], offset, offset .. ' ' .. cjson.encode(fields))
+end
+local function without_text(fields)
+    local kept = {{}}
+    for i = 1, #fields, 2 do
+        if fields[i] ~= 'text' and fields[i] ~= 'kind' and fields[i] ~= 'ref' and fields[i] ~= 'data' then
+            kept[#kept + 1], kept[#kept + 2] = fields[i], fields[i + 1]
+        end
+    end
+    -- The text stands where it stands in all records, behind the first four fields.
+    table.insert(kept, 9, 'text')
+    table.insert(kept, 10, '{GONE_TEXT}')
+    kept[#kept + 1], kept[#kept + 2] = 'kind', '{GONE}'
+    return kept
+end
+-- Delete the text of one record, if it is kept; return whether it is.
+local function erase(offset)
+    local name = string.format('%d', offset)
+    if #redis.call('XRANGE', KEYS[2], name, name) > 0 then
+        local first, last = string.format('%d', math.max(1, offset - {NODE})), string.format('%d', offset + {NODE})
+        for _, entry in ipairs(redis.call('XRANGE', KEYS[2], first, last)) do
+            local number = string.match(entry[1], '%d+')
+            put_aside(number, number == name and without_text(entry[2]) or entry[2])
+            redis.call('XDEL', KEYS[2], entry[1])
+        end
+        redis.call('HSET', KEYS[1], 'aside', '1')
+        return true
+    end
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], name, name)) do
+        redis.call('ZREM', KEYS[3], member)
+        put_aside(name, without_text(cjson.decode(string.match(member, '^%d+ (.*)$'))))
+        return true
+    end
+    return false
+end
+local function delete(offset)
+    local edits = redis.call('ZRANGEBYSCORE', KEYS[4], offset, offset)
+    if erase(offset) then
+        for _, edit in ipairs(edits) do
+            erase(tonumber(edit))
+        end
+    end
+    redis.call('ZREMRANGEBYSCORE', KEYS[4], offset, offset)
+end
 """
 
 _APPEND = f"""
--- KEYS: the room's hash, its stream, and for each post the hash of its id. ARGV: an epoch, in case a new one has to
--- begin; "new" if the room may be made; for each post session, id, name, time and text. Without posts it only looks.
+-- KEYS: the room's hash, its stream, its records aside, its edits; for each post the hash of its id. ARGV: an epoch,
+-- in case a new one has to begin; "new" if the room may be made; for each post session, id, name, time, text, and its
+-- other fields as a JSON array of names and values, or nothing. Without posts it only looks.
 -- A room in which nothing was said yet is forgotten when nobody has looked at it for as long as posts are remembered.
 if not epoch and ARGV[2] ~= 'new' then
     return false
@@ -71,17 +160,21 @@ if renewed then
 end
 -- All is read before anything is written: a key that is not ours fails the batch whole.
 local places, trimmed = {{}}, top
-for i = 1, #KEYS - 2 do
-    places[i] = redis.call('HGET', KEYS[i + 2], ARGV[5 * i - 1])
+for i = 1, #KEYS - 4 do
+    places[i] = redis.call('HGET', KEYS[i + 4], ARGV[6 * i - 2])
+    if ARGV[6 * i + 2] ~= '' then
+        redis.call('ZCARD', KEYS[3])
+        redis.call('ZCARD', KEYS[4])
+    end
 end
 if #places == 0 then
-    local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
-    trimmed = first and tonumber(string.match(first[1], '%d+')) - 1 or top
+    local first = range(1, top, 1)[1]
+    trimmed = first and first[1] - 1 or top
 end
 local said, before = {{}}, top
 local latest = math.min(tonumber(state[5] or '0'), now)
 for i = 1, #places do
-    local bucket, session, id, by, at, text = KEYS[i + 2], unpack(ARGV, 5 * i - 2, 5 * i + 2)
+    local bucket, session, id, by, at, text, more = KEYS[i + 4], unpack(ARGV, 6 * i - 3, 6 * i + 2)
     local name = bucket .. ' ' .. id
     places[i] = places[i] or said[name]
     if not places[i] then
@@ -89,7 +182,15 @@ for i = 1, #places do
         latest = math.max(math.min(tonumber(at), now), latest)
         at = string.format('%d', latest)
         local offset = string.format('%d', top)
-        redis.call('XADD', KEYS[2], offset .. '-0', 'session', session, 'id', id, 'by', by, 'at', at, 'text', text)
+        local fields = more == '' and {{}} or cjson.decode(more)
+        redis.call('XADD', KEYS[2], offset .. '-0', 'session', session, 'id', id, 'by', by, 'at', at, 'text', text,
+            unpack(fields))
+        local kind, ref = fields[1] == 'kind' and fields[2], fields[3] == 'ref' and tonumber(fields[4])
+        if kind == '{EDIT}' and ref then
+            redis.call('ZADD', KEYS[4], ref, offset)
+        elseif kind == '{REDACT}' and ref and ref < top then
+            delete(ref)
+        end
         said[name] = offset .. ' ' .. at
         redis.call('HSET', bucket, id, said[name])
         redis.call('EXPIRE', bucket, {REMEMBERED})
@@ -112,34 +213,33 @@ return {{epoch, trimmed, top, places}}
 """
 
 _TRIM = """
--- KEYS: the room's hash and its stream. ARGV: (two that are not used), how many to keep, before which time, how many.
--- A time ahead of the clock tells nothing: such a message is as old as the next one whose time is known.
-local last, from, first = top - tonumber(ARGV[3]), '-', nil
+-- KEYS: as above. ARGV: (two that are not used), how many to keep, before which time, how many.
+-- A time ahead of the clock tells nothing: such a record is as old as the next one whose time is known.
+local last, from, oldest = top - tonumber(ARGV[3]), 1, nil
 local limit, before, count, seen = tonumber(ARGV[5]), tonumber(ARGV[4]), 0, 0
 while last > 0 and count < limit and seen < AHEAD do
-    local entries = redis.call('XRANGE', KEYS[2], from, string.format('%d', last), 'COUNT', limit)
+    local records = range(from, last, limit)
     local known = false
-    for number, entry in ipairs(entries) do
-        local at = tonumber(entry[2][8])
-        known = at <= now
-        if known and at >= before then
+    for number, record in ipairs(records) do
+        oldest = oldest or record[1]
+        known = record[2] <= now
+        if known and record[2] >= before then
             break
         end
         if known then
             count = math.min(limit, seen + number)
         end
     end
-    if known or #entries < limit then
+    if known or #records < limit then
         break
     end
-    seen, from = seen + #entries, '(' .. entries[#entries][1]
+    seen, from = seen + #records, records[#records][1] + 1
 end
 if count > 0 then
-    local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1][1]
-    first = tonumber(string.match(oldest, '%d+')) + count
-end
-if first then
-    redis.call('XTRIM', KEYS[2], 'MINID', '=', string.format('%d', first))
+    local first = string.format('%d', oldest + count)
+    redis.call('XTRIM', KEYS[2], 'MINID', '=', first)
+    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. first)
+    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. first)
 end
 return count
 """
@@ -148,7 +248,7 @@ return count
 def scripts(run: str, line: str, identity: str) -> dict[str, str]:
     """Return the texts of the scripts for a run and line of a server, by their names."""
     begin = f"local RUN, LINE, LOG, AHEAD = '{run}', '{line}', '{identity}', {AHEAD}{_BEGIN}"
-    return {"append": begin + _APPEND, "trim": begin + _TRIM}
+    return {"append": begin + _DELETE + _APPEND, "trim": begin + _TRIM}
 
 
 def key(room: str, kind: str) -> str:
@@ -160,6 +260,46 @@ def room_of(stream: str) -> str:
     """Return the name of the room whose stream has this name."""
     tag = stream.removeprefix("parlour:{").removesuffix("}:log")
     return re.sub("%(25|7B|7D)", lambda found: chr(int(found[1], 16)), tag)
+
+
+def _keys(room: str) -> list[str]:
+    return [key(room, kind) for kind in ("room", "log", "aside", "edits")]
+
+
+def _more(post: Post) -> str:
+    """Return the fields of a post besides those that all posts have, as the script takes them."""
+    if not isinstance(post, RichPost):
+        return ""
+    # Kind and reference first, where the script looks for them.
+    fields = ["kind", post.kind, "ref", str(post.ref)]
+    if post.account:
+        fields += ["account", post.account]
+    if post.data:
+        fields += ["data", json.dumps(post.data)]
+    return json.dumps(fields)
+
+
+def message_of(room: str, offset: int, fields: Mapping[str, str]) -> Message:
+    """Return a record as it is read."""
+    return Message(
+        room,
+        offset,
+        f"{fields['session']}-{fields['id']}",
+        fields["by"],
+        sane_time(int(fields["at"])),
+        fields["text"],
+        fields.get("kind", ""),
+        int(fields.get("ref", 0)),
+        fields.get("account", ""),
+        json.loads(fields["data"]) if "data" in fields else {},
+    )
+
+
+def read_aside(member: str) -> tuple[int, dict[str, str]]:
+    """Return the offset and the fields of a record that is aside."""
+    offset, _, fields = member.partition(" ")
+    values = json.loads(fields)
+    return int(offset), dict(zip(values[::2], values[1::2], strict=True))
 
 
 class Job:
@@ -185,13 +325,13 @@ class Job:
     def append(cls, room: str, posts: Sequence[Post]) -> Job:
         """Log the posts; without any, only tell where the room stands."""
         buckets = [key(room, f"posts:{post.session}:{post.id // _BUCKET}") for post in posts]
-        arguments = [value for p in posts for value in (p.session, p.id, p.by, p.at, p.text)]
-        return cls("append", [key(room, "room"), key(room, "log"), *buckets], arguments, len(posts))
+        arguments = [value for p in posts for value in (p.session, p.id, p.by, p.at, p.text, _more(p))]
+        return cls("append", [*_keys(room), *buckets], arguments, len(posts))
 
     @classmethod
     def trim(cls, room: str, keep: int, before: int, limit: int) -> Job:
         """Forget the oldest messages."""
-        return cls("trim", [key(room, "room"), key(room, "log")], [keep, before, limit])
+        return cls("trim", _keys(room), [keep, before, limit])
 
     @classmethod
     def plain(cls, command: str, name: str, *arguments: Any) -> Job:

@@ -1,4 +1,4 @@
-"""The same bytes to many sockets: by rings as one by one, each result is its socket's, and nothing is left open."""
+"""Broadcast: the same bytes to many sockets, by rings and with single sends."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Pairs = list[tuple[socket.socket, socket.socket]]
 
 @pytest.fixture(params=[RINGS, 0], ids=["rings", "one by one"])
 def broadcast(request: pytest.FixtureRequest) -> Iterator[Broadcast]:
-    """Both ways of sending; the first is this kernel's, or the test would show nothing."""
+    """Return both ways of sending; this kernel must offer rings, or the test would show nothing."""
     made = Broadcast(request.param)
     assert made.unavailable_reason == ""
     yield made
@@ -62,7 +62,7 @@ def read(far: socket.socket, size: int) -> bytes:
 
 
 def fill(near: socket.socket) -> None:
-    """Send until the socket has taken nothing for a while: what the system moves on, or puts together, makes room."""
+    """Send until the socket has taken nothing for a while: the system makes room when it moves or joins data."""
 
     def more() -> int:
         with contextlib.suppress(BlockingIOError):
@@ -76,8 +76,8 @@ def fill(near: socket.socket) -> None:
 @pytest.mark.parametrize(
     "count", [1, MIN_SOCKETS - 1, MIN_SOCKETS, MAX_SENDS - 1, MAX_SENDS, MAX_SENDS + 1, 3 * MAX_SENDS + 7]
 )
-def test_everybody_gets_everything_in_order(broadcast: Broadcast, count: int) -> None:
-    """Also where the requests go around the end of the ring, which each number of sockets does elsewhere."""
+def test_all_sockets_get_all_data_in_order(broadcast: Broadcast, count: int) -> None:
+    """Also when the requests wrap around the end of the ring, each time at another place."""
     lines = [f"line {number} ".encode() * number for number in range(1, 12)]
     with connected(count) as pairs:
         for line in lines:
@@ -86,13 +86,13 @@ def test_everybody_gets_everything_in_order(broadcast: Broadcast, count: int) ->
         assert {read(far, len(whole)) for _, far in pairs} == {whole}
 
 
-def test_each_result_is_its_sockets(broadcast: Broadcast) -> None:
-    """One reads, one's buffers are full, one has gone, one takes a part: each time elsewhere among the others."""
+def test_results_belong_to_their_sockets(broadcast: Broadcast) -> None:
+    """Among 16 sockets one is full, one is gone, one has ended its side: each keeps its own result."""
     data = bytes(4 * NEAR_FULL)
-    for turn in range(4):
+    for offset in range(4):
         with connected(16) as pairs:
             nears = [near for near, _ in pairs]
-            full, gone, ended = ((turn + step) % 16 for step in (3, 7, 11))
+            full, gone, ended = ((offset + step) % 16 for step in (3, 7, 11))
             nears[gone].shutdown(socket.SHUT_RDWR)
             fill(nears[ended])
             nears[ended].shutdown(socket.SHUT_WR)
@@ -107,8 +107,8 @@ def test_each_result_is_its_sockets(broadcast: Broadcast) -> None:
             }
 
 
-def test_many_threads_send_at_once(broadcast: Broadcast) -> None:
-    """More of them than there are rings: what one sends never reaches another's sockets."""
+def test_more_threads_than_rings(broadcast: Broadcast) -> None:
+    """Data of one thread never reaches another thread's sockets."""
     threads, times = RINGS + 6, 40
 
     def send(number: int, pairs: Pairs) -> None:
@@ -123,8 +123,8 @@ def test_many_threads_send_at_once(broadcast: Broadcast) -> None:
                 assert read(far, 100 * times) == bytes([number]) * 100 * times
 
 
-def test_it_goes_on_after_the_last_ring_was_closed() -> None:
-    """A thread that is late when a node stops sends what it has to send."""
+def test_send_after_close() -> None:
+    """A thread that is late when a node stops can still send."""
     broadcast = Broadcast()
     with connected(MIN_SOCKETS) as pairs:
         nears = [near for near, _ in pairs]
@@ -133,8 +133,8 @@ def test_it_goes_on_after_the_last_ring_was_closed() -> None:
         assert {read(far, 7) for _, far in pairs} == {b"by hand"}
 
 
-def test_members_anywhere_get_what_they_lack(broadcast: Broadcast) -> None:
-    """Of a batch of three: all of it, or the rest, or nothing more; who lacks what comes before it falls behind."""
+def test_members_get_the_part_they_lack(broadcast: Broadcast) -> None:
+    """Members get a whole batch, its rest or nothing; a member that lacks earlier messages falls behind."""
     bodies = [b"\0\0\0\1" + letter for letter in (b"a", b"b", b"c")]
     batch = Batch(5, 7, b"".join(bodies))
     lagging: list[ConnectionWriter] = []
@@ -154,8 +154,8 @@ def test_members_anywhere_get_what_they_lack(broadcast: Broadcast) -> None:
         assert {member.offset for member in members} == {3, 7}
 
 
-def test_a_large_room_with_every_kind_of_member() -> None:
-    """Among those who read is one that sleeps and one that breaks off: nobody misses anything, and order holds."""
+def test_large_room_with_slow_and_broken_members() -> None:
+    """One member sleeps and one breaks off: no member misses a message, and the order holds."""
     count, text = 2000, "x" * 2000
     names = [f"m{number}" for number in range(2 * MIN_SOCKETS)]
     with cluster(1) as running, running.clients(*names, room="lobby") as (first, sleeper, broken, *others):
@@ -174,8 +174,8 @@ def test_a_large_room_with_every_kind_of_member() -> None:
         assert [sleeper.get(Message).offset for _ in range(count)] == list(range(1, count + 1))
 
 
-def test_rooms_with_the_same_members_do_not_hold_each_other_up() -> None:
-    """Their combiners find each other's members busy all the time."""
+def test_rooms_with_the_same_members_do_not_block() -> None:
+    """The rooms' combiners meet each other's busy writers all the time."""
     rooms, names, count = ["red", "blue", "green"], [f"m{number}" for number in range(2 * MIN_SOCKETS)], 100
     with cluster(1) as running, running.clients(*names) as clients:
         heard: dict[tuple[str, str], list[int]] = {}
@@ -200,7 +200,7 @@ FORBID = """
 import ctypes, errno, os, socket, struct, sys
 
 def forbid(number):
-    # A filter as containers have it: this system call is answered with EPERM, all else is let through.
+    # A filter as in containers: this system call fails with EPERM, all others pass.
     steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | errno.EPERM), (0x06, 0, 0, 0x7FFF0000)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -213,7 +213,7 @@ IO_URING_SETUP, IO_URING_ENTER = 425, 426
 
 WITHOUT_RINGS = f"{FORBID}\nforbid(IO_URING_SETUP)\nos.execv(sys.argv[1], sys.argv[1:])"
 
-REFUSED = f"""{FORBID}
+REFUSED_REQUESTS = f"""{FORBID}
 from parlour.node.clients.broadcast import MIN_SOCKETS, Broadcast
 opened = Broadcast()
 forbid(IO_URING_ENTER)
@@ -230,15 +230,17 @@ filtered = pytest.mark.skipif(
 
 
 @filtered
-def test_what_the_kernel_does_not_take_on_is_sent_all_the_same() -> None:
-    """As when it has no memory for requests just then; and who begins like that is told what is wrong."""
-    done = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, timeout=20, check=False)
+def test_refused_requests_are_sent_singly() -> None:
+    """The kernel may refuse requests, as if it lacked memory; a Broadcast that is made then tells the reason."""
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED_REQUESTS], capture_output=True, text=True, timeout=20, check=False
+    )
     assert (done.stdout, done.stderr) == ("'' 'it needs Linux 5.6 or later, and permission to use it'\n", "")
 
 
 @filtered
-def test_where_rings_are_forbidden_the_node_says_so_and_serves(tmp_path: Path) -> None:
-    """As in a container: one line tells why it is slower, and everything works."""
+def test_node_works_without_rings(tmp_path: Path) -> None:
+    """As in a container: one line tells why the node is slower, and everything works."""
     port = free_ports(1)
     with processes() as started:
         started.broker(port)

@@ -20,8 +20,8 @@ from support.processes import processes
 from support.waiting import MS
 
 
-def test_the_least_limit_counts() -> None:
-    """With a line that names it; at none there is no node."""
+def test_smallest_limit_counts() -> None:
+    """A line names the smallest limit; without place for a client the node does not start."""
     many, few, none = (SystemLimit(count, f"limit {count}", "raise it") for count in (10_000, 80, -20))
     assert allowed_clients(100, [many]) == (100, "")
     assert allowed_clients(100, [many, few]) == (80, "takes 80 clients instead of 100: limit 80: raise it")
@@ -29,8 +29,8 @@ def test_the_least_limit_counts() -> None:
         allowed_clients(100, [many, none])
 
 
-def test_limits_of_this_machine_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files always; threads by the user, if the system binds it, by its control groups, and by the kernel."""
+def test_limits_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is always a limit of files; threads are limited per user, per control group and by the kernel."""
     assert all(limit.clients > 0 for limit in system_limits())
     (tmp_path / "pids.max").write_text("500\n")
     (tmp_path / "pids.current").write_text("100\n")
@@ -47,13 +47,13 @@ def test_limits_of_this_machine_are_found(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def limited(files: int, port: int) -> list[str]:
-    """Return the command of a node that may have so many files open."""
+    """Return the command of a node that may open so many files."""
     arguments = ["node", "--name", "n1", "--broker", f"127.0.0.1:{port}", "--log", "memory://"]
     return ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", sys.executable, "-m", "parlour.cli", *arguments]
 
 
-def test_a_node_with_few_files_takes_as_many_clients_as_it_can() -> None:
-    """It reports that, so that the broker sends no more; and where there is place for none it does not start."""
+def test_few_files_lower_the_capacity() -> None:
+    """The node reports a lower capacity, so the broker sends no more; without place for a client it does not start."""
     port = free_ports()
     with processes() as started:
         started.broker(port)

@@ -1,4 +1,4 @@
-"""How often the other nodes are told again where a room stands."""
+"""The heartbeats by which a room repeats its last offset."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from support.waiting import MS, eventually, poll
 
 
 @pytest.mark.parametrize(("again", "beats"), [(None, 3), (1, 3), (2, 4), (3, 5)])
-def test_a_reason_amid_the_series_begins_it_anew(again: int | None, beats: int) -> None:
-    """Before which beat it comes decides how many there are in all: of several series never more than one goes on."""
+def test_begin_restarts_the_series(again: int | None, beats: int) -> None:
+    """`begin` before a beat starts the series again; two runs of a series never go on at the same time."""
     workers = WorkerPool("worker")
     scheduler = Scheduler("scheduler", workers)
-    mutex = threading.Lock()  # as the room's
-    beaten: list[int] = []
+    mutex = threading.Lock()  # in the place of the room's mutex
+    done: list[int] = []
 
-    def beat(heart: BeatSeries) -> None:
+    def beat(series: BeatSeries) -> None:
         with mutex:
-            beaten.append(len(beaten) + 1)
-            if beaten[-1] == again:
-                heart.begin()
-            heart.advance()
+            done.append(len(done) + 1)
+            if done[-1] == again:
+                series.begin()
+            series.advance()
 
-    heart = BeatSeries(scheduler, beat, (10 * MS, 20 * MS, 30 * MS))
+    series = BeatSeries(scheduler, beat, (10 * MS, 20 * MS, 30 * MS))
     workers.start()
     scheduler.start()
     try:
         with mutex:
-            heart.begin()
-        eventually(lambda: len(beaten) >= beats)
-        assert not poll(lambda: len(beaten) > beats, 0.1)
+            series.begin()
+        eventually(lambda: len(done) >= beats)
+        assert not poll(lambda: len(done) > beats, 0.1)
         with mutex:
-            heart.begin()
-        eventually(lambda: len(beaten) >= beats + 3)
-        assert not poll(lambda: len(beaten) > beats + 3, 0.1)
+            series.begin()
+        eventually(lambda: len(done) >= beats + 3)
+        assert not poll(lambda: len(done) > beats + 3, 0.1)
     finally:
         scheduler.stop()
         workers.stop()

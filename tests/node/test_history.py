@@ -1,4 +1,4 @@
-"""A history of which only a part is kept: pages of it, and clients whose place in it is gone."""
+"""Pages of history, trimming, and clients whose position was trimmed."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ from support.cluster import Cluster, RawClient, cluster
 from support.waiting import MS, eventually
 
 ALWAYS = 2**53
-"""A time after everything that is said here."""
+"""A time after all messages of these tests."""
 
 
 def trim(running: Cluster, keep: int) -> None:
-    """Have the log forget all but the last messages of the lobby."""
+    """Trim all but the last `keep` messages of the lobby."""
     assert not running.nodes[0].log.trim("lobby", keep, ALWAYS, 100_000)
 
 
 def fill(running: Cluster, count: int, at: int = 1) -> None:
-    """Log so many messages in the lobby, before anybody is there."""
+    """Log so many messages in the empty lobby."""
     running.nodes[0].log.append("lobby", [Post("s", n, "eve", at, f"text {n}") for n in range(1, count + 1)])
 
 
 def ago(minutes: int) -> int:
-    """Return the time so many minutes ago, as the log has it."""
+    """Return the time so many minutes ago, in ms since the Unix epoch."""
     return time.time_ns() // 1_000_000 - minutes * 60_000
 
 
@@ -60,8 +60,8 @@ def page(client: RawClient, **fields: int) -> tuple[int, int, list[int]]:
     return answer.after, answer.trimmed, [message.offset for message in answer.messages]
 
 
-def test_history_is_paged_backwards_to_the_first_message_that_is_kept() -> None:
-    """Each page ends where the one before began; nothing follows the first, and nothing is sent of the trimmed."""
+def test_pages_reach_the_first_kept_message() -> None:
+    """Each page ends where the one before began; no page has a trimmed message."""
     with cluster() as running:
         fill(running, 12)
         trim(running, 10)
@@ -74,8 +74,8 @@ def test_history_is_paged_backwards_to_the_first_message_that_is_kept() -> None:
             assert page(ada, limit=1, before=999) == (11, 2, [12])
 
 
-def test_a_page_is_bounded_whatever_is_asked_for() -> None:
-    """No client has the whole log read by one question."""
+def test_page_size_is_bounded() -> None:
+    """No client can make the node read the whole log for one question."""
     with cluster() as running:
         fill(running, 300)
         with running.clients("ada", room="lobby") as (ada,):
@@ -83,8 +83,8 @@ def test_a_page_is_bounded_whatever_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pages_are_full_and_follow_each_other(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the texts are, a page is encoded once, and holds what fits; together the pages are the whole room."""
+def test_pages_are_full_and_consecutive(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For any texts, a page is encoded once and holds all that fits; all pages together are the whole room."""
     chance = random.Random(seed)
     log = MemoryLog()
     letters = ["a", "é", "山", "😀"]
@@ -108,8 +108,8 @@ def test_pages_are_full_and_follow_each_other(seed: int, monkeypatch: pytest.Mon
     assert len(encoded) == pages > 1
 
 
-def test_questions_without_end_are_refused() -> None:
-    """Who asks on before it has an answer is refused what is too much, and answered again when it has waited."""
+def test_too_many_questions_are_refused() -> None:
+    """A client that does not wait for answers is refused, and is answered again after a pause."""
     with cluster() as running:
         fill(running, 5)
         with running.clients("ada", "bob", room="lobby") as (ada, bob):
@@ -119,17 +119,17 @@ def test_questions_without_end_are_refused() -> None:
                 ("too_many_questions", "lobby", False)
             }
             assert len([answer for answer in ada.heard if isinstance(answer, Page)]) == MAX_QUESTIONS
-            assert page(bob, limit=1) == (4, 0, [5]), "nobody else is kept from asking"
+            assert page(bob, limit=1) == (4, 0, [5]), "other clients may still ask"
             eventually(lambda: _answered(ada), 5)
             ada.heard.clear()
             ada.send(*(History("lobby", limit=1) for _ in range(5000)))
             with pytest.raises(ConnectionError):
-                _read_on(ada)
+                _read_until_closed(ada)
             last = [answer for answer in ada.heard if isinstance(answer, Error)][-1]
             assert (last.code, last.fatal) == ("too_many_questions", True)
 
 
-def _read_on(client: RawClient) -> None:
+def _read_until_closed(client: RawClient) -> None:
     while True:
         client.read()
 
@@ -140,31 +140,31 @@ def _answered(client: RawClient) -> bool:
     return isinstance(answer, Page)
 
 
-def test_questions_of_who_is_gone_are_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Crowds that ask for pages by the thousand, and read none, cost the node next to nothing."""
+def test_questions_of_gone_clients_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that ask for thousands of pages and read none cost the node next to nothing."""
     with cluster() as running:
         (node,) = running.nodes
         node.log.append("lobby", [Post("s", n, "eve", 1, "x" * 10_000) for n in range(1, 101)])
         reads: list[int] = []
         real = node.log.read
         monkeypatch.setattr(node.log, "read", lambda *arguments: reads.append(1) or real(*arguments))  # type: ignore[func-returns-value]
-        crowd = [RawClient(running.address, f"c{number}") for number in range(10)]
-        for client in crowd:
+        clients = [RawClient(running.address, f"c{number}") for number in range(10)]
+        for client in clients:
             client.join("lobby")
         questions = b"".join(frame(History("lobby", before)) for before in range(2, 30_000))
-        for client in crowd:
+        for client in clients:
             client.socket.settimeout(2)
             try:
                 client.socket.sendall(questions)
             except OSError:
-                pass  # cut off before it had asked everything
+                pass  # the node cut the client off before it had asked everything
             client.close()
-        eventually(lambda: node.clients.clients == 0, 10, "all are gone")
-        assert len(reads) <= 2 * MAX_QUESTIONS * len(crowd) + 20
+        eventually(lambda: node.clients.clients == 0, 10, "all clients are gone")
+        assert len(reads) <= 2 * MAX_QUESTIONS * len(clients) + 20
 
 
-def test_a_list_of_names_is_sent_once_for_many_questions() -> None:
-    """Who asks a thousand times at once who is here is told; leaving at once, one is told before that."""
+def test_many_who_requests_get_few_lists() -> None:
+    """A thousand requests at once get a few lists; a request right before `leave` is answered first."""
     with cluster() as running, running.clients("ada", room="lobby") as (ada,):
         ada.send(*(Who("lobby") for _ in range(1000)), Ping())
         ada.get(Pong)
@@ -175,8 +175,8 @@ def test_a_list_of_names_is_sent_once_for_many_questions() -> None:
         assert isinstance(ada.heard[-1], Members)
 
 
-def test_a_page_holds_what_goes_into_one_frame() -> None:
-    """Of texts that are long together, the latest come, and `after` tells where to go on."""
+def test_page_fits_into_one_frame() -> None:
+    """If the texts are too long together, the latest come, and `after` tells where to continue."""
     with cluster() as running:
         posts = [Post("s", number, "eve", 1, "x" * 16_000) for number in range(1, 11)]
         running.nodes[0].log.append("lobby", posts)
@@ -186,15 +186,15 @@ def test_a_page_holds_what_goes_into_one_frame() -> None:
             assert 1 <= len(offsets) <= 4
 
 
-def test_history_is_for_members() -> None:
-    """Who is not in the room is told to join it."""
+def test_history_needs_membership() -> None:
+    """A client that is not in the room is told to join it."""
     with cluster() as running, running.clients("ada") as (ada,):
         ada.send(History("lobby"))
         assert ada.get(Error).code == "not_joined"
 
 
-def test_a_place_behind_which_messages_are_gone_is_not_gone_on_from() -> None:
-    """All that is kept follows, and the client is told: never a silent hole. A place within it is gone on from."""
+def test_trimmed_position_is_not_recovered() -> None:
+    """After a trimmed position all kept messages follow, and the client is told; a kept position is recovered."""
     with cluster(settings=NodeSettings(ring_bytes=1)) as running, running.clients("ada") as (ada,):
         fill(running, 10)
         trim(running, 4)
@@ -208,8 +208,8 @@ def test_a_place_behind_which_messages_are_gone_is_not_gone_on_from() -> None:
         assert (joined.recovered, joined.after) == (True, 6)
 
 
-def test_a_member_too_slow_for_what_is_kept_is_told(tmp_path: Path) -> None:
-    """While it did not read, what comes next for it was trimmed: it goes on behind that, without a further hole."""
+def test_slow_member_is_told_of_trimmed_messages(tmp_path: Path) -> None:
+    """Its next messages were trimmed while it did not read: it continues behind them, without another hole."""
     with (
         cluster(1, NodeSettings(log=f"sqlite://{tmp_path}/log.sqlite")) as running,
         running.clients("ada", "sleeper", room="lobby") as (ada, sleeper),
@@ -236,8 +236,8 @@ def test_a_member_too_slow_for_what_is_kept_is_told(tmp_path: Path) -> None:
         assert any(isinstance(heard, Lagging) for heard in sleeper.heard)
 
 
-def test_a_node_that_missed_what_is_gone_tells_its_members() -> None:
-    """The relay lost it and the log has forgotten it: the room goes on, and its members know what happened."""
+def test_members_are_told_of_a_trimmed_hole() -> None:
+    """The relay lost messages and the log trimmed them: the room goes on, and its members are told."""
     settings = NodeSettings(relay_loss=1.0, hole_wait=2000 * MS)
     with cluster(2, settings) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
         ada.say("lobby", "one", "two", "three")
@@ -251,8 +251,8 @@ def test_a_node_that_missed_what_is_gone_tells_its_members() -> None:
 
 
 @pytest.mark.parametrize(("retention", "left"), [("5", 5), ("1000,1h", 4), ("7,9d", 7), ("2h", 8)])
-def test_a_node_has_the_log_forget(retention: str, left: int) -> None:
-    """By count and by age, while nobody is in the room."""
+def test_trimming_by_count_and_age(retention: str, left: int) -> None:
+    """The node trims by count and by age, while the room is empty."""
     settings = NodeSettings(retention=Retention.parse(retention), trim_interval=20 * MS)
     with cluster(settings=settings) as running:
         log = running.nodes[0].log
@@ -261,8 +261,8 @@ def test_a_node_has_the_log_forget(retention: str, left: int) -> None:
         eventually(lambda: log.extent("lobby").trimmed == len(ages) - left, what="the room is trimmed")
 
 
-def test_what_is_recent_is_kept_whatever_the_count() -> None:
-    """A post that is sent again must be known, or it would be said twice."""
+def test_recent_messages_are_kept() -> None:
+    """A repeated post must be recognised, or it would be logged twice."""
     with cluster(settings=NodeSettings(retention=Retention(1), trim_interval=20 * MS)) as running:
         log = running.nodes[0].log
         log.append("lobby", [Post("s", n, "eve", ago(minutes), "") for n, minutes in enumerate([11, 9, 5, 0], 1)])
@@ -281,20 +281,20 @@ def test_what_is_recent_is_kept_whatever_the_count() -> None:
         ("0,12h", Retention(0, 43_200)),
     ],
 )
-def test_what_to_keep_is_read(text: str, kept: Retention) -> None:
-    """A count, an age, or both."""
+def test_valid_retention(text: str, kept: Retention) -> None:
+    """It is a count, an age, or both."""
     assert Retention.parse(text) == kept
 
 
 @pytest.mark.parametrize("text", ["", ",", "10,", ",1d", "1d,10", "ten", "5m", "-1", "1.5d", "10 1d", "1w", "1010d,"])
-def test_what_is_no_retention_is_refused(text: str) -> None:
-    """With a line that says how to write one."""
+def test_invalid_retention(text: str) -> None:
+    """It raises a UsageError that says how to write one."""
     with pytest.raises(UsageError):
         Retention.parse(text)
 
 
-def test_joining_asks_the_log_only_where_the_ring_does_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands who come back at once, each a few messages behind, are not thousands of questions to the log."""
+def test_join_within_the_ring_does_not_ask_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of clients that come back, each a few messages behind, do not ask the log."""
     with cluster() as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
         ada.say("lobby", "one", "two")
         ada.texts(2)

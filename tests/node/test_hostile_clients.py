@@ -1,4 +1,4 @@
-"""Clients that err, lie, or say nothing: each is told why, frees its thread, and disturbs nobody."""
+"""Clients that err, lie, or stay silent: each is told why, frees its thread, and disturbs no other client."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ HASTY = NodeSettings(hello_deadline=HELLO_DEADLINE, ping_after=100 * MS, dead_af
 
 
 @contextmanager
-def door(running: Cluster) -> Iterator[socket.socket]:
-    """Connect to the first node and say nothing yet."""
+def connection(running: Cluster) -> Iterator[socket.socket]:
+    """Connect to the first node and send nothing yet."""
     with socket.create_connection(parse_address(running.nodes[0].address), timeout=5000 * MS) as sock:
         yield sock
 
 
 def read_to_end(sock: socket.socket) -> list[NodeMessage]:
-    """Return all frames until the node ends the connection."""
+    """Return all messages until the node ends the connection."""
     decoder, heard = NodeDecoder(), list[NodeMessage]()
     while data := sock.recv(65536):
         heard += decoder.feed(data)
@@ -43,7 +43,7 @@ def read_to_end(sock: socket.socket) -> list[NodeMessage]:
 
 
 def last_error(sock: socket.socket) -> Error:
-    """Return the error frame that the connection ended with."""
+    """Return the error that ended the connection."""
     error = read_to_end(sock)[-1]
     assert isinstance(error, Error)
     assert error.fatal
@@ -51,12 +51,12 @@ def last_error(sock: socket.socket) -> Error:
 
 
 def still_serves(running: Cluster) -> None:
-    """Two people can talk, and every thread that served others is free again."""
+    """Check that two clients can talk, and that every thread of other clients is free again."""
     with running.clients("ada", "bob", room="lobby") as (ada, bob):
         ada.say("lobby", "still here")
         assert bob.get(Message).text == "still here"
         eventually(lambda: running.nodes[0].clients.connections() == 2, what="only ada and bob are connected")
-    eventually(lambda: running.nodes[0].clients.connections() == 0, what="everybody is gone")
+    eventually(lambda: running.nodes[0].clients.connections() == 0, what="all clients are gone")
 
 
 JUNK = {
@@ -76,18 +76,18 @@ JUNK = {
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_junk_before_the_hello_is_answered_with_an_error(junk: str) -> None:
-    """Whatever comes instead of a hello, a frame says what is wrong, and the connection ends."""
+def test_junk_before_hello_gets_an_error(junk: str) -> None:
+    """For anything but a hello, a frame says what is wrong, and the connection ends."""
     data, codes = JUNK[junk]
     with cluster(1, HASTY) as running:
-        with door(running) as sock:
+        with connection(running) as sock:
             sock.sendall(data)
             assert last_error(sock).code in codes.split()
         still_serves(running)
 
 
-def test_text_that_is_not_utf8_ends_the_connection_with_an_error() -> None:
-    """After a good hello, a frame with broken text is answered, and what came before it is carried out."""
+def test_invalid_utf8_ends_the_connection() -> None:
+    """A frame with broken text is answered, and the messages before it are handled."""
     with cluster(1) as running, running.clients("eve", "bob", room="lobby") as (eve, bob):
         good = frame(Say("lobby", 1, "good"))
         eve.socket.sendall(good + frame(Say("lobby", 2, "bad!")).replace(b"bad!", b"\xff\xfe\xfd\xfc"))
@@ -98,18 +98,18 @@ def test_text_that_is_not_utf8_ends_the_connection_with_an_error() -> None:
             eve.get(Welcome)
 
 
-def test_who_says_nothing_is_told_and_let_go() -> None:
-    """A connection without a hello, or with half of one, ends at the deadline."""
+def test_silent_newcomer_is_cut_off() -> None:
+    """A connection without a complete hello ends at the deadline."""
     with cluster(1, HASTY) as running:
-        with door(running) as mute, door(running) as half:
+        with connection(running) as mute, connection(running) as half:
             half.sendall(frame(Hello("ada", "", PROTOCOL))[:9])
             assert last_error(mute).code == "no_hello"
             assert last_error(half).code == "no_hello"
         still_serves(running)
 
 
-def test_a_dead_peer_is_asked_and_then_let_go() -> None:
-    """Who is silent is pinged; who does not answer is closed, half a frame or not; who answers stays."""
+def test_dead_client_is_pinged_and_cut_off() -> None:
+    """A silent client is pinged; it is closed if it does not answer, even within a frame, and stays if it answers."""
     with cluster(1, HASTY) as running, running.clients("dead", "alive", room="lobby") as (dead, alive):
         dead.socket.sendall(frame(Say("lobby", 1, "never finished"))[:10])
         for _ in range(6):
@@ -121,11 +121,11 @@ def test_a_dead_peer_is_asked_and_then_let_go() -> None:
         assert alive.get(Message).text == "I am"
 
 
-def test_five_hundred_connections_that_come_and_go_leave_nothing() -> None:
-    """They are dropped at once, in every state; the node serves on, with no thread or connection left of them."""
+def test_dropped_connections_leave_nothing() -> None:
+    """Five hundred connections break off in several states; no thread or connection is left of them."""
     with cluster(1) as running:
         for number in range(500):
-            with door(running) as sock:
+            with connection(running) as sock:
                 if number % 3 == 1:
                     sock.sendall(b"\0\0")
                 elif number % 3 == 2:
@@ -133,24 +133,24 @@ def test_five_hundred_connections_that_come_and_go_leave_nothing() -> None:
         still_serves(running)
 
 
-def nobody_is_counted(running: Cluster) -> bool:
-    """Whether the broker has heard that all clients left."""
+def no_client_is_counted(running: Cluster) -> bool:
+    """Return whether the broker knows that all clients have left."""
     (node,) = fleet(running.address).nodes
     return node.report.clients + node.pending == 0
 
 
-def test_a_full_node_sends_the_client_back() -> None:
-    """Beyond its capacity a node refuses with a time to retry; when somebody leaves, there is place."""
+def test_full_node_refuses() -> None:
+    """Beyond its capacity a node refuses clients with a time to retry; a client that leaves makes a place free."""
     with cluster(1, NodeSettings(capacity=2)) as running:
-        with running.clients("ada", "bob"), door(running) as third:
+        with running.clients("ada", "bob"), connection(running) as third:
             error = last_error(third)
             assert (error.code, error.retry_after) == ("full", 1.0)
-        eventually(lambda: nobody_is_counted(running))
+        eventually(lambda: no_client_is_counted(running))
         still_serves(running)
 
 
-def test_clients_leave_the_node_open_files() -> None:
-    """Who would take one of the last is refused, and the node can still ask a broker where its clients may go."""
+def test_reserved_files_stay_free() -> None:
+    """A client that would take a reserved file is refused, so the node can still ask a broker and drain."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with cluster(2) as running, ExitStack() as closing:
         node = running.nodes[0]
@@ -170,7 +170,7 @@ def test_clients_leave_the_node_open_files() -> None:
 
 
 def ticket_for(running: Cluster, name: str) -> str:
-    """Return a ticket that the broker gave."""
+    """Return a ticket from the broker."""
     _, assigned = ask([running.address], Assign(name, protocol=PROTOCOL))
     assert isinstance(assigned, Assigned)
     return assigned.ticket
@@ -183,8 +183,8 @@ def changed(ticket: str, **fields: object) -> str:
     return encode_ticket(Ticket(**new))  # type: ignore[arg-type]
 
 
-def test_a_ticket_lets_one_client_in_once() -> None:
-    """Used before, expired, another's, for another node: each is refused with what to do."""
+def test_ticket_is_valid_once() -> None:
+    """A used, expired, or broken ticket, or one for another name or node, is refused with advice."""
     with cluster(1) as running:
         good = ticket_for(running, "ada")
         bad = {
@@ -196,21 +196,21 @@ def test_a_ticket_lets_one_client_in_once() -> None:
             "for node n9": changed(good, node="n9"),
         }
         for words, ticket in bad.items():
-            with door(running) as sock:
+            with connection(running) as sock:
                 sock.sendall(frame(Hello("ada", ticket, PROTOCOL)))
                 error = last_error(sock)
                 assert error.code == "bad_ticket"
                 assert words in error.text
                 assert "ask the broker" in error.text
-        with door(running) as first, door(running) as second:
+        with connection(running) as first, connection(running) as second:
             first.sendall(frame(Hello("ada", good, PROTOCOL)))
             assert isinstance(next(iter(NodeDecoder().feed(first.recv(1000)))), Welcome)
             second.sendall(frame(Hello("ada", good, PROTOCOL)))
             assert "used before" in last_error(second).text
 
 
-def test_asking_for_too_many_rooms_is_an_error_and_no_more() -> None:
-    """The limit is told; the rooms that one is in stay."""
+def test_too_many_rooms_is_an_error() -> None:
+    """The client is told the limit, and stays in its rooms."""
     with cluster(1, NodeSettings(rooms_per_client=2)) as running, running.clients("ada") as (ada,):
         ada.join("one")
         ada.join("two")
@@ -220,20 +220,20 @@ def test_asking_for_too_many_rooms_is_an_error_and_no_more() -> None:
         assert ada.get(Message).text == "still in"
 
 
-def test_who_asks_without_reading_is_cut_off() -> None:
-    """Answers that nobody reads do not fill the node's memory."""
+def test_client_with_unread_answers_is_cut_off() -> None:
+    """Unread answers do not fill the node's memory."""
     with cluster(1, NodeSettings(unread_answers=10_000)) as running:
         running.nodes[0].log.append("lobby", [Post("s", 1, "bob", 1, "x" * 16_000)])
         with RawClient(running.address, "eve") as eve:
             eve.join("lobby")
-            # A short question with a long answer: what the system itself keeps for her is full soon.
+            # A short request with a long answer soon fills the buffers of the system.
             with pytest.raises((ConnectionResetError, BrokenPipeError)):
                 eve.socket.sendall(frame(Join("lobby", 1)) * 1_000_000)
         still_serves(running)
 
 
-def test_an_id_far_below_the_highest_is_refused() -> None:
-    """It would have to be looked for in all that was logged; those that a client may send again are taken."""
+def test_stale_id_is_refused() -> None:
+    """The log would have to search all records for a stale id; ids that a client may repeat are accepted."""
     with cluster(1) as running, running.clients("ada", room="lobby") as (ada,):
         for number in (20_000, 10_001, 10_000, 1):
             ada.send(Say("lobby", number, str(number)))

@@ -1,4 +1,4 @@
-"""JSON lines at a node: the same rooms in the same order as frames, and errors that a person can mend."""
+"""JSON lines at a node: the same rooms in the same order as with frames, and errors that help a person."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ HELLO = {"type": "hello", "name": "ci"}
 
 
 class Netcat:
-    """A connection of lines, as `nc` makes it: no ticket, no library."""
+    """A connection that speaks lines, as `nc` does: no ticket, no library."""
 
     def __init__(self, node: Node) -> None:
         self.socket = socket.create_connection(parse_address(node.address), 5000 * MS)
         self._file = self.socket.makefile("rb")
 
     def send(self, *lines: object) -> None:
-        """Send lines, in one piece: what is no bytes yet as JSON."""
+        """Send lines in one piece; all but bytes are encoded as JSON first."""
         self.socket.sendall(b"".join(x if isinstance(x, bytes) else json.dumps(x).encode() + b"\n" for x in lines))
 
     def read(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Netcat:
         return json.loads(line) if line else {}
 
     def get(self, kind: str) -> dict[str, Any]:
-        """Return the next object of a type, without those before it."""
+        """Return the next object of this type; drop those before it."""
         while (found := self.read())["type"] != kind:
             pass
         return found
@@ -50,8 +50,8 @@ def netcat(node: Node) -> Iterator[Netcat]:
         yield nc
 
 
-def test_one_order_for_both_dialects() -> None:
-    """Members of both dialects on two nodes, who all talk at once, are sent the same records in the same order."""
+def test_both_dialects_see_one_order() -> None:
+    """Members of both dialects on two nodes all post at once, and get the same records in the same order."""
     names = ("ada", "bob", "cy", "dee")
     with cluster(2) as running, running.clients(*names, room="lobby", mixed=True) as clients:
         for number in range(100):
@@ -64,8 +64,8 @@ def test_one_order_for_both_dialects() -> None:
         assert not clients[0].lines
 
 
-def test_each_batch_is_encoded_once_for_each_variant() -> None:
-    """However many members there are: frames where it was said, and JSON where a member speaks that."""
+def test_batch_is_encoded_once_per_variant() -> None:
+    """For any number of members: frames at the sender's node, and JSON at each node with a member that speaks it."""
     names = [f"p{number}" for number in range(12)]
     with cluster(2) as running, running.clients(*names, room="lobby", mixed=True) as clients:
         here, there = running.nodes
@@ -79,7 +79,7 @@ def test_each_batch_is_encoded_once_for_each_variant() -> None:
         eventually(lambda: here.last_report is not None and here.last_report.encodings == here.load.encodings)
 
 
-def test_the_ring_keeps_encodings_within_its_size() -> None:
+def test_ring_bounds_its_encodings() -> None:
     """Encodings are dropped before frames are, and made again for a member that needs them."""
     with (
         cluster(1, NodeSettings(ring_bytes=20_000)) as running,
@@ -98,8 +98,8 @@ def test_the_ring_keeps_encodings_within_its_size() -> None:
             assert [cy.get(Message).offset for _ in range(100)] == list(range(1, 101))
 
 
-def test_a_hello_without_a_ticket() -> None:
-    """A name alone is enough; what follows in the same piece is done, and shown before the connection ends."""
+def test_hello_without_ticket() -> None:
+    """A name is enough; messages in the same piece are handled, and answered before the connection ends."""
     with cluster(1) as running, netcat(running.nodes[0]) as nc:
         say = {"type": "say", "room": "builds", "id": 1, "text": "green"}
         nc.send(HELLO, {"type": "join", "room": "builds"}, say, {"type": "bye"})
@@ -109,8 +109,8 @@ def test_a_hello_without_a_ticket() -> None:
         assert running.nodes[0].log.extent("builds").top == 1
 
 
-def test_what_is_said_last_is_shown_though_the_input_ends() -> None:
-    """A program that ends its output right behind a post is still told what became of it."""
+def test_last_post_is_answered_after_end_of_input() -> None:
+    """A program that ends its output right after a post still gets the message."""
     with cluster(1) as running, netcat(running.nodes[0]) as nc:
         nc.send(HELLO, {"type": "join", "room": "builds"}, {"type": "say", "room": "builds", "id": 1, "text": "red"})
         nc.socket.shutdown(socket.SHUT_WR)
@@ -121,21 +121,21 @@ WRONG: dict[str, tuple[object, str, str]] = {
     "no JSON": (b"hello\n", "bad_line", "line 2, character 1"),
     "half an object": (b'{"type":"ping"\n', "bad_line", "line 2"),
     "not UTF-8": (b'{"type":"join","room":"\xff"}\n', "bad_line", "line 2"),
-    "an unknown type": ({"type": "shout"}, "bad_line", "line 2"),
-    "a field of another kind": ({"type": "say", "room": "lobby", "id": "1", "text": "x"}, "bad_line", "$.id"),
-    "a name that is none": ({"type": "join", "room": "no such room"}, "bad_line", "white space"),
+    "unknown type": ({"type": "shout"}, "bad_line", "line 2"),
+    "wrong type of a field": ({"type": "say", "room": "lobby", "id": "1", "text": "x"}, "bad_line", "$.id"),
+    "invalid name": ({"type": "join", "room": "no such room"}, "bad_line", "white space"),
     "too deep": (b'{"type":"ping","x":' + b"[" * 60_000 + b"]" * 5 + b"}\n", "bad_line", "16 deep"),
-    "hello again": (HELLO, "again", "say it once"),
-    "a room that one is not in": ({"type": "leave", "room": "attic"}, "not_joined", "not in attic: join"),
-    "a kind that comes later": (
+    "second hello": (HELLO, "again", "say it once"),
+    "room not joined": ({"type": "leave", "room": "attic"}, "not_joined", "not in attic: join"),
+    "unknown kind": (
         {"type": "say", "room": "lobby", "id": 1, "text": "x", "kind": "topic"}, "bad_kind", "topic",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_line_is_answered_and_the_connection_goes_on(name: str) -> None:
-    """The answer says where and what; the next line is read as if nothing had been."""
+def test_wrong_line_does_not_end_the_connection(name: str) -> None:
+    """The answer says where the fault is; the node reads the next line as usual."""
     line, code, where = WRONG[name]
     with cluster(1) as running, netcat(running.nodes[0]) as nc:
         nc.send(HELLO)
@@ -149,8 +149,8 @@ def test_a_wrong_line_is_answered_and_the_connection_goes_on(name: str) -> None:
         assert nc.get("pong")
 
 
-def test_before_hello_a_wrong_line_is_answered() -> None:
-    """Nothing that comes before a hello ends the connection, and a hello that is right lets the client in."""
+def test_wrong_line_before_hello() -> None:
+    """A wrong line before hello does not end the connection, and a valid hello then lets the client in."""
     with cluster(1) as running, netcat(running.nodes[0]) as nc:
         nc.send({"type": "join", "room": "lobby"}, b"what?\n", {"type": "hello", "name": ""})
         assert [nc.get("error")["code"] for _ in range(3)] == ["no_hello", "bad_line", "bad_line"]
@@ -158,8 +158,8 @@ def test_before_hello_a_wrong_line_is_answered() -> None:
         assert nc.read()["type"] == "welcome"
 
 
-def test_a_line_too_long_ends_the_connection() -> None:
-    """Also one that has not ended yet: the node keeps no more of it."""
+def test_long_line_ends_the_connection() -> None:
+    """Also if the line has not ended yet: the node does not keep more of it."""
     with cluster(1) as running, netcat(running.nodes[0]) as nc:
         nc.send(HELLO, b'{"type":"say","text":"' + b"x" * MAX_FRAME)
         error = nc.get("error")
@@ -167,8 +167,8 @@ def test_a_line_too_long_ends_the_connection() -> None:
         assert not nc.read()
 
 
-def test_where_to_enter() -> None:
-    """The node asks its broker, before hello and after; the ticket lets the client in at the node that it names."""
+def test_enter_names_a_node() -> None:
+    """The node asks its broker, before hello and after; the ticket is valid at the node that the answer names."""
     with cluster(2) as running, netcat(running.nodes[0]) as nc:
         nc.send({"type": "enter"}, {"type": "enter", "name": "ci"})
         assert nc.read()["code"] == "bad_request"
@@ -182,8 +182,8 @@ def test_where_to_enter() -> None:
         assert nc.get("error")["code"] == "bad_ticket"
 
 
-def test_where_to_enter_may_not_be_asked_all_the_time() -> None:
-    """Each question costs the broker one: what comes too soon is refused, and nothing is asked."""
+def test_enter_is_limited() -> None:
+    """Each `enter` costs the broker a question: one that comes too soon is refused without asking."""
     with cluster(1) as running, netcat(running.nodes[0]) as nc:
         nc.send(HELLO, *[{"type": "enter"}] * 50)
         assert nc.get("entry")
@@ -192,8 +192,8 @@ def test_where_to_enter_may_not_be_asked_all_the_time() -> None:
         assert running.nodes[0].load.take()["redeemed"] == []
 
 
-def test_newcomers_without_tickets_are_let_in_at_a_rate() -> None:
-    """More than the node admits are told to come later; those with a ticket are let in meanwhile."""
+def test_rate_of_clients_without_ticket() -> None:
+    """Above the rate, clients are told to come later; a client with a ticket is let in meanwhile."""
     with cluster(1, NodeSettings(admits=5.0)) as running:
         refused = 0
         for _ in range(20):
@@ -207,8 +207,8 @@ def test_newcomers_without_tickets_are_let_in_at_a_rate() -> None:
             assert ada.session
 
 
-def test_a_node_that_drains_takes_nobody_without_a_ticket() -> None:
-    """It would have to send the client away again at once."""
+def test_draining_node_needs_tickets() -> None:
+    """It would have to move the client away again at once."""
     with cluster(1) as running:
         running.nodes[0].drain(0.0)
         with netcat(running.nodes[0]) as nc:
@@ -216,11 +216,11 @@ def test_a_node_that_drains_takes_nobody_without_a_ticket() -> None:
             assert nc.read()["code"] == "full"
 
 
-def test_a_full_node_refuses_in_the_clients_dialect() -> None:
-    """A client of lines reads why in a line."""
+def test_full_node_answers_in_the_clients_dialect() -> None:
+    """A client that speaks lines gets the reason as a line."""
     with cluster(1, NodeSettings(capacity=1)) as running, running.clients("ada"):
         host = parse_address(running.nodes[0].address)
-        # The node looks at what has come when it accepts, so let it come with the connection, if it can.
+        # The node looks at the bytes that have come when it accepts, so send them with the connection if possible.
         answers = []
         for _ in range(20):
             with socket.create_connection(host, 5000 * MS) as sock:
@@ -229,16 +229,16 @@ def test_a_full_node_refuses_in_the_clients_dialect() -> None:
         assert any(b'"code":"full"' in answer for answer in answers)
 
 
-def test_another_text_protocol_is_answered_in_a_line() -> None:
-    """What begins like neither frames nor JSON is told so in words, and the connection ends."""
+def test_other_text_protocol_gets_an_error_line() -> None:
+    """A client that sends neither frames nor JSON gets an error in words, and the connection ends."""
     with cluster(1) as running, netcat(running.nodes[0]) as nc:
         nc.send(b"GET / HTTP/1.1\r\n\r\n")
         assert nc.read()["fatal"]
         assert not nc.read()
 
 
-def test_large_posts_and_answers_are_whole() -> None:
-    """The longest text with data comes back as it was said, to a client of lines and to one of frames."""
+def test_large_posts_arrive_complete() -> None:
+    """A long text with data comes back unchanged, to a client with lines and to one with frames."""
     text, data = "é\n" * 5000, {"a": ["x" * 3000, 1.5, None, {"b": True}]}
     with cluster(1) as running, running.clients("ada", "bob", room="lobby", mixed=True) as (ada, bob):
         bob.send(Say("lobby", 1, text, "notice", 7, data))

@@ -1,4 +1,4 @@
-"""What a node counts between two reports, and when it does not wait with the next."""
+"""The load of a node: its counts between two reports, and reports that are sent at once."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from support import cluster as clusters
 from support.waiting import eventually
 
 
-def test_a_ticket_is_told_in_three_reports() -> None:
-    """The loss of one report, or of two in a row, leaves no client counted as still on its way."""
+def test_ticket_is_in_three_reports() -> None:
+    """One report, or two in a row, may be lost, and the broker still learns that the ticket was used."""
     load = Load()
-    told = []
+    reported = []
     for ticket in ("a", "b", None, None, None):
         if ticket:
             load.redeem(ticket)
-        told.append(load.take()["redeemed"])
-    assert told == [["a"], ["a", "b"], ["a", "b"], ["b"], []]
+        reported.append(load.take()["redeemed"])
+    assert reported == [["a"], ["a", "b"], ["a", "b"], ["b"], []]
 
 
-def test_a_report_stays_small_however_many_come() -> None:
-    """A storm's tickets are told in turns, each in three reports, none in more; those that wait are bounded, too."""
+def test_report_size_is_bounded() -> None:
+    """A storm's tickets are spread over reports, each in exactly three; the waiting tickets are bounded, too."""
     load = Load()
     tickets = [f"{number:04}" + "\U0001f600" * 28 for number in range(9000)]
     for ticket in tickets:
         load.redeem(ticket)
-    told: Counter[str] = Counter()
+    reported: Counter[str] = Counter()
     for _ in range(8):
         redeemed = load.take()["redeemed"]
-        told.update(redeemed)
+        reported.update(redeemed)
         assert len(encode(Report("n1", "i", "a:1", "a:2", "L", 1, redeemed=redeemed))) < MAX_REPORT
-    assert told == dict.fromkeys(tickets, 3)
+    assert reported == dict.fromkeys(tickets, 3)
     for number in range(2 * MAX_UNREPORTED):
         load.redeem(str(number))
     assert len(load._unreported) == MAX_UNREPORTED
 
 
-def test_a_node_with_long_tickets_stays_in_the_fleet() -> None:
-    """Whoever makes up tickets: an id that no broker gives is refused, so that no report is too large for a broker."""
+def test_long_ticket_ids_are_refused() -> None:
+    """A forged ticket with a longer id than brokers give is refused, so that no report grows too large."""
     with clusters.cluster(1) as running, running.clients("ada"):
         address = parse_address(running.nodes[0].address)
         for bad in ("x" * 33, "\U0001f600" * 64):
@@ -60,8 +60,8 @@ def test_a_node_with_long_tickets_stays_in_the_fleet() -> None:
                 assert b"bad_ticket" in stranger.recv(1000)
 
 
-def test_a_report_that_is_too_large_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Better without its lists than not at all: the broker would hold the node for lost."""
+def test_too_large_report_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent without its lists: without a report the broker would count the node as lost."""
     monkeypatch.setattr(fleet, "MAX_REPORT", 600)
     monkeypatch.setattr(Watches, "troubles", lambda _: ["x" * 1000])
     with clusters.cluster(1) as running:
@@ -70,8 +70,8 @@ def test_a_report_that_is_too_large_is_cut(monkeypatch: pytest.MonkeyPatch) -> N
         assert clusters.fleet(running.address).nodes[0].report.troubles == []
 
 
-def test_a_node_that_becomes_full_or_is_no_longer_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However small the step: by it the broker decides whether it may send anybody."""
+def test_full_state_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small change is reported too, if the node becomes full or free: the broker needs that to send clients."""
     monkeypatch.setattr(fleet, "LOAD_STEP", 2.0)
     with clusters.cluster(1, NodeSettings(capacity=2, report_interval=60.0)) as running:
 

@@ -1,4 +1,4 @@
-"""Clients are asked to move: when the node drains, and when a broker wants the load spread otherwise."""
+"""Moves of clients: when the node drains, and when a broker rebalances the load."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from support.ports import free_ports
 from support.waiting import MS, eventually, poll
 
 
-def stay(clients: list[RawClient]) -> None:
-    """None of these is asked to move, now or soon."""
+def check_not_moved(clients: list[RawClient]) -> None:
+    """Check that none of these clients is asked to move, now or soon."""
     poll(lambda: False, 0.3)
     for client in clients:
         client.socket.settimeout(0.01)
@@ -30,8 +30,8 @@ def stay(clients: list[RawClient]) -> None:
             client.get(Move)
 
 
-def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
-    """The client is in the room at its new node before it leaves the old; the broker sends nobody to the old one."""
+def test_drain_moves_clients_unnoticed() -> None:
+    """The client joins at its new node before it leaves the old one; the broker sends no client to the old one."""
     settings = NodeSettings(presence_interval=10 * MS)
     with cluster(2, settings) as running, running.clients("idler", room="lobby") as (idler,):
         watcher = RawClient(running.address, "watcher", "n2")
@@ -55,7 +55,7 @@ def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
         assert new.session == ada.session
         ada.send(Bye())
         ada.close()
-        new.say("lobby", "one", "after")  # id 1 was used before: it is acknowledged, not said again
+        new.say("lobby", "one", "after")  # id 1 was used before: that post is acknowledged and not logged again
         assert watcher.get(Message).text == "after"
         poll(lambda: False, 0.1)
         assert not [heard for heard in watcher.heard if isinstance(heard, Presence)]
@@ -67,8 +67,8 @@ def test_a_drained_node_moves_its_clients_and_nobody_sees_them_leave() -> None:
             client.close()
 
 
-def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are asked for another node in the clients' names, which means that this one died unless they know better."""
+def test_brokers_know_a_drain_before_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a broker would take the request for another node, in a client's name, as a sign that this node died."""
     said: list[Report | str] = []
 
     def report(stopping: bool) -> Report:
@@ -97,8 +97,8 @@ def test_nobody_is_moved_before_the_brokers_know(monkeypatch: pytest.MonkeyPatch
         join_all([drain], 20)
 
 
-def test_a_drain_outlasts_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients are moved once there is a broker again to say where to, which has heard of the other node."""
+def test_drain_survives_a_broker_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients move once a broker is back and knows the other node."""
     monkeypatch.setattr(parlour.node.clients.migration, "NO_TARGET_TIMEOUT", 20_000 * MS)
     settings = BrokerSettings(bind=f"127.0.0.1:{free_ports()}")
     with ExitStack() as closing:
@@ -120,34 +120,34 @@ def test_a_drain_outlasts_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
         join_all([drain], 20)
 
 
-def test_a_drain_for_which_nobody_is_found_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long before its deadline where the broker is away for good."""
+def test_drain_without_a_broker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drain ends long before its deadline if the broker is away for good."""
     monkeypatch.setattr(parlour.node.clients.migration, "NO_TARGET_TIMEOUT", 300 * MS)
     with cluster(2) as running, running.clients("ada"):
         running.broker.stop()
         join_all([spawn("drain", running.nodes[0].drain, 60)], 20)
 
 
-def test_the_last_node_has_nobody_to_move_to() -> None:
-    """Draining ends at once where there is no other node, and so does the node."""
+def test_drain_of_the_last_node_ends() -> None:
+    """The drain ends at once if there is no other node."""
     with cluster(1) as running, running.clients("ada", room="lobby"):
         join_all([spawn("drain", running.nodes[0].drain, 60)], 5)
 
 
-def test_an_order_moves_so_many_to_the_node_it_names() -> None:
-    """Of five clients the two that came last are asked to go, to the node that is named; no others."""
+def test_order_moves_the_latest_clients() -> None:
+    """Of five clients, only the two that came last are asked to go to the named node."""
     with cluster(3) as running:
         clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(5)]
         node = running.nodes[0]
         node._migration.hear_order(Order("n1", node.instance, moves=[Transfer("n3", 2)]))
         assert [client.get(Move).node for client in clients[3:]] == ["n3", "n3"]
-        stay(clients[:3])
+        check_not_moved(clients[:3])
         for client in clients:
             client.close()
 
 
-def test_an_order_that_is_lost_is_carried_out_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rebalance of which no word reaches the node at first moves the surplus, once."""
+def test_lost_order_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of a rebalance is lost at first: it still moves the surplus, and only once."""
     with cluster(2, NodeSettings(report_interval=0.1)) as running:
         clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(6)]
         eventually(lambda: [state.report.clients for state in fleet(running.address).nodes] == [6, 0])
@@ -155,13 +155,13 @@ def test_an_order_that_is_lost_is_carried_out_all_the_same(monkeypatch: pytest.M
             deaf.setattr(Broker, "_publish_orders", lambda *_: None)
             ask([running.address], Rebalance())
         assert [client.get(Move).node for client in clients[3:]] == ["n2"] * 3
-        stay(clients[:3])
+        check_not_moved(clients[:3])
         for client in clients:
             client.close()
 
 
-def test_an_order_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one order that comes again and again, and another that a second broker gives meanwhile, one is followed."""
+def test_order_is_followed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker repeats an order, and a second broker gives another one meanwhile: the node follows one order."""
     with cluster(2, NodeSettings(report_interval=0.1)) as running:
         node = running.nodes[0]
         clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(6)]
@@ -172,13 +172,13 @@ def test_an_order_is_carried_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
         join_all([node._migration._thread], 5)
         node._migration.hear_order(Order("n1", node.instance, moves=[Transfer("n2", 2)], id="c-1"))
         eventually(lambda: fleet(running.address).nodes[0].report.orders == ["b-1"])
-        stay(clients[:4])
+        check_not_moved(clients[:4])
         for client in clients:
             client.close()
 
 
-def test_who_stays_is_asked_again() -> None:
-    """A client that could not get in where it was sent is not left behind, once its ticket is of no use."""
+def test_client_that_stays_is_asked_again() -> None:
+    """The node asks again once the ticket of its last request has expired."""
     with (
         cluster(2, broker=BrokerSettings(ticket_life=0.3)) as running,
         running.clients("ada", room="lobby") as (ada,),
@@ -189,27 +189,27 @@ def test_who_stays_is_asked_again() -> None:
         join_all([drain], 20)
 
 
-def test_a_node_without_a_thread_to_spare_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An order to move clients is not followed then, and the next one is."""
+def test_order_without_a_free_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node does not follow an order that comes then, but follows the next one."""
     with cluster(2) as running, running.clients("ada") as (ada,):
         node = running.nodes[0]
         order = Order("n1", node.instance, moves=[Transfer("n2", 1)])
         with monkeypatch.context() as crowded:
             crowded.setattr(threading.Thread, "start", no_thread)
             node._migration.hear_order(order)
-        stay([ada])
+        check_not_moved([ada])
         node._migration.hear_order(order)
         ada.socket.settimeout(5_000 * MS)
         assert ada.get(Move).node == "n2"
 
 
 def no_thread(_: threading.Thread) -> None:
-    """Start a thread where the system has none left."""
+    """Fail to start a thread, as if the system had none left."""
     raise RuntimeError("can't start new thread")
 
 
-def test_the_last_node_follows_no_order_to_drain(caplog: pytest.LogCaptureFixture) -> None:
-    """Nor does it where a broker, perhaps an older one, gives the order: the cluster would stop."""
+def test_last_node_refuses_to_drain(caplog: pytest.LogCaptureFixture) -> None:
+    """An older broker may give this order; to follow it would stop the cluster."""
     with cluster(1) as running, running.clients("ada") as (ada,):
         node = running.nodes[0]
         node._migration.hear_order(Order(node="n1", instance=node.instance, drain=True, deadline=1.0))

@@ -1,4 +1,4 @@
-"""The queue of a room that is flooded: bounded, and first come, first served."""
+"""The queue of posts in a flooded room: bounded, and first come, first served."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ MOST = 5
 
 
 def posts(*numbers: int, size: int = 1) -> Submission:
-    """Return posts with these ids, of so many bytes in all; who said them does not matter here."""
+    """Return posts with these ids, of `size` bytes in all; the member does not matter here."""
     return Submission(cast("Member[Any]", None), [Post("s", number, "ada", 0, "") for number in numbers], size, 0.0)
 
 
 def ids(submissions: list[Submission]) -> list[int]:
-    """Return the posts' ids."""
+    """Return the ids of the posts."""
     return [post.id for submission in submissions for post in submission.posts]
 
 
-def test_who_came_first_gets_place_first() -> None:
-    """Nobody who comes when place is free again passes those who wait; who gave up is not let in."""
+def test_waiters_are_served_in_order() -> None:
+    """A later post never passes a waiting one; a waiter that gave up is not admitted."""
     queue = PostQueue(MOST)
     assert queue.put(posts(1, 2, 3)) is None
     assert queue.put(posts(4, 5)) is None
@@ -35,7 +35,7 @@ def test_who_came_first_gets_place_first() -> None:
     assert queue.give_up(second)
     assert ids(queue.take(1)) == [1, 2, 3]
     assert first.admitted.is_set()
-    assert not queue.give_up(first), "its place has come: the posts will be logged"
+    assert not queue.give_up(first), "the waiter is admitted: its posts will be logged"
     assert third.admitted.is_set()
     assert queue.put(posts(9)) is None
     assert queue.put(posts(10)) is not None
@@ -44,8 +44,8 @@ def test_who_came_first_gets_place_first() -> None:
     assert not queue
 
 
-def test_a_batch_ends_with_the_submission_that_makes_it_long() -> None:
-    """Neither many more posts than asked for, nor many more bytes than a batch shall have; none is torn apart."""
+def test_batch_ends_at_its_limits() -> None:
+    """A batch ends with the submission that reaches the limit of posts or bytes; no submission is split."""
     queue = PostQueue(100)
     for number in range(1, 10):
         queue.put(posts(number, number + 10, size=MAX_BATCH_BYTES // 4 + 1))
@@ -56,8 +56,8 @@ def test_a_batch_ends_with_the_submission_that_makes_it_long() -> None:
 
 
 @given(st.lists(st.one_of(st.integers(1, 4), st.just(0)), max_size=60), st.integers(1, 7))
-def test_all_come_out_in_order_and_never_too_many_wait_inside(script: list[int], batch: int) -> None:
-    """Whatever is put, a number of posts at a time, and taken, which is what a 0 stands for."""
+def test_order_and_bound_hold(script: list[int], batch: int) -> None:
+    """For any script of puts (numbers of posts) and takes (0), all posts come out in order."""
     queue, numbers = PostQueue(MOST), count(1)
     put = 0
     waiters: list[Waiter] = []
@@ -71,7 +71,7 @@ def test_all_come_out_in_order_and_never_too_many_wait_inside(script: list[int],
             taken += ids(queue.take(batch))
         assert len(queue) < MOST + 4
         assert len(queue) >= MOST or all(waiter.admitted.is_set() for waiter in waiters), (
-            "nobody waits beside a free place"
+            "no waiter waits beside a free place"
         )
     while queue:
         taken += ids(queue.take(batch))

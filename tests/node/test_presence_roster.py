@@ -1,4 +1,4 @@
-"""Who is in a room, from what each node tells of its own members."""
+"""The names in a room, united from the members of all nodes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ steps = st.lists(st.tuples(st.sampled_from(["enter", "leave"]), people), max_siz
 
 
 @given(st.lists(st.tuples(st.sampled_from(["n1", "n2"]), steps), max_size=4), st.randoms(use_true_random=False))
-def test_two_nodes_agree_though_changes_are_lost(
+def test_snapshots_repair_lost_changes(
     turns: list[tuple[str, list[tuple[str, tuple[str, str]]]]], random: object
 ) -> None:
-    """Each node tells its changes, some are lost; asked for all of them again, both list the same names."""
+    """Some changes between two nodes are lost; after snapshots of both, they list the same names."""
     rosters = {"n1": ClusterRoster("lobby"), "n2": ClusterRoster("lobby", version=50)}
     for number, (node, changes) in enumerate(turns):
         mine, other = rosters[node], rosters["n2" if node == "n1" else "n1"]
@@ -33,8 +33,8 @@ def test_two_nodes_agree_though_changes_are_lost(
     assert rosters["n1"].names() == rosters["n2"].names()
 
 
-def test_changes_that_were_missed_are_noticed() -> None:
-    """A gap in the count of changes, and a node not heard of before, make the listener ask."""
+def test_missed_changes_are_noticed() -> None:
+    """A gap in the numbers of changes, or an unknown instance, makes the listener ask."""
     roster = ClusterRoster("lobby")
     assert not roster.change("n2", "i", 1, 1, {"s": "bob"})
     roster.replace("n2", "i", 1, {"s": "bob"})
@@ -43,11 +43,11 @@ def test_changes_that_were_missed_are_noticed() -> None:
     assert not roster.change("n2", "another start", 3, 3, {})
     assert roster.names() == ["bob", "cy"]
     roster.replace("n2", "i", 1, {})
-    assert roster.names() == ["bob", "cy"], "what is told late must not undo what is known"
+    assert roster.names() == ["bob", "cy"], "a late snapshot must not undo later changes"
 
 
-def test_a_name_is_there_as_long_as_one_of_its_sessions() -> None:
-    """Two sessions of one name are one name; it leaves with the last."""
+def test_name_leaves_with_its_last_session() -> None:
+    """Two sessions with the same name are one name, which leaves with the last of them."""
     roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     assert roster.take_changes() == (["ada"], [])
@@ -58,8 +58,8 @@ def test_a_name_is_there_as_long_as_one_of_its_sessions() -> None:
     assert roster.take_changes() == ([], ["ada"])
 
 
-def test_who_came_and_went_is_not_told() -> None:
-    """Changes that cancel each other between two frames are in neither list."""
+def test_changes_that_cancel_are_not_told() -> None:
+    """A name that comes and goes between two frames is in neither list."""
     roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     roster.leave("s")
@@ -67,8 +67,8 @@ def test_who_came_and_went_is_not_told() -> None:
     assert roster.unpublished
 
 
-def test_long_lists_go_in_several_frames() -> None:
-    """The whole list comes in frames of 200 names; without `whole`, only the first."""
+def test_long_list_takes_several_frames() -> None:
+    """The whole list comes in frames of 200 names; without `whole`, only the first frame."""
     roster = ClusterRoster("lobby")
     for number in range(NAMES + 1):
         roster.enter(str(number), f"{number:064}")
@@ -84,8 +84,8 @@ def test_long_lists_go_in_several_frames() -> None:
     assert not roster.changed
 
 
-def test_who_is_missed_leaves_when_it_is_due_and_not_before() -> None:
-    """Back in time, nothing happened; cut off again, the time counts anew; overdue, it leaves."""
+def test_grace_period() -> None:
+    """A session that is back in time never left; each break starts a new period, and at its end the session leaves."""
     roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     version = roster.version
@@ -102,8 +102,8 @@ def test_who_is_missed_leaves_when_it_is_due_and_not_before() -> None:
     assert not roster.in_grace
 
 
-def test_who_was_listed_in_between_is_told_of() -> None:
-    """A list is made while changes wait that then cancel each other: whoever got it must not keep what it shows."""
+def test_listed_changes_are_told() -> None:
+    """A list is made while changes wait that then cancel each other: the members that got it must be told."""
     roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     roster.take_changes()
@@ -116,8 +116,8 @@ def test_who_was_listed_in_between_is_told_of() -> None:
     assert not roster.changed
 
 
-def test_a_node_that_starts_anew_does_not_take_its_former_members_with_it() -> None:
-    """They have their time to come back, although the node of that name is there again, and empty."""
+def test_restarted_node_keeps_its_former_members() -> None:
+    """Members of the former instance keep their grace period, although the node is back and empty."""
     roster = ClusterRoster("lobby")
     roster.replace("n2", "first start", 7, {"s": "bob"})
     roster.take_changes()

@@ -1,4 +1,4 @@
-"""Peers come and go while they publish: the relay of a node outlives it."""
+"""Peers that come, go or stop while the relay of a node works."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ print("alive")
 """
 
 
-def test_a_peer_that_leaves_in_mid_speech_takes_nobody_along() -> None:
-    """ZeroMQ aborts the process if a SUB disconnects while it holds the beginning of a publication."""
+def test_peer_leaves_within_a_publication() -> None:
+    """ZeroMQ aborts the process if a SUB disconnects while it holds the beginning of a publication; we avoid that."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=20_000 * MS, check=False
     )
@@ -80,19 +80,19 @@ with zmq.Context() as context, context.socket(zmq.SUB) as socket:
 """
 
 
-class Timeline:
-    """What stands for the rooms of a node: one that tells who begins to listen where it stands."""
+class AnnouncingRooms:
+    """Rooms of a node that announce one log head to each new listener."""
 
     def announcement(self, _: str) -> tuple[LogHead]:
-        """Tell it."""
+        """Return the log head."""
         return (LogHead("e", 1),)
 
 
-def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is cut off, or gigabytes would wait for it; when it reads again it is told where the room stands."""
+def test_queue_of_a_stopped_peer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The relay cuts the peer off, or gigabytes would wait for it; when the peer reads again it gets the log head."""
     monkeypatch.setattr(module, "PEER_TIMEOUT", int(1000 * MS * 1000))
     relay, topic = Relay("n1-relay", "n1", "i", "127.0.0.1"), room_topic("lobby")
-    relay.serve(Timeline())  # type: ignore[arg-type]
+    relay.serve(AnnouncingRooms())  # type: ignore[arg-type]
     relay.start()
     command = [sys.executable, "-c", LISTENER, f"tcp://127.0.0.1:{relay.port}", "rlobby"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as peer:
@@ -114,10 +114,8 @@ def test_nothing_is_kept_for_a_peer_that_stands_still(monkeypatch: pytest.Monkey
             relay.stop()
 
 
-def test_a_node_that_stood_still_hears_the_last_word_of_a_quiet_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its queue was full of another room, so that the word was dropped, and all that would have shown it soon."""
+def test_stopped_node_gets_the_last_message_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue was full of another room: the last message of a quiet room was dropped, and so were the first beats."""
     monkeypatch.setattr(module, "MAX_QUEUED", 100)
     log = tmp_path / "log.sqlite"
     with cluster(1, NodeSettings(log=f"sqlite://{log}")) as running, processes() as started:
@@ -142,30 +140,30 @@ def test_a_node_that_stood_still_hears_the_last_word_of_a_quiet_room(
             assert bob.texts(1) == ["bye"]
 
 
-class Heard:
-    """What stands for the rooms of a node: it notes where each says that it stands."""
+class RecordingRooms:
+    """Rooms of a node that record the offsets of all log heads."""
 
     def __init__(self) -> None:
-        self.tops: list[int] = []
+        self.offsets: list[int] = []
 
-    def get(self, _: str) -> Heard:
+    def get(self, _: str) -> RecordingRooms:
         """Return the one room."""
         return self
 
     def announcement(self, _: str) -> tuple[()]:
-        """Tell nothing of itself."""
+        """Return nothing."""
         return ()
 
-    def receive_log_head(self, head: LogHead) -> None:
-        """Note it."""
-        self.tops.append(head.offset)
+    def receive_log_head(self, header: LogHead) -> None:
+        """Record its offset."""
+        self.offsets.append(header.offset)
 
 
-def test_a_node_at_the_address_of_one_that_is_gone_is_listened_to() -> None:
-    """The system gives a free port to whoever is next; the roster has both for a while."""
-    heard = Heard()
+def test_address_of_a_gone_node_is_reused() -> None:
+    """The system may give the port to a new node, and the roster has both nodes for a while."""
+    rooms = RecordingRooms()
     relay, other = Relay("n1-relay", "n1", "i", "127.0.0.1"), Relay("n2-relay", "n2", "j", "127.0.0.1")
-    relay.serve(heard)  # type: ignore[arg-type]
+    relay.serve(rooms)  # type: ignore[arg-type]
     try:
         for each in (relay, other):
             each.start()
@@ -176,22 +174,22 @@ def test_a_node_at_the_address_of_one_that_is_gone_is_listened_to() -> None:
 
         def hears(number: int) -> bool:
             other.publish(topic, LogHead("e", number))
-            return number in heard.tops
+            return number in rooms.offsets
 
         for number, peers in enumerate(([gone], [gone, there], [there, gone], [there])):
             relay.set_peers(peers)
             eventually(lambda number=number: hears(number))  # type: ignore[misc]
         relay.set_peers([gone, there])
         relay.set_peers([there])
-        poll(lambda: False, 0.2)  # a connection that is ended hears on for a moment
+        poll(lambda: False, 0.2)  # an ended connection still receives for a moment
         eventually(lambda: hears(4))
     finally:
         for each in (relay, other):
             each.stop()
 
 
-def test_who_still_listens_is_told_when_another_has_left() -> None:
-    """What nobody listens to is not published, so each listener must be known for as long as it listens."""
+def test_remaining_listener_gets_publications() -> None:
+    """When one of two listeners leaves, the other one still gets publications."""
     relay = Relay("n1-relay", "n1", "i", "127.0.0.1")
     relay.start()
     topic = room_topic("lobby")

@@ -1,4 +1,4 @@
-"""The buffer of a room, whatever comes late, early, twice or not at all."""
+"""The order of a room's batches, which come late, early, twice or not at all; and the ring."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from parlour.node.rooms.ring import Ring
 
 
 def make(first: int, last: int) -> Batch:
-    """Return a batch whose frames are the offsets themselves, as four-byte bodies."""
+    """Return a batch whose frames are its offsets, as four-byte bodies."""
     return Batch(first, last, b"".join(b"\0\0\0\4" + offset.to_bytes(4, "big") for offset in range(first, last + 1)))
 
 
 def offsets(batch: Batch) -> list[int]:
-    """Return the offsets in a batch's frames, which must be those it claims."""
+    """Return the offsets in a batch's frames; check that they match the batch's bounds."""
     data = bytes(batch.frames)
     found = [int.from_bytes(data[i + 4 : i + 8], "big") for i in range(0, len(data), 8)]
     assert found == list(range(batch.first, batch.last + 1))
@@ -27,8 +27,8 @@ spans = st.tuples(st.integers(1, 60), st.integers(0, 9)).map(lambda pair: make(p
 
 
 @given(st.lists(spans, max_size=40), st.integers(0, 5))
-def test_whatever_comes_leaves_by_offset_once_and_without_a_hole(batches: list[Batch], start: int) -> None:
-    """Batches in any buffer, overlapping and repeated, come out as the unbroken run of what was there."""
+def test_batches_leave_in_order_once(batches: list[Batch], start: int) -> None:
+    """Batches in any order, overlapping and repeated, come out as one run of offsets without a hole."""
     buffer = ReorderBuffer(start)
     out: list[int] = []
     for batch in batches:
@@ -43,8 +43,8 @@ def test_whatever_comes_leaves_by_offset_once_and_without_a_hole(batches: list[B
 
 
 @given(st.lists(spans, max_size=40))
-def test_the_hole_is_what_is_missing_before_what_is_known(batches: list[Batch]) -> None:
-    """A hole begins after the last offset let out and ends before the next batch that is held."""
+def test_hole_lies_before_known_messages(batches: list[Batch]) -> None:
+    """A hole begins after the last released offset and ends before the next held batch."""
     buffer = ReorderBuffer(0)
     for batch in batches:
         buffer.offer(batch)
@@ -61,8 +61,8 @@ def test_the_hole_is_what_is_missing_before_what_is_known(batches: list[Batch]) 
         assert any(batch.first == hole[1] + 1 for batch in batches)
 
 
-def test_a_top_that_is_told_shows_the_loss_of_the_last_batch() -> None:
-    """Nothing came after the lost batch, but somebody told of its offset."""
+def test_hint_reveals_a_lost_last_batch() -> None:
+    """No batch came after the lost one, but a hint told its offset."""
     buffer = ReorderBuffer(7)
     buffer.hint(9)
     assert buffer.hole() == (8, 9)
@@ -70,8 +70,8 @@ def test_a_top_that_is_told_shows_the_loss_of_the_last_batch() -> None:
     assert buffer.hole() is None
 
 
-def test_early_batches_are_kept_within_a_bound() -> None:
-    """What does not fit is forgotten, but known to be missing."""
+def test_early_batches_are_bounded() -> None:
+    """Batches above the bound are dropped, but count as missing."""
     buffer = ReorderBuffer(0)
     for offset in range(2, 2 + HELD + 10):
         buffer.offer(make(offset, offset))
@@ -81,8 +81,8 @@ def test_early_batches_are_kept_within_a_bound() -> None:
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(0, 100), st.integers(1, 200))
-def test_the_ring_returns_what_follows_an_offset_or_nothing(lengths: list[int], offset: int, size: int) -> None:
-    """What the ring returns begins right after the offset; it returns nothing only if that is not in it."""
+def test_ring_returns_what_follows_an_offset(lengths: list[int], offset: int, size: int) -> None:
+    """The ring returns the messages right after an offset, or nothing if they are not in the ring."""
     ring = Ring(120, 10)
     last = 10
     for length in lengths:
@@ -96,8 +96,8 @@ def test_the_ring_returns_what_follows_an_offset_or_nothing(lengths: list[int], 
         assert found[-1].last <= last
 
 
-def test_the_ring_keeps_to_its_size_and_always_the_last_batch() -> None:
-    """A batch larger than the ring is kept as long as it is the last."""
+def test_ring_keeps_its_size_and_the_last_batch() -> None:
+    """The ring keeps a batch that is larger than itself as long as it is the last one."""
     ring = Ring(10, 0)
     ring.add(make(1, 5))
     assert [(batch.first, batch.last) for batch in ring.after(0, 1000) or ()] == [(1, 5)]

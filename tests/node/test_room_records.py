@@ -1,4 +1,4 @@
-"""Records in a room: who may edit and delete what, and that a deleted text is gone from every node's memory."""
+"""Records in a room: the rights to edit and delete, and deleted texts, which no node keeps in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def rings(running: Cluster) -> list[str]:
 
 
 def outcome(client: RawClient) -> Message | str:
-    """Return the next record, or the code of the error that came in its place."""
+    """Return the next record, or the code of an error that came instead."""
     while True:
         for heard in client.heard:
             if isinstance(heard, Message | Error):
@@ -36,8 +36,8 @@ def outcome(client: RawClient) -> Message | str:
 
 
 @pytest.mark.parametrize("lines", [False, True])
-def test_the_fields_come_back(lines: bool) -> None:
-    """Kind, reference and data are shown to all as they were said, live and in history."""
+def test_record_fields_come_back(lines: bool) -> None:
+    """All members get kind, reference and data unchanged, live and in history."""
     with cluster(2) as running, running.clients("ada", "bob", room="lobby", mixed=lines) as (ada, bob):
         ada.say("lobby", "hello")
         ada.post("lobby", "waves", "action")
@@ -53,8 +53,8 @@ def test_the_fields_come_back(lines: bool) -> None:
             assert client.get(Page).messages == said
 
 
-def test_who_may_edit_and_delete() -> None:
-    """The author alone, of what was said; anybody may react to what is there."""
+def test_rights_to_edit_and_delete() -> None:
+    """The author alone may edit and delete a text; all may react to a record that is not deleted."""
     with cluster(2) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
         ada.say("lobby", "hello")
         for client in (ada, bob):
@@ -72,7 +72,7 @@ def test_who_may_edit_and_delete() -> None:
         ada.get(Message)
         reaction = bob.get(Message)
         bob.post("lobby", "👎", "edit", reaction.offset)
-        assert outcome(bob) == "bad_ref", "a reaction is taken back, not edited"
+        assert outcome(bob) == "bad_ref", "a reaction cannot be edited"
         bob.post("lobby", "taken back", "redact", reaction.offset)
         deletion = bob.get(Message)
         bob.post("lobby", "taken back", "redact", deletion.offset)
@@ -81,14 +81,14 @@ def test_who_may_edit_and_delete() -> None:
         ada.post("lobby", "deleted", "redact", 1)
         assert isinstance(outcome(ada), Message)
         ada.post("lobby", "again", "edit", 1)
-        assert outcome(ada) == "bad_ref", "what is deleted cannot be edited"
+        assert outcome(ada) == "bad_ref", "a deleted record cannot be edited"
         bob.get(Message)
         bob.post("lobby", "👍", "react", 1)
         assert outcome(bob) == "bad_ref"
 
 
-def test_who_comes_back_may_still_delete() -> None:
-    """The author is known by its key, on whichever node it is."""
+def test_author_may_delete_after_a_reconnect() -> None:
+    """Every node knows the author by its key."""
     with cluster(2) as running:
         with RawClient(running.address, "ada", "n1", key="secret") as ada:
             ada.join("lobby")
@@ -102,8 +102,8 @@ def test_who_comes_back_may_still_delete() -> None:
 
 
 @pytest.mark.parametrize("loss", [0.0, 1.0])
-def test_a_deleted_text_is_gone_everywhere(loss: float) -> None:
-    """With its edits: from all rings, from pages and from what a newcomer is sent, also if the relay loses all."""
+def test_deleted_text_is_gone_everywhere(loss: float) -> None:
+    """Its edits, too: rings, pages and history lack the text, even if the relay loses every batch."""
     with (
         cluster(3, NodeSettings(relay_loss=loss)) as running,
         running.clients("ada", "bob", "cy", room="lobby", mixed=True) as clients,
@@ -130,8 +130,8 @@ def test_a_deleted_text_is_gone_everywhere(loss: float) -> None:
                 assert newcomer.get(Page).messages == shown
 
 
-def test_the_ring_forgets_the_encodings_of_what_is_deleted() -> None:
-    """A batch whose record is deleted is replaced, and nothing in the ring leads to the one before."""
+def test_ring_forgets_encodings_of_deleted_records() -> None:
+    """A deletion replaces the batch, and the ring keeps no reference to the old one."""
     ring = Ring(10_000, 0)
     said = [Message("lobby", number, f"s-{number}", "ada", 5, f"text {number}") for number in (1, 2)]
     said.append(Message("lobby", 3, "s-3", "ada", 5, "text 3", "edit", 1))
@@ -150,8 +150,8 @@ def test_the_ring_forgets_the_encodings_of_what_is_deleted() -> None:
     assert len(ring.messages()) == 3
 
 
-def test_a_deletion_sent_again_is_accepted() -> None:
-    """A client that did not hear of it may repeat it, though its target is gone by now."""
+def test_repeated_deletion_is_accepted() -> None:
+    """A client that got no answer may repeat the deletion, although its target is gone by now."""
     with cluster(1) as running, running.clients("ada", room="lobby") as (ada,):
         ada.say("lobby", "hello")
         assert ada.get(Message).offset == 1

@@ -1,4 +1,4 @@
-"""One room on several nodes: one order, one roster, whatever the relay loses."""
+"""One room on several nodes: one order and one roster, even if the relay loses publications."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def follow(client: RawClient, count: int, into: list[tuple[int, str, str]]) -> N
 
 
 def flood(running: Cluster, senders: int, each: int) -> None:
-    """Let members on all nodes post at once as fast as they can, and check what every member saw."""
+    """Let members on all nodes post at once as fast as they can, and check that all saw the same."""
     names = [f"member-{number}" for number in range(max(senders, 3))]
     with running.clients(*names, room="lobby") as clients:
         seen: list[list[tuple[int, str, str]]] = [[] for _ in clients]
@@ -66,28 +66,28 @@ def flood(running: Cluster, senders: int, each: int) -> None:
 
 
 @pytest.mark.parametrize("log", ["memory://", "sqlite"])
-def test_all_members_on_three_nodes_see_the_same_sequence(log: str, tmp_path: object) -> None:
-    """Ten members post at once over three nodes; everybody sees 1 to N, the same texts at the same offsets."""
+def test_all_members_see_the_same_sequence(log: str, tmp_path: object) -> None:
+    """Ten members on three nodes post at once; all see the offsets 1 to N with the same texts."""
     url = f"sqlite://{tmp_path}/log.sqlite" if log == "sqlite" else log
     with cluster(3, NodeSettings(log=url)) as running:
         flood(running, senders=10, each=200)
 
 
-def test_batches_that_the_relay_drops_are_read_from_the_log() -> None:
-    """With half of the batches lost on the way, nobody misses a message."""
+def test_lost_batches_are_read_from_the_log() -> None:
+    """The relay loses half of the batches, and no member misses a message."""
     with cluster(3, NodeSettings(relay_loss=0.5)) as running:
         flood(running, senders=6, each=100)
 
 
-def test_a_lost_last_message_is_noticed() -> None:
-    """Every batch is lost and nothing follows: the heartbeat shows it, the log gives it."""
+def test_lost_last_message_is_noticed() -> None:
+    """The relay loses the last batch: a heartbeat shows that, and the message is read from the log."""
     with cluster(2, NodeSettings(relay_loss=1.0)) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
         ada.say("lobby", "the last word")
         assert bob.get(Message).text == "the last word"
 
 
-def test_a_node_that_begins_to_listen_is_told_again_where_the_room_stands() -> None:
-    """The relay may lose what it is told at once, and nothing was told while nobody listened."""
+def test_new_listener_gets_the_log_head_twice() -> None:
+    """The first announcement may be lost, so a heartbeat repeats the log head."""
     with cluster(1) as running, running.clients("ada", room="lobby") as (ada,), zmq.Context() as context:
         ada.say("lobby", "to nobody else")
         ada.get(Message)
@@ -95,17 +95,17 @@ def test_a_node_that_begins_to_listen_is_told_again_where_the_room_stands() -> N
             listener.linger = 0
             listener.connect(f"tcp://{fleet(running.address).nodes[0].report.relay}")
             listener.subscribe(room_topic("lobby"))
-            tops: list[int] = []
-            while len(tops) < 2:
+            offsets: list[int] = []
+            while len(offsets) < 2:
                 assert listener.poll(int(5000 * MS * 1000)), "the room is silent"
-                head = decode_relay(listener.recv_multipart()[1])
-                if isinstance(head, LogHead):
-                    tops.append(head.offset)
-        assert tops == [1, 1]
+                header = decode_relay(listener.recv_multipart()[1])
+                if isinstance(header, LogHead):
+                    offsets.append(header.offset)
+        assert offsets == [1, 1]
 
 
-def test_a_room_that_is_made_while_a_node_asks_about_it_tells_of_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That it has nobody there yet is told as of before the room was made, not after."""
+def test_room_made_during_an_announcement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The announcement of an empty room has a lower version than the room that is made meanwhile."""
     with cluster(2) as running, running.clients("ada", "bob") as (ada, bob):
         table = running.nodes[0].rooms
         real, looked = table.get, threading.Event()
@@ -130,8 +130,8 @@ def test_a_room_that_is_made_while_a_node_asks_about_it_tells_of_its_members(mon
             eventually(lambda client=client: sees_both(client))  # type: ignore[misc]
 
 
-def test_members_of_all_nodes_are_listed_and_their_coming_and_going_told() -> None:
-    """Who joins sees everybody; everybody sees who joins and who leaves, on every node."""
+def test_presence_across_nodes() -> None:
+    """A member that joins sees all names; members on every node see the names that come and go."""
     with cluster(3) as running, running.clients("ada", "bob", room="lobby") as (ada, bob), ExitStack() as stack:
         cy = stack.enter_context(RawClient(running.address, "cy", "n3"))
         cy.send(Join("lobby"))
@@ -150,11 +150,11 @@ def test_members_of_all_nodes_are_listed_and_their_coming_and_going_told() -> No
         eventually(lambda: "cy" not in ada.get(Members).names)
 
 
-def test_a_node_that_stops_takes_its_members_with_it() -> None:
-    """Its clients are told, and leave every roster."""
+def test_members_leave_with_their_node() -> None:
+    """A node that stops tells its clients, and they leave every roster."""
     settings = NodeSettings(grace=100 * MS, presence_interval=50 * MS, report_interval=0.2)
     with (
-        # So young a broker's roster takes nobody away; with such intervals it is soon old enough.
+        # A young broker's roster removes no node; with this setting the broker is soon old enough.
         cluster(2, settings, BrokerSettings(settle=0.1)) as running,
         running.clients("ada", "bob", room="lobby") as (ada, bob),
     ):
@@ -166,8 +166,8 @@ def test_a_node_that_stops_takes_its_members_with_it() -> None:
             pass
 
 
-def test_history_is_replayed_from_where_it_is_asked_for() -> None:
-    """The last N, or all that follows an offset; what is replayed is told by the offset in `joined`."""
+def test_history_is_replayed_from_a_position() -> None:
+    """The last N messages, or all after an offset; the offset in `joined` tells which are replayed."""
     with cluster(2) as running, running.clients("ada", "bob") as (ada, bob):
         ada.join("lobby")
         ada.say("lobby", *(str(number) for number in range(1, 101)))
@@ -183,8 +183,8 @@ def test_history_is_replayed_from_where_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("position", [{"after": 7}, {"after": 1, "epoch": "another"}])
-def test_a_position_that_is_not_of_this_log_is_not_recovered(position: dict[str, object]) -> None:
-    """Beyond the log's end, or of another epoch: an older client is told so, and gets all there is."""
+def test_position_outside_the_log_is_not_recovered(position: dict[str, object]) -> None:
+    """A position beyond the log's end or in another epoch: an older client is told so and gets all messages."""
     with cluster(1) as running, RawClient(running.address, "ada", protocol="1.0") as ada:
         ada.join("lobby")
         ada.say("lobby", "one", "two")
@@ -194,8 +194,8 @@ def test_a_position_that_is_not_of_this_log_is_not_recovered(position: dict[str,
         assert ada.texts(2) == ["one", "two"]
 
 
-def test_a_post_sent_again_is_acknowledged_and_not_said_again() -> None:
-    """The same id brings `accepted` with the place of the first."""
+def test_repeated_post_is_only_acknowledged() -> None:
+    """A repeated id is answered by `accepted` with the offset of the first post."""
     with cluster(1) as running, running.clients("ada", room="lobby") as (ada,):
         ada.send(Say("lobby", 1, "once"))
         first = ada.get(Message)
@@ -205,8 +205,8 @@ def test_a_post_sent_again_is_acknowledged_and_not_said_again() -> None:
         assert ada.get(Message).text == "twice"
 
 
-def test_rooms_are_apart_and_a_client_may_be_in_several() -> None:
-    """What is said in a room comes to its members alone; who has left it hears nothing more."""
+def test_client_in_several_rooms() -> None:
+    """A room's messages reach its members alone, and not a client that has left it."""
     with cluster(1) as running, running.clients("ada", "bob") as (ada, bob):
         for room in ("lobby", "attic"):
             ada.join(room)
@@ -225,8 +225,8 @@ def test_rooms_are_apart_and_a_client_may_be_in_several() -> None:
         assert not [heard for heard in bob.heard if isinstance(heard, Message)]
 
 
-def test_an_empty_room_is_dropped_and_can_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room without members goes from the table after a while, and what was said is there when it is back."""
+def test_empty_room_is_dropped_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room without members leaves the table after a while; its messages are there when it is made again."""
     monkeypatch.setattr(rooms, "IDLE", 0.5)
     with cluster(2) as running, running.clients("ada", "bob") as (ada, bob):
         ada.join("lobby")
@@ -243,7 +243,7 @@ def test_an_empty_room_is_dropped_and_can_be_made_again(monkeypatch: pytest.Monk
 
 
 def events_until(client: RawClient, text: str) -> tuple[list[str], list[str]]:
-    """Read until a text is said; return the names that came and that went before it."""
+    """Read until this text; return the names that came and that went before it."""
     came: list[str] = []
     went: list[str] = []
     while True:
@@ -258,8 +258,8 @@ def events_until(client: RawClient, text: str) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("node", ["n2", "n3"])
-def test_who_is_back_within_the_grace_was_never_seen_to_leave(node: str) -> None:
-    """A client that is cut off and comes back, to its node or another, keeps its session and its place."""
+def test_return_within_the_grace_period(node: str) -> None:
+    """A client that was cut off comes back, to its node or another: it keeps its session, and nobody saw it leave."""
     with (
         cluster(3, NodeSettings(grace=500 * MS, presence_interval=10 * MS)) as running,
         running.clients("ada", room="lobby") as (ada,),
@@ -284,8 +284,8 @@ def test_who_is_back_within_the_grace_was_never_seen_to_leave(node: str) -> None
         eventually(lambda: "bob" in ada.get(Presence).left)
 
 
-def test_keys_cannot_be_told_from_sessions_and_make_different_ones() -> None:
-    """Everybody sees the session in the ids of messages; it is neither the key nor another key's."""
+def test_sessions_differ_by_key() -> None:
+    """The session in the ids of messages differs from the key, and from the sessions of other keys."""
     with cluster(1) as running:
         sessions: set[str] = set()
         for key in ("one", "two", "", ""):
@@ -295,8 +295,8 @@ def test_keys_cannot_be_told_from_sessions_and_make_different_ones() -> None:
         assert len(sessions) == 4
 
 
-def test_who_says_something_and_leaves_learns_that_it_was_logged() -> None:
-    """Leaving right behind its posts, a client gets the message or `accepted` for each, and after `left` no list."""
+def test_last_posts_before_leaving_are_acknowledged() -> None:
+    """A client that leaves right after its posts gets the message or `accepted` for each of them."""
     with cluster(1) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
         for turn in range(30):
             bob.say("lobby", *["noise"] * 20)
@@ -308,7 +308,7 @@ def test_who_says_something_and_leaves_learns_that_it_was_logged() -> None:
 
 
 def acknowledged(client: RawClient, number: int) -> bool:
-    """Read a little, and return whether this post of the client's came back or was accepted."""
+    """Read some messages; return whether this post of the client came back or was accepted."""
     for heard in client.heard:
         if (isinstance(heard, Message) and heard.id == f"{client.session}-{number}") or (
             isinstance(heard, Accepted) and heard.id == number
@@ -318,8 +318,8 @@ def acknowledged(client: RawClient, number: int) -> bool:
     return False
 
 
-def test_thousands_of_rooms_are_subscribed_to_by_a_node_that_comes_later() -> None:
-    """More rooms than a ZeroMQ queue holds by default: none of their subscriptions may be dropped on connecting."""
+def test_late_node_subscribes_to_thousands_of_rooms() -> None:
+    """More rooms than a ZeroMQ queue holds by default: no subscription may be dropped while the node connects."""
     names = [f"room-{number}" for number in range(1200)]
     settings = NodeSettings(rooms_per_client=len(names), roster_wait=0)
     with cluster(1, settings) as running, running.clients("ada") as (ada,):

@@ -1,4 +1,4 @@
-"""A member that does not read: the others do not notice, the node does not grow, and nothing is lost for it."""
+"""A member that does not read: other members do not notice, the node does not grow, and it loses nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.usefixtures("dialect")
 
 @pytest.fixture(params=["frames", "json"])
 def dialect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let all clients of a test speak one dialect, then the other."""
+    """Run each test once with frames and once with JSON lines."""
     monkeypatch.setattr(RawClient, "lines", request.param == "json")
 
 
 TEXT = "x" * 2000
-COUNT = 10_000  # twenty megabytes: more than the sockets of a connection hold, and than the room's ring
+COUNT = 10_000  # twenty megabytes: more than the sockets of a connection and the room's ring hold
 
 
 def read_all(client: RawClient, count: int, into: list[int]) -> None:
@@ -32,16 +32,16 @@ def read_all(client: RawClient, count: int, into: list[int]) -> None:
         into.append(client.get(Message).offset)
 
 
-def names_told(client: RawClient) -> list[str]:
-    """Read the next frame that tells of people in the room, whichever kind it is; return the names it adds."""
+def next_names(client: RawClient) -> list[str]:
+    """Return the names that the next message adds to the room; an empty list if it adds none."""
     while not client.heard:
         client.read()
     told = client.heard.pop(0)
     return told.names if isinstance(told, Members) else told.joined if isinstance(told, Presence) else []
 
 
-def test_a_member_that_stops_reading_harms_nobody_and_misses_nothing(tmp_path: Path) -> None:
-    """The others get everything while it sleeps; its node keeps no more for it; awake, it gets all of it in order."""
+def test_sleeping_member_misses_nothing(tmp_path: Path) -> None:
+    """Others get everything while it sleeps; its node keeps little for it; later it gets all messages in order."""
     with cluster(1, NodeSettings(log=f"sqlite://{tmp_path}/log.sqlite")) as running:
         node = running.nodes[0]
         with running.clients("ada", "bob", "sleeper", room="lobby") as (ada, bob, sleeper):
@@ -63,8 +63,8 @@ def test_a_member_that_stops_reading_harms_nobody_and_misses_nothing(tmp_path: P
             assert sleeper.get(Message).text == "good morning"
 
 
-def test_a_member_that_lags_and_goes_is_forgotten() -> None:
-    """Its connection ends while the catch-up thread watches it; nothing is left of it."""
+def test_lagging_member_that_leaves_is_forgotten() -> None:
+    """Its connection ends while the catch-up thread watches it, and nothing of it stays."""
     with cluster(1) as running:
         node = running.nodes[0]
         with running.clients("ada", room="lobby") as (ada,):
@@ -79,8 +79,8 @@ def test_a_member_that_lags_and_goes_is_forgotten() -> None:
             assert ada.get(Message).text == "anybody?"
 
 
-def test_a_lagging_member_learns_who_came_meanwhile() -> None:
-    """Presence that it was passed by is made good by the list of names."""
+def test_lagging_member_gets_missed_presence() -> None:
+    """A list of names replaces the presence frames that passed it by."""
     with cluster(1) as running, running.clients("ada", "sleeper", room="lobby") as (ada, sleeper):
         for _ in range(100):
             ada.say("lobby", *[TEXT] * 100)
@@ -88,11 +88,11 @@ def test_a_lagging_member_learns_who_came_meanwhile() -> None:
         with running.clients("newcomer", room="lobby"):
             read_all(ada, COUNT, [])
             read_all(sleeper, COUNT, [])
-            eventually(lambda: "newcomer" in names_told(sleeper), what="the sleeper is told of the newcomer")
+            eventually(lambda: "newcomer" in next_names(sleeper), what="the sleeper is told of the newcomer")
 
 
-def test_a_slow_reader_may_ask_for_things() -> None:
-    """However much of its rooms it has not read, a few answers more do not cost it its connection."""
+def test_slow_reader_may_ask() -> None:
+    """A member with many unread messages may get some more answers without being cut off."""
     with cluster(1) as running, running.clients("ada", "sleeper", room="lobby") as (ada, sleeper):
         reader = spawn("reader", read_all, ada, COUNT, [])
         for _ in range(100):
@@ -105,15 +105,15 @@ def test_a_slow_reader_may_ask_for_things() -> None:
             sleeper.get(Pong)
 
 
-def test_a_slow_reader_may_ask_again_for_what_it_has_read() -> None:
-    """What counts against it is what it leaves unread now, not all that it asked for since it lagged."""
+def test_read_answers_do_not_count() -> None:
+    """Only answers that are unread now count, not all answers since the member lagged."""
     with cluster(1, NodeSettings(unread_answers=100_000)) as running, running.clients("ada") as (ada,):
         for batch in range(100):
             posts = [Post("s", 100 * batch + number, "x", 1, "x" * 4000) for number in range(1, 101)]
             running.nodes[0].log.append("lobby", posts)
         ada.join("lobby", after=0)
         for _ in range(20):
-            poll(lambda: False, 0.02)  # all that the connection holds is full
+            poll(lambda: False, 0.02)  # until the connection is full
             ada.send(History("lobby"))
             ada.get(Page)
         read_all(ada, 10_000, [])

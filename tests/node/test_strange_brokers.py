@@ -1,4 +1,4 @@
-"""A broker that does not speak as brokers do costs a node nothing: the others are heard on."""
+"""A program that does not answer as a broker does: the node goes on with its other brokers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from support.waiting import MS, eventually
 
 
 @pytest.mark.parametrize("port", [-1, 0, 65_536])
-def test_a_broker_that_tells_of_no_port_ends_no_thread(port: int, caplog: pytest.LogCaptureFixture) -> None:
-    """ZeroMQ refuses some of them with an error."""
+def test_impossible_port_of_a_broker(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """ZeroMQ raises errors for some of these ports; the node must not fail."""
     with cluster(0) as running, zmq.Context() as context, closing(context.socket(zmq.ROUTER)) as strange:
         strange.linger = 0
         address = f"127.0.0.1:{strange.bind_to_random_port('tcp://127.0.0.1')}"

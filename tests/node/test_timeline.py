@@ -1,4 +1,4 @@
-"""Where a room stands on a node, and where a client that joins may go on."""
+"""A room's timeline, and the position at which a joining client continues."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from parlour.wire.messages import Join, Message
 
 
 def batch(first: int, last: int, session: str = "s") -> Batch:
-    """Return the messages `first` to `last`, said in this session."""
+    """Return the messages `first` to `last` of this session."""
     said = [Message("lobby", offset, f"{session}-{offset}", "ada", 1, "hi") for offset in range(first, last + 1)]
     return Batch(first, last, frames(said))
 
 
-@pytest.mark.parametrize(("after", "whence"), [(9, (9, True)), (12, (12, True)), (13, (2, False)), (1, (2, False))])
+@pytest.mark.parametrize(("after", "expected"), [(9, (9, True)), (12, (12, True)), (13, (2, False)), (1, (2, False))])
 @pytest.mark.parametrize(("here", "kept"), [(9, 12), (12, 9)])
 @pytest.mark.parametrize("modern", [False, True])
-def test_who_is_ahead_of_this_node_or_of_what_it_read_goes_on(
-    here: int, kept: int, after: int, whence: tuple[int, bool], modern: bool
+def test_client_ahead_of_this_node_continues(
+    here: int, kept: int, after: int, expected: tuple[int, bool], modern: bool
 ) -> None:
-    """Another node may have brought the log further, or this one since it was read; behind both there is nothing."""
+    """Another node may have brought the log further, or this one after the read; behind both there is nothing."""
     timeline = Timeline(1000)
     timeline.begin(Extent("e", 2, here), LastMessage(here, "s-1"))
     join = Join("lobby", 100, after, "e")
-    assert timeline.join_position(join, Extent("e", 2, kept), False, modern) == whence
+    assert timeline.join_position(join, Extent("e", 2, kept), False, modern) == expected
 
 
-def begun_anew(shared: bool) -> Timeline:
-    """Return a room of ten messages, of which a new log has eight, and then three others."""
+def restarted(shared: bool) -> Timeline:
+    """Return a room with ten messages; a new log has eight of them (or none), and three new ones."""
     timeline = Timeline(100_000)
     timeline.begin(Extent("e1", 0, 0), LastMessage(0))
     timeline.take([Arrival("e1", 10, batch(1, 10))])
@@ -42,21 +42,19 @@ def begun_anew(shared: bool) -> Timeline:
     return timeline
 
 
-@pytest.mark.parametrize(("offset", "whence"), [(5, (5, True)), (8, (8, True)), (10, (8, False))])
-def test_a_log_that_lost_its_end_is_gone_on_with_from_there(offset: int, whence: tuple[int, bool]) -> None:
-    """Who was sent only what the log still has goes on; who was sent more is sent what took its place."""
-    timeline = begun_anew(shared=True)
-    assert timeline.resume_position("e1", offset, 50, True, 0) == whence
-    assert timeline.join_position(Join("lobby", 50, offset, "e1"), Extent("e2", 0, 11), False, True) == whence
-    assert timeline.resume_position("e1", offset, 50, False, 0) == (0, False), (
-        "an older client is sent all that is kept"
-    )
+@pytest.mark.parametrize(("offset", "expected"), [(5, (5, True)), (8, (8, True)), (10, (8, False))])
+def test_log_without_its_end(offset: int, expected: tuple[int, bool]) -> None:
+    """A member continues if the log has all that it got; else it gets the messages that took their place."""
+    timeline = restarted(shared=True)
+    assert timeline.resume_position("e1", offset, 50, True, 0) == expected
+    assert timeline.join_position(Join("lobby", 50, offset, "e1"), Extent("e2", 0, 11), False, True) == expected
+    assert timeline.resume_position("e1", offset, 50, False, 0) == (0, False), "an older client gets all that is kept"
     assert timeline.resume_position("e2", 9, 50, True, 0) is None
 
 
-def test_of_another_log_a_newcomers_share_is_sent_and_what_is_new() -> None:
-    """Nothing of what was said is in it: the last messages of before are shown, and all that is said from now on."""
-    timeline = begun_anew(shared=False)
+def test_log_without_delivered_messages() -> None:
+    """The new log has no delivered message: a member gets its share of history, and all new messages."""
+    timeline = restarted(shared=False)
     assert timeline.resume_position("e1", 5, 3, True, 0) == (6, False)
     assert timeline.resume_position("e1", 5, 0, True, 0) == (9, False)
     assert timeline.resume_position("e1", 5, 0, False, 0) == (0, False)

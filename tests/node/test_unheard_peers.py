@@ -1,4 +1,4 @@
-"""Two nodes that reach broker and log, but not each other: all comes late, nothing is missing, and it is told."""
+"""Two nodes that reach broker and log, but not each other: messages come late, none is missing, and both tell so."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ NOWHERE = "127.0.0.1:1"
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look more often, and tell it sooner, than an operator would want."""
+    """Check more often, and alert sooner, than an operator would want."""
     monkeypatch.setattr(linkwatch, "INTERVAL", 50 * MS)
     monkeypatch.setattr(linkwatch, "ALERT_AFTER", 100 * MS)
 
 
 @pytest.mark.parametrize("both", [pytest.param(True, id="both ways"), pytest.param(False, id="one way")])
-def test_what_is_said_at_a_peer_that_is_not_heard_comes_late(
+def test_messages_of_an_unheard_peer_come_late(
     both: bool, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is read from the log, in order; the pair and the port are told; and all is well once the peer is heard."""
+    """They are read from the log, in order; `status` and the node's log tell the pair of nodes and the port."""
     with cluster(0) as running:
         here = running.add_node("n1", relay_via=(("n2", NOWHERE),))
         there = running.add_node("n2", relay_via=(("n1", NOWHERE),) if both else ())
@@ -53,8 +53,8 @@ def test_what_is_said_at_a_peer_that_is_not_heard_comes_late(
         assert there.peers() == {"n1"}
 
 
-def test_what_is_said_at_a_peer_without_an_address_comes_late() -> None:
-    """No connection can even be begun: it is read from the log and told, like one that does not come about."""
+def test_messages_of_a_peer_without_address_come_late() -> None:
+    """The node cannot even try to connect: it reads the log and tells so, as for a failed connection."""
     with cluster(2) as running, RawClient(running.address, "bob", "n1") as bob:
         node = running.nodes[0]
         eventually(running.acquainted)
@@ -70,8 +70,8 @@ def test_what_is_said_at_a_peer_without_an_address_comes_late() -> None:
         eventually(lambda: [state.connected for state in node._relay.links().values()] == [True])
 
 
-def test_a_peer_that_is_heard_again_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """A node at another address, under the same name, is heard."""
+def test_peer_that_is_heard_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The node tells when it hears the peer again, here at another address."""
     with cluster(0) as running:
         node = running.add_node("n1", relay_via=(("n2", NOWHERE),))
         running.add_node("n2")
@@ -85,8 +85,8 @@ def test_a_peer_that_is_heard_again_is_told(caplog: pytest.LogCaptureFixture) ->
         eventually(lambda: "hears n2 again" in caplog.text)
 
 
-def test_the_port_of_the_relay_can_be_chosen() -> None:
-    """As a firewall wants it; one in use is an error that says what to do."""
+def test_relay_port_can_be_chosen() -> None:
+    """A firewall needs a fixed port; a port in use is an error that says what to do."""
     port = free_ports()
     with processes() as started:
         started.broker(port)

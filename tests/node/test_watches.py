@@ -1,4 +1,4 @@
-"""What a node tells its operator: of its room log, and of its clock."""
+"""The troubles that a node tells its operator: of its room log, and of its clock."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ DAY = 86_400
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look and tell sooner than an operator would want."""
+    """Check and alert sooner than an operator would want."""
     monkeypatch.setattr(logwatch, "INTERVAL", 20 * MS)
     monkeypatch.setattr(clockwatch, "ALERT_AFTER", 20 * MS)
 
 
 def troubles(running: Cluster) -> list[str]:
-    """Return what the fleet's nodes report."""
+    """Return the troubles that the fleet's nodes report."""
     return [trouble for state in fleet(running.address).nodes for trouble in state.report.troubles]
 
 
-def test_a_log_that_is_away_is_told_of_though_nobody_speaks(
+def test_missing_log_is_told_without_posts(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the node's log once, in the reports and so in `status` as long as it lasts, and that it is back."""
+    """The node logs the failure once and its end once, and reports the trouble as long as it lasts."""
     path = tmp_path / "log.sqlite"
     with cluster(1, NodeSettings(log=f"sqlite://{path}")) as running, running.clients("ada", room="lobby") as (ada,):
         ada.say("lobby", "before")
@@ -64,8 +64,8 @@ def test_a_log_that_is_away_is_told_of_though_nobody_speaks(
 
 
 @pytest.mark.skipif(bool(missing("redis-server")), reason=missing("redis-server") or "")
-def test_a_redis_that_is_killed_is_told_of(tmp_path: Path) -> None:
-    """As soon as it does not answer, and until it does."""
+def test_killed_redis_is_told(tmp_path: Path) -> None:
+    """The trouble is reported from the first missing answer until the server answers again."""
     with redis_server(tmp_path) as server, cluster(1, NodeSettings(log=server.url)) as running:
         eventually(lambda: not any("nothing can be said" in trouble for trouble in troubles(running)))
         server.kill()
@@ -78,23 +78,23 @@ def test_a_redis_that_is_killed_is_told_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "lost"),
     [
-        pytest.param(("--save", ""), "everything", id="nothing"),
+        pytest.param(("--save", ""), "everything", id="no persistence"),
         pytest.param(("--save", "60 1"), "all since its last snapshot", id="snapshots"),
-        pytest.param(("--appendonly", "yes"), "", id="all"),
+        pytest.param(("--appendonly", "yes"), "", id="append-only file"),
     ],
 )
-def test_what_a_crash_of_redis_would_lose_is_told(
+def test_redis_persistence_is_told(
     tmp_path: Path, options: tuple[str, ...], lost: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At the start and in the reports; nothing where it is a moment at most."""
+    """The node tells, at its start and in reports, what a crash of Redis would lose, if it is more than a moment."""
     with redis_server(tmp_path, *options) as server, cluster(1, NodeSettings(log=server.url)) as running:
         told = f"would lose {lost}" if lost else ""
         eventually(lambda: told in "".join(troubles(running)) and bool(told) == bool(troubles(running)))
         assert (f"the room log {server.url} would lose {lost}" in caplog.text) == bool(lost)
 
 
-def test_the_files_of_a_log_are_its_owners(tmp_path: Path) -> None:
-    """All that a node makes is for its user alone."""
+def test_log_files_are_private(tmp_path: Path) -> None:
+    """All files of a log are for the node's user alone."""
     path = tmp_path / "log.sqlite"
     before = os.umask(0)
     try:
@@ -109,8 +109,8 @@ def test_the_files_of_a_log_are_its_owners(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "-wal"])
-def test_a_log_that_others_can_read_is_told_of(ending: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The journal, too, has what was said; but not if a folder on the way keeps others out."""
+def test_readable_log_is_told(ending: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Also its journal, which has messages; but not if a folder on the path keeps other users out."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "data" / "log.sqlite"
         path.parent.mkdir()
@@ -124,8 +124,8 @@ def test_a_log_that_others_can_read_is_told_of(ending: str, caplog: pytest.LogCa
             eventually(lambda: told in caplog.text)
 
 
-def test_a_failure_that_nobody_meets_again_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room that failed, and of which nothing was asked since, is no trouble for ever."""
+def test_old_failure_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed room that nobody has asked for since is not a trouble forever."""
     log = WatchedLog(open_log(f"sqlite://{tmp_path}/log.sqlite"))
     (tmp_path / "log.sqlite").rename(tmp_path / "moved")
     with pytest.raises(LogError):
@@ -138,8 +138,8 @@ def test_a_failure_that_nobody_meets_again_is_forgotten(tmp_path: Path, monkeypa
     log.close()
 
 
-def test_a_log_that_another_program_holds_is_away_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client tries again a second after each failure, and each takes as long as the engine waits."""
+def test_locked_log_stays_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client retries a second after each failure, and each failure lasts as long as the engine waits."""
     clock = [100.0]
     log = WatchedLog(open_log(f"sqlite://{tmp_path}/log.sqlite"))
     with closing(sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)) as program:
@@ -164,8 +164,8 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_node_whose_clock_is_wrong_says_so(tmp_path: Path) -> None:
-    """On standard error, and in `status`."""
+def test_wrong_clock_is_told(tmp_path: Path) -> None:
+    """The node tells it on standard error and in its reports."""
     port = free_ports()
     address = f"127.0.0.1:{port}"
     command = [sys.executable, "-c", SKEWED.format(ahead=40 * DAY), "node", "--name", "n1", "--broker", address]
@@ -186,8 +186,8 @@ def test_a_node_whose_clock_is_wrong_says_so(tmp_path: Path) -> None:
                 skewed.kill()
 
 
-def test_nothing_is_trimmed_while_the_clocks_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was just said would be older than what is kept, by a clock that is far ahead."""
+def test_no_trimming_while_clocks_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that is far ahead, new messages would be old enough to be trimmed."""
     log = open_log(f"sqlite://{tmp_path}/log.sqlite")
     now = log.now()
     for number, days in enumerate((50, 35, 20, 0), 1):
@@ -212,8 +212,8 @@ def test_nothing_is_trimmed_while_the_clocks_differ(tmp_path: Path, monkeypatch:
         log.close()
 
 
-def test_a_clock_that_is_put_right_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """And trimming goes on."""
+def test_corrected_clock_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The node logs that the clocks agree, and trimming goes on."""
     now = log_now()
     watch = clockwatch.ClockWatch()
     watch.hear("the broker b", now)
@@ -227,8 +227,8 @@ def test_a_clock_that_is_put_right_is_told(caplog: pytest.LogCaptureFixture) -> 
     assert "the clocks agree again: history is trimmed as before" in caplog.text
 
 
-def test_the_clock_of_a_broker_that_is_gone_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else nothing would ever be trimmed again, though both clocks may have been put right."""
+def test_clock_of_a_gone_broker_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the node would never trim again, although both clocks may have been corrected."""
     watch = clockwatch.ClockWatch()
     watch.hear("the broker b", log_now() - 3 * 3_600_000)
     assert not watch.agrees
@@ -238,5 +238,5 @@ def test_the_clock_of_a_broker_that_is_gone_counts_no_more(monkeypatch: pytest.M
 
 
 def log_now() -> int:
-    """Return the time, as a log on this machine tells it."""
+    """Return the time of a log on this machine."""
     return open_log("memory://").now()

@@ -1,4 +1,4 @@
-"""When a connection is passed by, and when it is not any more."""
+"""The writer of a connection: lagging, and the return to live delivery."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from parlour.node.rooms.member import Member
 from parlour.node.rooms.room import Room
 
 
-def test_it_is_live_only_when_none_of_its_rooms_is_ahead_of_it() -> None:
-    """A room may go on, or begin a new epoch, between the last batch that was sent and the look."""
+def test_live_only_without_members_behind() -> None:
+    """A room may go on, or begin a new epoch, after the last batch was sent."""
     room = SimpleNamespace(epoch="e", offset=5)
     near, far = socket.socketpair()
     with near, far:
         writer = ConnectionWriter(TcpTransport(near), 1000, lambda _: None)
         member = Member(writer, cast(Room, room), "session", "ada", modern=True)
         writer.enter(member)
-        assert writer.release(member, "e", 3, b"joined"), "it is to be brought up to date"
+        assert writer.release(member, "e", 3, b"joined"), "the caller has to bring it up to date"
         assert not writer.go_live()
         writer.push(member, "e", 3, [Batch(4, 5, b"45")])
         assert writer.go_live()
         writer.hold(member)
         room.epoch, room.offset = "f", 7
-        assert writer.go_live(), "who is being placed is behind nothing"
+        assert writer.go_live(), "a held member is not behind"
         assert writer.release(member, "f", 7, b"")
         room.epoch, room.offset = "g", 2
         assert not writer.go_live()
         assert far.recv(100) == b"joined45"
 
 
-def test_what_was_read_for_another_place_is_not_sent() -> None:
-    """The member was placed anew while the log was read for it."""
+def test_messages_for_an_old_position_are_not_sent() -> None:
+    """The member got another position while the log was read for it."""
     near, far = socket.socketpair()
     with near, far:
         writer = ConnectionWriter(TcpTransport(near), 1000, lambda _: None)

@@ -24,7 +24,7 @@ def test_every_thread_has_a_name_that_can_be_told() -> None:
     hold(
         f"{module.at(call)} gives a thread a name that cannot be read from the source"
         for module in modules()
-        for call, name, _ in module.calls()
+        for call, name, _ in module.calls
         if name == "spawn"
         and not any(
             is_handed_on(word) or (isinstance(word, str) and re.search("[a-z]", word))

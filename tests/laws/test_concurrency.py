@@ -26,7 +26,7 @@ def test_every_lock_tells_what_it_guards() -> None:
     """The comment above each lock names the fields it guards, and the rank that it is made with."""
     wrong = []
     for module in modules():
-        for call, name, _ in module.calls():
+        for call, name, _ in module.calls:
             if name.rpartition(".")[2] == "make_lock":
                 said = GUARDS.search(comment_above(module, call.lineno))
                 if not said:
@@ -42,7 +42,7 @@ def test_every_lock_has_a_rank() -> None:
         f"{module.at(call)} makes a lock without make_lock: {name}"
         for module in modules()
         if module.name != "parlour.runtime.locks"
-        for call, name, _ in module.calls()
+        for call, name, _ in module.calls
         if (last := name.rpartition(".")[2]) in LOCKS or (last == "Condition" and not call.args)
     )
 
@@ -53,7 +53,7 @@ def test_every_thread_has_a_name() -> None:
         f"{module.at(call)} starts a thread without spawn: {name}"
         for module in modules()
         if module.name != "parlour.runtime.threads"
-        for call, name, _ in module.calls()
+        for call, name, _ in module.calls
         if name.rpartition(".")[2] in THREADS
     )
 
@@ -64,7 +64,7 @@ def test_every_zeromq_socket_has_an_owner() -> None:
     for module in modules():
         if not any(name.split(".")[0] == "zmq" for _, name in module.imports()):
             continue
-        for call, name, around in module.calls():
+        for call, name, around in module.calls:
             if name.rpartition(".")[2] in ("socket", "Socket") and name != "socket.socket":
                 told = [
                     ast.get_docstring(node) or ""
@@ -82,6 +82,6 @@ def test_tests_wait_for_conditions() -> None:
         f"{module.at(call)} sleeps; wait for a condition with support.waiting"
         for module in modules_below("tests")
         if module.path.name != "waiting.py"
-        for call, name, _ in module.calls()
+        for call, name, _ in module.calls
         if name in ("time.sleep", "sleep")
     )

@@ -78,18 +78,21 @@ class Module:
                     # `from parlour import node` imports a part without its name before `import`.
                     yield node, f"{base}.{alias.name}"
 
-    def calls(self) -> Iterator[tuple[ast.Call, str, list[ast.AST]]]:
-        """Yield every call, the dotted name of what is called, and the classes and functions around it."""
+    @cached_property
+    def calls(self) -> list[tuple[ast.Call, str, list[ast.AST]]]:
+        """Every call, the dotted name of what is called, and the classes and functions around."""
+        found: list[tuple[ast.Call, str, list[ast.AST]]] = []
 
-        def visit(node: ast.AST, around: list[ast.AST]) -> Iterator[tuple[ast.Call, str, list[ast.AST]]]:
+        def visit(node: ast.AST, around: list[ast.AST]) -> None:
             if isinstance(node, ast.Call):
-                yield node, ast.unparse(node.func), around
+                found.append((node, ast.unparse(node.func), around))
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 around = [*around, node]
             for child in ast.iter_child_nodes(node):
-                yield from visit(child, around)
+                visit(child, around)
 
-        yield from visit(self.tree, [])
+        visit(self.tree, [])
+        return found
 
 
 @cache
@@ -98,6 +101,7 @@ def modules() -> list[Module]:
     return [module for part in PARTS for module in modules_below(part)]
 
 
+@cache
 def modules_below(folder: str) -> list[Module]:
     """Return the Python files below a folder of the repository."""
     return [Module(path) for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -11,6 +11,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple, TypeGuard
 
 from support.source import PARTS, ROOT, Module, modules
@@ -60,11 +61,12 @@ def comment_above(module: Module, line: int) -> str:
     return " ".join(block)
 
 
+@cache
 def locks() -> list[Lock]:
     """Return all locks by rank; a lock without its comment has rank 0."""
     found = []
     for module in modules():
-        for call, name, around in module.calls():
+        for call, name, around in module.calls:
             if name.rpartition(".")[2] == "make_lock":
                 field = re.match(r"\s*(?:self\.)?(\w+)", module.lines[call.lineno - 1])
                 said = GUARDS.search(comment_above(module, call.lineno))
@@ -129,6 +131,7 @@ class Way(NamedTuple):
     does: str
 
 
+@cache
 def threads() -> list[Thread]:
     """Return the names that threads are given, and what they do by the docstrings of what they run."""
     found: set[Thread] = set()
@@ -136,7 +139,7 @@ def threads() -> list[Thread]:
     calls = [
         (module, call, name, name_words(call.args[0]), around)
         for module in modules()
-        for call, name, around in module.calls()
+        for call, name, around in module.calls
         if call.args and not ast.unparse(call.args[0]).startswith("'--")  # an option of a process that is started
     ]
     known = {part: {part} for part in PARTS}

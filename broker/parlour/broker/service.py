@@ -72,7 +72,7 @@ _DECISION = b"decision"
 
 
 class Broker(Service):
-    """A broker: `start` it, read its `address`, `stop` it.
+    """A broker with one thread: `start` it, read its `address`, `stop` it.
 
     The service's own thread makes, uses and closes the three ZeroMQ sockets (ROUTER, SUB, XPUB); `stop` wakes it
     through a socket pair.

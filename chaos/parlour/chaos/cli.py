@@ -154,6 +154,7 @@ def _play(options: Options) -> Outcome:
         task = progress.add_task("")
 
         def body() -> None:
+            """Play the round while the main thread waits for a signal to stop."""
             try:
                 result.set_result(play(options, stop, lambda line: progress.update(task, description=line)))
             except BaseException as error:

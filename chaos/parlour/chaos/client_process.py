@@ -109,6 +109,7 @@ class ClientProcess:
         errors: list[ParlourError] = []
 
         def arrive() -> None:
+            """Let the clients of this process come or go, one after the other, until none is left."""
             while not errors:
                 try:
                     do(waiting.pop())
@@ -122,6 +123,7 @@ class ClientProcess:
             raise errors[0]
 
     def _hear(self) -> None:
+        """Take what has come for all clients of this process, until they are to hear no more."""
         # One thread for all, again and again: one for each room would have to be woken for every message.
         while not self._deaf.wait(HEARING):
             for client in self._clients:

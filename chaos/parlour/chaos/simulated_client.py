@@ -140,6 +140,7 @@ class SimulatedClient:
         return found
 
     def _talk(self, until: threading.Event) -> None:
+        """Post for one client, with random pauses, until the event is set."""
         number = 0
         while not until.wait(self._chance.expovariate(1 / self._pause)):
             number += 1

@@ -196,6 +196,7 @@ class Connection:
             pass
 
     def _read(self, on_message: Callable[[NodeMessage], None], on_lost: Callable[[str], object]) -> None:
+        """Read one connection to its end, and hand on what the node says; it alone reads the socket."""
         reason = f"what {self.welcome.node} sent could not be handled"
         try:
             reason = self._read_to_end(on_message)

@@ -1,7 +1,7 @@
-"""A broker and nodes in this process, on free ports, and clients: the library's, and some that speak the wire by hand.
+"""A broker and nodes in this process, on free ports, with clients of the library and raw clients.
 
-This module owns nothing that outlives a test: `cluster` closes what it started. The parts run on their own threads,
-a `RawClient` on the test's; it must never be cleverer than a socket and a decoder, as it is to show what is sent.
+This module owns nothing that outlives a test: `cluster` closes everything that it started. The parts run on their own
+threads, a `RawClient` on the test's. A raw client must never do more than a socket and a decoder do.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=NodeMessage)
 class RawClient:
     """A client made of a socket and a decoder; every read has a deadline.
 
-    It speaks JSON lines if `lines` says so, for it or for the whole class.
+    It speaks JSON lines if `lines` is set, for the client or for the whole class.
     """
 
     lines = False
@@ -70,7 +70,7 @@ class RawClient:
             raise
 
     def follow(self, move: Move, key: str) -> RawClient:
-        """Return a client that came in where a `move` asked this one to go, with the same key."""
+        """Return a client that connects to the node of a `move` to this one, with the same key."""
         new = RawClient.__new__(RawClient)
         new._enter(self.name, move.node, move.address, Hello(self.name, move.ticket, PROTOCOL, key), 5.0)
         return new
@@ -82,7 +82,7 @@ class RawClient:
         self.close()
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         self.socket.close()
 
     def send(self, *messages: object) -> None:
@@ -90,14 +90,14 @@ class RawClient:
         self.socket.sendall(b"".join(map(line if self.lines else frame, messages)))
 
     def read(self) -> None:
-        """Read what there is, at least something; raises ConnectionError at the end and TimeoutError."""
+        """Read at least one byte; raises ConnectionError at the end, or TimeoutError."""
         data = self.socket.recv(1 << 16)
         if not data:
             raise ConnectionError("the node closed the connection")
         self.heard += self._decoder.feed(data)
 
     def get(self, kind: type[M]) -> M:
-        """Return the next message of a kind, leaving the others for later."""
+        """Return the next message of a kind; keep the others for later."""
         while True:
             for index, message in enumerate(self.heard):
                 if isinstance(message, kind):
@@ -106,7 +106,7 @@ class RawClient:
             self.read()
 
     def join(self, room: str, **fields: object) -> Joined:
-        """Join a room, and wait until its first list of names is here."""
+        """Join a room, and wait for its first list of names."""
         self.send(Join(room, **fields))  # type: ignore[arg-type]
         joined = self.get(Joined)
         self.get(Members)
@@ -119,7 +119,7 @@ class RawClient:
         return self._said
 
     def say(self, room: str, *texts: str) -> None:
-        """Post texts, all in one piece, under ids that count up."""
+        """Post texts in one piece, with rising ids."""
         posts: list[Say] = []
         for text in texts:
             self._said += 1
@@ -132,14 +132,14 @@ class RawClient:
 
 
 def fleet(broker: str) -> FleetStatus:
-    """Return what the broker says of its nodes."""
+    """Return the broker's status."""
     _, reply = ask([broker], Status())
     assert isinstance(reply, FleetStatus)
     return reply
 
 
 class Cluster:
-    """A broker and its nodes, all started, and what is closed before them."""
+    """A broker and its nodes, all started, and everything else to close before them."""
 
     def __init__(self, broker: Broker, settings: NodeSettings, closing: ExitStack) -> None:
         self.broker = broker
@@ -149,11 +149,11 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """Where the broker is."""
+        """The broker's address."""
         return self.broker.address
 
     def add_node(self, name: str, **changes: Any) -> Node:
-        """Start a node, with these changes to the cluster's settings; it is in the fleet when this returns."""
+        """Start a node with these changes to the cluster's settings, and return when it is in the fleet."""
         node = Node(replace(self._settings, **{"name": name, "brokers": (self.address,), **changes}))
         node.start()
         self.closing.callback(node.stop)
@@ -161,14 +161,14 @@ class Cluster:
         return node
 
     def acquainted(self) -> bool:
-        """Whether every node knows every other."""
+        """Whether every node knows every other node."""
         return all(len(node.peers()) == len(self.nodes) - 1 for node in self.nodes)
 
     @contextmanager
     def clients(self, *names: str, room: str | None = None, mixed: bool = False) -> Iterator[list[RawClient]]:
         """Connect clients of these names, spread over the nodes, perhaps in a room already.
 
-        If they are `mixed`, the first ones speak frames, one for each node, the next ones JSON lines, and so on.
+        If they are `mixed`, the first clients (one for each node) speak frames, the next ones JSON lines, and so on.
         """
         with ExitStack() as closing:
             clients: list[RawClient] = []
@@ -181,15 +181,15 @@ class Cluster:
             yield clients
 
     def chat(self, name: str) -> Chat:
-        """Connect with the library under a name."""
+        """Connect with the library under this name."""
         return self.closing.enter_context(connect(self.address, name))
 
     def node_of(self, chat: Chat) -> Node:
-        """Return the node that a chat is connected to."""
+        """Return the node of a chat."""
         return next(node for node in self.nodes if node.name == chat.node)
 
     def node_where(self, name: str) -> Node:
-        """Return the node that the broker sent the client of this name to."""
+        """Return the node to which the broker sent the client of this name."""
         _, reply = ask([self.address], Why(name))
         assert isinstance(reply, Decisions)
         return next(node for node in self.nodes if node.name == reply.found[0].node)
@@ -197,7 +197,7 @@ class Cluster:
 
 @contextmanager
 def quick_cluster(nodes: int = 0) -> Iterator[Cluster]:
-    """Run a broker and nodes that do quickly what they do at intervals, until the block ends."""
+    """Run a broker and nodes with short intervals until the block ends."""
     settings = NodeSettings(capacity=500, report_interval=0.1, presence_interval=50 * MS, roster_wait=0.1)
     with cluster(nodes, settings, BrokerSettings(retry_after=0.1, settle=0.1)) as running:
         yield running

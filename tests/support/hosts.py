@@ -1,6 +1,6 @@
-"""Several machines on this one: network namespaces with addresses of their own, joined by a bridge.
+"""Several simulated machines on this one: network namespaces with their own addresses, joined by a bridge.
 
-This module owns the namespaces, which only a test's own processes are in; it runs on the test's thread. It must never
+This module owns the namespaces, which contain only a test's own processes; it runs on the test's thread. It must never
 touch the machine's own network, nor leave a namespace behind.
 """
 
@@ -18,20 +18,20 @@ SLOWED = {
     "rate": ("tbf", "rate", "1mbit", "burst", "16kb", "latency", "300ms"),
     "delay and loss": ("netem", "delay", "80ms", "20ms", "loss", "3%"),
 }
-"""What can be wrong with a link, as `tc` is told it: a line that is thin, and a line that is long and bad."""
+"""Bad links, as arguments of `tc`: one with little bandwidth, and one with delay and loss."""
 
 
 def _try() -> str:
     if os.geteuid() != 0 or not shutil.which("ip"):
         return "only root with iproute2 can make network namespaces: several machines are NOT TESTED"
-    name = f"parlour-try-{os.getpid()}"  # several processes may try at once
+    name = f"parlour-try-{os.getpid()}"  # several test processes may try at once
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
     subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
     return f"this kernel makes no network namespaces ({made.stderr.strip()}): NOT TESTED" if made.returncode else ""
 
 
 MISSING = _try()
-"""Why there can be no hosts here, or nothing."""
+"""Why there can be no such hosts here, or ""."""
 
 
 class Hosts:
@@ -72,24 +72,24 @@ class Hosts:
             self._ip("link", "set", "lo", "up", host=name)
 
     def tear_down(self) -> None:
-        """Remove all of it; what is in a namespace goes with it."""
+        """Remove everything, including what is in the namespaces."""
         for name in ("switch", *self.address):
             subprocess.run(["ip", "netns", "del", f"{self._mark}-{name}"], capture_output=True, check=False, timeout=10)
 
     def on(self, host: str) -> list[str]:
-        """Return the beginning of a command that runs on a host."""
+        """Return the first words of a command that runs on a host."""
         return ["ip", "netns", "exec", f"{self._mark}-{host}"]
 
     def cut(self, host: str) -> None:
-        """Pull the host's plug."""
+        """Disconnect the host from the network."""
         self._ip("link", "set", host, "down", host="switch")
 
     def join(self, host: str) -> None:
-        """Put the plug in again."""
+        """Connect the host again."""
         self._ip("link", "set", host, "up", host="switch")
 
     def slow(self, host: str, how: tuple[str, ...]) -> str:
-        """Make the host's link a bad one, both ways; return why this kernel cannot, or nothing."""
+        """Make the host's link bad in both directions; return why this kernel cannot, or ""."""
         for command in (
             [*self.on(host), "tc", "qdisc", "add", "dev", "eth0"],
             [*self.on("switch"), "tc", "qdisc", "add", "dev", host],
@@ -102,7 +102,7 @@ class Hosts:
 
 @contextmanager
 def hosts(*names: str) -> Iterator[Hosts]:
-    """Give hosts of these names, until the block ends."""
+    """Run hosts of these names until the block ends."""
     made = Hosts(names)
     try:
         made.build()

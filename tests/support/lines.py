@@ -1,6 +1,6 @@
-"""The client's side of JSON lines, for tests: messages to lines, and what a node sends back to messages.
+"""The client's side of JSON lines, for tests: it encodes messages to lines, and decodes lines of a node.
 
-This module owns nothing else. It must never use the node's own code for JSON lines, which is what is tested.
+This module owns nothing else. It must never use the node's own code for JSON lines, because that is under test.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def line(message: object) -> bytes:
 
 
 class LineDecoder:
-    """Cuts what a node sends into lines, and reads each as a message."""
+    """Cuts the bytes of a node into lines, and decodes each to a message."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -1,7 +1,6 @@
-"""MessagePack as another library has it, to judge ours.
+"""MessagePack by another library, to check parlour's encoding.
 
-This module owns the only import of `msgpack`, which brings no types of its own. It is pure; it must never be used by
-anything but tests.
+This module owns the only import of `msgpack`, which has no type annotations. It is pure. Only tests may use it.
 """
 
 from __future__ import annotations
@@ -19,5 +18,5 @@ def pack(value: object) -> bytes:
 
 
 def unpack(body: bytes) -> Any:
-    """Return what the other library reads, in plain types."""
+    """Return the value that the other library decodes, in plain types."""
     return msgpack.unpackb(body)

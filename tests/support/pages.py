@@ -1,6 +1,6 @@
-"""The page of figures that a part serves, read as Prometheus and a supervisor do.
+"""Reads a part's metrics page, as Prometheus and a supervisor do.
 
-This module owns nothing; its functions run on the test's thread and have a deadline.
+This module owns nothing; its functions run on the test's thread. They must never wait without a deadline.
 """
 
 from __future__ import annotations

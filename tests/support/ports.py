@@ -1,7 +1,7 @@
-"""Free ports for tests of programs that must be told theirs.
+"""Free ports for tests of programs that need fixed ports.
 
-This module owns the choice; it runs on the test's thread. It must never hand out the same ports twice in a session,
-and never one of the range that the system gives to connections by itself.
+This module owns the choice; it runs on the test's thread. It must never return the same ports twice in a session, nor a
+port of the range that the system uses for outgoing connections.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import socket
 
 __all__ = ["free_ports"]
 
-# Below Linux's ephemeral ports, which begin at 32768. WorkerPool of one run have a range each, which nobody else takes.
+# Below Linux's ephemeral ports, which begin at 32768. Each worker of a test run has a range of its own.
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 _candidates = itertools.count(20_000 + _worker * 1500 + os.getpid() % 50 * 6, 3)
 
 
 def free_ports(count: int = 3) -> int:
-    """Return the first of so many ports in a row on 127.0.0.1 that nobody listens on."""
+    """Return the first of `count` ports in a row on 127.0.0.1 where nothing listens."""
     while True:
         first = next(_candidates)
         try:

@@ -1,6 +1,6 @@
-"""Brokers and nodes as processes of their own, that can be killed.
+"""Brokers and nodes as processes of their own, which a test can kill.
 
-This module owns the processes a test starts and ends what is left of them; it runs on the test's thread. It must
+This module owns the processes that a test starts, and ends those that are left; it runs on the test's thread. It must
 never wait for a line without a deadline.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["Processes", "processes", "run", "unread"]
 def run(
     *arguments: str, timeout: float = 20.0, given: str | None = None, on: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run `parlour` with these arguments to its end, perhaps by way of another command; return what it printed."""
+    """Run `parlour` with these arguments to its end, perhaps through another command `on`; return its output."""
     return subprocess.run(
         [*on, sys.executable, "-m", "parlour.cli", *arguments],
         capture_output=True,
@@ -36,7 +36,7 @@ def run(
 
 @contextlib.contextmanager
 def unread() -> Iterator[int]:
-    """Yield the descriptor of a pipe whose reader has left, to be a program's standard output."""
+    """Yield the descriptor of a pipe without a reader, for a program's standard output."""
     receiver, sender = os.pipe()
     os.close(receiver)
     try:
@@ -46,20 +46,20 @@ def unread() -> Iterator[int]:
 
 
 class Processes:
-    """What one test has started."""
+    """The processes of one test."""
 
     def __init__(self) -> None:
         self._started: list[subprocess.Popen[str]] = []
 
     def launch(self, *arguments: str, on: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """Start `parlour` with these arguments, perhaps by way of another command, and return at once."""
+        """Start `parlour` with these arguments, perhaps through another command `on`, and return at once."""
         command = [*on, sys.executable, "-m", "parlour.cli", *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._started.append(process)
         return process
 
     def start(self, *arguments: str, on: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """Start `parlour` as `launch` does, and return once it has said that it is ready."""
+        """Start `parlour` like `launch`, and return when it has printed that it is ready."""
         process = self.launch(*arguments, on=on)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -77,18 +77,18 @@ class Processes:
         return self.start("node", "--name", name, "--broker", f"127.0.0.1:{port}", "--log", f"sqlite://{log}")
 
     def kill(self, process: subprocess.Popen[str]) -> None:
-        """Kill it as a failing machine would, with no word of farewell."""
+        """Kill the process, like a failing machine."""
         process.kill()
         process.wait(10)
 
     def stop(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        """Send SIGTERM; return the exit status and what it said on standard error."""
+        """Send SIGTERM; return the exit status and the text on standard error."""
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=10_000 * MS)
         return process.returncode, errors
 
     def close(self) -> None:
-        """End whatever still runs."""
+        """End the processes that still run."""
         for process in self._started:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -101,7 +101,7 @@ class Processes:
 
 @contextlib.contextmanager
 def processes() -> Iterator[Processes]:
-    """Start processes, and see to it that none is left."""
+    """Start processes, and end those that are left."""
     started = Processes()
     try:
         yield started

@@ -1,6 +1,6 @@
-"""A TCP proxy between clients and a node that cuts what passes where the test says, in mid-frame if need be.
+"""A TCP proxy between clients and a node, which cuts connections where the test wants, even within a frame.
 
-This module owns the proxy's sockets; one thread carries all of it. It must never change a byte that it lets through.
+This module owns the proxy's sockets; one thread carries all bytes. It must never change a byte that it forwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Proxy"]
 
 
 class Proxy(Service):
-    """Carries connections made to `address` on to a node; `cut_after(n)` cuts each of them n bytes later."""
+    """Forwards connections at `address` to a node; `cut_after(n)` cuts each of them n bytes later."""
 
     def __init__(self) -> None:
         super().__init__("proxy")
@@ -26,11 +26,11 @@ class Proxy(Service):
         self.cuts = 0
 
     def cut_after(self, count: int) -> None:
-        """Let so many more bytes pass to the client that is connected, then reset its connection, once."""
+        """Forward `count` more bytes to the connected client, then reset its connection, once."""
         self._left = count
 
     def run(self) -> None:
-        """Carry bytes until stopped."""
+        """Forward bytes until stopped."""
         pairs: dict[socket.socket, socket.socket] = {}
         nodes: set[socket.socket] = set()
         self.ready()

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server of a test's own, on a free port and with its files in a folder of the test's.
+"""A Redis or Valkey server for a test, on a free port and with its files in the test's folder.
 
 This module owns the server's process, which a test may kill, halt and start again; it runs on the test's thread. It
 must never touch a server that it did not start.
@@ -26,7 +26,7 @@ __all__ = ["MISSING", "SLOTS", "SYNCED", "RedisServer", "missing", "redis_cluste
 
 
 def missing(program: str) -> str:
-    """Return why the tests that need a server cannot run, or nothing."""
+    """Return why the tests that need this server cannot run, or ""."""
     return (
         ""
         if shutil.which(program)
@@ -35,33 +35,33 @@ def missing(program: str) -> str:
 
 
 MISSING = missing("redis-server")
-"""Why the tests that need Redis cannot run, or nothing."""
+"""Why the tests that need Redis cannot run, or ""."""
 
 SYNCED = ("--appendonly", "yes", "--appendfsync", "always")
-"""The settings under which nothing acknowledged is lost."""
+"""The settings under which no acknowledged post is lost."""
 
 SLOTS = 16384
 """The hash slots of a cluster."""
 
 
 class RedisServer:
-    """One server; it keeps its port, and its files unless it is emptied, from one start to the next."""
+    """One server, which keeps its port and its files (unless it is emptied) from one start to the next."""
 
     def __init__(self, folder: Path, *options: str, program: str = "redis-server") -> None:
         self.program = program
         self.folder = folder
         self.options = options
-        self.port = free_ports(2)  # the second is for the other servers, if this one is of a cluster
+        self.port = free_ports(2)  # the second port is for the other servers of a cluster
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """The URL of the room log in it."""
+        """The URL of its room log."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @contextmanager
     def client(self, **options: Any) -> Iterator[Any]:
-        """Give a connection to it."""
+        """Yield a connection to the server."""
         client = redis.Redis(port=self.port, decode_responses=True, retry=Retry(NoBackoff(), 0), **options)
         try:
             yield client
@@ -69,8 +69,8 @@ class RedisServer:
             client.close()
 
     def start(self, *options: str, wait: bool = True) -> None:
-        """Start it, with these options besides its own, and return when it answers, with its data loaded."""
-        # Without a file of settings, which would be the machine's; `--save ""` switches snapshots off.
+        """Start the server with these additional options; return when it answers and has loaded its data."""
+        # Without a configuration file, which would be the machine's; `--save ""` switches snapshots off.
         command = [self.program, "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
         command += ["--port", str(self.port), "--cluster-port", str(self.port + 1), *self.options, *options]
         with (self.folder / "server.log").open("ab") as log:
@@ -85,33 +85,33 @@ class RedisServer:
         except redis.AuthenticationError:
             return True
         except redis.ConnectionError:
-            return False  # it has not begun, or is still loading
+            return False  # the server has not started, or is still loading
 
     def sees_all_slots(self) -> bool:
-        """Whether it knows, as one of a cluster, servers for all slots, and works."""
+        """Whether the server, as one of a cluster, knows servers for all slots, and works."""
         with self.client() as client:
             info = client.cluster("INFO")
         return bool(info["cluster_state"] == "ok" and int(info["cluster_slots_ok"]) == SLOTS)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the server."""
         assert self._process is not None
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it, and what it has forked to write its files, as a failing machine would."""
+        """Kill the server and the children that write its files, like a failing machine."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(10_000 * MS)
             self._process = None
 
     def empty(self) -> None:
-        """Remove its files; it must not run."""
+        """Remove its files; the server must not run."""
         for path in self.folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def halted(self) -> bool:
-        """Whether it has come to a halt after SIGSTOP."""
+        """Whether the server has stopped after SIGSTOP."""
         assert self._process is not None
         return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
@@ -129,7 +129,7 @@ def redis_server(folder: Path, *options: str, program: str = "redis-server") -> 
 
 @contextmanager
 def redis_cluster(folder: Path, *options: str, count: int = 3) -> Iterator[list[RedisServer]]:
-    """Run a cluster of primaries, with as many slots each, until the block ends; one that misses others goes on."""
+    """Run a cluster of primaries with equal shares of the slots until the block ends; it goes on if one is missing."""
     options = ("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", *options)
     with ExitStack() as stack:
         servers: list[RedisServer] = []

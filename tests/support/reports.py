@@ -1,7 +1,7 @@
 """Load reports without nodes: made up, and published to a real broker over the real wire.
 
-This module owns the PUB socket that stands in for nodes, used on the test's own thread. It must never be more than
-a mouth: it answers nothing and serves no client.
+This module owns the PUB socket that replaces the nodes, used on the test's own thread. It must only send: it answers
+nothing and serves no client.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Publisher", "make_report", "publisher"]
 
 
 def make_report(node: str = "n1", **fields: Any) -> Report:
-    """Return a report of this node, in which only what matters to the test is given."""
+    """Return a report of this node; a test gives only the fields that it needs."""
     defaults: dict[str, Any] = {
         "instance": f"{node}-instance",
         "address": "127.0.0.1:7000",
@@ -34,26 +34,26 @@ def make_report(node: str = "n1", **fields: Any) -> Report:
 
 
 class Publisher:
-    """Enrols nodes and publishes their reports to one broker."""
+    """Enrols nodes with one broker and publishes their reports."""
 
     def __init__(self, broker: str, socket: zmq.Socket[bytes]) -> None:
         self._broker = broker
         self._socket = socket
 
     def enroll(self, report: Report) -> Report:
-        """Put a node into the fleet, and return its report."""
+        """Add a node to the fleet, and return its report."""
         ask([self._broker], Enroll(report))
         return report
 
     def publish(self, *reports: Report) -> None:
-        """Publish the reports; the first ones may be lost while the connection is being made."""
+        """Publish the reports; the first may be lost while the socket connects."""
         for report in reports:
             self._socket.send_multipart([b"report", encode(report)])
 
 
 @contextmanager
 def publisher(broker: str) -> Iterator[Publisher]:
-    """Connect to the broker at this address as nodes do."""
+    """Connect to the broker at this address like a node."""
     _, described = ask([broker], Describe())
     assert isinstance(described, Described)
     host, _ = parse_address(broker)

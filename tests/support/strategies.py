@@ -1,7 +1,7 @@
-"""Hypothesis strategies for every message of the wire, built from the fields that its class declares.
+"""Hypothesis strategies for every message of the wire, built from the fields of its class.
 
-This module owns what the property tests mean by any name, any text and any message. It must never produce what the
-limits refuse: what is refused has tests of its own.
+This module owns the names, texts and messages of the property tests. It must never produce values that the limits
+refuse: those have tests of their own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ texts: st.SearchStrategy[str] = st.one_of(
     st.text(max_size=200),
     st.sampled_from(["", "\0\x1b[2J\r\n", "a" * MAX_TEXT, "é" * (MAX_TEXT // 2), "😀" * (MAX_TEXT // 4)]),
 )
-"""Texts of messages: anything that UTF-8 can carry, up to the limit."""
+"""Texts of messages: anything in UTF-8, up to the limit."""
 
 
 _values = st.recursive(
@@ -56,7 +56,7 @@ _values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(words, inner, max_size=2)),
     max_leaves=4,
 )
-"""What a record's own fields may hold: all that JSON can."""
+"""The values in a record's `data`: all that JSON has."""
 
 
 def _number(kind: type, bounds: Meta) -> st.SearchStrategy[object]:
@@ -80,7 +80,7 @@ def _field(owner: type[Struct], name: str, hint: object) -> st.SearchStrategy[ob
     if isinstance(hint, type) and issubclass(hint, Struct):
         return instances(hint)
     if hint is str:
-        # Only what is someone's speech may be as long as a text.
+        # Only a posted text may be as long as the limit of texts.
         if owner.__name__ in ("Say", "Message") and name == "text":
             return texts
         return words
@@ -95,7 +95,7 @@ def _field(owner: type[Struct], name: str, hint: object) -> st.SearchStrategy[ob
 
 
 def instances(kind: type[Struct]) -> st.SearchStrategy[Struct]:
-    """Return a strategy for any valid instance of a message's class, its optional fields given or not."""
+    """Return a strategy for valid instances of a message's class, with or without optional fields."""
     required: dict[str, st.SearchStrategy[object]] = {}
     optional: dict[str, st.SearchStrategy[object]] = {}
     hints = get_type_hints(kind, include_extras=True)
@@ -110,7 +110,7 @@ def instances(kind: type[Struct]) -> st.SearchStrategy[Struct]:
 
 
 def _ordered(fields: dict[str, object]) -> dict[str, object]:
-    """Bring the two ends of a span into their order."""
+    """Put the two ends of a span in order."""
     first = fields.get("first")
     for name in {"last", "version"} & fields.keys():
         last = fields[name]

@@ -1,7 +1,7 @@
-"""The tables of threads and locks in docs/architecture.md, made from the source.
+"""The tables of threads and locks in docs/architecture.md, generated from the source.
 
-`make docs` writes them, a law compares them. This module owns the reading of threads' names and locks' comments; it is
-pure but for reading files.
+`make docs` writes them, and a law compares them. This module owns the reading of threads' names and locks' comments; it
+is pure except that it reads files. It must never import a part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["GUARDS", "PAGE", "comment_above", "is_handed_on", "locks", "name_wor
 PAGE = ROOT / "docs" / "architecture.md"
 
 GUARDS = re.compile(r"Guards (.*)\. Rank (\d+)\.")
-"""What the comment above a lock says: the fields that it guards, and its rank."""
+"""The comment above a lock: the fields that it guards, and its rank."""
 
 HANDED_ON = {"name", "self.name", "self._name"}
 """The expressions for a name that the caller chose."""
@@ -37,7 +37,7 @@ class Lock(NamedTuple):
 
 
 class Thread(NamedTuple):
-    """One name that threads are given, in capitals what is known only when they run."""
+    """One name of a thread, with parts that are known only at run time in capitals."""
 
     part: str
     name: str
@@ -45,7 +45,7 @@ class Thread(NamedTuple):
 
 
 def innermost(around: list[ast.AST], kind: type[ast.AST]) -> str:
-    """Return the name of the last class or function around, or nothing."""
+    """Return the name of the innermost class or function in `around`, or ""."""
     return next((node.name for node in reversed(around) if isinstance(node, kind)), "")  # type: ignore[attr-defined]
 
 
@@ -53,7 +53,7 @@ def innermost(around: list[ast.AST], kind: type[ast.AST]) -> str:
 
 
 def comment_above(module: Module, line: int) -> str:
-    """Return the block of comment lines that ends right above a line, joined to one."""
+    """Return the comment lines right above a line, joined to one."""
     block: list[str] = []
     while line > 1 and (text := module.lines[line - 2].strip()).startswith("#"):
         block.insert(0, text.removeprefix("#").strip())
@@ -86,27 +86,27 @@ def locks() -> list[Lock]:
 
 
 def name_words(argument: ast.expr) -> list[str | ast.expr]:
-    """Return the words that a name is put together of, and the values between them."""
+    """Return the words of a name, and the values between them."""
     parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
     values = [part.value if isinstance(part, ast.Constant | ast.FormattedValue) else part for part in parts]
     return [value for value in values if isinstance(value, str | ast.expr)]
 
 
 def is_handed_on(word: str | ast.expr) -> TypeGuard[ast.expr]:
-    """Return whether this part of a name was chosen by the caller."""
+    """Return whether the caller chose this part of a name."""
     return isinstance(word, ast.expr) and ast.unparse(word) in HANDED_ON
 
 
 def shown(part: str | ast.expr) -> str:
-    """Return a part of a name as the table shows it: a value by its last word, in capitals."""
+    """Return a part of a name as the table shows it: a value is shown by its last word, in capitals."""
     if isinstance(part, str):
         return part
     words = [word for word in re.findall("[a-z]+", ast.unparse(part)) if word not in ("self", "chat", "name")]
     return words[-1].upper() if words else "NAME"
 
 
-def told(module: Module, name: str, around: list[ast.AST]) -> str:
-    """Return the first line of the docstring of the function of this name, or else of the class or module around."""
+def described(module: Module, name: str, around: list[ast.AST]) -> str:
+    """Return the first docstring line of the function of this name, else of the class or module in `around`."""
     inside = [node for node in around if isinstance(node, ast.ClassDef | ast.FunctionDef)]
     for home in reversed([module.tree, *inside]):
         for node in ast.walk(home):
@@ -118,13 +118,13 @@ def told(module: Module, name: str, around: list[ast.AST]) -> str:
 
 
 def innermost_base(around: list[ast.AST]) -> str:
-    """Return the name of what the last class around is derived from, or nothing."""
+    """Return the name of the base class of the innermost class, or ""."""
     classes = [node for node in around if isinstance(node, ast.ClassDef) and node.bases]
     return ast.unparse(classes[-1].bases[0]) if classes else ""
 
 
 class Way(NamedTuple):
-    """A function or class that gives its first argument to a thread as its name, or as a part of it."""
+    """A function or class whose first argument becomes a thread's name, or a part of it."""
 
     part: str
     form: str
@@ -133,14 +133,14 @@ class Way(NamedTuple):
 
 @cache
 def threads() -> list[Thread]:
-    """Return the names that threads are given, and what they do by the docstrings of what they run."""
+    """Return the names of threads, with the docstrings of what they run."""
     found: set[Thread] = set()
     ways: dict[str, set[Way]] = defaultdict(set, spawn={Way("runtime", "{}", "")})
     calls = [
         (module, call, name, name_words(call.args[0]), around)
         for module in modules()
         for call, name, around in module.calls
-        if call.args and not ast.unparse(call.args[0]).startswith("'--")  # an option of a process that is started
+        if call.args and not ast.unparse(call.args[0]).startswith("'--")  # an option for a process
     ]
     known = {part: {part} for part in PARTS}
     for module in modules():
@@ -154,9 +154,9 @@ def threads() -> list[Thread]:
             for way in [way for way in ways.get(called, ()) if way.part in known[module.part]]:
                 if called == "spawn":
                     target = ast.unparse(call.args[1]).removeprefix("self.")
-                    does = f"Runs `{target}`." if "." in target else told(module, target, around)
+                    does = f"Runs `{target}`." if "." in target else described(module, target, around)
                 else:
-                    does = told(module, "", around) if name.endswith("__init__") else way.does
+                    does = described(module, "", around) if name.endswith("__init__") else way.does
                 handed_on = [word for word in words if is_handed_on(word)]
                 if any(isinstance(word, str) and re.search("[a-z]", word) for word in words):
                     found.add(Thread(module.part, way.form.format("".join(map(shown, words))), does))
@@ -173,14 +173,14 @@ def threads() -> list[Thread]:
 
 
 def table(title: str, head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table between the marks by which it is found again."""
+    """Return a table between the marks by which `rewritten` finds it."""
     lines = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in (head, *rows)]
     lines.insert(1, "|" + "---|" * len(list(head)))
     return "\n".join([f"<!-- {title}, written by `make docs` -->", *lines, f"<!-- end of {title} -->"])
 
 
 def rewritten(text: str) -> str:
-    """Return the page with its tables as the source has them; raises ValueError if the page lacks a table's marks."""
+    """Return the page with the tables from the source; raises ValueError if the page lacks a table's marks."""
     tables = {
         "threads": table(
             "threads", ("thread", "in", "what it is for"), ((f"`{name}`", part, does) for part, name, does in threads())

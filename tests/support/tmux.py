@@ -1,4 +1,4 @@
-"""A terminal of a test's own, of several panes: what a person types, and what a person sees.
+"""A terminal with several panes for a test: it types like a person, and reads the screen like a person.
 
 This module owns the tmux server of one test, on the test's thread. It must never wait for a screen without a deadline.
 """
@@ -25,23 +25,23 @@ SECONDS = 15
 
 
 class Tmux:
-    """A terminal of several panes, driven by keys and read as a person would."""
+    """A terminal with several panes."""
 
     def __init__(self, folder: Path) -> None:
         self._socket = str(folder / "tmux")
         self.state = folder / "state"
-        """Where its programs keep what they keep from one run to the next."""
+        """The home folder of its programs."""
         self.panes: list[str] = []
 
     def _run(self, *arguments: str) -> str:
         command = ["tmux", "-f", "/dev/null", "-S", self._socket, *arguments]
-        # The server, and all that is started in it, has the environment of the first of them.
+        # The server and all its programs have the environment of the first command.
         environment = os.environ | {"XDG_STATE_HOME": str(self.state), "TERM": "xterm-256color"}
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS, env=environment)
         return done.stdout
 
     def open(self, *command: str) -> int:
-        """Start a command in a new window; return its number here. Its exit status is shown at its end."""
+        """Start a command in a new window and return its number; the exit status is shown at its end."""
         line = f"{shlex.join(command)}; echo exit=$?; read wait"
         new = ["new-window"] if self.panes else ["new-session", "-d", "-x", "80", "-y", "24"]
         self.panes.append(self._run(*new, "-P", "-F", "#{pane_id}", line).strip())
@@ -58,12 +58,12 @@ class Tmux:
             self._run("send-keys", "-t", self.panes[pane], *keys)
 
     def paste(self, pane: int, text: str) -> None:
-        """Paste a text, marked as such, as terminals do for programs that ask for it."""
+        """Paste a text in bracketed mode, as terminals do for programs that ask for it."""
         self._run("set-buffer", "--", text)
         self._run("paste-buffer", "-p", "-r", "-t", self.panes[pane])
 
     def rang(self, pane: int) -> bool:
-        """Whether a bell has rung in a pane that is not the one in front."""
+        """Whether a bell has rung in a pane that is not in front."""
         return self._run("display-message", "-p", "-t", self.panes[pane], "#{window_bell_flag}").strip() == "1"
 
     def raw(self, pane: int) -> str:
@@ -71,19 +71,19 @@ class Tmux:
         return self._run("capture-pane", "-p", "-e", "-t", self.panes[pane])
 
     def lines(self, pane: int) -> list[str]:
-        """Return what a person sees, without blank lines."""
+        """Return the visible lines without blank ones."""
         screen = self._run("capture-pane", "-p", "-t", self.panes[pane])
         return [line.rstrip() for line in screen.splitlines() if line.strip()]
 
     def shows(self, pane: int, end: str) -> None:
-        """Wait until a line that ends so is on the screen."""
+        """Wait until a line with this end is on the screen."""
         try:
             eventually(lambda: any(line.endswith(end) for line in self.lines(pane)), SECONDS)
         except AssertionError:
             raise AssertionError(f"{end!r} is not on the screen:\n" + "\n".join(self.lines(pane))) from None
 
     def close(self) -> None:
-        """End the terminal with all that runs in it."""
+        """End the terminal and all programs in it."""
         if self.panes:
             self._run("kill-server")
 
@@ -91,7 +91,7 @@ class Tmux:
 @contextmanager
 def tmux() -> Iterator[Tmux]:
     """Run a terminal until the block ends."""
-    # Not in the test's own folder: a socket's path may have 107 bytes only.
+    # Not in the test's own folder, because a socket's path has at most 107 bytes.
     with TemporaryDirectory(prefix="parlour-") as folder:
         terminal = Tmux(Path(folder))
         try:

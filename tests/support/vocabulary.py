@@ -1,7 +1,7 @@
-"""All that the wire can say: each class of message, the decoder that takes it, and its golden vectors.
+"""All messages of the wire: each class, its decoders and its golden vectors.
 
-This module owns the list that the wire's tests run over. It must never name a class by hand: a new message that has
-no vector has to be noticed.
+This module owns the list for the wire's tests. It must never name a class by hand: a new message without a vector must
+be noticed.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ DECODERS: list[tuple[object, Decoder[Any]]] = [
     (control.Feed, codec.decode_feed),
     (relay.RelayMessage, codec.decode_relay),
 ]
-"""Each union of messages, and what decodes it."""
+"""Each union of messages, and its decoder."""
 
 
 def decoders_of(kind: type[msgspec.Struct]) -> list[Decoder[Any]]:
-    """Return the decoders that take the class; one of its own for a class that only lies inside others."""
+    """Return the decoders of a class; a class that only occurs inside others has one of its own."""
     return [decoder for union, decoder in DECODERS if kind in get_args(union)] or [Decoder(kind)]
 
 

@@ -1,4 +1,4 @@
-"""Real processes die: what the others make of it."""
+"""Real processes die, and the others go on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.waiting import eventually
 
 
 def alive(broker: str) -> set[str]:
-    """Return the names of the nodes that the broker would send clients to."""
+    """Return the names of the nodes to which the broker would send clients."""
     try:
         return {node.report.node for node in fleet(broker).nodes if node.state not in ("lost", "gone")}
     except UnavailableError:
@@ -33,14 +33,14 @@ def alive(broker: str) -> set[str]:
 
 
 def talk(speaker: RawClient, listeners: list[RawClient], text: str) -> None:
-    """Say something and see that everybody hears it."""
+    """Post a text, and check that everybody gets it."""
     speaker.say("lobby", text)
     for listener in (speaker, *listeners):
         assert listener.get(Message).text == text
 
 
 def test_a_broker_that_dies_and_comes_back(tmp_path: Path) -> None:
-    """Conversations go on without it; back again it knows the whole fleet within two reports, and lets clients in."""
+    """Conversations go on without the broker; a new one knows the fleet within two reports and admits clients."""
     port = free_ports()
     address = f"127.0.0.1:{port}"
     with processes() as started, ExitStack() as stack:
@@ -66,7 +66,7 @@ def test_a_broker_that_dies_and_comes_back(tmp_path: Path) -> None:
 
 @contextmanager
 def survivor(broker: str, log: Path) -> Iterator[Node]:
-    """Run the node n1 in this process, quick in all that it does at intervals."""
+    """Run the node n1 in this process, with short intervals."""
     quick = NodeSettings(report_interval=0.3, grace=0.2, presence_interval=0.01)
     node = Node(replace(quick, brokers=(broker,), name="n1", log=f"sqlite://{log}"))
     node.start()
@@ -77,7 +77,7 @@ def survivor(broker: str, log: Path) -> Iterator[Node]:
 
 
 def test_a_node_that_is_killed(tmp_path: Path) -> None:
-    """Its members vanish from every roster when they had time to come back; nobody is sent to it any more."""
+    """Its members leave every list when their time to return is over; the broker sends no more clients to it."""
     port = free_ports()
     address, log = f"127.0.0.1:{port}", tmp_path / "log.sqlite"
     with processes() as started, ExitStack() as stack:
@@ -93,7 +93,7 @@ def test_a_node_that_is_killed(tmp_path: Path) -> None:
             pass
         talk(ada, [bob], "last words")
         started.kill(victim)
-        # The client that was on it asks at once, naming the node that failed it, and gets the other.
+        # Its client asks at once, names the failed node, and gets the other node.
         _, reply = ask([address], Assign("ada", failed=["n2"], protocol=PROTOCOL))
         assert isinstance(reply, Assigned)
         assert reply.node == "n1"
@@ -104,7 +104,7 @@ def test_a_node_that_is_killed(tmp_path: Path) -> None:
             assert reply.node == "n1"
         while "ada" not in bob.get(Presence).left:
             pass
-        # The same name may be used again at once: the dead one does not stand in its own way.
+        # A new node may have the same name at once: the dead node does not block it.
         started.node("n2", port, log)
         eventually(lambda: alive(address) == {"n1", "n2"})
         with RawClient(address, "ada", "n2") as again:
@@ -112,8 +112,8 @@ def test_a_node_that_is_killed(tmp_path: Path) -> None:
             assert again.texts(1) == ["last words"]
 
 
-def test_stopping_in_order_is_quick_and_quiet(tmp_path: Path) -> None:
-    """On SIGTERM a node tells its clients and ends with status 0, and so does a broker; nobody complains."""
+def test_a_stop_is_quick_and_quiet(tmp_path: Path) -> None:
+    """On SIGTERM a node tells its clients and exits with status 0, and so does a broker; neither prints an error."""
     port = free_ports()
     address = f"127.0.0.1:{port}"
     with processes() as started:
@@ -131,7 +131,7 @@ def test_stopping_in_order_is_quick_and_quiet(tmp_path: Path) -> None:
 
 
 def test_a_node_that_dies_after_the_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no broker tells, the relay shows who is away: the members leave, and are back if the node was held up."""
+    """Without a broker the relay shows which nodes are away: their members leave, and return if it was a pause."""
     monkeypatch.setattr(peerlink, "PING_INTERVAL", 50)
     monkeypatch.setattr(peerlink, "PEER_TIMEOUT", 300)
     monkeypatch.setattr(fleet_module, "ROSTER_LIFETIME", 0.5)
@@ -162,7 +162,7 @@ def test_a_node_that_dies_after_the_broker(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_ctrl_c_while_a_node_starts_is_quiet(tmp_path: Path) -> None:
-    """It may be known to others already, and be stopped by them, before it minds signals."""
+    """Other processes may know the node and stop it before it handles signals."""
     path = tmp_path / "log.sqlite"
     arguments = ("node", "--broker", f"127.0.0.1:{free_ports()}", "--log", f"sqlite://{path}", "--log-level", "error")
     with processes() as started:

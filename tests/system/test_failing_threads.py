@@ -1,4 +1,4 @@
-"""A process that a bug has robbed of one of its threads says so and ends, so that it can be started again."""
+"""A process that loses a thread by a bug says so and ends, so that a supervisor can start it again."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ setattr(getattr(importlib.import_module(module), name), method, fail)
 from parlour.cli import main
 sys.exit(main(sys.argv[7:]))
 """
-"""The command, with a method that fails; `PYTHON -m parlour.cli` stands before its own arguments."""
+"""Runs the command with a failing method; `PYTHON -m parlour.cli` comes before the command's own arguments."""
 
 
 @pytest.fixture
 def running() -> Iterator[Processes]:
-    """Give what starts processes."""
+    """Yield a starter of processes."""
     with processes() as started:
         yield started
 
 
 def broken(module: str, name: str, method: str) -> tuple[str, ...]:
-    """Return by way of what to run the command so that this method fails."""
+    """Return the command that runs `parlour` with this method failing."""
     return (sys.executable, "-c", BROKEN, module, name, method)
 
 
-def told(errors: str) -> list[str]:
-    """Return what the log says of the worst kind, without the time."""
+def critical(errors: str) -> list[str]:
+    """Return the critical events of the log, without the time."""
     return [line.partition(" critical ")[2] for line in errors.splitlines() if " critical " in line]
 
 
 def line(part: str, thread: str) -> str:
-    """Return what is said of the thread."""
+    """Return the event of a thread's failure."""
     return (
         f"{part}: the thread {thread} failed (a bug in parlour): KeyError: 'what a bug does' "
         "(PARLOUR_TRACEBACK=1 shows where)"
@@ -61,7 +61,7 @@ def line(part: str, thread: str) -> str:
     ],
 )
 def test_a_node_that_lost_a_thread_ends(running: Processes, thread: str, way: tuple[str, str, str]) -> None:
-    """One line names the thread, and the status is 1, while the others are stopped in order."""
+    """One line names the thread, the status is 1, and the other threads stop in order."""
     port = free_ports()
     running.broker(port)
     node = running.launch(
@@ -69,16 +69,16 @@ def test_a_node_that_lost_a_thread_ends(running: Processes, thread: str, way: tu
     )
     assert node.stdout is not None
     address = node.stdout.readline().split()[-1]
-    # Only the listener waits for somebody to come; the node may be gone before that without the others.
+    # Only the listener waits for a client; without another of the threads the node may end before one comes.
     with suppress(ConnectionRefusedError):
         socket.create_connection(parse_address(address)).close()
     _, errors = node.communicate(timeout=20)
-    assert (node.returncode, told(errors)) == (1, [line("node n1", thread)])
+    assert (node.returncode, critical(errors)) == (1, [line("node n1", thread)])
     assert "Traceback" not in errors
 
 
 def test_a_broker_that_lost_its_thread_ends(running: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The traceback is for who asks for it."""
+    """The traceback appears only on request."""
     monkeypatch.setenv("PARLOUR_TRACEBACK", "1")
     port = free_ports()
     broker = running.start(
@@ -88,5 +88,5 @@ def test_a_broker_that_lost_its_thread_ends(running: Processes, monkeypatch: pyt
         ask([f"127.0.0.1:{port}"], Describe(), 0.5)
     _, errors = broker.communicate(timeout=20)
     assert broker.returncode == 1
-    assert told(errors) == [line("broker", "broker")]
+    assert critical(errors) == [line("broker", "broker")]
     assert "in fail" in errors

@@ -1,4 +1,4 @@
-"""A program that forks: the child neither uses nor ends what is its parent's, nor does a copy of it."""
+"""A program that forks: neither the child nor a copy uses or ends the parent's objects."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ broker.stop()
 
 
 def output(program: str, *arguments: str) -> list[dict[str, Any]]:
-    """Run a program to its end; return the JSON objects that it and its child printed, a line each."""
+    """Run a program to its end; return the JSON objects that it and its child printed, one a line."""
     ended = subprocess.run(
         [sys.executable, "-c", BEGINNING + program, *arguments],
         capture_output=True,
@@ -132,21 +132,21 @@ def output(program: str, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
-def test_a_child_neither_uses_nor_ends_its_parents_chat() -> None:
-    """Whatever the child does, and whichever locks were held at the fork; a chat of its own works."""
+def test_a_child_and_its_parents_chat() -> None:
+    """The child can neither use nor end it, whatever locks were held at the fork; a chat of its own works."""
     with cluster() as running:
         told, outcome = output(A_CHAT, running.address)
         for call, text in told.items():
             assert "is a forked child: connect in this process" in text, call
             assert "\n" not in text
-        # bob's line stands between; nothing of the child's was said in ada's name.
+        # bob's line stands between; the child posted nothing in ada's name.
         assert outcome == {"status": 0, "later": [3, 4, 5], "ids": True}
         said = [message.text for message in running.chat("eve").join("lobby").history()]
         assert said == ["first", "from bob", "0", "1", "2"]
 
 
-def test_a_connection_ends_with_its_program_though_a_child_lives_on() -> None:
-    """The child's copy of the socket would keep the dead program in its rooms."""
+def test_a_connection_ends_with_its_program() -> None:
+    """Otherwise the child's copy of the socket would keep the dead program in its rooms."""
     with (
         cluster() as running,
         subprocess.Popen(
@@ -163,8 +163,8 @@ def test_a_connection_ends_with_its_program_though_a_child_lives_on() -> None:
         eventually(lambda: running.nodes[0].clients.connections() == 0, what="the node sees the end of the connection")
 
 
-def test_a_child_neither_uses_nor_ends_its_parents_cluster() -> None:
-    """Brokers and nodes are part of programs, too."""
+def test_a_child_and_its_parents_cluster() -> None:
+    """The same holds for brokers and nodes within programs."""
     told, outcome = output(A_CLUSTER)
     assert all("is a forked child: make one in this process" in text for text in told.values())
     assert outcome == {"status": 0, "heard": 1, "said": 2}
@@ -179,7 +179,7 @@ def running() -> Any:
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_session_is_not_duplicated(running: Cluster, duplicate: Callable[[object], object]) -> None:
-    """Two that count their posts in one session would be told "acknowledged" for the other's."""
+    """Two copies that count posts in one session would get each other's acknowledgements."""
     chat = running.chat("ada")
     for original in (chat, chat.join("lobby")):
         with pytest.raises(UsageError, match=r"cannot be copied, pickled or sent .*: connect in this process"):

@@ -1,4 +1,4 @@
-"""A cluster whose hosts are names, of IPv6 addresses alone or of both kinds: names mean what the system says."""
+"""A cluster whose hosts are names with only IPv6 addresses or with both kinds; the system resolves the names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(bool(_missing()), reason=_missing())
 
 @pytest.fixture
 def on(tmp_path: Path) -> list[str]:
-    """Return the beginning of a command that runs with names of its own, in a mount namespace."""
+    """Return the first words of a command that runs in a mount namespace with names of its own."""
     names = tmp_path / "hosts"
     names.write_text(HOSTS)
     return ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(names)]
@@ -40,8 +40,8 @@ def on(tmp_path: Path) -> list[str]:
     [("six.test", "six.test"), ("[::1]", "both.test"), ("127.0.0.1", "both.test")],
     ids=["a name of IPv6 alone", "a name of both, there by IPv6", "a name of both, there by IPv4"],
 )
-def test_names_mean_what_the_system_says(on: list[str], listens: str, name: str, tmp_path: Path) -> None:
-    """For a broker, nodes and their relays, clients, and a monitor."""
+def test_names(on: list[str], listens: str, name: str, tmp_path: Path) -> None:
+    """Broker, nodes, relays, clients and a monitor use them."""
     port = free_ports(3)
     broker = f"{name}:{port}"
     with processes() as started:
@@ -71,8 +71,8 @@ def test_names_mean_what_the_system_says(on: list[str], listens: str, name: str,
 
 
 @pytest.mark.skipif(bool(redis_server.MISSING), reason=redis_server.MISSING)
-def test_a_room_log_at_a_name_of_ipv6_alone(on: list[str], tmp_path: Path) -> None:
-    """Redis and the nodes' way to it."""
+def test_a_room_log_at_an_ipv6_name(on: list[str], tmp_path: Path) -> None:
+    """Nodes reach a Redis under such a name."""
     port = free_ports(3)
     with redis_server.redis_server(tmp_path, "--bind", "127.0.0.1", "::1") as server, processes() as started:
         started.start("broker", "--bind", f"six.test:{port}", on=on)

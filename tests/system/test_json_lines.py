@@ -1,4 +1,4 @@
-"""What docs/protocol.md promises of JSON lines, held by programs that know nothing of parlour: nc, bash, Node.js."""
+"""The promises of docs/protocol.md about JSON lines, checked by programs without parlour: nc, bash, Node.js."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.waiting import MS
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 
 ODD = 'a"d\\a'
-"""A name that a program spoils if it does not quote as JSON does."""
+"""A name that a program damages if it does not quote it like JSON."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def running() -> Iterator[Cluster]:
 
 
 def addresses(running: Cluster) -> list[str]:
-    """Return where the nodes are, in the order of their names."""
+    """Return the addresses of the nodes, in the order of their names."""
     return [state.report.address for state in sorted(fleet(running.address).nodes, key=lambda each: each.report.node)]
 
 
@@ -51,14 +51,14 @@ def bot(*command: str | Path) -> Iterator[None]:
 
 
 def wait_for(client: RawClient, name: str) -> None:
-    """Wait until somebody of this name has come to the client's room."""
+    """Wait until a client of this name has joined the client's room."""
     while name not in client.get(Presence).joined:
         pass
 
 
 @pytest.mark.skipif(shutil.which("nc") is None, reason="needs nc")
 def test_the_line_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command on the page posts a line of text in a cluster of `parlour up`; only the port is another here."""
+    """The command on the page posts a line of text in a cluster of `parlour up`; only the port differs."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     (command,) = re.findall(r"^```sh\n(printf .*?)```", PAGE, flags=re.MULTILINE | re.DOTALL)
     port = free_ports(12)
@@ -81,7 +81,7 @@ def test_the_line_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_bot_in_shell(running: Cluster) -> None:
-    """It throws a die for everybody who asks, and for nobody else, however odd the names."""
+    """It throws a die for everybody who asks, and for nobody else, even with odd names."""
     host, _, port = addresses(running)[0].rpartition(":")
     with RawClient(running.address, ODD, "n2") as ada:
         ada.join(ODD)
@@ -95,7 +95,7 @@ def test_the_bot_in_shell(running: Cluster) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_the_bot_in_javascript(running: Cluster) -> None:
-    """It replies to each line once, whatever characters are in it, also to one said while its connection was broken."""
+    """It replies to each line once, whatever its characters, also to a line posted while its connection was broken."""
     texts = ["one", "t\u2028w\u0085o", "thr\U0001f600e", '{"four"}\n']
     proxy = Proxy()
     proxy.target = addresses(running)[0]

@@ -1,4 +1,4 @@
-"""A cluster over several machines: each part on a host of its own, a room log in Redis, bad and broken links."""
+"""A cluster over several machines: each part on its own host, a room log in Redis, slow and broken links."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Machines:
-    """A broker, two nodes and a Redis, each on a host of its own; people sit at the broker's."""
+    """A broker, two nodes and a Redis, each on its own host; the clients are on the broker's host."""
 
     def __init__(self, net: Hosts, started: Processes) -> None:
         self.net = net
@@ -38,12 +38,12 @@ class Machines:
         eventually(lambda: self.states() == {"one": "ok", "two": "ok"})
 
     def states(self) -> dict[str, str]:
-        """Return the state of each node, as `parlour status` tells it."""
+        """Return the state of each node from `parlour status`."""
         done = run("status", "--json", "--broker", self.broker, on=self.net.on("broker"))
         return {node["name"]: node["state"] for node in json.loads(done.stdout)["nodes"]} if not done.returncode else {}
 
     def tail(self) -> subprocess.Popen[str]:
-        """Watch the lobby; two in a row are on different nodes."""
+        """Watch the lobby; two calls in a row watch on different nodes."""
         options = ["--json", "--broker", self.broker, "--room", "lobby", "--history", "9"]
         return self._started.launch("tail", *options, on=self.net.on("broker"))
 
@@ -71,37 +71,37 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
             server.wait(10)
 
 
-def said(tail: subprocess.Popen[str], count: int) -> list[str]:
-    """Return the texts of the next messages that a `parlour tail --json` prints."""
+def next_texts(tail: subprocess.Popen[str], count: int) -> list[str]:
+    """Return the texts of the next messages from `parlour tail --json`."""
     assert tail.stdout is not None
     return [json.loads(tail.stdout.readline())["text"] for _ in range(count)]
 
 
-def test_nodes_on_several_machines_share_their_rooms(machines: Machines) -> None:
-    """People on two machines' nodes talk; a machine is cut off, and when it is back its people have missed nothing."""
+def test_machines_share_rooms(machines: Machines) -> None:
+    """Clients of two machines talk; one machine is cut off, and when it is back its clients have missed nothing."""
     tails = [machines.tail() for _ in range(2)]
     machines.say("one", "two")
     for tail in tails:
-        assert said(tail, 2) == ["one", "two"]
+        assert next_texts(tail, 2) == ["one", "two"]
     machines.net.cut("two")
     eventually(lambda: machines.states().get("two") == "lost", 10)
     machines.say("three")
     machines.net.join("two")
     for tail in tails:
-        assert said(tail, 1) == ["three"]
+        assert next_texts(tail, 1) == ["three"]
     eventually(lambda: machines.states() == {"one": "ok", "two": "ok"}, 20)
     machines.say("four")
     for tail in tails:
-        assert said(tail, 1) == ["four"]
+        assert next_texts(tail, 1) == ["four"]
 
 
 @pytest.mark.parametrize("how", SLOWED)
-def test_a_bad_link_makes_a_room_slow_and_nothing_else(machines: Machines, how: str) -> None:
-    """A node behind it, with its relay and its way to the log, brings its members all, in the one order."""
+def test_a_bad_link_only_makes_a_room_slow(machines: Machines, how: str) -> None:
+    """A node whose relay and log are behind such a link gives its members all messages in the one order."""
     tails = [machines.tail() for _ in range(2)]
     machines.say("first")
     for tail in tails:
-        assert said(tail, 1) == ["first"]
+        assert next_texts(tail, 1) == ["first"]
     refused = machines.net.slow("two", SLOWED[how])
     if refused:
         pytest.skip(f"this kernel has no such link ({refused}): {how.upper()} ON A LINK IS NOT TESTED")
@@ -109,5 +109,5 @@ def test_a_bad_link_makes_a_room_slow_and_nothing_else(machines: Machines, how: 
         machines.say(*[f"{batch} {number} {'x' * 1000}" for number in range(30)])
     texts = [f"{batch} {number}" for batch in range(3) for number in range(30)]
     for tail in tails:
-        assert [text.rpartition(" ")[0] for text in said(tail, 90)] == texts
+        assert [text.rpartition(" ")[0] for text in next_texts(tail, 90)] == texts
     assert machines.states() == {"one": "ok", "two": "ok"}

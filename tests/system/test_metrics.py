@@ -1,4 +1,4 @@
-"""What Prometheus and a supervisor see of a cluster of processes, and the dashboard that shows it."""
+"""What Prometheus and a supervisor see of a cluster of processes, and the dashboard for it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NAMES = re.compile(r"\b(?:parlour|process)_[a-z_]+\b")
 
 @pytest.fixture
 def running() -> Iterator[Processes]:
-    """Give what starts processes."""
+    """Yield a starter of processes."""
     with processes() as started:
         yield started
 
 
 @pytest.fixture
 def pages(running: Processes, tmp_path: Path) -> tuple[str, str, str]:
-    """Start a broker and a node; return the broker's address and where each serves its figures."""
+    """Start a broker and a node; return the broker's address and the address of each metrics page."""
     port = free_ports()
     broker, node = (f"127.0.0.1:{free_ports(1)}" for _ in range(2))
     running.start("broker", "--bind", f"127.0.0.1:{port}", "--metrics", broker)
@@ -38,8 +38,8 @@ def pages(running: Processes, tmp_path: Path) -> tuple[str, str, str]:
     return f"127.0.0.1:{port}", broker, node
 
 
-def test_what_is_said_is_counted(pages: tuple[str, str, str]) -> None:
-    """By the node as posts, deliveries and batches; by the broker as assignments."""
+def test_traffic_is_counted(pages: tuple[str, str, str]) -> None:
+    """The node counts posts, deliveries and batches; the broker counts assignments."""
     address, broker, node = pages
     with connect(address, "ada") as ada, connect(address, "bob") as bob:
         room, other = ada.join("lobby"), bob.join("lobby")
@@ -60,8 +60,8 @@ def test_what_is_said_is_counted(pages: tuple[str, str, str]) -> None:
     assert figures(node)["parlour_node_posts_total"] == 10, "it only grows"
 
 
-def test_a_log_that_is_away_is_told(pages: tuple[str, str, str], tmp_path: Path) -> None:
-    """By a figure, and by the node's not being ready; both are over when it is back."""
+def test_a_failing_log_shows(pages: tuple[str, str, str], tmp_path: Path) -> None:
+    """A metric shows it, and the node is not ready; both end when the log is back."""
     address, _, node = pages
     with connect(address, "ada") as ada:
         room = ada.join("lobby")
@@ -82,7 +82,7 @@ def test_a_log_that_is_away_is_told(pages: tuple[str, str, str], tmp_path: Path)
 
 
 def test_a_part_says_when_it_is_ready(running: Processes, pages: tuple[str, str, str]) -> None:
-    """A node that drains is not; one whose port is in use does not start."""
+    """A draining node is not ready; a part whose metrics port is in use does not start."""
     _, broker, node = pages
     assert page(node, "/readyz") == (200, "ok\n")
     eventually(lambda: page(broker, "/readyz") == (200, "ok\n"), what="the broker knows its fleet")
@@ -100,8 +100,8 @@ def test_a_part_says_when_it_is_ready(running: Processes, pages: tuple[str, str,
     assert "metrics at http" in errors
 
 
-def test_the_dashboard_and_the_page_name_what_there_is(pages: tuple[str, str, str]) -> None:
-    """Every metric of the dashboard and of the operators' page is one that a broker or node tells."""
+def test_documented_metrics_exist(pages: tuple[str, str, str]) -> None:
+    """A broker or node serves every metric of the dashboard and of the operators' page."""
     _, broker, node = pages
     text = page(broker, "/metrics")[1] + page(node, "/metrics")[1]
     there = set(NAMES.findall(text))

@@ -1,4 +1,4 @@
-"""What docs/protocol.md tells authors of clients: ZMTP by hand, and in which order the frames of a room come."""
+"""The advice of docs/protocol.md to authors of clients: ZMTP by hand, and the order of a room's frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUESTION = msgspec.msgpack.encode({"type": "assign", "name": "ada"})
 MAP = bytes([0, len(QUESTION)]) + QUESTION
 
 OLD = 300
-"""Messages in the room before anybody looks."""
+"""Messages in the room before the test joins."""
 
 ROUNDS = 10
 
@@ -34,7 +34,7 @@ def running() -> Iterator[Cluster]:
 
 
 def exactly(sock: socket.socket, size: int) -> bytes:
-    """Read so many bytes; raises ConnectionError at the end."""
+    """Read exactly `size` bytes; raises ConnectionError at the end."""
     data = b""
     while len(data) < size:
         if not (more := sock.recv(size - len(data))):
@@ -50,8 +50,8 @@ def read_frame(sock: socket.socket) -> tuple[int, bytes]:
     return flags, exactly(sock, size)
 
 
-def test_a_question_without_a_zeromq_library(running: Cluster) -> None:
-    """The steps of section 2 are answered: the greeting, READY for READY, and then the map."""
+def test_a_request_by_hand(running: Cluster) -> None:
+    """The steps of section 2 get an answer: the greeting, READY for READY, then the map."""
     with socket.create_connection(parse_address(running.address), timeout=5000 * MS) as sock:
         sock.sendall(GREETING)
         theirs = exactly(sock, 64)
@@ -68,19 +68,19 @@ def test_a_question_without_a_zeromq_library(running: Cluster) -> None:
     assert (reply["type"], reply["node"]) == ("assigned", "n1")
 
 
-def test_a_question_that_does_not_wait_is_cut_off(running: Cluster) -> None:
+def test_a_request_that_does_not_wait(running: Cluster) -> None:
     """Greeting, READY and map in one piece end the connection without an answer, as the page warns."""
     with socket.create_connection(parse_address(running.address), timeout=5000 * MS) as sock:
         sock.sendall(GREETING + READY + MAP)
-        # The greeting is 64 bytes, and the broker ends the connection before it has sent them.
+        # The greeting has 64 bytes, and the broker ends the connection before it has sent them all.
         with pytest.raises(ConnectionError):
             exactly(sock, 64)
 
 
-def test_the_order_of_what_follows_a_join() -> None:
-    """`joined` is first of all, messages come without a hole; members and presence come anywhere behind `joined`.
+def test_the_order_after_a_join() -> None:
+    """`joined` comes first, messages have no hole; members and presence come anywhere after `joined`.
 
-    `members` may come twice: also in place of a `presence` that was spared while the history was sent.
+    `members` may come twice: it also replaces a `presence` that was held back while the history was sent.
     """
     settings = NodeSettings(presence_interval=1 * MS)
     with cluster(2, settings) as running, running.clients("bob", room="lobby") as (bob,):
@@ -101,7 +101,7 @@ def test_the_order_of_what_follows_a_join() -> None:
 
 
 def until(client: RawClient, text: str) -> list[NodeMessage]:
-    """Read until the client has heard this text and a list of members; return all that came behind `welcome`."""
+    """Read until the client has this text and a list of members; return all messages after `welcome`."""
     while not any(isinstance(each, Members) for each in client.heard) or not any(
         isinstance(each, Message) and each.text == text for each in client.heard
     ):

@@ -1,4 +1,4 @@
-"""A stream of bytes, split anywhere and broken anyhow, gives messages or a ProtocolError and nothing else."""
+"""A stream of bytes, split or broken in any way, gives messages or a ProtocolError and nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def framed(body: bytes) -> bytes:
 
 
 def read(data: bytes) -> tuple[list[ClientMessage], ProtocolError | None]:
-    """Return what a fresh decoder makes of the bytes in one feed, and the error at its end if there is one."""
+    """Return the messages that a fresh decoder finds in the bytes, and the error that ended them, if any."""
     found: list[ClientMessage] = []
     try:
         for message in ClientDecoder().feed(data):
@@ -38,7 +38,7 @@ def read(data: bytes) -> tuple[list[ClientMessage], ProtocolError | None]:
 
 @given(messages=client_streams, data=st.data())
 def test_any_split(messages: list[ClientMessage], data: st.DataObject) -> None:
-    """Wherever the stream is cut, empty pieces included, the same messages come out, in order."""
+    """For all cuts of the stream, also empty pieces, the same messages come out in order."""
     stream = b"".join(frame(message) for message in messages)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     decoder = ClientDecoder()
@@ -52,7 +52,7 @@ def test_any_split(messages: list[ClientMessage], data: st.DataObject) -> None:
 
 
 def test_byte_by_byte() -> None:
-    """A frame comes out at its last byte, neither before nor after, and `partial` tells of a begun one."""
+    """A frame comes out exactly at its last byte, and `partial` tells that a frame has begun."""
     decoder, data = ClientDecoder(), frame(Say("lobby", 1, "hello"))
     assert not decoder.partial
     for byte in data[:-1]:
@@ -63,16 +63,16 @@ def test_byte_by_byte() -> None:
 
 
 @pytest.mark.parametrize("size", [MAX_FRAME + 1, 2**31, 2**32 - 1])
-def test_too_large_a_frame_is_refused_when_announced(size: int) -> None:
-    """Four bytes that announce more than the limit, up to 4 GiB, are refused before any of it is awaited."""
+def test_too_large_frame_is_refused_at_once(size: int) -> None:
+    """A length above the limit, up to 4 GiB, is refused before the decoder waits for the body."""
     found, error = read(size.to_bytes(4, "big"))
     assert found == []
     assert error is not None
     assert error.code == "frame_too_large"
 
 
-def test_the_largest_frame_is_taken() -> None:
-    """A body of exactly the limit passes in both directions, one byte more in neither."""
+def test_largest_frame_is_accepted() -> None:
+    """A body of exactly the limit passes in both directions; one byte more passes in neither."""
     spare = MAX_FRAME - len(encode(Bye("x" * 40_000)))
     message = Bye("x" * (40_000 + spare))
     data = frame(message)
@@ -112,7 +112,7 @@ def test_the_largest_frame_is_taken() -> None:
     ],
 )
 def test_broken_bodies(body: bytes) -> None:
-    """Each way for a body to be broken is a ProtocolError of one short printable line."""
+    """Each broken body is a ProtocolError with one short printable line."""
     found, error = read(framed(body))
     assert found == []
     assert error is not None
@@ -122,23 +122,23 @@ def test_broken_bodies(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["\x1b[2J\r\n", "x" * 60_000, "\u202eevil"])
-def test_an_error_does_not_repeat_what_is_hostile(kind: str) -> None:
-    """What a decoding error quotes of the peer's bytes is short and printable, and fits an error frame."""
+def test_errors_quote_safely(kind: str) -> None:
+    """The peer's bytes in an error's text are short and printable, and fit into an error frame."""
     _, error = read(framed(pack({"type": kind})))
     assert error is not None
     assert str(error).isprintable()
     assert len(frame(Error("bad_frame", str(error)))) < 1024
 
 
-def test_messages_before_the_fault_are_given() -> None:
-    """What was whole before a broken frame in the same feed is not lost with it."""
+def test_messages_before_a_fault_come_out() -> None:
+    """Complete messages before a broken frame in the same feed are not lost."""
     found, error = read(frame(Ping()) + frame(Pong()) + framed(b"\xc1") + frame(Ping()))
     assert found == [Ping(), Pong()]
     assert error is not None
 
 
 def test_nothing_follows_a_broken_frame() -> None:
-    """After an error the decoder refuses whatever comes, were it whole."""
+    """After an error the decoder refuses all further bytes, also valid frames."""
     decoder = ClientDecoder()
     with pytest.raises(ProtocolError):
         list(decoder.feed(framed(b"\xc1")))
@@ -149,7 +149,7 @@ def test_nothing_follows_a_broken_frame() -> None:
 
 @given(data=st.binary(max_size=400))
 def test_random_streams(data: bytes) -> None:
-    """Random bytes give messages, a wait for more, or a ProtocolError, never another exception."""
+    """Random bytes give messages, a wait for more bytes, or a ProtocolError, never another exception."""
     read(data)
     read(framed(data))
 
@@ -166,7 +166,7 @@ def test_random_bodies(decode: Decoder[Any], data: bytes) -> None:
 
 @given(data=st.data())
 def test_damaged_bodies(data: st.DataObject) -> None:
-    """A true message with some bytes changed or cut away gives a message or a ProtocolError, by every decoder."""
+    """A valid message with some bytes changed or cut off gives a message or a ProtocolError in every decoder."""
     body = bytearray(data.draw(st.sampled_from(GOLDEN)).body)
     for index, value in data.draw(st.lists(st.tuples(st.integers(0, len(body) - 1), st.integers(0, 255)), max_size=4)):
         body[index] = value
@@ -182,8 +182,8 @@ def test_damaged_bodies(data: st.DataObject) -> None:
         pass
 
 
-def test_both_ends_joined() -> None:
-    """What a node says in one piece a client reads in order, and neither end takes the other's words for its own."""
+def test_client_reads_a_node() -> None:
+    """A client reads a node's messages in order, and a node's decoder refuses them."""
     said = [Message("lobby", offset, f"s1-{offset}", "ada", 0, "x") for offset in range(1, 4)]
     stream = b"".join(frame(message) for message in said)
     assert list(NodeDecoder().feed(stream)) == said
@@ -192,7 +192,7 @@ def test_both_ends_joined() -> None:
 
 @given(bodies=st.lists(st.binary(max_size=300), max_size=6))
 def test_skip_frames(bodies: list[bytes]) -> None:
-    """In joined frames, skipping any number of them leads to the first byte of the next."""
+    """The index behind any number of joined frames is the first byte of the next frame."""
     joined = b"".join(framed(body) for body in bodies)
     for count in range(len(bodies) + 1):
         expected = b"".join(framed(body) for body in bodies[count:])

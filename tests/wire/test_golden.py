@@ -1,4 +1,4 @@
-"""The bytes of each message are fixed: golden vectors, and a second MessagePack library as the judge."""
+"""The bytes of each message are fixed: golden vectors, checked with a second MessagePack library."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from support.vocabulary import CLASSES, DECODERS, GOLDEN, decoders_of
 
 
 def test_every_message_has_a_vector() -> None:
-    """No message may be added to the language without its bytes being written down."""
+    """Each message of the language has a vector, so its bytes are fixed."""
     assert set(CLASSES) - {vector.kind for vector in GOLDEN} == set()
 
 
 def test_every_field_is_in_a_vector() -> None:
-    """Each field of each message is given in one vector at least, so that its name on the wire is fixed."""
+    """Each field of each message is in one vector at least, so its name on the wire is fixed."""
     missing = [
         f"{kind.__name__}.{field}"
         for kind in CLASSES
@@ -28,7 +28,7 @@ def test_every_field_is_in_a_vector() -> None:
 
 
 def test_vector_decodes(subtests: pytest.Subtests) -> None:
-    """The bytes decode to the object that the JSON describes, by every decoder that takes its class."""
+    """Every decoder of a class decodes the bytes to the object that the JSON describes."""
     for vector in GOLDEN:
         with subtests.test(str(vector)):
             expected = msgspec.convert(vector.map, vector.kind)
@@ -45,8 +45,8 @@ def test_vector_encodes(subtests: pytest.Subtests) -> None:
             assert frame(message) == len(vector.body).to_bytes(4, "big") + vector.body
 
 
-def test_the_other_library_reads_the_map(subtests: pytest.Subtests) -> None:
-    """Another MessagePack library reads the same map from what we encode, with the type in readable words."""
+def test_other_library_reads_the_map(subtests: pytest.Subtests) -> None:
+    """Another MessagePack library reads the same map from our bytes, with the type as a word."""
     for vector in GOLDEN:
         with subtests.test(str(vector)):
             read = unpack(encode(msgspec.convert(vector.map, vector.kind)))
@@ -55,7 +55,7 @@ def test_the_other_library_reads_the_map(subtests: pytest.Subtests) -> None:
 
 
 def test_unknown_fields_are_ignored(subtests: pytest.Subtests) -> None:
-    """A map with fields of a later version, before and after ours, decodes to the same object."""
+    """A map with fields of a later version, before and after the known ones, decodes to the same object."""
     for vector in GOLDEN:
         with subtests.test(str(vector)):
             later = {"zz": {"deep": [1, None, b"\xff"]}, **vector.map, "aa": "new", "bb": 2**64 - 1}
@@ -63,7 +63,7 @@ def test_unknown_fields_are_ignored(subtests: pytest.Subtests) -> None:
                 assert decode(pack(later)) == decode(vector.body)
 
 
-def test_the_order_of_fields_does_not_matter(subtests: pytest.Subtests) -> None:
+def test_order_of_fields_does_not_matter(subtests: pytest.Subtests) -> None:
     """A writer in another language may put the fields, `type` among them, in any order."""
     for vector in GOLDEN:
         with subtests.test(str(vector)):
@@ -72,8 +72,8 @@ def test_the_order_of_fields_does_not_matter(subtests: pytest.Subtests) -> None:
                 assert decode(pack(backwards)) == decode(vector.body)
 
 
-def test_a_missing_or_mistyped_field_is_refused(subtests: pytest.Subtests) -> None:
-    """Leaving out a required field, or giving any field a value of no expected type, is a ProtocolError."""
+def test_missing_or_mistyped_field_is_refused(subtests: pytest.Subtests) -> None:
+    """A missing required field, or a field with a value of a wrong type, is a ProtocolError."""
     for vector in GOLDEN:
         with subtests.test(str(vector)):
             kind = vector.kind
@@ -89,7 +89,7 @@ def test_a_missing_or_mistyped_field_is_refused(subtests: pytest.Subtests) -> No
 
 @pytest.mark.parametrize(("union", "decode"), DECODERS, ids=lambda value: getattr(value, "__name__", ""))
 def test_unknown_types_are_refused(union: object, decode: object) -> None:
-    """A `type` that is not one of the expected ones, no `type`, or no map at all is a ProtocolError."""
+    """An unknown `type`, a missing `type`, or a value that is no map is a ProtocolError."""
     assert callable(decode)
     for value in [{"type": "nope"}, {"type": ""}, {"type": 1}, {"type": None}, {}, [], ["ping"], "ping", 1, None, b""]:
         with pytest.raises(ProtocolError):
@@ -103,7 +103,7 @@ def test_unknown_types_are_refused(union: object, decode: object) -> None:
         pack({"type": "message", "room": "r", "offset": 1, "id": "a-1", "by": "a", "at": 0, "text": ""}),
     ],
 )
-def test_a_client_may_not_speak_as_a_node(body: bytes) -> None:
-    """What only a node may say is unknown to the decoder of what clients say."""
+def test_client_may_not_send_node_messages(body: bytes) -> None:
+    """The decoder of client messages does not know messages that only a node may send."""
     with pytest.raises(ProtocolError):
         DECODERS[0][1](body)

@@ -1,4 +1,4 @@
-"""Names, rooms, texts, versions and addresses are held to what the protocol promises, no more and no less."""
+"""The limits of names, rooms, texts, versions and addresses are exactly those of the protocol."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from support.strategies import texts, words
 from support.waiting import MS
 
 
-def check_asker(name: str) -> str:
-    """Return the name as a request for a node has it."""
+def check_assign(name: str) -> str:
+    """Return the name as an `assign` request has it."""
     return Assign(name).name
 
 
-checks = pytest.mark.parametrize("check", [check_name, check_room, check_asker], ids=["name", "room", "asker"])
+checks = pytest.mark.parametrize("check", [check_name, check_room, check_assign], ids=["name", "room", "assign"])
 
 
-TAKEN = [
+ACCEPTED = [
     ("a", "a"),
     ("a" * 64, "a" * 64),
     ("é" * 64, "é" * 64),
@@ -47,7 +47,7 @@ TAKEN = [
     ("❤", "❤"),
     ("\u212b", "Å"),
 ]
-"""Words, and how they are kept."""
+"""Accepted words, and the form in which they are kept."""
 
 REFUSED = [
     *["", "a" * 65, "é" * 65, "e\u0301" * 65, "a\u0338" * 64, " ", " a", "a ", "\u00a0a", "a\u3000"],
@@ -63,15 +63,15 @@ REFUSED = [
 
 
 @checks
-def test_words_taken(check: Callable[[str], str], subtests: pytest.Subtests) -> None:
-    """1 to 64 characters, counted after NFC, are a name, also where each was spelled with four."""
-    for word, kept in TAKEN:
+def test_accepted_words(check: Callable[[str], str], subtests: pytest.Subtests) -> None:
+    """A name has 1 to 64 characters, counted after NFC, even if each was spelled with four."""
+    for word, kept in ACCEPTED:
         with subtests.test(ascii(word)):
             assert check(word) == kept
 
 
 @checks
-def test_words_refused(check: Callable[[str], str], subtests: pytest.Subtests) -> None:
+def test_refused_words(check: Callable[[str], str], subtests: pytest.Subtests) -> None:
     """Each error is one line of printable characters."""
     for word in REFUSED:
         with subtests.test(ascii(word)):
@@ -92,8 +92,8 @@ def test_words_refused(check: Callable[[str], str], subtests: pytest.Subtests) -
         ("\u0301a", r"begin with a mark"),
     ],
 )
-def test_who_is_refused_is_told_what_would_do(word: str, advice: str) -> None:
-    """The error names what is wrong, shows it, and proposes a name."""
+def test_refusal_proposes_a_name(word: str, advice: str) -> None:
+    """The error tells what is wrong, shows the name, and proposes another."""
     with pytest.raises(UsageError, match=advice):
         check_room(word)
 
@@ -109,27 +109,27 @@ def test_who_is_refused_is_told_what_would_do(word: str, advice: str) -> None:
     ],
 )
 def test_names_of_older_logs_are_marked(name: str, shown: str) -> None:
-    """None of them can be taken for another's, nor for a line of the program."""
+    """A marked name looks neither like another name nor like a line of the program."""
     assert marked_name(name) == shown
 
 
 @given(name=st.text())
-def test_a_marked_name_is_one_word(name: str) -> None:
-    """It has nothing that a name of today may not have, but for the tilde."""
+def test_marked_name_is_valid(name: str) -> None:
+    """A marked name is a valid name after the tilde."""
     shown = marked_name(name)
     assert check_name(shown.removeprefix("~")[:64])
     assert (shown == unicodedata.normalize("NFC", name)) != shown.startswith("~")
 
 
 @given(word=words)
-def test_composing_is_done_once(word: str) -> None:
-    """What a check returns it takes unchanged."""
+def test_checks_are_idempotent(word: str) -> None:
+    """A check accepts its own result and does not change it."""
     assert check_name(check_name(word)) == check_name(word)
     assert check_room(word) == check_name(word)
 
 
-def test_a_hostile_name_costs_no_time() -> None:
-    """A frame full of combining marks, whose normalizing takes the square of its length, is refused at once."""
+def test_hostile_name_is_refused_fast() -> None:
+    """A long name of combining marks is refused before it is normalized, which would take the square of its length."""
     hostile = "a" + "\u0315\u0300" * 15_000
     started = time.perf_counter()
     with pytest.raises(UsageError):
@@ -138,27 +138,27 @@ def test_a_hostile_name_costs_no_time() -> None:
 
 
 @given(text=texts)
-def test_texts_taken(text: str) -> None:
-    """A text within 16 KiB passes unchanged."""
+def test_accepted_texts(text: str) -> None:
+    """A text of up to 16 KiB passes unchanged."""
     assert check_text(text) is text
 
 
 @pytest.mark.parametrize("text", ["a" * 16384, "é" * 8192, "山" * 5461, "😀" * 4096], ids=["1", "2", "3", "4"])
 def test_texts_are_measured_in_bytes(text: str) -> None:
-    """The limit of a text counts bytes of UTF-8, and one character more is refused."""
+    """The limit of a text counts bytes of UTF-8; one character more is refused."""
     assert check_text(text) is text
     with pytest.raises(UsageError, match="at most 16384 bytes"):
         check_text(text + text[0])
 
 
-def test_a_text_must_be_unicode() -> None:
-    """A lone surrogate, which UTF-8 cannot carry, is refused before it meets the encoder."""
+def test_text_must_be_unicode() -> None:
+    """A lone surrogate, which UTF-8 cannot carry, is refused when the message is made."""
     with pytest.raises(UsageError, match="surrogates"):
         Say("lobby", 1, "\ud800")
 
 
-def test_messages_check_what_they_are_made_of() -> None:
-    """No message can be made, on either side, with a name, room, text or number outside the limits."""
+def test_messages_check_their_fields() -> None:
+    """No message can be made with a name, room, text or number outside the limits."""
     makers: list[Callable[[], object]] = [
         lambda: Hello("", "t"),
         lambda: Join(""),
@@ -175,8 +175,8 @@ def test_messages_check_what_they_are_made_of() -> None:
 
 
 @pytest.mark.parametrize("protocol", [PROTOCOL, "1.0", "1.7", "1.12345678901234567890"])
-def test_versions_of_our_major_are_understood(protocol: str) -> None:
-    """Any minor of our major version is taken."""
+def test_same_major_version_is_accepted(protocol: str) -> None:
+    """Every minor version of the same major version is accepted."""
     assert check_protocol(protocol) == protocol
 
 
@@ -185,7 +185,7 @@ def test_versions_of_our_major_are_understood(protocol: str) -> None:
     ["", "1", "1.", ".0", "0.9", "2.0", "11.0", "1.x", "1.0.0", "-1.0", " 1.0", "\u0661.0", "9" * 5000 + ".0"],
 )
 def test_other_versions_are_refused(protocol: str) -> None:
-    """Another major version, or what is no version, is refused in one short line."""
+    """Another major version, or a text that is no version, is refused with one short line."""
     with pytest.raises(UsageError) as caught:
         check_protocol(protocol)
     assert len(str(caught.value)) < 200
@@ -204,7 +204,7 @@ def test_other_versions_are_refused(protocol: str) -> None:
     ],
 )
 def test_addresses(address: str, parts: tuple[str, int]) -> None:
-    """HOST:PORT splits in two, an IPv6 address in brackets too."""
+    """HOST:PORT is split in two, also an IPv6 address in brackets."""
     assert parse_address(address) == parts
 
 
@@ -218,8 +218,8 @@ def test_addresses(address: str, parts: tuple[str, int]) -> None:
     ],
     ids=lambda address: ascii(address)[:20],
 )
-def test_no_addresses(address: str) -> None:
-    """What is no address is refused in one short line that shows a right one."""
+def test_refused_addresses(address: str) -> None:
+    """A text that is no address is refused with one short line that shows a valid one."""
     with pytest.raises(UsageError) as caught:
         parse_address(address)
     assert str(caught.value).isprintable()
@@ -228,8 +228,8 @@ def test_no_addresses(address: str) -> None:
 
 
 @given(text=st.text(max_size=30))
-def test_any_text_is_an_address_or_none(text: str) -> None:
-    """No text makes the check fail otherwise than by UsageError."""
+def test_any_text_as_address(text: str) -> None:
+    """For every text, the check returns an address or raises UsageError."""
     try:
         host, port = parse_address(text)
     except UsageError:
@@ -239,7 +239,7 @@ def test_any_text_is_an_address_or_none(text: str) -> None:
 
 
 def test_one_root_for_all_errors() -> None:
-    """One `except ParlourError` is enough for a program; the peer's fault and the caller's are apart."""
+    """One `except ParlourError` is enough; errors of the peer and of the caller have separate classes."""
     for error in (ProtocolError, UsageError, UnavailableError):
         assert issubclass(error, ParlourError)
     assert issubclass(UsageError, ValueError)

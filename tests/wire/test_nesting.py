@@ -1,4 +1,4 @@
-"""However deep a peer's message nests, decoding it is safe: up to 16 levels are read, more is an error of the peer."""
+"""The decoding of nested messages is safe: up to 16 levels are read; more are the peer's fault."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ OPENINGS: list[bytes] = [
     b"\x92\xca\x91\x91\x91\x91",
     b"\x92\xc4\x01\x91",
 ]
-"""How a level may open: every kind of map and list, and what may stand before the next, told by its length only."""
+"""The ways in which a level may open: all kinds of maps and lists, and values before the next level."""
 
 
 def nested(depth: int, opening: bytes = b"\x91") -> bytes:
-    """Return a map of the type `ping` with an unknown field in which the map itself is the first of `depth` levels."""
+    """Return a `ping` with an unknown nested field; the map itself is the first of `depth` levels."""
     return b"\x82\xa4type\xa4ping\xa1x" + opening * (depth - 1) + b"\xc0"
 
 
 def framed(body: bytes) -> bytes:
-    """Return the body behind its length."""
+    """Return the body as a frame."""
     return len(body).to_bytes(4, "big") + body
 
 
 @pytest.mark.parametrize("opening", OPENINGS, ids=bytes.hex)
-def test_sixteen_levels_are_read_and_no_more(opening: bytes) -> None:
-    """An unknown field may nest, but not without end, whatever kinds of maps and lists it is made of."""
+def test_limit_of_levels(opening: bytes) -> None:
+    """An unknown field may have 16 levels, and no more, of all kinds of maps and lists."""
     assert list(ClientDecoder().feed(framed(nested(16, opening)))) == [Ping()]
     with pytest.raises(ProtocolError, match="16 deep") as caught:
         list(ClientDecoder().feed(framed(nested(17, opening))))
@@ -55,8 +55,8 @@ def test_sixteen_levels_are_read_and_no_more(opening: bytes) -> None:
 
 
 @pytest.mark.parametrize("decode", [decoder for _, decoder in DECODERS], ids=lambda _: "")
-def test_every_decoder_has_the_bound(decode: Decoder[Any]) -> None:
-    """What brokers, nodes, relays and monitors read is bounded like what clients send."""
+def test_all_decoders_have_the_limit(decode: Decoder[Any]) -> None:
+    """The limit holds for all messages between brokers, nodes and monitors, too."""
     for body in (nested(60_000), nested(17), b"\x91" * 60_000):
         with pytest.raises(ProtocolError):
             decode(body)
@@ -69,8 +69,8 @@ def test_every_decoder_has_the_bound(decode: Decoder[Any]) -> None:
     assert caught.value.code == "bad_ticket"
 
 
-def test_breadth_is_no_depth() -> None:
-    """A page full of messages, a text full of bytes that could open lists, and a long flat map are read."""
+def test_wide_messages_are_read() -> None:
+    """A page with many messages, a text with bytes that could open lists, and a long flat map are read."""
     messages = [Message("r", offset, f"s-{offset}", "Ада", 1, "привет, 你好") for offset in range(1, 201)]
     page = Page("r", "e", 201, 0, 0, messages)
     assert list(NodeDecoder().feed(framed(encode(page)))) == [page]
@@ -87,15 +87,15 @@ values = st.recursive(
 
 
 def depth_of(value: object) -> int:
-    """Return how many maps and lists lie in each other."""
+    """Return the number of nested maps and lists."""
     if isinstance(value, dict):
         value = list(value.values())
     return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
 
 
 @given(value=values, levels=st.integers(0, 20))
-def test_depth_is_counted_as_it_is(value: object, levels: int) -> None:
-    """Of any value the other library packs, the depth alone decides."""
+def test_depth_alone_decides(value: object, levels: int) -> None:
+    """For any value that the other library packs, only the depth decides whether it is read."""
     for _ in range(levels):
         value = [value, "…"] if levels % 2 else {"k": value}
     whole = {"type": "ping", "x": value}
@@ -107,8 +107,8 @@ def test_depth_is_counted_as_it_is(value: object, levels: int) -> None:
             decode(pack(whole))
 
 
-def test_the_smallest_stack_bears_it() -> None:
-    """On a thread with a node's small stack the deepest frame is an error, and the process lives."""
+def test_small_stack_survives() -> None:
+    """On a thread with a node's small stack, the deepest frame is an error, and the process lives on."""
     program = (
         "import threading\n"
         "from parlour.wire.codec import ClientDecoder\n"
@@ -128,8 +128,8 @@ def test_the_smallest_stack_bears_it() -> None:
     assert (done.returncode, done.stdout) == (0, "bad_frame\n")
 
 
-def test_a_ticket_of_ours_is_read() -> None:
-    """The bound does not stand in the way of a ticket."""
+def test_valid_ticket_is_read() -> None:
+    """The limit does not affect a ticket."""
     ticket = Ticket("n1", "Ада", 1.0, "t")
     text = base64.urlsafe_b64encode(encode(ticket)).decode()
     assert decode_ticket(text) == ticket

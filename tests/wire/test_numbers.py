@@ -1,4 +1,4 @@
-"""Numbers from a peer are such as can be shown and computed with: others are an error of the peer."""
+"""Numbers from a peer can be shown and computed with; all others are the peer's fault."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from support.otherpack import pack
 from support.vocabulary import CLASSES, GOLDEN, decoders_of
 
 OLD_TIMES = {"Message.at", "Accepted.at"}
-"""What may come from an old log is read as it is, and brought into the calendar by those who show it."""
+"""Times that may come from an old log: they are read unchanged, and code that shows them corrects them."""
 
 
 def numbers(kind: type[msgspec.Struct]) -> list[str]:
-    """Return the fields of a class that hold a number, or may."""
+    """Return the fields of a class that may hold a number."""
     found = []
     for field in msgspec.structs.fields(kind):
         kinds = msgspec.inspect.type_info(field.type)
@@ -30,8 +30,8 @@ def numbers(kind: type[msgspec.Struct]) -> list[str]:
     return found
 
 
-def test_no_field_takes_any_number(subtests: pytest.Subtests) -> None:
-    """NaN, infinity and what no honest peer could mean are refused, in every field of every message."""
+def test_impossible_numbers_are_refused(subtests: pytest.Subtests) -> None:
+    """NaN, infinity and impossibly large numbers are refused in every field of every message."""
     for kind in CLASSES:
         example = next(vector.map for vector in GOLDEN if vector.kind is kind)
         for field in numbers(kind):
@@ -45,13 +45,13 @@ def test_no_field_takes_any_number(subtests: pytest.Subtests) -> None:
                             decode(pack({**example, field: value}))
 
 
-def test_a_peers_batch_holds_no_time_that_cannot_be_shown() -> None:
-    """A node does not take such a message from another: it reads it from the log, and makes its time sane."""
+def test_batch_with_an_impossible_time_is_refused() -> None:
+    """A node does not accept such a message from a peer: it reads the log, and corrects the time."""
     with pytest.raises(ProtocolError, match="time"):
         check_batch(frame(Message("r", 1, "s-1", "ada", 2**60, "hi")), "r", 1, 1)
 
 
 @pytest.mark.parametrize(("at", "sane"), [(2**60, MAX_TIME), (-5, 0), (1_700_000_000_000, 1_700_000_000_000)])
 def test_sane_times(at: int, sane: int) -> None:
-    """A time of an old log is brought to the nearest that a calendar has."""
+    """A time from an old log is moved to the nearest one that a calendar has."""
     assert sane_time(at) == sane

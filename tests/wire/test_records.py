@@ -1,4 +1,4 @@
-"""Records: which kinds a client may post, what their data may hold, and that later kinds and types break no reader."""
+"""Records: the kinds that a client may post, the limits of data, and readers of later kinds and types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def framed(body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-def test_a_plain_record_is_as_before() -> None:
+def test_plain_record_has_old_bytes() -> None:
     """A record without the new fields has the bytes that it had in protocol 1.0."""
     map_ = {"type": "message", "room": "lobby", "offset": 1, "id": "s-1", "by": "ada", "at": 5, "text": "hello"}
     assert encode(Message("lobby", 1, "s-1", "ada", 5, "hello")) == pack(map_)
@@ -44,8 +44,8 @@ def test_a_plain_record_is_as_before() -> None:
         ("Edit", 7, "", "'Edit'"),
     ],
 )
-def test_what_a_client_may_post(kind: str, ref: int, text: str, fault: str) -> None:
-    """Each kind that people may post has what it needs; the others are refused in words."""
+def test_kinds_a_client_may_post(kind: str, ref: int, text: str, fault: str) -> None:
+    """A kind that clients may post must have its fields; other kinds are refused with a reason."""
     said = post_fault(kind, ref, text)
     assert fault in said
     assert bool(said) == bool(fault)
@@ -63,24 +63,24 @@ def test_what_a_client_may_post(kind: str, ref: int, text: str, fault: str) -> N
         ({"a": [[[[[[[[[[[[[[1]]]]]]]]]]]]]]}, "deep"),
     ],
 )
-def test_what_data_cannot_hold(data: Any, fault: str) -> None:
-    """Data that JSON cannot carry, or that is too large or too deep, is refused, from a client and from a peer."""
+def test_refused_data(data: Any, fault: str) -> None:
+    """Data that JSON cannot carry, or that is too large or too deep, is refused."""
     with pytest.raises(UsageError, match=fault):
         check_data(data)
     with pytest.raises(UsageError, match=fault):
         Say("lobby", 1, "hello", data=data)
 
 
-def test_data_as_deep_as_it_may_be() -> None:
-    """The deepest data that is taken can be read in a message, which is read in a page."""
+def test_deepest_data_is_accepted() -> None:
+    """The deepest accepted data can be read in a message, which is nested in a page."""
     data: Any = {"a": [[[[[[[[[[[1]]]]]]]]]]]}
     Say("lobby", 1, "hello", data=data)
     message = Message("lobby", 1, "s-1", "ada", 5, "hello", data=data)
     assert check_batch(frames([message]), "lobby", 1, 1) == []
 
 
-def test_a_batch_tells_what_it_deletes() -> None:
-    """The offsets that a batch's records delete come from the check that each batch of a peer goes through anyway."""
+def test_batch_names_deleted_records() -> None:
+    """The check of a peer's batch returns the offsets of the records that it deletes."""
     messages = [
         Message("lobby", 5, "s-1", "ada", 5, "hello", "edit", 2),
         Message("lobby", 6, "s-2", "ada", 5, "deleted", REDACT, 2),
@@ -89,37 +89,37 @@ def test_a_batch_tells_what_it_deletes() -> None:
     assert check_batch(frames(messages), "lobby", 5, 7) == [2, 4]
 
 
-def test_a_peer_sends_data_within_the_limits() -> None:
-    """A batch with data over the limit is dropped as a whole."""
+def test_batch_with_too_much_data_is_refused() -> None:
+    """A batch with data over the limit is refused as a whole."""
     message = Message("lobby", 5, "s-1", "ada", 5, "hello", data={"a": "x" * MAX_DATA})
     with pytest.raises((ProtocolError, UsageError)):
         check_batch(frames([message]), "lobby", 5, 5)
 
 
 def test_unknown_types_are_skipped() -> None:
-    """A client's decoder skips messages of types that it does not know, and goes on behind them."""
+    """A client's decoder skips messages of unknown types and reads on behind them."""
     later = framed(pack({"type": "later", "room": 5, "deep": [1, {"a": None}]}))
     decoder = NodeDecoder()
     assert list(decoder.feed(later + frame(Ping()) + later + frame(Ping()))) == [Ping(), Ping()]
 
 
 def test_known_types_are_not_skipped() -> None:
-    """A message of a known type that is wrong still is an error, and so is a map without a type."""
+    """A wrong message of a known type is still an error, and so is a map without a type."""
     for body in ({"type": "joined", "room": 5}, {"kind": "x"}, {"type": 5}):
         with pytest.raises(ProtocolError):
             list(NodeDecoder().feed(framed(pack(body))))
 
 
 def test_unknown_kinds_are_read() -> None:
-    """A record of a kind that comes later is a message like any other, whose text can be shown."""
+    """A record of a later kind is a message like any other, and its text can be shown."""
     body = {"type": "message", "room": "lobby", "offset": 1, "id": "s-1", "by": "ada", "at": 5, "text": "to you"}
     (message,) = NodeDecoder().feed(framed(pack(body | {"kind": "later", "level": 9})))
     assert isinstance(message, Message)
     assert (message.kind, message.text) == ("later", "to you")
 
 
-def test_most_bytes_counts_all() -> None:
-    """The estimate by which pages are filled is never below what a message takes."""
+def test_most_bytes_is_an_upper_bound() -> None:
+    """The estimate for the filling of pages is never below the size of a message."""
     message = Message(
         "r" * 64, 2**53 - 1, "s" * 16 + "-9007199254740991", "b" * 64, 2**47, "é" * 999, "k" * 32, 2**53 - 1, "a" * 64,
         {"a": [1.5] * 99},

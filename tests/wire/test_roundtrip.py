@@ -1,4 +1,4 @@
-"""Every message survives the way over the wire, whatever its fields hold."""
+"""Every message survives the way over the wire, for all values of its fields."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.vocabulary import CLASSES, decoders_of
 @settings(max_examples=40)
 @given(data=st.data())
 def test_round_trip(kind: type[msgspec.Struct], data: st.DataObject) -> None:
-    """A message decodes to itself, and the other MessagePack library sees the fields that it has."""
+    """A message decodes to itself, and the other MessagePack library reads the same fields."""
     message = data.draw(instances(kind))
     body = encode(message)
     for decode in decoders_of(kind):
@@ -35,9 +35,9 @@ def test_round_trip(kind: type[msgspec.Struct], data: st.DataObject) -> None:
 
 @given(word=words)
 def test_names_and_rooms_arrive_composed(word: str) -> None:
-    """However a peer spells a name or a room, one spelling, NFC, comes out: what looks alike is alike."""
-    composed, taken_apart = unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)
-    for spelling in (word, composed, taken_apart):
+    """For each spelling of a name or a room, the NFC spelling comes out: names that look alike are equal."""
+    composed, decomposed = unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)
+    for spelling in (word, composed, decomposed):
         assert decode_client(pack({"type": "hello", "name": spelling, "ticket": ""})) == Hello(composed, "")
         assert decode_client(pack({"type": "join", "room": spelling})) == Join(composed)
         assert decode_client(pack({"type": "say", "room": spelling, "id": 1, "text": ""})) == Say(composed, 1, "")
@@ -47,14 +47,14 @@ def test_names_and_rooms_arrive_composed(word: str) -> None:
 
 
 @given(text=texts)
-def test_texts_come_back_byte_for_byte(text: str) -> None:
-    """A text is nobody's to change: not composed, not stripped, not cleaned."""
+def test_texts_are_unchanged(text: str) -> None:
+    """A text is never changed: not composed, not stripped, not cleaned."""
     assert decode_client(encode(Say("lobby", 1, text))).text.encode() == text.encode()
 
 
 @given(ticket=instances(Ticket))
-def test_tickets_come_back_as_plain_text(ticket: msgspec.Struct) -> None:
-    """A ticket is ASCII without spaces, and opens to what was put in."""
+def test_tickets_are_plain_text(ticket: msgspec.Struct) -> None:
+    """An encoded ticket is ASCII without spaces, and decodes to the same ticket."""
     assert isinstance(ticket, Ticket)
     text = encode_ticket(ticket)
     assert text.isascii()
@@ -63,16 +63,16 @@ def test_tickets_come_back_as_plain_text(ticket: msgspec.Struct) -> None:
 
 
 @given(text=st.one_of(st.text(), st.sampled_from(["", "=", "dDE=", "é", "\ud800", "A" * 40])))
-def test_what_is_no_ticket_is_refused(text: str) -> None:
-    """Any text that is no ticket is a ProtocolError with a code of its own."""
+def test_invalid_ticket_is_refused(text: str) -> None:
+    """Any text that is no ticket is a ProtocolError with its own code."""
     with pytest.raises(ProtocolError) as caught:
         decode_ticket(text)
     assert caught.value.code == "bad_ticket"
 
 
 @given(one=words, more=words)
-def test_no_topic_begins_another(one: str, more: str) -> None:
-    """A subscription to a room or an inbox, which ZeroMQ takes as a prefix, gets nothing of another's."""
+def test_no_topic_is_a_prefix_of_another(one: str, more: str) -> None:
+    """ZeroMQ subscribes to prefixes: a subscription to a room or an inbox gets no publication of another."""
     topics = {room_topic(one), room_topic(one + more), inbox_topic(one), inbox_topic(one + more)}
     assert len(topics) == 4
     for topic in topics:

@@ -300,7 +300,7 @@ def test_an_unsubscription_silences_nobody(broker: Broker, context: Opener) -> N
     """Subscribers hear decisions although another peer unsubscribes that never had subscribed."""
     ear = Ear(context, broker)
     reply(broker, Enroll(report("n1")))
-    with stranger(broker) as stray:
+    with raw_subscriber(broker) as stray:
         stray.sendall(b"\0\1\0")  # frames of 1 and 7 bytes: ZeroMQ's unsubscription from everything,
         stray.sendall(b"\0\7\1roster")  # and a subscription; an answer to that shows that both were heard
         until(stray, b"roster")
@@ -309,7 +309,7 @@ def test_an_unsubscription_silences_nobody(broker: Broker, context: Opener) -> N
 
 
 @contextmanager
-def stranger(broker: Broker) -> Iterator[sockets.socket]:
+def raw_subscriber(broker: Broker) -> Iterator[sockets.socket]:
     """Connect to the feed by bare TCP like a subscriber, to send what no library would send."""
     with sockets.create_connection(("127.0.0.1", reply(broker, Describe()).feed), timeout=5000 * MS) as peer:
         # A greeting of ZMTP 3.0 without security, and the command after it.

@@ -1,4 +1,4 @@
-"""The capacity that a node reports is what the system allows it."""
+"""The capacity of a node: never more clients than the system allows."""
 
 from __future__ import annotations
 

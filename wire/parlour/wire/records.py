@@ -123,5 +123,5 @@ def reference_fault(kind: str, target: str | None, mine: bool) -> str:
     if target == GONE:
         return "is deleted"
     if target not in UTTERANCES:
-        return f"is of the kind {target}: only what was said can be {'edited' if kind == EDIT else 'reacted to'}"
+        return f"is of the kind {target}: only texts of members can be {'edited' if kind == EDIT else 'reacted to'}"
     return ""

@@ -139,7 +139,7 @@ class ConnectionWriter:
             return not self.closed
 
     def push(self, member: ClientMember, epoch: str, offset: int, following: Sequence[Batch] | Joined) -> None:
-        """Send a member what follows its position, unless the position or the pending data changed meanwhile."""
+        """Send a member the data after its position, unless the position or the pending data changed meanwhile."""
         data = b"" if isinstance(following, Joined) else data_after(following, self.variant, offset)
         with self._mutex:
             if (member.epoch, member.offset) != (epoch, offset) or self._pending or self.closed:

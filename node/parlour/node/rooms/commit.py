@@ -29,7 +29,7 @@ def arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) ->
         if not place.duplicate
     ]
     deleted: list[int] = []
-    # What is plainly said comes in masses: it costs one look at each post.
+    # Plain posts come in masses, so they cost only one look at each post's class.
     if RichPost in set(map(type, posts)):
         new = [post for place, post in zip(places, posts, strict=True) if not place.duplicate]
         messages = [_with_fields(message, post) for message, post in zip(messages, new, strict=True)]

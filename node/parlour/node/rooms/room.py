@@ -1,4 +1,4 @@
-"""One room on this node: posts in, one order, delivery to its members by whichever thread is the combiner.
+"""One room on this node: it takes posts in, puts them into one order, and delivers them to its members.
 
 This module owns a room's state; any thread may call it. At most one thread at a time is the combiner, which alone
 appends, publishes and delivers. Nothing may be sent, logged or called back while the mutex is held.

@@ -150,6 +150,18 @@ def test_ring_forgets_encodings_of_deleted_records() -> None:
     assert len(ring.messages()) == 3
 
 
+def test_ring_keeps_what_the_log_keeps() -> None:
+    """An edit that was logged after the deletion stays: nobody shows it, and the log has it as well."""
+    ring = Ring(10_000, 0)
+    edit = Message("lobby", 2, "s-2", "ada", 5, "before", "edit", 1)
+    deletion = Message("lobby", 3, "s-3", "ada", 5, "", "redact", 1)
+    late = Message("lobby", 4, "s-4", "ada", 5, "after", "edit", 1)
+    ring.add(Batch(1, 2, frames([Message("lobby", 1, "s-1", "ada", 5, "text"), edit])))
+    ring.add(Batch(3, 4, frames([deletion, late])))
+    ring.delete(1)
+    assert [message.text for message in ring.messages()] == [GONE_TEXT, GONE_TEXT, "", "after"]
+
+
 def test_repeated_deletion_is_accepted() -> None:
     """A client that got no answer may repeat the deletion, although its target is gone by now."""
     with cluster(1) as running, running.clients("ada", room="lobby") as (ada,):

@@ -85,6 +85,18 @@ def test_a_deleted_text_is_in_no_dump(server: RedisServer, log: RoomLog, place: 
         assert log.read("lobby", start, limit) == after[start : start + limit]
 
 
+@pytest.mark.parametrize("deleted", [(200, 100), (200, 72, 71, 328, 329), (401, 402, 403, 404, 299, 1)], ids=str)
+def test_deletions_side_by_side_leave_nothing(server: RedisServer, log: RoomLog, deleted: tuple[int, ...]) -> None:
+    """The bytes of a record that an earlier deletion moved, and of one that came after it, are gone as well."""
+    posts = [say(number, f"{SECRET} {number}.") for number in range(1, 401)]
+    places = {post.id: place.offset for post, place in zip(posts, log.append("lobby", posts), strict=True)}
+    for number, each in enumerate(deleted, 401):
+        (place,) = log.append("lobby", [say(number, f"{SECRET} {number}.")])
+        places[number] = place.offset
+        log.append("lobby", [about(1000 + number, REDACT, places[each])])
+        assert f"{SECRET} {each}.".encode() not in dump(server)
+
+
 def test_long_texts_are_gone_as_well(server: RedisServer, log: RoomLog) -> None:
     """A text that fills a node of the stream by itself is deleted with its node."""
     log.append("lobby", [say(1, "x"), say(2, SECRET * 400), say(3, "y" * 10_000)])

@@ -10,7 +10,8 @@ The keys of a room, all with the hash tag `{ROOM}`, so that in a Redis Cluster t
   server's run of which the epoch is, and whether there are records aside;
 - `parlour:{ROOM}:aside`, a sorted set by offset: the records that a deletion moved out of the stream. The stream has no
   entry that can be replaced, and keeps the bytes of a deleted one until its whole node of entries is deleted. So a
-  deletion moves all entries that may share the node, and the deleted record among them is moved without its text;
+  deletion moves all entries that may share the node, and takes the text from the deleted record among them. A node
+  holds neighbours in the stream, whatever their offsets: entries that were moved leave gaps between them;
 - `parlour:{ROOM}:edits`, a sorted set: the offsets of edits by the offset of the record that they edit;
 - `parlour:{ROOM}:posts:SESSION:N`, a hash for each 100 ids of a session: where and when each was logged. Redis forgets
   it an hour after the last of them, so what is remembered grows with what was said in the last hour alone. Within that
@@ -115,25 +116,33 @@ local function without_text(fields)
     kept[#kept + 1], kept[#kept + 2] = 'kind', '{GONE}'
     return kept
 end
+-- Move the entries aside that may share a node with this one, or shared it once: they are its neighbours in the stream.
+local function clear_node(offset)
+    local here, behind = string.format('%d', offset), string.format('%d', offset + 1)
+    local neighbours = redis.call('XREVRANGE', KEYS[2], here, '-', 'COUNT', {NODE})
+    for _, entry in ipairs(redis.call('XRANGE', KEYS[2], behind, '+', 'COUNT', {NODE})) do
+        neighbours[#neighbours + 1] = entry
+    end
+    for _, entry in ipairs(neighbours) do
+        put_aside(string.match(entry[1], '%d+'), entry[2])
+        redis.call('XDEL', KEYS[2], entry[1])
+    end
+    redis.call('HSET', KEYS[1], 'aside', '1')
+end
 -- Delete the text of one record, if it is kept; return whether it is.
 local function erase(offset)
     local name = string.format('%d', offset)
-    if #redis.call('XRANGE', KEYS[2], name, name) > 0 then
-        local first, last = string.format('%d', math.max(1, offset - {NODE})), string.format('%d', offset + {NODE})
-        for _, entry in ipairs(redis.call('XRANGE', KEYS[2], first, last)) do
-            local number = string.match(entry[1], '%d+')
-            put_aside(number, number == name and without_text(entry[2]) or entry[2])
-            redis.call('XDEL', KEYS[2], entry[1])
-        end
-        redis.call('HSET', KEYS[1], 'aside', '1')
-        return true
+    local is_aside = #redis.call('ZRANGEBYSCORE', KEYS[3], name, name) > 0
+    if not is_aside and #redis.call('XRANGE', KEYS[2], name, name) == 0 then
+        return false
     end
+    -- Also if it was moved before: its node may have entries left, and so all the bytes that it ever had.
+    clear_node(offset)
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], name, name)) do
         redis.call('ZREM', KEYS[3], member)
         put_aside(name, without_text(cjson.decode(string.match(member, '^%d+ (.*)$'))))
-        return true
     end
-    return false
+    return true
 end
 local function delete(offset)
     local edits = redis.call('ZRANGEBYSCORE', KEYS[4], offset, offset)

@@ -18,7 +18,7 @@ class Marked(str):
 
 
 def test_what_is_no_text_or_number_harms_nobody_but_the_caller(cluster: Cluster) -> None:
-    """It was sent, and the node closed the connection for it, again and again; or the keeper fell over it."""
+    """It was sent, and the node closed the connection for it, again and again; or the reconnector fell over it."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     anything: Any
@@ -43,12 +43,12 @@ def test_what_is_no_text_or_number_harms_nobody_but_the_caller(cluster: Cluster)
 def test_a_class_derived_from_str_is_a_str(cluster: Cluster) -> None:
     """Whether it is said, names a room or a person, and also when it is sent again."""
     with connect(cluster.address, Marked("ada")) as ada:
-        first = ada._keeper.current
+        first = ada._reconnector.current
         assert first is not None
         room = ada.join(Marked("lobby"))
         assert room.say(Marked("hello")).text == "hello"
         first.connection._shut()
-        eventually(lambda: ada._keeper.current not in (None, first))
+        eventually(lambda: ada._reconnector.current not in (None, first))
         assert room.say(Marked("again")).text == "again"
         assert room.who() == ["ada"]
 

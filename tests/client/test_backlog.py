@@ -33,8 +33,8 @@ def test_what_was_said_before_the_join_is_a_replay() -> None:
     """Messages up to the offset of the join are replays, later ones are not."""
     backlog = Backlog("lobby")
     backlog.joined(joined(offset=2, after=1))
-    assert backlog.message(said(2), "e1").replay
-    assert not backlog.message(said(3), "e1").replay
+    assert backlog.record(said(2), "e1").replay
+    assert not backlog.record(said(3), "e1").replay
 
 
 def test_nothing_is_held_twice() -> None:
@@ -42,7 +42,7 @@ def test_nothing_is_held_twice() -> None:
     backlog = Backlog("lobby")
     backlog.joined(joined())
     for offset in (1, 2, 2, 1, 3):
-        backlog.message(said(offset), "e1")
+        backlog.record(said(offset), "e1")
     assert offsets(backlog) == [1, 2, 3]
 
 
@@ -51,7 +51,7 @@ def test_a_full_backlog_lets_go_and_asks_again() -> None:
     backlog = Backlog("lobby", bound=3)
     backlog.joined(joined())
     for offset in range(1, 10):
-        backlog.message(said(offset), "e1")
+        backlog.record(said(offset), "e1")
     assert len(backlog) == 3
     assert not backlog.rejoin(0.0)
     assert offsets(backlog) == [1, 2, 3]
@@ -59,9 +59,9 @@ def test_a_full_backlog_lets_go_and_asks_again() -> None:
     assert backlog.resume() == wire.Join("lobby", after=3, epoch="e1", id="s-3")
     assert not backlog.rejoin(0.0)
     # What is still under way from the old position is not kept: it would leave a hole.
-    backlog.message(said(10), "e1")
+    backlog.record(said(10), "e1")
     backlog.joined(joined(offset=10, after=3))
-    assert not backlog.message(said(4), "e1").replay
+    assert not backlog.record(said(4), "e1").replay
     assert offsets(backlog) == [4]
 
 
@@ -69,8 +69,8 @@ def test_a_refused_rejoin_is_tried_again_later() -> None:
     """A log that is away for a moment does not make a hole."""
     backlog = Backlog("lobby", bound=1)
     backlog.joined(joined())
-    backlog.message(said(1), "e1")
-    backlog.message(said(2), "e1")
+    backlog.record(said(1), "e1")
+    backlog.record(said(2), "e1")
     assert offsets(backlog) == [1]
     assert backlog.rejoin(5.0)
     assert backlog.refused(5.0, retry_after=2.0)
@@ -89,9 +89,9 @@ def test_a_new_epoch_is_told_and_counts_anew() -> None:
     """After an unasked `joined` of another epoch the offsets begin again."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
-    backlog.message(said(1), "e1")
+    backlog.record(said(1), "e1")
     backlog.joined(wire.Joined("lobby", "e2", 0, 0, recovered=False))
-    backlog.message(said(1), "e2")
+    backlog.record(said(1), "e2")
     assert isinstance(backlog.take(), Message)
     assert backlog.take() == Restarted("lobby", "e2", 0)
     assert isinstance(backlog.take(), Message)
@@ -105,7 +105,7 @@ def test_a_place_that_a_new_epoch_has_is_gone_on_from() -> None:
     assert backlog.resume() == wire.Join("lobby", 50, 7, "e1", "s-7")
     backlog.joined(wire.Joined("lobby", "e2", 9, 7))
     for offset in (7, 8, 9, 10):
-        backlog.message(said(offset), "e2")
+        backlog.record(said(offset), "e2")
     events = [backlog.take() for _ in range(4)]
     assert [(event.offset, event.replay) for event in events if isinstance(event, Message)] == [
         (8, False),
@@ -120,9 +120,9 @@ def test_a_place_of_another_connection_is_not_ours() -> None:
     backlog = Backlog("lobby")
     backlog.joined(joined())
     for offset in (1, 2):
-        backlog.message(said(offset), "e1")
+        backlog.record(said(offset), "e1")
     backlog.joined(wire.Joined("lobby", "e2", 1, 1))
-    backlog.message(said(2), "e2")
+    backlog.record(said(2), "e2")
     assert offsets(backlog) == [1, 2]
     assert backlog.rejoin(0.0)
     assert backlog.resume() == wire.Join("lobby", 0, 2, "e1", "s-2")
@@ -132,17 +132,17 @@ def test_a_new_epoch_finds_a_full_backlog_full() -> None:
     """What is told unasked does not fill a full backlog further; the next join shows that there is no going on."""
     backlog = Backlog("lobby", bound=1)
     backlog.joined(joined())
-    backlog.message(said(1), "e1")
-    backlog.message(said(2), "e1")
+    backlog.record(said(1), "e1")
+    backlog.record(said(2), "e1")
     backlog.joined(joined(epoch="e2"))
-    backlog.message(said(1), "e2")
+    backlog.record(said(1), "e2")
     assert isinstance(backlog.take(), Message)
     assert backlog.take() is None
     assert backlog.rejoin(0.0)
     assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1", id="s-1")
     backlog.joined(wire.Joined("lobby", "e2", 5, 3, recovered=False))
     assert backlog.take() == Restarted("lobby", "e2", 3)
-    backlog.message(said(4), "e2")
+    backlog.record(said(4), "e2")
     assert backlog.take() == Message("lobby", 4, "s-4", "ada", 0, "text 4", replay=True)
 
 
@@ -168,7 +168,7 @@ def test_whatever_the_pace_the_sequence_is_whole(bound: int, steps: list[str]) -
         nonlocal top, sent
         if kind == "said":
             top = sent = top + 1
-            backlog.message(said(top), "e1")
+            backlog.record(said(top), "e1")
         elif kind == "take":
             event = backlog.take()
             if isinstance(event, Message):
@@ -181,7 +181,7 @@ def test_whatever_the_pace_the_sequence_is_whole(bound: int, steps: list[str]) -
             after = asked.pop(0)
             backlog.joined(joined(offset=top, after=after))
             for offset in range(after + 1, top + 1):
-                backlog.message(said(offset), "e1")
+                backlog.record(said(offset), "e1")
         assert len(backlog) <= bound
 
     for kind in steps:
@@ -197,13 +197,13 @@ def test_a_hole_is_never_passed_on() -> None:
     backlog = Backlog("lobby")
     backlog.joined(joined())
     for offset in (1, 2, 4, 5):
-        backlog.message(said(offset), "e1")
+        backlog.record(said(offset), "e1")
     assert offsets(backlog) == [1, 2]
     assert backlog.rejoin(0.0)
     assert backlog.resume() == wire.Join("lobby", after=2, epoch="e1", id="s-2")
     backlog.joined(joined(offset=5, after=2))
     for offset in (3, 4, 5):
-        backlog.message(said(offset), "e1")
+        backlog.record(said(offset), "e1")
     assert offsets(backlog) == [3, 4, 5]
 
 
@@ -211,8 +211,8 @@ def test_what_is_of_another_epoch_is_not_kept() -> None:
     """An old connection may still bring what was said in the epoch before."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
-    backlog.message(said(1), "e0")
-    backlog.message(said(1), None)
+    backlog.record(said(1), "e0")
+    backlog.record(said(1), None)
     assert offsets(backlog) == []
 
 
@@ -220,10 +220,10 @@ def test_trimmed_history_is_told_as_a_new_start() -> None:
     """In the same epoch, but the messages that follow ours are gone: never a silent hole."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
-    backlog.message(said(1), "e1")
+    backlog.record(said(1), "e1")
     assert backlog.resume() == wire.Join("lobby", after=1, epoch="e1", id="s-1")
     backlog.joined(wire.Joined("lobby", "e1", 9, 7, recovered=False))
-    backlog.message(said(8), "e1")
+    backlog.record(said(8), "e1")
     assert isinstance(backlog.take(), Message)
     assert backlog.take() == Restarted("lobby", "e1", 7)
     assert backlog.take() == Message("lobby", 8, "s-8", "ada", 0, "text 8", replay=False)
@@ -261,7 +261,7 @@ def test_two_connections_make_one_stream(bound: int, data: st.DataObject) -> Non
             place = at[which]
             if place is not None and place < top:
                 at[which] = place + 1
-                backlog.message(said(place + 1), "e1")
+                backlog.record(said(place + 1), "e1")
     for _ in range(top + 2):
         taken += offsets(backlog)
         backlog.rejoin(0.0)
@@ -269,5 +269,5 @@ def test_two_connections_make_one_stream(bound: int, data: st.DataObject) -> Non
         if join.after is not None:
             backlog.joined(joined(offset=top, after=join.after))
             for offset in range(join.after + 1, top + 1):
-                backlog.message(said(offset), "e1")
+                backlog.record(said(offset), "e1")
     assert taken == list(range(1, top + 1))

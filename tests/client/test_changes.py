@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parlour.client import Changed, Message, NodeError, Room, UsageError
-from parlour.client.link import Link
+from parlour.client.nodelink import NodeLink
 from parlour.wire.messages import Welcome
 from support.cluster import Cluster
 
@@ -96,8 +96,8 @@ def test_a_node_of_an_older_version_is_sent_what_it_knows(cluster: Cluster, monk
     """An action is a text for it; of an edit nobody would know that it is one, so it fails, also if it had waited."""
     here, there = two(cluster)
     ada = here._chat
-    link = ada._keeper.current  # type: ignore[attr-defined]
-    assert isinstance(link, Link)
+    link = ada._reconnector.current  # type: ignore[attr-defined]
+    assert isinstance(link, NodeLink)
     hello = here.say("helo")
     link.connection.welcome = Welcome(link.node, link.connection.welcome.session, "1.1")
     with pytest.raises(NodeError, match=f"{link.node} runs an older version of parlour, which cannot edit messages"):

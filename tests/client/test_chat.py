@@ -186,7 +186,7 @@ def test_a_list_cut_short_is_no_answer_to_who(cluster: Cluster) -> None:
         answers = [asking.submit(room.who, 5) for _ in range(4)]
     assert [answer.result(0) for answer in answers] == [["ada"]] * 4
     bob = cluster.chat("bob")
-    link = bob._keeper.current
+    link = bob._reconnector.current
     assert link is not None
     apart = Room(bob, "apart")
     apart._link = link

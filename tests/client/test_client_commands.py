@@ -89,11 +89,11 @@ def test_send_mends_what_cannot_be_said_as_it_is(cluster: Cluster) -> None:
     status, _, err = run(cluster, "send", "--name", "bot", "--room", "lobby", stdin=b"\n".join(lines))
     assert status == 1
     assert err.splitlines() == [
-        "parlour: line 2 is not UTF-8: what cannot be read of it is said as \ufffd",
-        "parlour: line 4 has more than 16384 bytes: it is said as several messages",
-        "parlour: line 5 is not UTF-8: what cannot be read of it is said as \ufffd",
-        "parlour: line 5 has more than 16384 bytes: it is said as several messages",
-        "parlour: 3 of 6 lines were said, but changed: which, and why, stands above",
+        "parlour: line 2 is not UTF-8: wrong bytes are sent as \ufffd",
+        "parlour: line 4 has more than 16384 bytes: it is sent as several messages",
+        "parlour: line 5 is not UTF-8: wrong bytes are sent as \ufffd",
+        "parlour: line 5 has more than 16384 bytes: it is sent as several messages",
+        "parlour: 3 of 6 lines were sent, but changed: see the lines above",
     ]
     said = logged(cluster)
     assert said[:4] == ["one", "caf\ufffd", "x" * 16384, "é" * 8192]
@@ -151,12 +151,12 @@ def test_send_tells_what_waits_and_what_is_lost_while_its_input_goes_on(
         for node in cluster.nodes:
             node.stop()
         pipe.write(b"two\n")
-        eventually(lambda: tells("parlour: line 2 is not said yet: "), 10)
-        eventually(lambda: tells("parlour: line 2 was not said, as far as is known: "), 10)
+        eventually(lambda: tells("parlour: line 2 is not sent yet: "), 10)
+        eventually(lambda: tells("parlour: line 2 may not have been sent: "), 10)
         cluster.add_node("n3")
         pipe.write(b"three\n")
         pipe.close()
-        assert str(outcome.exception(SECONDS)) == "1 of 3 lines was not said: which, and why, stands above"
+        assert str(outcome.exception(SECONDS)) == "1 of 3 lines was not sent: see the lines above"
         join_all([thread], SECONDS)
     assert logged(cluster)[-1] == "three"
 
@@ -176,7 +176,7 @@ def test_send_without_a_broker_lets_the_writer_of_its_input_finish(empty_cluster
     with running(empty_cluster, "send", "--name", "bot", "--room", "lobby") as send:
         assert send.stderr is not None
         told = send.stderr.readline().decode()
-        assert told.endswith("; standard input is read to its end for nothing\n")
+        assert told.endswith("; the rest of standard input is dropped\n")
         _, err = send.communicate(b"x" * 200_000, SECONDS)
         assert (send.returncode, err.decode()) == (1, told.partition(";")[0] + "\n")
 
@@ -384,14 +384,14 @@ def test_chat_can_be_left_while_there_is_no_connection(
         out, err = chat.communicate(typed, 10)
         assert chat.returncode == status
         lines = out.decode().splitlines()
-        told = "-- not said, as far as is known: "
+        told = "-- may not have been sent: "
         assert [line.removeprefix(told) for line in lines if line.startswith(told)] == unsaid
         assert err.decode() == (
-            f"parlour: {len(unsaid)} of your lines, shown above, may not have been said: say them again\n"
+            f"parlour: {len(unsaid)} of your lines, shown above, may not have been sent: send them again\n"
             if unsaid
             else ""
         )
-        refused = "-- there is no connection just now: ask again when it is back"
+        refused = "-- there is no connection now: try again when it is back"
         assert lines.count(refused) == typed.count(b"/who") + typed.count(b"/leave")
 
 

@@ -65,7 +65,7 @@ def test_a_line_is_understood(line: str, command: Command | None) -> None:
         ("/", "/help"),
         ("/me", "/me waves"),
         ("/join", "/join lobby"),
-        ("/quit now", "alone"),
+        ("/quit now", "type /quit alone"),
         ("/reply", "/reply #7 yes"),
         ("/edit #7", "/edit #7 yes"),
         ("/delete 7", "/delete #7"),

@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from parlour.client import Message
+from parlour.client.conversation import Conversation
 from parlour.client.display import Lines
 from parlour.client.keyboard import Pipe
-from parlour.client.terminal import Conversation
 from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster
 from support.waiting import MS, eventually

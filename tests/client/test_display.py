@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.client.display import Lines, harmless, hue
+from parlour.client.display import Lines, harmless, name_colour
 from parlour.client.events import Changed, Message, Presence
 
 NOW = datetime(2026, 3, 1, 12, 0)
@@ -61,13 +61,13 @@ def test_what_languages_need_is_kept() -> None:
 @given(st.text())
 def test_a_name_has_one_colour(name: str) -> None:
     """The colour depends on the name alone, and is one that can be read."""
-    assert hue(name) == hue(name)
-    assert 16 <= hue(name) <= 255
+    assert name_colour(name) == name_colour(name)
+    assert 16 <= name_colour(name) <= 255
 
 
 def test_names_have_various_colours() -> None:
     """Names do not all look the same."""
-    assert len({hue(f"name{number}") for number in range(100)}) > 8
+    assert len({name_colour(f"name{number}") for number in range(100)}) > 8
 
 
 def test_a_message_is_a_line() -> None:
@@ -203,7 +203,7 @@ def test_colour_wraps_what_is_ours_only() -> None:
     """Another person's escape never survives, while our own colours are there."""
     line = Lines(colour=True).message(said("\x1b[31mred", by="e\x1bve"), NOW)
     assert "␛[31mred" in line
-    assert f"\x1b[1;38;5;{hue(chr(101) + chr(27) + 've')}m~eve\x1b[0m" in line
+    assert f"\x1b[1;38;5;{name_colour(chr(101) + chr(27) + 've')}m~eve\x1b[0m" in line
 
 
 def test_comings_and_goings_are_one_line() -> None:

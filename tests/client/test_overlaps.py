@@ -12,7 +12,7 @@ import pytest
 
 from parlour.client import Chat, DeadlineError, DisconnectedError, NodeError, UsageError
 from parlour.client import room as rooms
-from parlour.client.entrance import EnteringError, step_in
+from parlour.client.dialing import DialError, dial
 from parlour.client.requests import fail
 from parlour.client.room import Room
 from parlour.node.log import LogError
@@ -37,7 +37,7 @@ def parting(chat: Chat, room: Room) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as slow:
         slow.setattr(chat, "request", lambda _: True)
         leaver = spawn("leaver", room.leave)
-        eventually(lambda: room.parting)
+        eventually(lambda: room.is_leaving)
         yield
     request(wire.Leave(room.name))
     join_all([leaver], 5)
@@ -49,7 +49,7 @@ def test_a_question_asked_before_a_room_is_back_does_not_end_it(
     """The new node knows nothing of the room yet, and says so; that is no answer to the join."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
-    first = ada._keeper.current
+    first = ada._reconnector.current
 
     def away(*_: Any) -> Any:
         raise LogError("the log is away")
@@ -58,8 +58,8 @@ def test_a_question_asked_before_a_room_is_back_does_not_end_it(
         for method in ("extent", "read", "append"):
             failing.setattr(MemoryLog, method, away)
         cluster.node_of(ada).stop()
-        eventually(lambda: ada._keeper.current not in (None, first))
-        eventually(lambda: ada._keeper.current is not None and "lobby" in ada._keeper.current._again)
+        eventually(lambda: ada._reconnector.current not in (None, first))
+        eventually(lambda: ada._reconnector.current is not None and "lobby" in ada._reconnector.current._again)
         for ask in (room.who, room.history):
             with pytest.raises((DeadlineError, NodeError)):
                 ask(timeout=200 * MS)
@@ -73,14 +73,14 @@ def test_an_error_does_not_keep_one_from_leaving(cluster: Cluster) -> None:
     room = ada.join("lobby")
     with parting(ada, room):
         room.on_error(wire.Error("unavailable", "the disk is away", "lobby"))
-        assert room.parting
+        assert room.is_leaving
     assert not ada.rooms
 
 
 def test_one_of_two_who_know_how_joining_ends_tells_it(cluster: Cluster) -> None:
     """The chat is closed while the list of names, which ends the joining, is on its way in."""
     ada = cluster.chat("ada")
-    link = ada._keeper.current
+    link = ada._reconnector.current
     assert link is not None
     room = Room(ada, "lobby")
     room.on_joined(wire.Joined("lobby", "e", 0, 0, True), link)
@@ -89,13 +89,13 @@ def test_one_of_two_who_know_how_joining_ends_tells_it(cluster: Cluster) -> None
     room.on_members(wire.Members("lobby", ["ada"], 1), link)
     fail(taken, DisconnectedError("the chat was closed"))
     with pytest.raises(DisconnectedError):
-        room.entered(1)
+        room.await_joined(1)
 
 
 def test_who_gave_up_joining_is_not_in_the_room(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time ran out between the node's two answers."""
     ada = cluster.chat("ada")
-    link = ada._keeper.current
+    link = ada._reconnector.current
     assert link is not None
     with monkeypatch.context() as cut_short:
         cut_short.setattr(Room, "on_members", lambda *_: None)
@@ -132,7 +132,7 @@ def test_a_join_that_failed_takes_no_other_room_along(cluster: Cluster) -> None:
 def test_rooms_that_were_left_are_forgotten(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bot that comes and goes for weeks on one connection, and asks what nobody answers, does not grow."""
     ada = cluster.chat("ada")
-    link = ada._keeper.current
+    link = ada._reconnector.current
     assert link is not None
     for number in range(10):
         ada.join(f"room-{number}").leave()
@@ -149,8 +149,8 @@ def test_rooms_that_were_left_are_forgotten(cluster: Cluster, monkeypatch: pytes
 def test_an_address_that_is_none_is_a_failed_attempt(address: str) -> None:
     """A broker's word for a node's address is not taken for granted: another node may be had."""
     hello = wire.Hello("ada", "ticket", PROTOCOL)
-    with pytest.raises(EnteringError, match=r"cannot be reached at .* HOST:PORT"):
-        step_in("n1", address, hello, 1.0)
+    with pytest.raises(DialError, match=r"cannot be reached at .* HOST:PORT"):
+        dial("n1", address, hello, 1.0)
 
 
 def test_a_chat_without_a_thread_to_spare_comes_back_later(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,14 +160,14 @@ def test_a_chat_without_a_thread_to_spare_comes_back_later(cluster: Cluster, mon
     start, refused = threading.Thread.start, threading.Event()
 
     def crowded(thread: threading.Thread) -> None:
-        if thread.name == "ada-entering" and not refused.is_set():
+        if thread.name == "ada-dialing" and not refused.is_set():
             refused.set()
             raise RuntimeError("can't start new thread")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", crowded)
-    assert ada._keeper.current is not None
-    ada._keeper.current.connection._shut()
+    assert ada._reconnector.current is not None
+    ada._reconnector.current.connection._shut()
     assert room.say("back").offset == 1
     assert refused.is_set()
 

@@ -26,10 +26,10 @@ from parlour.client import (
     Restarted,
     Room,
     connect,
-    entrance,
-    keeper,
+    dialing,
+    reconnector,
 )
-from parlour.client.link import Link
+from parlour.client.nodelink import NodeLink
 from parlour.node.log import LogError
 from parlour.node.log.memory import MemoryLog
 from parlour.runtime.broker_rpc import RefusedError
@@ -280,7 +280,7 @@ def test_a_replaced_log_is_told(empty_cluster: Cluster) -> None:
 
 def test_close_while_reconnecting(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any way back a chat closes when its question to the brokers is over, as do its events and posts."""
-    monkeypatch.setattr(entrance, "_ASKING", 0.5)
+    monkeypatch.setattr(dialing, "_ASKING", 0.5)
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     ear = Listener(room)
@@ -311,7 +311,7 @@ def test_no_way_back_is_the_last_event(cluster: Cluster, monkeypatch: pytest.Mon
     )
     room = ada.join("lobby")
     if hopeless == "refused":
-        monkeypatch.setattr(keeper, "try_to_enter", refuse)
+        monkeypatch.setattr(reconnector, "dial_once", refuse)
     for node in cluster.nodes:
         node.stop()
     events = list(room.events(10))
@@ -329,16 +329,16 @@ def test_a_move_that_fails_changes_nothing(cluster: Cluster) -> None:
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     ear = Listener(room)
-    link = ada._keeper.current
+    link = ada._reconnector.current
     assert link is not None
     other = next(node for node in cluster.nodes if node.name != ada.node)
     with talking(room) as said:
         for address in ("127.0.0.1:1", other.address):
             ada.handle(link, wire.Move("elsewhere", address, "no ticket"))
-            eventually(lambda: ada._keeper._attempt is not None or len(said) > 100)
-            eventually(lambda: ada._keeper._attempt is None)
+            eventually(lambda: ada._reconnector._attempt is not None or len(said) > 100)
+            eventually(lambda: ada._reconnector._attempt is None)
     ear.whole(all_logged_once(said))
-    assert ada._keeper.current is link
+    assert ada._reconnector.current is link
     assert not ear.heard(Reconnecting)
 
 
@@ -346,7 +346,7 @@ def test_ones_own_absence_is_not_shown(cluster: Cluster) -> None:
     """That one was missed for a moment is news for others alone."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
-    link = ada._keeper.current
+    link = ada._reconnector.current
     assert link is not None
     ada.handle(link, wire.Presence("lobby", ["bob"], ["ada"], 1))
     assert next(room.events(5)) == Presence("lobby", ("bob",), (), 1)
@@ -357,9 +357,9 @@ def test_only_the_newest_connection_tells_who_is_here(cluster: Cluster) -> None:
     """While one moves, what the old node says of the room's beginning and its people comes too late."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
-    link = ada._keeper.current
+    link = ada._reconnector.current
     assert link is not None
-    newer = Link(99, link.connection)
+    newer = NodeLink(99, link.connection)
     epoch = link.epochs["lobby"]
     room.on_joined(wire.Joined("lobby", epoch, 0, 0), newer)
     room.on_joined(wire.Joined("lobby", "another", 0, 0), link)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from parlour.client import NodeError, RefusedError, UnavailableError
-from parlour.client.entrance import EnteringError
+from parlour.client.dialing import DialError
 from parlour.client.retry import Retry
 from parlour.wire.control import Refused
 
 
-def full(node: str) -> EnteringError:
+def full(node: str) -> DialError:
     """Return the error of a node that has no place."""
-    return EnteringError(node, "127.0.0.1:1", NodeError("no place", "full"))
+    return DialError(node, "127.0.0.1:1", NodeError("no place", "full"))
 
 
 def refusal(text: str, code: str, retry_after: float | None) -> RefusedError:
@@ -60,4 +60,4 @@ def test_the_time_is_limited_only_on_request() -> None:
     assert patient.end(1e9) is None
     assert hasty.end(39.9) is None
     assert hasty.due() <= 40.0
-    assert str(hasty.end(40.0)).endswith("within 30 s to go on with: no broker answers")
+    assert str(hasty.end(40.0)).endswith("within 30 s: no broker answers")

@@ -41,9 +41,9 @@ def stopped_node(log: Path) -> Iterator[tuple[Chat, int]]:
 
 
 def test_nobody_waits_for_longer_than_was_said(tmp_path: Path) -> None:
-    """Neither who asks, nor who posts; and what was posted before fails in time though the keeper sends a join."""
+    """Neither who asks, nor who posts; and what was posted before fails in time though the reconnector sends a join."""
     with stopped_node(tmp_path / "log.sqlite") as (ada, node):
-        link = ada._keeper.current
+        link = ada._reconnector.current
         lobby, den = ada.rooms
         for ask in (
             lambda: ada.join("attic", timeout=BRIEFLY),
@@ -55,13 +55,13 @@ def test_nobody_waits_for_longer_than_was_said(tmp_path: Path) -> None:
             with pytest.raises(DeadlineError):
                 ask()
         eventually(lambda: not ada.outbox._pending, what="what was posted has failed")
-        assert ada._keeper.current is link
+        assert ada._reconnector.current is link
         os.kill(node, signal.SIGCONT)
         last = lobby.say("and on")
         assert last.text == "and on"
         heard = [event for event in lobby.events(0.0) if isinstance(event, Message)]
         assert [message.offset for message in heard] == list(range(1, last.offset + 1))
-        assert ada._keeper.current is link
+        assert ada._reconnector.current is link
 
 
 def test_a_node_that_takes_nothing_is_given_up_in_these_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

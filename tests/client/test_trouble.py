@@ -106,7 +106,7 @@ def test_a_person_sees_what_waits_and_why(one: Cluster, path: Path, tmux: Tmux) 
     tmux.shows(pane, "… are you there?")
     tmux.type(pane, "hello?", "Enter")
     tmux.shows(pane, "… hello?")
-    eventually(lambda: [line for line in tmux.lines(pane) if line.startswith("not said yet: the room log")])
+    eventually(lambda: [line for line in tmux.lines(pane) if line.startswith("not sent yet: the room log")])
     away.rename(path)
     tmux.shows(pane, " ada: hello?")
     eventually(lambda: tmux.lines(pane)[-1] == "lobby>", what="nothing waits")
@@ -115,9 +115,9 @@ def test_a_person_sees_what_waits_and_why(one: Cluster, path: Path, tmux: Tmux) 
     tmux.type(pane, "and now?", "Enter")
     tmux.shows(pane, "… and now?")
     tmux.press(pane, "C-d")
-    tmux.shows(pane, "-- waiting for 1 of your lines to be said; Ctrl-C leaves at once")
+    tmux.shows(pane, "-- waiting for 1 of your lines to be sent; Ctrl-C leaves at once")
     tmux.press(pane, "C-c")
-    tmux.shows(pane, "-- not said, as far as is known: and now?")
+    tmux.shows(pane, "-- may not have been sent: and now?")
     tmux.shows(pane, "exit=1")
 
 
@@ -130,7 +130,7 @@ def test_what_is_typed_while_there_is_no_prompt_stands_in_the_next(one: Cluster,
     tmux.type(pane, "hello?", "Enter")
     tmux.shows(pane, "… hello?")
     tmux.type(pane, "/leave", "Enter")
-    tmux.shows(pane, "-- waiting for 1 of your lines to be said; Ctrl-C leaves at once")
+    tmux.shows(pane, "-- waiting for 1 of your lines to be sent; Ctrl-C leaves at once")
     tmux.type(pane, "/join den")
     away.rename(path)
     tmux.shows(pane, "(no room)> /join den")
@@ -154,7 +154,7 @@ def test_a_chat_in_a_pipe_tells_once_why_a_line_waits(one: Cluster, path: Path) 
         process.stdin.write("hello?\n")
         process.stdin.flush()
         told = process.stdout.readline()
-        assert told.startswith("-- not said yet: hello? (the room log ")
+        assert told.startswith("-- not sent yet: hello? (the room log ")
         away.rename(path)
         assert process.stdout.readline().endswith(" ada: hello?\n")
         assert process.communicate(timeout=20)[0] == ""
@@ -169,7 +169,7 @@ def test_send_waits_for_a_room_that_cannot_be_joined_yet(one: Cluster, path: Pat
         command = [sys.executable, "-m", "parlour.cli", "send", "--broker", one.address, "--name", "bot"]
         with subprocess.Popen([*command, "--room", "lobby", "hello"], stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
-            assert process.stderr.readline().startswith("parlour: nothing can be said yet: the room log ")
+            assert process.stderr.readline().startswith("parlour: cannot send yet: the room log ")
             breaker.execute("ALTER TABLE elsewhere RENAME TO rooms")
             breaker.commit()
             assert process.communicate(timeout=20)[1] == ""
@@ -184,7 +184,7 @@ def test_send_tells_why_a_line_waits_and_that_it_is_said(one: Cluster, path: Pat
     with subprocess.Popen([*command, "--", "hello?"], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         told = process.stderr.readline()
-        assert told.startswith("parlour: message 1 is not said yet: the room log ")
+        assert told.startswith("parlour: message 1 is not sent yet: the room log ")
         away.rename(path)
         assert process.communicate(timeout=20)[1] == ""
         assert process.returncode == 0

@@ -74,7 +74,8 @@ with connect(sys.argv[1], "bot") as chat:
     room.post("ready")  # its node may be stopped before it is acknowledged
     for event in room.events(timeout=20):
         if isinstance(event, Reconnecting):
-            assert poll(lambda: chat._keeper._retry._backoff._attempts >= 4, 20)  # tried, and failed for want of files
+            # Tried, and failed for want of files.
+            assert poll(lambda: chat._reconnector._retry._backoff._attempts >= 4, 20)
             for each in held:
                 os.close(each)
         elif isinstance(event, Reconnected):

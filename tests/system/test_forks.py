@@ -43,9 +43,9 @@ with connect(broker, "ada") as chat:
     held, let_go = threading.Event(), threading.Event()
 
     def hold():  # all that a thread may hold at the moment of the fork
-        link = chat._keeper.current
+        link = chat._reconnector.current
         with chat.outbox._posting, chat.outbox._lock, chat._lock, lobby._lock:
-            with link.connection._write_lock, chat._keeper._lock:
+            with link.connection._write_lock, chat._reconnector._lock:
                 held.set()
                 let_go.wait(30)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from parlour.chaos.verdict import Line
-from parlour.client.entrance import enter
+from parlour.client.dialing import dial_cluster
 from parlour.client.errors import DeadlineError
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
@@ -45,7 +45,7 @@ class Observer:
         self._top = 0
         name = f"observer-{secrets.token_hex(3)}"
         hello = wire.Hello(name, "", PROTOCOL, observer=True)
-        self._connection = enter(brokers, hello, room, ENTERING, node)
+        self._connection = dial_cluster(brokers, hello, room, ENTERING, node)
         self._connection.start(f"{name}-reader", self._hear, self._end)
 
     def __enter__(self) -> Observer:

@@ -7,7 +7,7 @@
         for event in lobby.events(timeout=5):
             print(event)
 
-Every error raised on purpose is a ParlourError. All of it may be used from several threads.
+Every error that is raised on purpose is a ParlourError. Several threads may use all of it.
 """
 
 from parlour.client.chat import Chat, connect

@@ -1,7 +1,7 @@
-"""The commands of the client: `chat` for a person, `send` and `tail` for scripts.
+"""The commands of the client: `chat` for people, `send` and `tail` for scripts.
 
-This module owns their options and their exit statuses; it runs on the program's main thread. It must never print an
-error itself: what goes wrong is raised as a ParlourError, and the group that holds the commands says it.
+This module owns their options and exit statuses; it runs on the main thread. It must never print an error itself: it
+raises a ParlourError, which the group of commands prints.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ Examples:
 def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
     """Talk with others in this terminal.
 
-    Type a line to say it, /help for what else there is. Ctrl-C or Ctrl-D leaves.
+    Type a line to send it, or /help for the commands. Ctrl-C or Ctrl-D leaves.
     """
-    # Imported here, as only this command needs it and every other would start later for it.
+    # Imported here, since it takes time and only this command needs it.
     from prompt_toolkit.patch_stdout import patch_stdout
 
+    from parlour.client.conversation import Conversation
+    from parlour.client.inputhistory import InputHistory, TabCompleter
     from parlour.client.keyboard import Pipe, Terminal
-    from parlour.client.terminal import Conversation
-    from parlour.client.typed import Suggestions, Typed
 
     asked = sys.stdin.isatty() and sys.stdout.isatty()
     interactive = asked and not is_dumb()
@@ -62,14 +62,14 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
         name = name or _asked("Your name", NAME, _login_name(), asked)
         room = room or _asked("Room", ROOM, "lobby", asked)
     except click.Abort:
-        click.echo()  # ends the question's line, in which the shell's prompt would stand
+        click.echo()  # Ends the line of the question; otherwise the shell's prompt would stand in it.
         return
     with connect(brokers, name, room=room) as session:
         if interactive:
-            typed = Typed()
+            typed = InputHistory()
             terminal = Terminal(in_colour(), typed)
             conversation = Conversation(session, terminal, Lines(in_colour(), session.name))
-            terminal.complete(Suggestions(conversation.rooms, conversation.people))
+            terminal.complete(TabCompleter(conversation.rooms, conversation.people))
             try:
                 with patch_stdout(raw=True):
                     conversation.run(room, typed.trouble)
@@ -95,19 +95,20 @@ Examples:
   make 2>&1 | parlour send --name make --room builds"""
 )
 @brokers_option
-@click.option("--name", type=NAME, required=True, help="The name to speak under.")
-@click.option("--room", type=ROOM, required=True, help="The room to speak in.")
+@click.option("--name", type=NAME, required=True, help="The name to send under.")
+@click.option("--room", type=ROOM, required=True, help="The room to send to.")
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 def send(brokers: tuple[str, ...], name: str, room: str, texts: tuple[str, ...]) -> None:
-    """Say each TEXT, or each line of standard input, in a room.
+    """Send each TEXT, or each line of standard input, to a room.
 
-    Exits with 0 once every message is acknowledged: logged, in this order. While the connection or the room log is
-    away, waits for it, 30 s for each message. What is lost is told at once; the others are said all the same.
+    Exits with 0 once every message is acknowledged: it is logged, and all are in order. If the connection or the room
+    log is away, each message waits for it for 30 s. Lost messages are reported at once; the others are sent all the
+    same.
 
-    A line of standard input with more than 16 KiB is said as several messages, and what is not UTF-8 in it as U+FFFD;
-    the exit status is 1 then, too. Standard input is always read to its end.
+    A line with more than 16 KiB is sent as several messages, and bytes that are not UTF-8 become U+FFFD; the exit
+    status is 1 then, too. Standard input is always read to its end.
     """
-    # Before any of them is said.
+    # All texts are checked before the first is sent.
     source: Source = Arguments([check_text(text) for text in texts]) if texts else Input(sys.stdin.fileno())
     try:
         with connect(brokers, name, room=room) as session:
@@ -126,16 +127,16 @@ Examples:
 )
 @brokers_option
 @click.option("--room", type=ROOM, required=True, help="The room to listen to.")
-@click.option("--name", type=NAME, help="The name to be seen under.  [default: seen by nobody]")
-@click.option("--history", type=click.IntRange(min=0), default=0, show_default=True, help="Old messages to begin with.")
+@click.option("--name", type=NAME, help="The name to be shown under.  [default: not shown to anybody]")
+@click.option("--history", type=click.IntRange(min=0), default=0, show_default=True, help="Old records to begin with.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many lines, old ones included.")
 @json_option
 def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, count: int | None, as_json: bool) -> None:
-    """Print what is said in a room, a line per message, as it comes; a lost connection is found again.
+    """Print the messages of a room as they come, one line for each. A lost connection is replaced.
 
-    Edits, deletions and reactions are lines, too. With --json a line is an object with room, offset, id, by, at
-    (milliseconds since 1970), text and replay; and where they are not empty kind, ref (the offset of the message that
-    this line is about), account and data.
+    Edits, deletions and reactions are lines, too. With --json each record is an object with room, offset, id, by, at
+    (milliseconds since 1970), text and replay; and, if they are not empty, kind, ref (the offset of the record that
+    this one refers to), account and data.
     """
     observer = name is None
     name = name or f"tail-{secrets.token_hex(3)}"
@@ -151,7 +152,7 @@ _IF_ANY = ("kind", "ref", "account", "data")
 
 
 def _fields(record: Message) -> dict[str, object]:
-    """Return what `tail --json` tells of a record: all of it, as it is logged."""
+    """Return the fields that `tail --json` prints of a record, as it is logged."""
     told: dict[str, object] = {name: getattr(record, name) for name in _ALWAYS}
     return told | {name: value for name in _IF_ANY if (value := getattr(record, name))}
 

@@ -1,6 +1,6 @@
-"""What a person may type in a chat: a text to say, or a command that begins with a slash.
+"""The lines that a person may type in a chat: a text, or a command that begins with a slash.
 
-This module owns the commands' names and their reading; it is pure. It must never do what a command says.
+This module owns the names of the commands and their parsing; it is pure. It must never run a command.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ __all__ = [
 ]
 
 MOST = 1000
-"""Old messages shown at once."""
+"""Most old messages shown at once."""
 
 HELP = """\
-/join ROOM      enter a room, or turn to one you are in
-/leave [ROOM]   leave this room, or another
-/who            who is here
-/history [N]    show the last N messages from before those shown (50)
-/me waves       tell what you do: * ada waves
+/join ROOM      enter a room, or switch to one you are in
+/leave [ROOM]   leave this room, or another one
+/who            show who is here
+/history [N]    show N messages older than those shown (50)
+/me waves       say what you do: * ada waves
 /reply TEXT     answer another person's last message
 /edit TEXT      give your last message another text
 /delete         delete your last message
 /react EMOJI    react to another person's last message, such as /react 👍
 /numbers [N]    show the last N messages with numbers (20) to use as in
                 /reply #7 TEXT, /edit #7 TEXT, /delete #7, /react #7 EMOJI
-//text          say a text that begins with a slash
-/help           show this
+//text          send a text that begins with a slash
+/help           show this help
 /quit           leave (so do Ctrl-C and Ctrl-D)
 Tab completes commands, rooms and names; Ctrl-Z puts the chat aside until `fg`"""
 
 NAMES = tuple(dict.fromkeys(re.findall(r"^/\w+", HELP, re.MULTILINE)))
-"""The commands, as they are typed."""
+"""The commands as they are typed."""
 
 
 @dataclass(frozen=True)
 class Say:
-    """Say this in the current room, or tell that one does it."""
+    """Post this text in the current room, as a text or as an action."""
 
     text: str
     kind: str = SAID
@@ -63,9 +63,9 @@ class Say:
 
 @dataclass(frozen=True)
 class About:
-    """Post something about a message: an answer (of the plain kind), another text for it, its deletion, a reaction.
+    """Post a record about a message: an answer (of the plain kind), an edit, a deletion or a reaction.
 
-    `number` is the message's offset; None is the last one that it can be meant for.
+    `number` is the offset of the message; None means the last message that it can be about.
     """
 
     kind: str
@@ -75,7 +75,7 @@ class About:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Show so many of the last messages of the current room with their numbers."""
+    """Show the last messages of the current room with their numbers."""
 
     limit: int
 
@@ -89,7 +89,7 @@ class Join:
 
 @dataclass(frozen=True)
 class Leave:
-    """Leave a room; None is the current one."""
+    """Leave a room; None means the current one."""
 
     room: str | None
 
@@ -101,14 +101,14 @@ class Who:
 
 @dataclass(frozen=True)
 class History:
-    """Show so many older messages of the current room."""
+    """Show older messages of the current room."""
 
     limit: int
 
 
 @dataclass(frozen=True)
 class Help:
-    """Show what may be typed."""
+    """Show the help."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ _PLAIN: dict[str, Command] = {"/who": Who(), "/help": Help(), "/quit": Quit()}
 
 
 def parse(line: str) -> Command | None:
-    """Return what a typed line asks for, None if it is blank; raises UsageError with a hint if it is no command."""
+    """Return the command of a typed line, None if it is blank; raises UsageError with a hint if it is wrong."""
     if not line.strip():
         return None
     if not line.startswith("/"):
@@ -161,14 +161,14 @@ def parse(line: str) -> Command | None:
         return Numbers(_count(word, rest, 20))
     plain = _PLAIN.get(word)
     if plain is None:
-        raise UsageError(f"there is no command {word}: try /help, or //… to say a text that begins with a slash")
+        raise UsageError(f"there is no command {word}: try /help, or /{word} to send it as a text")
     if rest:
-        raise UsageError(f"{word} stands alone")
+        raise UsageError(f"type {word} alone")
     return plain
 
 
 def _numbered(rest: str) -> tuple[int | None, str]:
-    """Return the number that stands first, written as #7, or None, and what follows it."""
+    """Return the number at the beginning, written as #7, or None, and the rest."""
     found = _NUMBER.match(rest)
     return (None, rest) if found is None else (int(found[1]), rest[found.end() :])
 

@@ -1,7 +1,7 @@
-"""What a node of an older version is sent in place of posts that it does not know.
+"""The form in which posts are sent to nodes of older versions.
 
-This module owns the words for such nodes; its function is pure and runs on any thread. It must never turn an edit, a
-deletion or a reaction into a text: such a node would log it as something said.
+This module owns the translation; its function is pure and runs on any thread. It must never translate an edit, a
+deletion or a reaction: an older node would log it as a message.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from parlour.wire.records import ACTION, EDIT, REACT, REDACT
 __all__ = ["understood"]
 
 _KINDS_SINCE = 2
-"""The minor version of the protocol from which on nodes know kinds of posts."""
+"""The first minor version of the protocol in which nodes know kinds of posts."""
 
 _DEEDS = {EDIT: "edit messages", REDACT: "delete messages", REACT: "take reactions"}
 
 
 def understood(say: Say, node: str, protocol: str) -> Say | NodeError:
-    """Return the post as this node understands it, by the version of the protocol that it speaks, or why it cannot.
+    """Return the post as a node that speaks this version of the protocol understands it, or an error.
 
-    Of an action an older node is sent the text that begins with "/me ", of a reply or a notice the text.
+    For an older node an action becomes a text that begins with "/me ", and a reply or a notice becomes its text.
     """
     if minor_version(protocol) >= _KINDS_SINCE or not (say.kind or say.ref or say.data):
         return say

@@ -1,8 +1,8 @@
-"""One TCP connection to one node: frames out under a lock, frames in on a thread of its own.
+"""One TCP connection to one node: frames are sent under a lock and read on a thread of its own.
 
-This module owns the socket, its decoder and the reader thread, which answers pings, asks after a node that is silent
-and gives up one that stays so. Any thread may send, and none waits for the node: what it does not take at once is
-sent by a writer thread as it does. A connection is used once: it must never reconnect, nor know what its messages mean.
+This module owns the socket, its decoder and the reader thread, which answers pings, pings a node that is silent and
+gives up a node that stays silent. Any thread may send, and none waits for the node: a writer thread sends the bytes
+that the node does not take at once. A connection is used once: it must never reconnect, nor know what messages mean.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from parlour.client.errors import DisconnectedError, NodeError
-from parlour.client.patience import wait_until
+from parlour.client.waiting import wait_until
 from parlour.runtime.forks import close_in_children
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import client_log
@@ -28,23 +28,23 @@ from parlour.wire.messages import Bye, ClientMessage, Error, Hello, NodeMessage,
 __all__ = ["Connection"]
 
 _SILENCE = 15.0
-"""Seconds of silence after which the node is pinged, and within which it must take what is sent."""
+"""Seconds of silence after which the node is pinged, and in which it must take some of the bytes sent."""
 
 _SILENCES = 3
-"""So many silences in a row, and the node is given up."""
+"""Number of silences in a row after which the node is given up."""
 
 _CHUNK = 64 * 1024
-"""Bytes read at once."""
+"""Most bytes read at once."""
 
 _AHEAD = 64 * 1024
-"""Bytes that the node has not taken, with which there is room for more."""
+"""Bytes that may wait for the node while more may be posted."""
 
 
 class Connection:
-    """A connection to the node at `address`, which has welcomed this client; `start` begins the reading.
+    """A connection to the node at `address`, which has welcomed this client; `start` begins to read.
 
-    Raises UsageError if the address is none, OSError if there is no node, or none that answers within `timeout`
-    seconds, NodeError if it says no, and ProtocolError if it does not speak the protocol.
+    Raises UsageError if the address is not valid, OSError if no node answers there within `timeout` seconds, NodeError
+    if the node refuses the client, and ProtocolError if the peer does not speak the protocol.
     """
 
     def __init__(self, address: str, hello: Hello, timeout: float) -> None:
@@ -54,22 +54,22 @@ class Connection:
         self._early: list[NodeMessage] = []
         self._thread: threading.Thread | None = None
         self._name = hello.name
-        # Guards the sending half of _socket, so that frames never mix, and the five below; but the reader may look for
-        # the trouble, which never changes once the socket is shut. Rank 40.
+        # Guards the sending half of _socket, so that frames never mix, and the five below; but the reader may read
+        # _trouble, which never changes once the socket is shut. Rank 40.
         self._write_lock = make_lock(40, "connection")
         self._taken = threading.Condition(self._write_lock)
-        self._unsent = bytearray()  # what the node has not taken yet; its writer sends it
+        self._unsent = bytearray()  # bytes that the node has not taken; the writer thread sends them
         self._writer: threading.Thread | None = None
         self._closed = False  # no frame may follow
-        self._trouble: str | None = None  # why it was given up here
-        self._closing = False  # the end is ours, and no loss
+        self._trouble: str | None = None  # why this side gave the node up
+        self._closing = False  # this side ends the connection: that is no loss
         self._socket = socket.create_connection(parse_address(address), timeout)
         close_in_children(self._socket)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(frame(hello))
             self.welcome = self._await_welcome(deadline)
-            # The socket's own deadline: with Python's each message costs a poll more, and the interpreter twice.
+            # The system's own receive timeout: Python's would cost a poll and two more switches for each message.
             self._socket.settimeout(None)
             seconds, rest = divmod(_SILENCE, 1)
             silence = struct.pack("ll", int(seconds), int(rest * 1e6))
@@ -100,17 +100,16 @@ class Connection:
                     return message
 
     def start(self, name: str, on_message: Callable[[NodeMessage], None], on_lost: Callable[[str], object]) -> None:
-        """Begin to read, on a thread of this name, which calls `on_message` for each message that means something.
+        """Begin to read on a thread of this name, which calls `on_message` for each message except pings and the like.
 
-        `on_lost` is called at the end, with the reason, unless it was `close` that ended it.
+        At the end it calls `on_lost` with the reason, unless `close` ended the connection.
         """
         self._thread = spawn(name, self._read, on_message, on_lost)
 
     def send(self, message: ClientMessage) -> None:
         """Send a message; raises UsageError if it is too large, DisconnectedError if it could not be sent.
 
-        The node need not take it now: so nobody is held up by one that does not. Whoever sends much should wait with
-        `await_room` before.
+        Does not wait for the node to take it. A thread that sends much should call `await_room` before.
         """
         data = frame(message)
         with self._write_lock:
@@ -119,12 +118,12 @@ class Connection:
             self._put(data)
 
     def await_room(self, deadline: float) -> bool:
-        """Wait until the node has taken most of what was sent, or nothing can be; return False at the deadline."""
+        """Wait until the node has taken most of the bytes, or the connection ends; return False at the deadline."""
         with self._taken:
             return wait_until(self._taken, lambda: self._closed or len(self._unsent) <= _AHEAD, deadline)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Say bye, close the socket and join the threads within `timeout` seconds; harmless if done before."""
+        """Say bye, close the socket and join the threads within `timeout` seconds. May be called again."""
         deadline = time.monotonic() + timeout
         with self._taken:
             parting, self._closing = not (self._closed or self._closing), True
@@ -132,8 +131,8 @@ class Connection:
                 if parting:
                     self._put(frame(Bye()))
             except DisconnectedError:
-                pass  # Gone already, which is all that was wanted.
-            # A node that takes nothing is not waited for to the end.
+                pass  # The connection is gone already.
+            # A node that reads nothing gets only half of the time.
             wait_until(self._taken, lambda: self._closed or not self._unsent, time.monotonic() + timeout / 2)
             self._give_up()
             threads = [thread for thread in (self._thread, self._writer) if thread is not None]
@@ -141,27 +140,27 @@ class Connection:
         self._socket.close()
 
     def _put(self, data: bytes) -> None:
-        """Send what the node takes at once, and have the rest follow; the lock is held."""
+        """Send the bytes that the node takes at once, and leave the rest to the writer thread; the lock is held."""
         try:
             sent = 0
             if not self._unsent:
                 try:
                     sent = self._socket.send(data, socket.MSG_DONTWAIT)
                 except BlockingIOError:
-                    pass  # It takes nothing now.
+                    pass  # The node takes nothing now.
             self._unsent += data[sent:]
             if self._unsent and self._writer is None:
                 self._writer = spawn(f"{self._name}-writer", self._write)
         except BaseException as error:
-            # Part of the frame may be on its way (also when Ctrl-C came between): nothing can follow it. The
-            # reader wakes and tells.
+            # Part of the frame may have been sent (also if Ctrl-C came in between), so nothing can follow. The reader
+            # thread wakes and tells.
             self._give_up()
-            if isinstance(error, OSError | RuntimeError):  # the second if the system has no thread for the rest
+            if isinstance(error, OSError | RuntimeError):  # RuntimeError: the system has no thread for the writer.
                 raise DisconnectedError(f"the connection to {self.welcome.node} broke: {error}") from None
             raise
 
     def _write(self) -> None:
-        """Send what is left over, until nothing is or the node has taken nothing for too long."""
+        """Send the bytes that wait, until none is left or the node has taken none for too long."""
         place = select.poll()
         place.register(self._socket, select.POLLOUT)
         while True:
@@ -182,22 +181,22 @@ class Connection:
                     return
 
     def _give_up(self, trouble: str | None = None) -> None:
-        """Nothing is sent any more, because of this `trouble` if it is ours to tell; the lock is held."""
+        """Send nothing any more; `trouble` is the reason if it is known only here. The lock is held."""
         if not self._closed:
             self._closed, self._trouble = True, trouble
         self._taken.notify_all()
         self._shut()
 
     def _shut(self) -> None:
-        """Wake every thread that reads or writes here; the descriptor stays, so that none is mistaken for it."""
+        """Shut the socket, which wakes its threads; its descriptor stays open, so that no other file gets it."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
 
     def _read(self, on_message: Callable[[NodeMessage], None], on_lost: Callable[[str], object]) -> None:
-        """Read one connection to its end, and hand on what the node says; it alone reads the socket."""
-        reason = f"what {self.welcome.node} sent could not be handled"
+        """Read the connection to its end and hand on each message. Only this thread reads the socket."""
+        reason = f"a message of {self.welcome.node} could not be handled: a bug in parlour"
         try:
             reason = self._read_to_end(on_message)
         finally:
@@ -209,7 +208,7 @@ class Connection:
                 on_lost(reason)
 
     def _read_to_end(self, on_message: Callable[[NodeMessage], None]) -> str:
-        """Read until the connection ends; return why it did."""
+        """Read until the connection ends; return the reason."""
         node = self.welcome.node
         silences = 0
         messages: Iterable[NodeMessage] = self._early

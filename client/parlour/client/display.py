@@ -1,7 +1,7 @@
-"""How a chat looks on a terminal: lines with a time, a name in its own colour, and nothing that could do harm.
+"""The lines of a chat on a terminal: with a time, a name in its own colour, and nothing that could do harm.
 
-This module owns the wording and colouring of lines and the making harmless of what others wrote. It is pure: text in,
-text out, on any thread. It must never let a control character of another person's reach a terminal.
+This module owns the wording and the colours of lines, and the escaping of texts that others wrote. It is pure and runs
+on any thread. It must never let a control character of another person reach the terminal.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from parlour.runtime.output import local_time
 from parlour.wire.limits import marked_name
 from parlour.wire.records import ACTION, EDIT, NOTICE, REACT, SAID
 
-__all__ = ["Lines", "harmless", "hue"]
+__all__ = ["Lines", "harmless", "name_colour"]
 
 _RETURN = "\u23ce"
 
-# What moves the cursor, recolours, rings, or makes text read in another order than it was written. The marks that
-# right-to-left languages need within a word (U+200E, U+200F, U+061C) are left alone: they override nothing.
+# Characters that move the cursor, change colours, ring, or change the order in which text is read. The marks that
+# right-to-left languages need within a word (U+200E, U+200F, U+061C) stay: they override nothing.
 _PICTURES: dict[int, str] = {
     **{code: chr(0x2400 + code) for code in range(0x20)},
     **{code: f"\\x{code:02x}" for code in range(0x80, 0xA0)},
@@ -39,34 +39,34 @@ _HUES = (32, 34, 36, 64, 68, 98, 99, 103, 125, 130, 133, 136, 161, 166, 169, 172
 
 
 _QUOTED = 20
-"""Characters of a text that are quoted where another is about it."""
+"""Most characters of a text that are quoted."""
 
 _MOST_LINES = 20
-"""Lines that a text may have on the screen; the rest stands in the last of them."""
+"""Most lines of a text on the screen; the last of them holds the rest."""
 
 
 def harmless(text: str) -> str:
-    """Return the text on one line, with every control character and direction override shown instead of obeyed."""
+    """Return the text on one line, with visible signs in place of control characters and direction overrides."""
     return text.replace("\r\n", "\n").translate(_PICTURES)
 
 
-def hue(name: str) -> int:
-    """Return the colour of a name, a number of the 256-colour palette: the same everywhere and every time."""
+def name_colour(name: str) -> int:
+    """Return the colour of a name, a number of the 256-colour palette; a name always has the same colour."""
     return _HUES[zlib.crc32(name.encode(errors="replace")) % len(_HUES)]
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Makes the lines of a chat, with colours for a terminal or without.
+    """Formats the lines of a chat, with colours or without.
 
-    For a `person` of this name a text of several lines is shown as such, and being mentioned stands out.
+    For a `person` of this name texts of several lines are shown as such, and the name stands out in other texts.
     """
 
     colour: bool
     person: str | None = None
 
     def mentions(self, message: Message, answered: Message | None = None) -> bool:
-        """Whether another person has named the one who reads, or has answered what that one said."""
+        """Whether another person named the reader, or answered a message of the reader."""
         if self.person in (None, message.by):
             return False
         return (answered is not None and answered.by == self.person) or self._naming(message.text) is not None
@@ -82,24 +82,24 @@ class Lines:
         answered: Message | None = None,
         numbered: bool = False,
     ) -> str:
-        """Return a message as a line; with the day if it is not today's, with the room or its number if that is wanted.
+        """Return a message as a line, with the day if it is not today's; with the room or the number if wanted.
 
-        `now` is local time. So is that of the message, as it was on its own day: with or without summer time. For a
+        `now` is local time. The line shows the local time of the message's own day, with or without summer time. For a
         reply `answered` is the message that it answers, if that is known.
         """
-        name = self._paint(harmless(marked_name(message.by)), f"1;38;5;{hue(message.by)}")
+        name = self._paint(harmless(marked_name(message.by)), f"1;38;5;{name_colour(message.by)}")
         action, text = _action(message)
         first, *further = self._parts(message, text)
         remark = self._remark(message, answered)
         said = f"* {name}{remark} {first}" if action else f"{name}{remark}: {first}"
         number = self._paint(f"#{message.offset} ", "2") if numbered else ""
         when = self._paint(_when(message, now), "2")
-        # No line of a text can pass for another line of the chat.
+        # A line of a text must not look like another line of the chat.
         further = [f"{self._paint('      |', '2')} {line}" for line in further]
         return "\n".join([f"{when} {number}{self._place(message.room, room)}{said}", *further]) + self._marks(message)
 
     def _remark(self, message: Message, answered: Message | None) -> str:
-        """Return what stands behind the name: that it is a notice, and what it answers."""
+        """Return the remark behind the name: that it is a notice, and which message it answers."""
         remarks = ["notice"] if message.kind == NOTICE else []
         if answered is not None:
             name = harmless(marked_name(answered.by))
@@ -111,7 +111,7 @@ class Lines:
         return f" ({', '.join(remarks)})" if remarks else ""
 
     def _marks(self, message: Message) -> str:
-        """Return what stands behind the text: that it was edited, and who reacted."""
+        """Return the remark behind the text: that it was edited, and who reacted."""
         marks = " (edited)" if message.edited else ""
         if message.reactions:
             reactions = [f"{harmless(text)} {_some(names, 3)}" for text, names in message.reactions.items()]
@@ -119,7 +119,7 @@ class Lines:
         return self._paint(marks, "2") if marks else ""
 
     def _parts(self, message: Message, text: str) -> list[str]:
-        """Return the text as the lines that it is shown in, harmless, and with the reader's name marked."""
+        """Return the harmless lines of the text, with the reader's name marked."""
         text = text.replace("\r\n", "\n")
         parts = [text] if self.person is None else text.rstrip("\n").split("\n", _MOST_LINES - 1)
         lines = [harmless(part) for part in parts]
@@ -135,7 +135,7 @@ class Lines:
         return f"{before}{self._paint(name, '1;7')}{self._marked(after)}"
 
     def changed(self, changed: Changed, now: datetime, room: bool = False) -> str:
-        """Return the change of an earlier message as one dim line; nothing if the message is as it was."""
+        """Return the change of an earlier message as one dim line; an empty text if nothing changed."""
         record, message, before = changed.record, changed.message, changed.before
         if message is not None and message == before:
             return ""
@@ -159,28 +159,28 @@ class Lines:
         return self.note(f"{self._place(record.room, room)}{told}")
 
     def presence(self, presence: Presence, room: bool = False) -> str:
-        """Return comings and goings as one dim line."""
+        """Return a change of the members as one dim line."""
         parts = [
             f"{_some(names)} {verb}" for names, verb in ((presence.joined, "came"), (presence.left, "left")) if names
         ]
         return self.note(f"{self._place(presence.room, room)}{', '.join(parts)} ({presence.count} here)")
 
     def here(self, room: str, names: Sequence[str], count: int) -> str:
-        """Return who is in a room as one dim line."""
+        """Return the members of a room as one dim line."""
         others = f" and {count - len(names)} more" if count > len(names) else ""
         listed = ", ".join(harmless(marked_name(name)) for name in names)
         return self.note(f"{count} in {harmless(room)}: {listed}{others}")
 
     def note(self, text: str) -> str:
-        """Return a remark of the program's own as a dim line."""
+        """Return a remark of the program as a dim line."""
         return self._paint(f"-- {text}", "2")
 
     def day(self, day: date) -> str:
-        """Return the line that stands before the first of a new day."""
+        """Return the line that begins a new day."""
         return self.note(f"{day:%A}, {day.day} {day:%B %Y}")
 
-    def fault(self, text: str) -> str:
-        """Return what went wrong as a line."""
+    def error(self, text: str) -> str:
+        """Return an error as a line."""
         return self._paint(f"-- {harmless(text)}", "31")
 
     def _place(self, room: str, shown: bool) -> str:
@@ -191,7 +191,7 @@ class Lines:
 
 
 def _action(message: Message) -> tuple[bool, str]:
-    """Return whether something is done and not said, and the text: older versions did so by "/me " (XEP-0245)."""
+    """Return whether a message is an action, and its text; older versions wrote "/me " before it (XEP-0245)."""
     older = message.kind == SAID and message.text.startswith("/me ")
     return older or message.kind == ACTION, message.text[4:] if older else message.text
 
@@ -209,7 +209,7 @@ def _when(message: Message, now: datetime) -> str:
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    """Return the names as words, the first few if they are many."""
+    """Return the names as words; only the first ones if they are many."""
     shown = [harmless(marked_name(name)) for name in names[:most]]
     if len(names) > most:
         shown.append(f"{len(names) - most} more")

@@ -1,7 +1,7 @@
-"""The errors of a chat, each a ParlourError, so that a program may catch all of them at once or one by one.
+"""The errors of a chat. Each is a ParlourError, so a program may catch all of them at once or one by one.
 
-This module owns the client's exception classes; they are raised on the thread that asked for something. None must
-ever hold more than one line of text.
+This module owns the client's exception classes. They are raised on the thread that made the call. The text of an error
+must never have more than one line.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ __all__ = ["DeadlineError", "DisconnectedError", "NodeError"]
 
 
 class NodeError(ParlourError):
-    """The node answered, and the answer was no.
+    """The node refused a request.
 
     Attributes:
-        code: a short, stable word (`"unavailable"`, `"full"`, …).
-        retry_after: seconds after which asking again may help, or None.
+        code: a short, stable word (`"unavailable"`, `"full"`, `"bad_ref"`, …).
+        retry_after: seconds after which the same request may succeed, or None.
     """
 
     def __init__(self, text: str, code: str, retry_after: float | None = None) -> None:
@@ -26,8 +26,8 @@ class NodeError(ParlourError):
 
 
 class DisconnectedError(ParlourError):
-    """There is no connection to a node: it was lost, or the chat was closed."""
+    """There is no connection to a node: it was lost for good, or the chat was closed."""
 
 
 class DeadlineError(ParlourError, TimeoutError):
-    """No answer came within the time given. What was asked for may be done all the same."""
+    """No answer came in time. The request may have been done all the same."""

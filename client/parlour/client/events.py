@@ -1,7 +1,7 @@
-"""What a room tells a program: messages and their changes, comings and goings, and what befell the connection.
+"""The events of a room: messages and their changes, changes of the members, and of the connection.
 
-This module owns the classes of events; they are immutable, made by the chat's reader thread and handed to whichever
-thread asks. An event must never carry what can change afterwards.
+This module owns the classes of events. The chat's reader thread makes them, and any thread may take them. An event must
+never change after it was made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of the room, as it was when it was handed out; edits and the like come later, as `Changed`."""
+    """A message of the room, as it was when the event was made; `Changed` tells of later edits and the like."""
 
     room: str
     offset: int
@@ -40,23 +40,23 @@ class Message:
     at: int
     """When it was logged, in milliseconds since the Unix epoch."""
     text: str
-    """What it says; "(deleted)" if it was deleted. Whatever the kind, it can be shown as a line by itself."""
+    """The text as it is now; "(deleted)" if the message was deleted. A text of any kind can be shown as a line."""
     replay: bool
-    """Whether it was said before this chat joined the room."""
+    """Whether it was logged before this chat joined the room."""
     mine: bool = field(default=False, compare=False)
-    """Whether this chat said it; another may have the same name."""
+    """Whether this chat posted it; another chat may have the same name."""
     kind: str = ""
-    """Empty for what is plainly said, or `"action"`, `"notice"`, `"gone"`, or a kind of a later version."""
+    """Empty for a plain text; else `"action"`, `"notice"`, `"gone"` (deleted), or a kind of a later version."""
     ref: int = 0
-    """The offset of the message that this one is about, or 0."""
+    """The offset of the record that this one refers to, or 0."""
     account: str = ""
     """The sender's account, empty for a guest."""
     data: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """The kind's own fields."""
+    """Further fields for programs."""
     edited: bool = False
-    """Whether `text` is another than was said at first."""
+    """Whether the text was changed after the message was logged."""
     reactions: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
-    """The names of those who reacted, in their order, by what they reacted with."""
+    """For each reaction, such as "👍", the names of the people who sent it, in their order."""
 
     @property
     def reply_to(self) -> int | None:
@@ -65,12 +65,12 @@ class Message:
 
     @property
     def redacted(self) -> bool:
-        """Whether it was deleted: its text is gone for good."""
+        """Whether the message was deleted: its text is gone for good."""
         return self.kind == GONE
 
     @classmethod
     def of(cls, message: wire.Message, replay: bool, session: str) -> Message:
-        """Return the event for a message of the protocol, as the chat of this session sees it."""
+        """Return the event of a record, as the chat of this session sees it."""
         return cls(
             message.room,
             message.offset,
@@ -89,17 +89,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """An earlier message was edited or deleted, or somebody reacted to it, or took a reaction back."""
+    """An earlier message was changed: edited, deleted, reacted to, or a reaction was taken back."""
 
     record: Message
-    """The record of the room log that says so: its kind is `"edit"`, `"redact"` or `"react"`, `ref` what it is about.
+    """The record of the change: of the kind `"edit"`, `"redact"` or `"react"`, with its sender, time and text.
 
-    It has the new text or the reaction, who sent it, and when.
+    `ref` is the offset of the message, or of the edit or reaction that a `"redact"` takes back.
     """
     message: Message | None
     """The message as it is now; None if it is older than what this chat remembers of the room."""
     before: Message | None
-    """The message as it was before; equal to `message` if the record had no right to change it."""
+    """The message as it was before; equal to `message` if the record may not change it."""
 
     @property
     def room(self) -> str:
@@ -109,7 +109,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Names that came to the room or went from it; `count` are there now. Of those who came, `bots` are programs."""
+    """Names that joined or left the room, in which `count` are now. Of those that joined, `bots` are programs."""
 
     room: str
     joined: tuple[str, ...]
@@ -120,16 +120,16 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Lagging:
-    """This program reads slower than its rooms talk: what follows is complete, but late."""
+    """This program takes messages slower than they come: the next ones are complete, but late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """There is no going on from the last message; what follows begins with the offset after `after`.
+    """The room cannot go on from the last message; the next messages begin with the offset after `after`.
 
-    Either what came next is not kept any more: then all that is kept follows. Or the log began anew: then the epoch is
-    another, and some offsets may come again, with other messages. What a newcomer is shown follows then, or what was
-    said since the last message that the log still has.
+    Either the log does not keep the messages that came next: then all messages that it keeps follow. Or the log began
+    anew: then the epoch is another one, and offsets may come again with other messages. In this case the next messages
+    are those that a newcomer is shown, or those since the last message that the log still has.
     """
 
     room: str
@@ -139,24 +139,24 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Reconnecting:
-    """The connection was lost, and why; the chat is on its way back, and what is posted meanwhile is kept."""
+    """The connection was lost for this reason; the chat is connecting again, and keeps what is posted meanwhile."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """The chat is back, at this node; what was said meanwhile follows."""
+    """The chat is connected again, to this node; the messages of the meantime follow."""
 
     node: str
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection was lost for good, and why; the last event of a room."""
+    """The connection was lost for good for this reason; the last event of a room."""
 
     reason: str
 
 
 Event = Message | Changed | Presence | Lagging | Restarted | Reconnecting | Reconnected | Disconnected
-"""Whatever `Room.events` yields."""
+"""The events that `Room.events` yields."""

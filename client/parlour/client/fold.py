@@ -1,12 +1,12 @@
-"""The messages of one room as they are now: each with its edits, its deletion and the reactions to it.
+"""The messages of one room as they are now: with their edits, deletions and reactions.
 
 This module owns the rules by which records change earlier ones. It is pure: the room calls it under the room's lock.
-Its answers must never depend on anything but the records and their offsets, and its memory must not grow without bound.
+Its answers must depend on nothing but the records and their offsets, and its memory must not grow without bound.
 
-The rules (docs/protocol.md, section 5). Edits and reactions count for what was said, done or noticed; edits and
-deletions only by the author of the record that they are about, who is known by the session or, if there is one, the
-account. A deletion ends a message with all its changes; that of an edit or a reaction takes it back. A record that
-names no earlier record, or one that is gone, changes nothing.
+The rules (docs/protocol.md, section 5): Plain texts, actions and notices can be edited and reacted to. Only its author
+can edit or delete a record: the same session or, if there is one, the same account. A deleted message loses all its
+changes; an edit or a reaction that is deleted is taken back. A record changes nothing if it refers to no earlier record
+or to a record that is gone.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT, UTTERANCE
 __all__ = ["CHANGES", "KEPT", "REDACTION", "Fold"]
 
 KEPT = 1000
-"""Records of a room that are remembered: a message is known as long as its record is among the last so many."""
+"""Number of records of a room that are remembered: a message is known while its record is among them."""
 
 CHANGES = frozenset({EDIT, REDACT, REACT})
-"""The kinds of records that change an earlier one, and are no messages themselves."""
+"""The kinds of records that change an earlier record; they are not messages themselves."""
 
 REDACTION = "(deleted a message)"
-"""The text of a deletion's own record: clients that do not know the kind show it as a line."""
+"""The text of the record of a deletion: clients that do not know the kind show it as a line."""
 
 
 class Fold:
-    """The last `kept` records of a room (None: all of them), and what they make of its messages."""
+    """The last `kept` records of a room (None: all records), and the messages that they make."""
 
     def __init__(self, kept: int | None = KEPT) -> None:
         self._kept = kept
         self._records: dict[int, Message] = {}  # by offset, in their order
         self._about: dict[int, list[int]] = {}  # the offsets of the changes to the record at an offset, in their order
-        self._now: dict[int, Message] = {}  # the messages that are not as they were logged
+        self._now: dict[int, Message] = {}  # messages that differ from their records
         self._paged: dict[int, Message] = {}  # changes that came with pages of history
 
     def add(self, record: Message) -> Message | Changed:
-        """Take the next record, whose offset is the highest so far; return what happened: a message, or its change."""
+        """Add the next record, whose offset is the highest so far; return its event: a message, or a change of one."""
         self._records[record.offset] = record
         if self._kept is not None and len(self._records) > self._kept:
             oldest = next(iter(self._records))
@@ -59,7 +59,7 @@ class Fold:
         return Changed(record, now, before)
 
     def message(self, offset: int) -> Message | None:
-        """Return the message at this offset as it is now; None if it is not remembered, or is no message."""
+        """Return the message at this offset as it is now; None if no message is remembered there."""
         record = self._records.get(offset)
         if record is None or record.kind in CHANGES:
             return None
@@ -70,9 +70,9 @@ class Fold:
         return self._among(self._records)
 
     def page(self, records: Iterable[Message]) -> list[Message]:
-        """Return the messages among old records, as they are by all that is known, without those that are deleted.
+        """Return the messages among old records as they are now, by all known changes, without deleted messages.
 
-        The changes among the records are remembered for older pages, as many of them as of other records.
+        The changes among the records are remembered for older pages, at most `kept` of them.
         """
         page = {record.offset: record for record in records}
         self._paged |= {offset: record for offset, record in page.items() if record.kind in CHANGES}
@@ -85,7 +85,7 @@ class Fold:
         return whole._among(sorted(page))
 
     def clear(self) -> None:
-        """Forget everything: the offsets mean other records from now on."""
+        """Forget everything, since offsets mean other records from now on."""
         self._records.clear()
         self._about.clear()
         self._now.clear()
@@ -96,10 +96,10 @@ class Fold:
         return [message for message in messages if message is not None and not message.redacted]
 
     def _message_of(self, record: Message) -> Message | None:
-        """Return the record of the message that a change is about, at last: a change may be one of another change."""
+        """Return the record of the message that a change is about, also if it changes another change."""
         about: Message | None = record
         while about is not None and about.kind in CHANGES:
-            # Only of an earlier one: so this comes to its end.
+            # Only to an earlier record, so this loop ends.
             about = self._records.get(about.ref) if about.ref < about.offset else None
         return about
 

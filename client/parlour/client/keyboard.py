@@ -1,7 +1,7 @@
-"""Where a chat's lines come from: a person at a terminal, or a pipe.
+"""The source of a chat's lines: a person at a terminal, or a pipe.
 
-This module owns the two ways to read a line; `read` runs on the program's main thread, and any other thread may call
-`interrupt` to end it. It must never leave a reader stuck once the connection is gone.
+This module owns the two ways to read a line. `read` runs on the main thread, and any other thread may call `interrupt`
+to end it. A reader must never stay blocked once the connection is gone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Keyboard", "Pipe", "Terminal"]
 
 
 _LONGEST = 64 * 1024
-"""Bytes after which a line of a pipe ends though there is no newline: it is too long to be said already."""
+"""Bytes after which a line of a pipe ends without a newline: it is too long to be posted anyway."""
 
 
 class Keyboard(Protocol):
@@ -36,36 +36,36 @@ class Keyboard(Protocol):
     def read(self, prompt: Callable[[], str]) -> str:
         """Return the next line; raises EOFError when there is none or `interrupt` was called.
 
-        The last line of what `prompt` returns is the prompt itself, those before it stand dim above it.
+        The last line that `prompt` returns is the prompt itself; the lines before it are shown dim above it.
         """
         ...
 
     def refresh(self) -> bool:
-        """Show the prompt as it is now; return False if none is ever shown. Called from any thread."""
+        """Show the prompt as it is now; return False if there is no prompt. Any thread may call this."""
         ...
 
     def interrupt(self) -> None:
-        """End this and every later `read`; called from any thread."""
+        """End this and every later `read`. Any thread may call this."""
         ...
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Close what was opened, and restore the terminal."""
         ...
 
 
 class Terminal:
-    """A person at a terminal, with an input line that stays whole while other lines arrive above it."""
+    """A person at a terminal, whose input line stays whole while other lines are printed above it."""
 
     def __init__(self, colour: bool, history: History) -> None:
         self._colour = colour
-        # What begins like a colour (ESC [ 31 m), as in a text that is pasted, ends like a mouse's event, and is none.
+        # In a pasted text a colour (ESC [ 31 m) looks like an event of a mouse, but is none.
         keys = KeyBindings()
         keys.add(Keys.Vt100MouseEvent)(lambda event: None)
-        # A person means the screen by them, and would find a line of before in the place of the one half typed.
+        # A person who presses them means the screen, and does not want an older line in place of the current one.
         for key in (Keys.PageUp, Keys.PageDown):
             keys.add(key)(lambda event: None)
         keys.add(Keys.BracketedPaste)(_paste)
-        # The line is wiped when it is entered: what was said comes back from the room, in its order.
+        # The line is erased when it is entered: the message comes back from the room, in its order.
         self._session: PromptSession[str] = PromptSession(
             erase_when_done=True,
             key_bindings=keys,
@@ -76,14 +76,14 @@ class Terminal:
             reserve_space_for_menu=0,
         )
         self._interrupted = False
-        # Between two prompts the system would echo what is typed, in the midst of what is shown.
+        # Between two prompts the system would echo typed characters into the output.
         self._before = termios.tcgetattr(0)
         silent = list(self._before)
         silent[3] &= ~termios.ECHO
         termios.tcsetattr(0, termios.TCSANOW, silent)
 
     def complete(self, completer: Completer) -> None:
-        """Have the Tab key complete what is typed."""
+        """Use this completer for the Tab key."""
         self._session.completer = completer
 
     def read(self, prompt: Callable[[], str]) -> str:
@@ -91,14 +91,14 @@ class Terminal:
         return self._session.prompt(lambda: self._formatted(prompt()), pre_run=self._end_if_interrupted)
 
     def refresh(self) -> bool:
-        """Show the prompt as it is now; called from any thread."""
+        """Show the prompt as it is now. Any thread may call this."""
         self._session.app.invalidate()
         return True
 
     def interrupt(self) -> None:
-        """End this and every later `read`; called from any thread."""
+        """End this and every later `read`. Any thread may call this."""
         self._interrupted = True
-        # Without a loop no prompt is up, and the next one will find the mark before it shows.
+        # Without a loop there is no prompt now, and the next one checks the flag before it shows.
         loop = self._session.app.loop
         if loop is not None:
             try:
@@ -107,14 +107,14 @@ class Terminal:
                 pass  # The prompt ended meanwhile.
 
     def close(self) -> None:
-        """Have the terminal as it was."""
-        with suppress(termios.error):  # it may be gone
+        """Restore the terminal."""
+        with suppress(termios.error):  # The terminal may be gone.
             termios.tcsetattr(0, termios.TCSANOW, self._before)
 
     def _formatted(self, prompt: str) -> StyleAndTextTuples:
         *above, last = prompt.split("\n")
         columns = self._session.app.output.get_size().columns
-        # Not left to the terminal, which would not fold them.
+        # Fold the lines here, as the terminal would not.
         fold = partial(wrap, width=columns - 1, subsequent_indent="  ", break_on_hyphens=False)
         folded = [part for line in above for part in fold(line)]
         style = "fg:ansibrightblack" if self._colour else ""
@@ -127,12 +127,12 @@ class Terminal:
 
 
 def _paste(event: KeyPressEvent) -> None:
-    """Put what was pasted into the line: several lines stay so, and only the Return key has them said."""
+    """Insert a pasted text into the input line; several lines stay several, and only the Return key posts them."""
     event.current_buffer.insert_text(event.data.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n"))
 
 
 class Pipe:
-    """Lines of a file or pipe, in UTF-8; what is none of it is shown as replaced."""
+    """Lines of a file or pipe in UTF-8; wrong bytes become U+FFFD."""
 
     def __init__(self, descriptor: int = 0) -> None:
         self._descriptor = descriptor
@@ -141,7 +141,7 @@ class Pipe:
         self._ended = False
 
     def read(self, prompt: Callable[[], str]) -> str:
-        """Return the next line without its end; raises EOFError after the last and when interrupted."""
+        """Return the next line without its newline; raises EOFError after the last line and when interrupted."""
         while b"\n" not in self._rest and not self._ended and len(self._rest) < _LONGEST:
             ready, _, _ = select.select([self._descriptor, self._waking], [], [])
             if self._waking in ready:
@@ -159,10 +159,10 @@ class Pipe:
         return False
 
     def interrupt(self) -> None:
-        """End this and every later `read`; called from any thread."""
+        """End this and every later `read`. Any thread may call this."""
         os.write(self._wake, b"!")
 
     def close(self) -> None:
-        """Close the pipe that wakes the reader; the descriptor that was given stays open."""
+        """Close the pipe that wakes the reader; the given descriptor stays open."""
         os.close(self._wake)
         os.close(self._waking)

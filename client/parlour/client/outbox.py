@@ -1,8 +1,8 @@
-"""The posts of a chat that are not acknowledged yet: kept, sent in order, and sent again where that is needed.
+"""The posts of a chat without an acknowledgement: kept, sent in order, and sent again after a connection was lost.
 
-This module owns the ids of posts, their deadlines and their futures. Any thread may post; the keeper's thread opens
-rooms on a connection and lets posts expire, reader threads hand in the answers. No lock is held while a future is
-resolved, and only the posting lock while something is sent.
+This module owns the ids of posts, their deadlines and their futures. Any thread may post; the reconnector's thread
+opens rooms on a connection and lets posts expire; reader threads hand in the answers. It must never hold a lock while
+it resolves a future, nor another lock than the posting lock while it sends.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Message
-from parlour.client.patience import wait_until
+from parlour.client.waiting import wait_until
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
 from parlour.wire.errors import ParlourError
@@ -30,10 +30,10 @@ __all__ = ["MAX_PENDING", "Outbox", "Send"]
 _NO_DATA: Mapping[str, Any] = {}
 
 MAX_PENDING = 1000
-"""Posts of one chat that may wait for their acknowledgement at a time."""
+"""Most posts of one chat that may wait for their acknowledgements."""
 
 Send = Callable[[wire.Say], NodeError | None]
-"""A way to send a post; it returns why the node at its other end could not understand that post."""
+"""Sends a post, or returns an error because the node at the other end cannot understand that post."""
 
 
 @dataclass(eq=False)
@@ -42,12 +42,12 @@ class _Pending:
     future: Future[Message]
     timeout: float
     deadline: float  # monotonic, in seconds
-    sent: bool = False  # on the connection that there is now, and not refused
+    sent: bool = False  # on the current connection, and not refused
     doubtful: bool = False  # sent on a connection that was lost: it may have been logged
     refusal: NodeError | None = None
 
     def expired(self, trouble: str | None) -> ParlourError:
-        """Return why it failed, now that its time is over; `trouble` is why its room's posts wait."""
+        """Return the error of a post whose time is over; `trouble` is the reason why the room's posts wait."""
         if not self.sent and not self.doubtful:
             if self.refusal is not None:
                 return self.refusal
@@ -59,14 +59,14 @@ class _Pending:
 class Outbox:
     """The posts of one chat.
 
-    `on_due` is called when something is due earlier than `due` said last; `await_room` waits until the node has taken
-    most of what it was sent, and returns whether it has by this time (monotonic, in seconds).
+    The outbox calls `on_due` when something is due earlier than `due` returned last. `await_room` waits until the node
+    has taken most of what it was sent, or until a time in monotonic seconds, and returns whether the node has.
     """
 
     def __init__(self, on_due: Callable[[], None], await_room: Callable[[float], bool]) -> None:
         self._on_due = on_due
         self._await_room = await_room
-        # Guards that posts are sent in the order of their ids: it is held while they are sent. Rank 10.
+        # Guards the order of sending: it is held while posts are sent, by rising ids. Rank 10.
         self._posting = make_lock(10, "posting")
         # Guards all fields below. Rank 20.
         self._lock = make_lock(20, "outbox")
@@ -74,9 +74,9 @@ class Outbox:
         self._last_id = 0
         self._reserved = 0  # places taken by posts that have no id yet
         self._pending: dict[int, _Pending] = {}
-        self._open: dict[str, Send] = {}  # rooms whose posts may go out now, and by which way
+        self._open: dict[str, Send] = {}  # rooms whose posts may be sent now, and how
         self._held: dict[str, float] = {}  # rooms whose posts were refused, and until when they wait
-        self._troubles: dict[str, str] = {}  # why posts of rooms could not be logged when that was last tried
+        self._troubles: dict[str, str] = {}  # why the last posts of rooms could not be logged
         self._lost: str | None = None  # why there is no connection
         self._watched = 0.0
         self._end: str | None = None
@@ -90,10 +90,10 @@ class Outbox:
         draft = wire.Say(room, 1, check_text(text), kind, ref, dict(data))
         now = time.monotonic()
         future: Future[Message] = Future()
-        future.set_running_or_notify_cancel()  # What is on its way cannot be cancelled.
-        # Posts that have expired are counted nowhere, and yet are on their way to a node that takes nothing now.
+        future.set_running_or_notify_cancel()  # A post on its way cannot be cancelled.
+        # Posts that have expired are not counted any more, but may still be on their way to a node that reads nothing.
         if not self._await_room(now + timeout):
-            raise DeadlineError(f"what was said before could not be sent within {timeout:g} s: try again later")
+            raise DeadlineError(f"earlier posts could not be sent within {timeout:g} s: try again later")
         with self._changed:
             if not wait_until(self._changed, self._has_place, now + timeout):
                 raise DeadlineError(f"{self._fullness()}: try again later")
@@ -111,7 +111,7 @@ class Outbox:
         return future
 
     def trouble(self, room: str) -> str | None:
-        """Return why the posts to a room wait; None if none waits, or nothing is known to be wrong."""
+        """Return the reason why posts to a room wait; None if none waits or nothing is known to be wrong."""
         with self._lock:
             if not any(each.say.room == room for each in self._pending.values()):
                 return None
@@ -122,7 +122,7 @@ class Outbox:
     ) -> tuple[int, NodeError | None]:
         """Give the post its id, and send it if its room is open; the caller holds the posting lock.
 
-        Returns the id, and why the post cannot be sent.
+        Returns the id, and an error if the node cannot understand the post.
         """
         with self._lock:
             self._check_open()
@@ -139,14 +139,14 @@ class Outbox:
     def _has_place(self) -> bool:
         if self._end is not None:
             return True
-        # A node refuses an id that is far below others. One room's posts may wait long while other rooms' are logged.
+        # A node refuses an id that is far below others. Posts of one room may wait long while other rooms' are logged.
         oldest = next(iter(self._pending), self._last_id)
         spread = self._last_id + self._reserved - oldest
         return len(self._pending) + self._reserved < MAX_PENDING and spread < WINDOW - 1
 
     def _fullness(self) -> str:
         if len(self._pending) + self._reserved >= MAX_PENDING:
-            return f"{MAX_PENDING} posts wait for their acknowledgement already"
+            return f"{MAX_PENDING} posts wait for their acknowledgements already"
         oldest = next(iter(self._pending.values())).say
         return f"a post to {oldest.room} waits for its acknowledgement, and {WINDOW} were made since"
 
@@ -154,10 +154,10 @@ class Outbox:
         if self._end is not None:
             raise DisconnectedError(self._end)
 
-    # --- for the keeper's thread ------------------------------------------------------------------------------
+    # --- for the reconnector's thread ------------------------------------------------------------------------------
 
     def open(self, room: str, send: Send) -> None:
-        """Send by this way what waits in a room, in order, and then whatever is posted there."""
+        """Send the posts that wait in a room, in order, and from now on every new post there."""
         unsent: list[tuple[int, NodeError]] = []
         with self._posting:
             with self._lock:
@@ -172,9 +172,9 @@ class Outbox:
         self._fail_unsent(unsent)
 
     def detach(self, lost: str | None = None) -> None:
-        """The way out is gone: whatever is not acknowledged waits until its room is opened again.
+        """Note that the connection is gone: posts without an acknowledgement wait until their room is opened again.
 
-        `lost` tells why there is none; None if there is another already.
+        `lost` is the reason; None if there is another connection already.
         """
         with self._lock:
             self._lost = lost
@@ -196,13 +196,13 @@ class Outbox:
             each.future.set_exception(error)
 
     def ready(self) -> list[str]:
-        """Return the rooms whose posts were refused and have waited long enough."""
+        """Return the rooms whose refused posts have waited long enough."""
         now = time.monotonic()
         with self._lock:
             return [room for room, due in self._held.items() if due <= now]
 
     def due(self) -> float:
-        """Return when `expire` or `ready` has something to do next, in monotonic seconds; infinite if nothing waits."""
+        """Return when `expire` or `ready` has work next, in monotonic seconds; infinite if no post waits."""
         with self._lock:
             deadlines = (each.deadline for each in self._pending.values())
             self._watched = min((*deadlines, *self._held.values()), default=float("inf"))
@@ -211,13 +211,13 @@ class Outbox:
     # --- for reader threads -----------------------------------------------------------------------------------
 
     def acknowledge(self, number: int, message: Message) -> None:
-        """The post of this id is logged."""
+        """Resolve the post of this id: it is logged."""
         pending = self._settle(number)
         if pending is not None:
             pending.future.set_result(message)
 
     def accepted(self, accepted: wire.Accepted, session: str, name: str) -> None:
-        """A post that was sent again is logged already."""
+        """Resolve a post that was sent again and is logged already."""
         pending = self._settle(accepted.id)
         if pending is not None:
             own, say = f"{session}-{accepted.id}", pending.say
@@ -227,7 +227,7 @@ class Outbox:
             pending.future.set_result(Message.of(logged, False, session))
 
     def refused(self, number: int, error: NodeError) -> None:
-        """The node would not log a post: it fails, or waits if the node says when it may be logged after all."""
+        """Handle that the node did not log a post: it fails, or waits if the node says when to try again."""
         if error.retry_after is None:
             pending = self._settle(number)
             if pending is not None:
@@ -237,7 +237,7 @@ class Outbox:
             waiting = self._pending.get(number)
             if waiting is None or not waiting.sent:
                 return
-            # What is posted to this room from now on waits behind it, so that the order stays.
+            # Later posts to this room wait behind it, so that the order stays.
             waiting.sent, waiting.refusal = False, error
             self._open.pop(waiting.say.room, None)
             self._held[waiting.say.room] = time.monotonic() + error.retry_after
@@ -245,13 +245,13 @@ class Outbox:
         self._on_due()
 
     def not_opened(self, room: str, reason: str) -> None:
-        """The node cannot let one into a room now, as for joining it again after the connection was lost."""
+        """Note why a node does not let the chat into a room now, which it joins again after the connection was lost."""
         with self._lock:
             if room not in self._open:
                 self._troubles[room] = reason
 
     def forget(self, room: str, error: ParlourError) -> None:
-        """The room is left: nothing tells any more whether its posts were logged."""
+        """Fail the posts of a room that was left: their acknowledgements will not come."""
         with self._changed:
             self._troubles.pop(room, None)
             self._open.pop(room, None)
@@ -262,7 +262,7 @@ class Outbox:
         _fail(lost, error)
 
     def end(self, reason: str) -> None:
-        """Nothing can be posted any more, and what waits fails."""
+        """Refuse further posts, and fail those that wait."""
         with self._changed:
             self._end = reason
             lost, self._pending = list(self._pending.values()), {}
@@ -280,7 +280,7 @@ class Outbox:
                 pending.future.set_exception(doubt if pending.doubtful else error)
 
     def _settle(self, number: int) -> _Pending | None:
-        """Take a post from those that wait; None if it does not wait (any more)."""
+        """Remove a post from those that wait and return it; None if it does not wait."""
         with self._changed:
             pending = self._pending.pop(number, None)
             if pending is not None:

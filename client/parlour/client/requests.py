@@ -1,7 +1,7 @@
-"""What an application waits to be told in one room: that it is in or out, who is here, and old messages.
+"""The requests of an application in one room that wait for an answer: to join, to leave, for members, for old messages.
 
 This module owns the futures of these requests. It is pure: the room calls it under the room's lock, and resolves the
-futures that it gives back after that. It must never give back the same future twice.
+futures that it returns after that. It must never return the same future twice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from parlour.client.errors import DeadlineError
-from parlour.client.patience import is_done
+from parlour.client.waiting import is_done
 from parlour.wire import messages as wire
 from parlour.wire.errors import ParlourError
 
@@ -24,20 +24,20 @@ class Requests:
     """The requests in one room that are not answered.
 
     Attributes:
-        entering: done when the room is joined, or cannot be.
-        entering_open: whether nobody has taken it upon himself to resolve `entering`.
-        parting: done when the room is left; None while nobody leaves.
+        joining: done when the room is joined, or cannot be.
+        joining_open: whether no thread has taken `joining` to resolve it.
+        leaving: done when the room is left; None while the application is not leaving.
     """
 
     def __init__(self) -> None:
-        self.entering: Future[None] = Future()
-        self.entering_open = True
-        self.parting: Future[None] | None = None
+        self.joining: Future[None] = Future()
+        self.joining_open = True
+        self.leaving: Future[None] | None = None
         self._who: list[Future[list[str]]] = []
         self._pages: dict[Future[wire.Page], wire.History] = {}
 
     def ask_who(self) -> Future[list[str]]:
-        """Return a future of who is here."""
+        """Return a future of the members."""
         question: Future[list[str]] = Future()
         self._who.append(question)
         return question
@@ -49,32 +49,32 @@ class Requests:
         return page
 
     def drop(self, question: Future[Any]) -> None:
-        """Forget a question that nobody waits for any more."""
+        """Forget a question that no thread waits for any more."""
         self._pages.pop(question, None)
         if question in self._who:
             self._who.remove(question)
 
     def open_questions(self, room: str) -> list[wire.ClientMessage]:
-        """Return the messages that ask what is not answered."""
+        """Return the messages that ask the questions that are not answered."""
         return [*([wire.Who(room)] if self._who else []), *self._pages.values()]
 
-    def part(self) -> Future[None]:
+    def leave(self) -> Future[None]:
         """Return the future of the leaving, which may be under way already."""
-        self.parting = self.parting or Future()
-        return self.parting
+        self.leaving = self.leaving or Future()
+        return self.leaving
 
-    def take_entering(self) -> Future[None] | None:
-        """Return the future of the joining for the caller to resolve; None if another has it."""
-        is_open, self.entering_open = self.entering_open, False
-        return self.entering if is_open else None
+    def take_joining(self) -> Future[None] | None:
+        """Return the future of the joining for the caller to resolve; None if another thread has it."""
+        is_open, self.joining_open = self.joining_open, False
+        return self.joining if is_open else None
 
-    def take_parting(self) -> Future[None] | None:
-        """Return the future of the leaving for the caller to resolve, if somebody leaves."""
-        parting, self.parting = self.parting, None
-        return parting
+    def take_leaving(self) -> Future[None] | None:
+        """Return the future of the leaving for the caller to resolve; None if the application is not leaving."""
+        leaving, self.leaving = self.leaving, None
+        return leaving
 
     def take_who(self) -> list[Future[list[str]]]:
-        """Return the questions who is here, for the caller to answer."""
+        """Return the questions for the members, for the caller to answer."""
         asked, self._who = self._who, []
         return asked
 
@@ -86,21 +86,21 @@ class Requests:
         return asked
 
     def take_all(self) -> list[Future[Any]]:
-        """Return all but the leaving, which no error keeps an application from, for the caller to resolve."""
-        entering = self.take_entering()
-        asked: list[Future[Any]] = [*self._who, *self._pages, *([] if entering is None else [entering])]
+        """Return all requests except the leaving, which no error prevents, for the caller to resolve."""
+        joining = self.take_joining()
+        asked: list[Future[Any]] = [*self._who, *self._pages, *([] if joining is None else [joining])]
         self._who, self._pages = [], {}
         return asked
 
 
 def fail(futures: list[Future[Any]], error: ParlourError) -> None:
-    """Have all of them raise the error."""
+    """Make all of these futures raise the error."""
     for future in futures:
         future.set_exception(error)
 
 
 def await_answer(future: Future[T], what: str, timeout: float) -> T:
-    """Return the answer of a node; raises DeadlineError, which names what was asked for, after `timeout` seconds."""
+    """Return a node's answer. Raises DeadlineError, which names `what` was asked for, after `timeout` seconds."""
     if not is_done(future, time.monotonic() + timeout):
         raise DeadlineError(f"{what}: the node did not answer within {timeout:.3g} s")
     return future.result()

@@ -1,13 +1,13 @@
-"""When a chat that lost its connection looks for a node again, what it asks the brokers, and when it stops.
+"""The plan by which a chat that lost its connection tries again: when, with what question to the brokers, how long.
 
-This module owns what is known of the attempts that failed. It is pure: the keeper's thread tells it what happened and
-what time it is. It must never give up while another attempt may succeed, unless the application limited the time.
+This module owns what is known of the attempts that failed. It is pure: the reconnector's thread tells it what happened
+and the time. It must never give up while another attempt may succeed, unless the application limited the time.
 """
 
 from __future__ import annotations
 
 from parlour.client.backoff import BRIEF, LONGEST, Backoff
-from parlour.client.entrance import EnteringError
+from parlour.client.dialing import DialError
 from parlour.client.errors import NodeError
 from parlour.runtime.broker_rpc import RefusedError
 from parlour.wire.control import Assign
@@ -17,16 +17,16 @@ from parlour.wire.limits import PROTOCOL
 __all__ = ["Retry"]
 
 STEADY = 5.0
-"""Seconds that a connection must have held for its loss to be a first one again."""
+"""Seconds after which a connection counts as steady: after its loss the waits begin anew."""
 
 _NEVER = float("inf")
 
 
 class Retry:
-    """The attempts to come back of the client `name`, for at most `give_up` seconds at a time. Times are monotonic.
+    """The attempts of the client `name` to come back, for at most `give_up` seconds at a time. Times are monotonic.
 
     Attributes:
-        turn_at: the broker that refused last, if it keeps a turn for this client: it is to be asked first.
+        turn_at: the broker that refused last, if it keeps a turn for this client: ask it first.
     """
 
     def __init__(self, name: str, give_up: float | None) -> None:
@@ -37,41 +37,41 @@ class Retry:
         self._failed: list[str] = []  # nodes that failed since the connection was lost
         self._lost_at = 0.0
         self._trouble = ""  # why the last attempt failed, after a colon
-        self._at: float | None = None  # when to try next; None while an attempt is under way
+        self._at: float | None = None  # when to try next; None while an attempt runs
 
     def lost(self, node: str, since: float, now: float) -> None:
-        """Take in that the connection to a node, open since then, was lost."""
+        """Note that the connection to a node, open since then, was lost."""
         self._lost_at = now
         self._failed = [node]
         if now - since >= STEADY:
             self._backoff = Backoff()
 
     def begin(self, now: float) -> None:
-        """Have an attempt made: at once after the first loss, later after others."""
+        """Plan an attempt: at once after the first loss, later after further losses."""
         self._at = now + self._backoff.next()
 
     def due(self) -> float:
-        """Return when to try next, or to give up, whichever is earlier."""
+        """Return when to try next or to give up, whichever is earlier."""
         give_up_at = _NEVER if self._give_up is None else self._lost_at + self._give_up
         return give_up_at if self._at is None else min(self._at, give_up_at)
 
     def end(self, now: float) -> str | None:
-        """Return why to give up, if the time for coming back is over."""
+        """Return the reason to give up if the time for coming back is over, else None."""
         if self._give_up is None or now < self._lost_at + self._give_up:
             return None
-        lost = f"the connection was lost, and nothing was found within {self._give_up:g} s to go on with"
+        lost = f"the connection was lost, and no other was found within {self._give_up:g} s"
         return lost + self._trouble
 
     def next(self, now: float) -> Assign | None:
-        """Return what to ask the brokers, if it is time for an attempt; the caller makes it."""
+        """Return the question for the brokers if it is time for an attempt, which the caller then makes."""
         if self._at is None or now < self._at:
             return None
         self._at = None
         return Assign(self._name, failed=list(self._failed), protocol=PROTOCOL)
 
     def failed(self, error: Exception, now: float) -> str | None:
-        """Take in why an attempt failed; return the reason if no other can succeed."""
-        cause = error.cause if isinstance(error, EnteringError) else error
+        """Note why an attempt failed; return the reason if no other attempt can succeed, else None."""
+        cause = error.cause if isinstance(error, DialError) else error
         code = cause.code if isinstance(cause, RefusedError | NodeError | ProtocolError) else None
         retry_after = cause.retry_after if isinstance(cause, RefusedError | NodeError) else None
         refused = isinstance(cause, RefusedError)
@@ -79,12 +79,12 @@ class Retry:
         if code == "bad_version" or isinstance(cause, UsageError) or (refused and retry_after is None):
             return str(error)
         if code == "no_node" and self._failed:
-            wait = 0.0  # There is no other node, and those that failed may be back: that is another question.
+            wait = 0.0  # There is no other node, so ask for the nodes that failed, too.
         else:
             self._trouble = f": {error}"
-            longest = BRIEF if isinstance(error, EnteringError) else LONGEST
+            longest = BRIEF if isinstance(error, DialError) else LONGEST
             wait = self._backoff.next(longest) if retry_after is None else self._backoff.told(retry_after)
-        if isinstance(error, EnteringError):
+        if isinstance(error, DialError):
             self._failed.append(error.node)
         elif refused:
             self._failed = []

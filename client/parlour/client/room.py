@@ -1,7 +1,7 @@
-"""A room that a chat is in, as a program sees it: say, hear, look back, and who is there.
+"""A room of a chat, as a program uses it: post, hear events, read old messages, list members.
 
-This module owns what an application may ask of a room and how its threads wait for it; what the node tells is kept by
-`RoomState`. It must never send while it holds the room's lock.
+This module owns the calls that the application's threads make and how they wait; `RoomState` keeps what the node
+tells. It must never send anything while it holds the room's lock.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from parlour.client.backlog import BOUND
 from parlour.client.errors import DeadlineError, DisconnectedError
 from parlour.client.events import Event, Message
-from parlour.client.fold import REDACTION, Fold
-from parlour.client.patience import LONG, is_done
+from parlour.client.fold import CHANGES, REDACTION, Fold
 from parlour.client.requests import await_answer
 from parlour.client.roomstate import RoomState
+from parlour.client.waiting import LONG, is_done
 from parlour.runtime.forks import ProcessBound
 from parlour.wire import messages as wire
 from parlour.wire.errors import UsageError
@@ -27,10 +27,10 @@ from parlour.wire.records import EDIT, REACT, REDACT, SAID
 __all__ = ["Room", "RoomOwner"]
 
 _LEAST = 20
-"""Records asked for at a time where too few of those before were messages."""
+"""Fewest records to ask for in a further page of history."""
 
 _SETTLING = 1.0
-"""Seconds that another thread may need to hand over an outcome that is known."""
+"""Seconds in which another thread must hand over the outcome of a post that is over."""
 
 
 class RoomOwner(Protocol):
@@ -57,28 +57,28 @@ class RoomOwner(Protocol):
         """Fail the posts whose time is over."""
         ...
 
-    def one_of_few(self, deadline: float) -> AbstractContextManager[None]:
+    def page_slot(self, deadline: float) -> AbstractContextManager[None]:
         """Wait until a page of history may be asked for; raises DeadlineError."""
         ...
 
     def rejoin(self, room: Room) -> None:
-        """Have the messages that a room let go fetched from the log."""
+        """Fetch the messages that the room let go from the log."""
         ...
 
-    def left(self, name: str) -> None:
-        """Take in that the room of this name is left."""
+    def room_left(self, name: str) -> None:
+        """Forget the room of this name, which the application left."""
         ...
 
 
 class Room(ProcessBound, RoomState):
-    """A room of a chat; made by `Chat.join`, and safe to use from several threads, but in one process alone."""
+    """A room of a chat, made by `Chat.join`. Several threads of one process may use it."""
 
     kind = "room"
     advice = "connect in this process, and join there"
 
     def __init__(self, chat: RoomOwner, name: str, backlog: int = BOUND, history: int = 0) -> None:
         super().__init__(name, chat.name, chat.session, backlog, history)
-        self.wanted = 0  # joins that were not given up; the chat's lock guards it
+        self.wanted = 0  # calls of `Chat.join` that did not give up; the chat's lock guards it
         self._chat = chat
 
     def __repr__(self) -> str:
@@ -88,7 +88,7 @@ class Room(ProcessBound, RoomState):
 
     @property
     def members(self) -> list[str]:
-        """The names here, sorted; in a room of more than 200 possibly not all (`who` asks for them)."""
+        """The names in the room, sorted; in a room of more than 200 some may be missing (`who` asks for all)."""
         self.check_process()
         with self._lock:
             return sorted(self._roster.names)
@@ -102,22 +102,22 @@ class Room(ProcessBound, RoomState):
 
     @property
     def count(self) -> int:
-        """How many names are here."""
+        """The number of names in the room."""
         self.check_process()
         with self._lock:
             return self._roster.count
 
     @property
     def replays(self) -> int:
-        """How many records of before joining are replayed at the start of `events`, each as a Message or Changed."""
+        """The number of old records that `events` begins with, each as a Message or a Changed."""
         self.check_process()
         return self._replays
 
     @property
     def trouble(self) -> str | None:
-        """Why posts made here wait, in a line: what the node said of the room log, or how the connection was lost.
+        """The reason why posts to this room wait, in one line: the room log is away, or the connection is lost.
 
-        None if none waits, or nothing is known to be wrong. What waits is sent again until its time is over.
+        None if no post waits, or nothing is known to be wrong. Posts that wait are sent again until their time is over.
         """
         self.check_process()
         return self._chat.trouble(self.name)
@@ -131,41 +131,43 @@ class Room(ProcessBound, RoomState):
         ref: Message | int | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> Message:
-        """Post a text and return it as it was logged, at most `timeout` seconds later.
+        """Post a text and return the message as it was logged, at most `timeout` seconds later.
 
-        `kind` is `"action"` or `"notice"` for what is not plainly said; `ref` the message that this one answers, or its
-        offset; `data` a map of at most 4 KiB for programs. Raises UsageError if they are wrong or the text is too long,
-        NodeError if the node refused it or could not log it in that time, DeadlineError if no acknowledgement came,
-        DisconnectedError if the chat was closed or the connection is lost for good: with these two it may have been
-        logged all the same. A connection that is lost for a while raises nothing.
+        `kind` may be `"action"` or `"notice"`. `ref` is the message that this one answers, or its offset. `data` is a
+        map of at most 4 KiB for programs.
+
+        Raises UsageError if an argument is wrong or the text is too long; NodeError if the node refused the post or
+        could not log it in time; DeadlineError if no acknowledgement came; DisconnectedError if the chat was closed or
+        the connection is lost for good. After the last two the post may have been logged all the same. A connection
+        that is lost for a while raises nothing.
         """
         deadline = time.monotonic() + timeout
         future = self.post(text, timeout, kind=kind, ref=ref, data=data)
         if not is_done(future, deadline):
             self._chat.expire()
         if not is_done(future, time.monotonic() + _SETTLING):
-            raise DeadlineError("what became of it is held up by another post's callback: it may have been logged")
+            raise DeadlineError("the outcome is held up by the callback of another post: this may have been logged")
         return future.result()
 
     def reply(self, message: Message | int, text: str, timeout: float = 10.0) -> Message:
-        """Post an answer to a message, given as it is or by its offset; returns and raises as `say` does."""
+        """Answer a message, given as a Message or by its offset. Returns and raises as `say` does."""
         return self.say(text, timeout, ref=message)
 
     def edit(self, message: Message | int, text: str, timeout: float = 10.0) -> Message:
-        """Give a message of one's own another text; return the record of that. Raises as `say` does."""
+        """Give a message of this chat another text; return the record of the edit. Raises as `say` does."""
         return self.say(text, timeout, kind=EDIT, ref=message)
 
     def redact(self, message: Message | int, timeout: float = 10.0) -> Message:
-        """Delete a message of one's own for good, or take back an edit or a reaction; return the record of that.
+        """Delete a message of this chat for good, or take back its edit or reaction; return the record of the deletion.
 
-        Everybody is told, and the log keeps nothing of its text. Raises as `say` does.
+        All clients are told, and the log keeps nothing of the text. Raises as `say` does.
         """
         return self.say(REDACTION, timeout, kind=REDACT, ref=message)
 
     def react(self, message: Message | int, text: str, timeout: float = 10.0) -> Message:
-        """React to a message with an emoji or a word, at most 64 bytes; return the record of that.
+        """React to a message with an emoji or a word of at most 64 bytes; return the record of the reaction.
 
-        To take it back, `redact` that record. Raises as `say` does.
+        To take the reaction back, `redact` that record. Raises as `say` does.
         """
         return self.say(text, timeout, kind=REACT, ref=message)
 
@@ -178,14 +180,16 @@ class Room(ProcessBound, RoomState):
         ref: Message | int | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> Future[Message]:
-        """Post as `say` does without waiting for the acknowledgement; return the future logged record.
+        """Post as `say` does, but do not wait for the acknowledgement; return a future of the logged message.
 
-        The kinds `"edit"`, `"redact"` and `"react"` post what the methods of these names do. Posts of one chat are
-        logged in the order in which they were made, unless the node could not log one for a moment: others that were
-        on their way then may come before it. A post that was not acknowledged when the connection was lost is sent
-        again, and logged once. Waits while 1000 of them are unacknowledged, or the node takes no more. Raises what
-        `say` does, as far as it is known at once; the future raises the rest, `timeout` seconds after the call at the
-        latest. Its callbacks run on the chat's own threads, so they must not wait for the chat.
+        The kinds `"edit"`, `"redact"` and `"react"` post what the methods of these names post. The posts of one chat
+        are logged in order. There is one exception: if the node could not log a post for a moment, posts that were on
+        their way then may come before it. A post without an acknowledgement is sent again after the connection was
+        lost, and is logged once.
+
+        Waits while 1000 posts have no acknowledgement, or the node takes no more. Raises the errors of `say` that are
+        known at once; the future raises the others, at most `timeout` seconds after the call. The future's callbacks
+        run on the chat's own threads, so they must not wait for the chat.
         """
         self.check_process()
         with self._lock:
@@ -200,19 +204,19 @@ class Room(ProcessBound, RoomState):
         return ref or 0
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
-        """Yield what happens here, in order, from the first message replayed.
+        """Yield the events of the room in order, beginning with the first message replayed.
 
-        Ends when nothing happened for `timeout` seconds (None: any time), when the chat is closed or the room left,
-        and after Disconnected. A connection that is lost for a while is told by Reconnecting and Reconnected; nothing
-        is missing then, nor comes twice, and of comings and goings the sum is told. An application that does not take
-        its events misses none: what is over the room's backlog is fetched again from the log when that has been
-        taken, with comings and goings in one sum.
+        Ends when nothing happened for `timeout` seconds (None: never for that reason), when the chat is closed or the
+        room is left, and after Disconnected. If the connection is lost for a while, Reconnecting and Reconnected tell
+        so; no message is missing or comes twice, and changes of the members come as one sum. An application that takes
+        its events late misses none: messages beyond the room's backlog are fetched from the log again once the backlog
+        was taken.
         """
         while (event := self._next(timeout)) is not None:
             yield event
 
     def who(self, timeout: float = 10.0) -> list[str]:
-        """Ask the node who is here now; return all names, sorted. Raises as `Chat.join` does."""
+        """Ask the node for the names that are in the room now; return all of them, sorted. Raises as `Chat.join`."""
         self.check_process()
         with self._lock:
             self._check_here()
@@ -237,30 +241,35 @@ class Room(ProcessBound, RoomState):
             return self._backlog.fold.messages()
 
     def history(self, before: int | None = None, limit: int = 100, timeout: float = 10.0) -> list[Message]:
-        """Return the last `limit` messages before this offset, oldest first; by default the newest there are.
+        """Return the last `limit` messages before this offset (by default the newest), oldest first.
 
-        They are as they are now, as far as this room's events and the pages that were read before tell of changes;
-        deleted ones are left out. They are fewer than `limit` only where no more are kept. Raises as `Chat.join` does,
+        The messages are as they are now, as far as this room's events and earlier pages tell of changes; deleted
+        messages are left out. They are fewer than `limit` only if the log keeps no more. Raises as `Chat.join` does,
         and UsageError for a number below 1.
         """
         deadline = time.monotonic() + timeout
         records: list[Message] = []
         messages: list[Message] = []
         epoch, asked = None, wire.History(self.name, wire.MAX_OFFSET if before is None else before, limit)
-        while len(messages) < limit:
-            with self._chat.one_of_few(deadline):
+        missing, ended = limit, False
+        while missing > 0 and not ended:
+            with self._chat.page_slot(deadline):
                 page = self._page(asked, deadline)
-            if epoch not in (None, page.epoch):
-                break  # Offsets of before mean nothing in this one.
-            epoch = page.epoch
-            records[:0] = [Message.of(record, True, self._session) for record in page.messages]
-            with self._lock:
-                fold = self._backlog.fold if epoch == self._backlog.epoch else Fold()
-                messages = fold.page(records)
-            if page.after <= page.trimmed:
-                break
-            asked = wire.History(self.name, page.after + 1, max(limit - len(messages), _LEAST))
-        return messages[-limit:]  # Another thread may have asked for more of the same.
+            # In another epoch the offsets from before mean nothing.
+            ended = page.after <= page.trimmed or epoch not in (None, page.epoch)
+            if epoch in (None, page.epoch):
+                epoch = page.epoch
+                found = [Message.of(record, True, self._session) for record in page.messages]
+                records[:0] = found
+                missing -= sum(record.kind not in CHANGES and not record.redacted for record in found)
+            if missing <= 0 or ended:
+                # Some of them may have been deleted since the page was made.
+                with self._lock:
+                    fold = self._backlog.fold if epoch == self._backlog.epoch else Fold()
+                    messages = fold.page(records)
+                missing = limit - len(messages)
+            asked = wire.History(self.name, page.after + 1, max(missing, _LEAST))
+        return messages[-limit:]  # Another thread may have asked for a longer page before the same offset.
 
     def _page(self, question: wire.History, deadline: float) -> wire.Page:
         self.check_process()
@@ -279,10 +288,10 @@ class Room(ProcessBound, RoomState):
         self.check_process()
         with self._lock:
             self._check_here()
-            parting = self._requests.part()
+            leaving = self._requests.leave()
         if not self._chat.request(wire.Leave(self.name)):
-            self._chat.left(self.name)  # Nobody to tell: the room is just not joined again.
-        await_answer(parting, f"leaving {self.name}", timeout)
+            self._chat.room_left(self.name)  # There is no connection: the room is not joined again, which is enough.
+        await_answer(leaving, f"leaving {self.name}", timeout)
 
     def _check_here(self) -> None:
         if self._end is not None:
@@ -297,7 +306,7 @@ class Room(ProcessBound, RoomState):
                 event = self._backlog.take()
                 if event is not None or self._end is not None:
                     return event
-                # Looked at before the time is: an application that only polls has to come to it, too.
+                # Before the deadline is checked, so that an application that only polls rejoins, too.
                 rejoin = self._backlog.rejoin(now)
                 if not rejoin:
                     if deadline is not None and now >= deadline:
@@ -309,13 +318,13 @@ class Room(ProcessBound, RoomState):
 
     # --- for the chat, on the application's threads ------------------------------------------------------------
 
-    def gone(self, timeout: float) -> None:
-        """Wait until the room is left, or nobody is leaving it any more; raises as `leave` does."""
+    def await_left(self, timeout: float) -> None:
+        """Wait until the room is left, if the application is leaving it; raises as `leave` does."""
         with self._lock:
-            parting = self._requests.parting
-        if parting is not None:
-            await_answer(parting, f"leaving {self.name}", timeout)
+            leaving = self._requests.leaving
+        if leaving is not None:
+            await_answer(leaving, f"leaving {self.name}", timeout)
 
-    def entered(self, timeout: float) -> None:
+    def await_joined(self, timeout: float) -> None:
         """Wait until the room is joined; raises as `Chat.join` does."""
-        await_answer(self._requests.entering, f"joining {self.name}", timeout)
+        await_answer(self._requests.joining, f"joining {self.name}", timeout)

@@ -1,7 +1,7 @@
-"""What a person is shown of one room: its past as it is now, then what happens, each event as lines.
+"""The lines that a person sees of one room: first old messages as they are now, then a line for each event.
 
-This module owns which messages of a room were shown. It is pure but for asking its room, and the thread that shows the
-room calls it; the main thread reads and sets `oldest`. It must never print, nor show a text that was deleted.
+This module owns which messages of a room were shown. The thread that shows the room calls it; the main thread uses
+`page` and `oldest`. It must never print, nor show a text that was deleted.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class ViewedRoom(Protocol):
 
     @property
     def replays(self) -> int:
-        """How many records of the past come first."""
+        """The number of old records that come first."""
         ...
 
     @property
     def members(self) -> list[str]:
-        """The names here."""
+        """The names in the room."""
         ...
 
     @property
     def count(self) -> int:
-        """How many names are here."""
+        """The number of names in the room."""
         ...
 
     def message(self, offset: int) -> Message | None:
@@ -45,22 +45,22 @@ class RoomView:
     """The lines of one room.
 
     Attributes:
-        oldest: the offset of the first record that was shown; None while nothing was.
+        oldest: the offset of the first record that was shown; None if there is none yet.
     """
 
     def __init__(self, room: ViewedRoom, lines: Lines) -> None:
         self.oldest: int | None = None
         self._room = room
         self._lines = lines
-        self._replays = room.replays  # records of the past that are still to come
-        self._past: dict[int, Message] = {}  # messages of the past, until all of it is here
+        self._replays = room.replays  # old records that have not come yet
+        self._past: dict[int, Message] = {}  # old messages, kept until all old records have come
 
     def begin(self) -> list[str]:
-        """Return what to show before anything happens."""
+        """Return the lines to show before the first event."""
         return [] if self._replays else [self._here()]
 
     def take(self, event: Event, several: bool) -> list[str]:
-        """Return what to show of the next event; with `several` rooms each line names its room."""
+        """Return the lines of the next event; with `several` rooms each line names its room."""
         now = datetime.now()
         if isinstance(event, Message | Changed):
             record = event if isinstance(event, Message) else event.record
@@ -70,7 +70,7 @@ class RoomView:
                 return self._take_past(event, now, several)
             return [*self._end_past(now, several), *self._new(event, now, several)]
         if isinstance(event, Presence):
-            # Who is here is told when the past was shown.
+            # The members are listed after the old messages.
             return [] if self._replays else [self._lines.presence(event, several)]
         if isinstance(event, Lagging):
             return [self._lines.note("this terminal is slow: what follows is complete, but late")]
@@ -81,7 +81,7 @@ class RoomView:
         return []
 
     def page(self, messages: list[Message], numbered: bool = False) -> list[str]:
-        """Return old messages as lines, without those that were deleted."""
+        """Return old messages as lines."""
         return self._shown({message.offset: message for message in messages}, datetime.now(), False, numbered)
 
     def _take_past(self, event: Message | Changed, now: datetime, several: bool) -> list[str]:
@@ -92,7 +92,7 @@ class RoomView:
         return [] if self._replays else [*self._shown(self._past, now, several), self._here()]
 
     def _end_past(self, now: datetime, several: bool) -> list[str]:
-        """Return the past as far as it came, if its end did not."""
+        """Return the old messages that have come, if a new event comes before the last of them."""
         if not self._replays:
             self._past = {}
             return []
@@ -104,7 +104,7 @@ class RoomView:
             line = self._lines.changed(event, now, several)
             return [line] if line else []
         if event.redacted:
-            return []  # It was said and deleted while there was no connection.
+            return []  # It was posted and deleted while there was no connection.
         answered = self._answered(event, {})
         bell = "\a" if not event.replay and self._lines.mentions(event, answered) else ""
         return [bell + self._lines.message(event, now, several, answered)]

@@ -1,7 +1,7 @@
-"""The work of `send`: it posts texts in their order, and tells of each that is lost on standard error.
+"""The work of `send`: post texts in order, and report lost ones on standard error.
 
-This module owns the reading of standard input as lines that can be said, and the posts under way; all of it runs on the
-program's main thread. It must never stop reading before the end of the input: who writes it would be ended by that.
+This module owns the reading of standard input as lines that can be posted, and the posts under way; it runs on the main
+thread. It must never stop reading before the end of its input: that would end the program that writes it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from parlour.wire.limits import MAX_TEXT
 __all__ = ["Arguments", "Input", "Sender", "Source", "Text", "enter"]
 
 WINDOW = 200
-"""Messages under way at a time."""
+"""Most messages under way at a time."""
 
 _ACKNOWLEDGED = 30.0
-"""Seconds that a message has to be acknowledged."""
+"""Seconds in which a message must be acknowledged."""
 
 _TICK = 0.5
-"""Seconds between two looks at what is under way, while nothing else happens."""
+"""Seconds between two checks of the posts under way, while nothing else happens."""
 
 _EXPLAINED = 2.0
-"""Seconds that a message waits before it is told why."""
+"""Seconds that a message waits before the reason is reported."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text to say, and what had to be changed for it, in words."""
+    """A text to post, and a remark if it had to be changed."""
 
     number: int  # of its line or argument, from 1
     text: str
@@ -49,22 +49,22 @@ class Text:
 
 
 class Source(Protocol):
-    """Where texts come from."""
+    """A source of texts."""
 
     noun: str
-    """What the numbers count."""
+    """The word for one text in messages to the user."""
 
     def read(self, timeout: float) -> Text | None:
         """Return the next text, or None if none came within `timeout` seconds; raises EOFError after the last."""
         ...
 
     def drain(self, reason: str) -> None:
-        """Nothing more can be said, for this reason: read what is left all the same, if others write it."""
+        """Read and drop the rest, since nothing can be posted any more for this reason."""
         ...
 
 
 class Arguments:
-    """Texts that are all there."""
+    """The texts of the command line."""
 
     noun = "message"
 
@@ -78,11 +78,11 @@ class Arguments:
         return self._texts.popleft()
 
     def drain(self, reason: str) -> None:
-        """Nobody writes them."""
+        """Do nothing: no program writes these texts."""
 
 
 class Input:
-    """The lines of a file or pipe: one that is too long becomes several texts, what is not UTF-8 becomes U+FFFD."""
+    """The lines of a file or pipe: a line that is too long becomes several texts, and wrong bytes become U+FFFD."""
 
     noun = "line"
 
@@ -90,11 +90,11 @@ class Input:
         self._descriptor = descriptor
         self._ready = select.poll()
         self._ready.register(descriptor, select.POLLIN)
-        self._rest = b""  # at most a text and what was read at once
+        self._rest = b""  # at most one text and the bytes of one read
         self._ended = False
-        self._number = 1  # of the line that the rest is of
-        self._begun = False  # part of that line was given out already
-        self._split = False  # and another part, as was said
+        self._number = 1  # of the line that the rest belongs to
+        self._begun = False  # whether a part of that line was returned
+        self._split = False  # whether the remark about several parts was made
         self._texts: deque[Text] = deque()
 
     def read(self, timeout: float) -> Text | None:
@@ -113,18 +113,18 @@ class Input:
         return self._texts.popleft()
 
     def drain(self, reason: str) -> None:
-        """Read what is left, unless a person types it: who writes to a pipe that nobody reads is ended for it."""
+        """Read and drop the rest unless a person types it: a program that writes to a closed pipe would be ended."""
         if not self._ended and not os.isatty(self._descriptor):
-            print_error(f"{reason}; standard input is read to its end for nothing")
+            print_error(f"{reason}; the rest of standard input is dropped")
             while os.read(self._descriptor, 65536):
                 pass
 
     def _cut(self) -> bool:
-        """Take a line from the rest, or as much of one as can be said; return False if there is none."""
+        """Take a line from the rest, or as much of it as one message can hold; return False if there is none."""
         line, newline, rest = self._rest.partition(b"\n")
         if newline or (self._ended and line):
             self._rest = rest
-            # As lines end where the Return key and the newline are two characters.
+            # Some programs end a line with a carriage return and a newline.
             self._take(line.removesuffix(b"\r"))
             self._number, self._begun, self._split = self._number + 1, False, False
             return True
@@ -141,20 +141,20 @@ class Input:
             text = data.decode()
         except UnicodeDecodeError:
             text = data.decode(errors="replace")
-            remark = "is not UTF-8: what cannot be read of it is said as \ufffd"
+            remark = "is not UTF-8: wrong bytes are sent as \ufffd"
         for part in _parts(text):
             if self._begun and not part:
-                continue  # the line ended just where it was cut
+                continue  # The line ended just where it was cut.
             if self._begun and not self._split:
                 self._split = True
-                remark = f"has more than {MAX_TEXT} bytes: it is said as several messages"
+                remark = f"has more than {MAX_TEXT} bytes: it is sent as several messages"
             self._begun = True
             self._texts.append(Text(self._number, part, remark))
             remark = None
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Yield the text in parts that can be said."""
+    """Yield the text in parts that can be posted."""
     data = text.encode()
     while len(data) > MAX_TEXT:
         cut = _whole(data)
@@ -164,7 +164,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _whole(data: bytes) -> int:
-    """Return how many of the bytes, more than can be said at once, may be: no character is cut, if it is UTF-8."""
+    """Return the number of bytes of the longest part that can be posted and cuts no character of UTF-8."""
     cut = MAX_TEXT
     while cut > MAX_TEXT - 3 and data[cut] & 0xC0 == 0x80:
         cut -= 1
@@ -179,7 +179,7 @@ class _Post:
 
 
 def enter(session: Chat, room: str) -> Room:
-    """Join the room, also if the room log is away for a while; raises as `Chat.join` does."""
+    """Join the room, and wait for a room log that is away for a while; raises as `Chat.join` does."""
     deadline = time.monotonic() + _ACKNOWLEDGED
     told = False
     while True:
@@ -189,13 +189,13 @@ def enter(session: Chat, room: str) -> Room:
             if error.retry_after is None or time.monotonic() + error.retry_after > deadline:
                 raise
             if not told:
-                print_error(f"nothing can be said yet: {error}")
+                print_error(f"cannot send yet: {error}")
                 told = True
             time.sleep(error.retry_after)
 
 
 class Sender:
-    """Says all texts of a source in a room."""
+    """Posts all texts of a source in a room."""
 
     def __init__(self, room: Room, source: Source) -> None:
         self._room = room
@@ -203,10 +203,10 @@ class Sender:
         self._under_way: deque[_Post] = deque()
         self._lost: set[int] = set()
         self._changed: set[int] = set()
-        self._told: str | None = None  # why messages wait, as it was said last
+        self._told: str | None = None  # the reason reported last why messages wait
 
     def run(self) -> None:
-        """Say them all; raises ParlourError at the end if one was lost, or not said as it was."""
+        """Post all texts; raises ParlourError at the end if one was lost or changed."""
         last = 0
         while True:
             self._account()
@@ -239,12 +239,12 @@ class Sender:
             return failed
 
     def _wait(self) -> None:
-        """Wait for the oldest message, not for long."""
+        """Wait a little for the oldest message."""
         wait_for([self._under_way[0].future], _TICK)
         self._explain()
 
     def _account(self) -> None:
-        """Let go of the messages that are logged, and tell of those that are lost."""
+        """Remove the messages that have an outcome, and report the lost ones."""
         lost: dict[str, list[int]] = {}
         while self._under_way and self._under_way[0].future.done():
             post = self._under_way.popleft()
@@ -253,37 +253,35 @@ class Sender:
                 lost.setdefault(_reason(error), []).append(post.number)
         for reason, numbers in lost.items():
             self._lost.update(numbers)
-            print_error(f"{self._counted(numbers)} not {reason}")
-
-    def _counted(self, numbers: Sequence[int]) -> str:
-        first, last, noun = numbers[0], numbers[-1], self._source.noun
-        return f"{noun} {first} was" if first == last else f"{noun}s {first} to {last} were"
+            first, last, noun = numbers[0], numbers[-1], self._source.noun
+            named = f"{noun} {first}" if first == last else f"{noun}s {first} to {last}"
+            print_error(f"{named} {reason}")
 
     def _explain(self) -> None:
-        """Tell why messages wait, once they have for a while, and that they do no more."""
+        """Report why messages wait, after a while, and when none waits any more."""
         if not (self._under_way and time.monotonic() - self._under_way[0].since >= _EXPLAINED):
             if self._told is not None:
-                print_error("nothing waits any more")
+                print_error("no message waits any more")
                 self._told = None
             return
-        # Once it was told, no answer is no news: the message may just be logged.
+        # After the first report a missing answer is no news, as the message may be logged at this moment.
         trouble = self._room.trouble or self._told or "there is no answer yet"
         if trouble != self._told:
-            print_error(f"{self._source.noun} {self._under_way[0].number} is not said yet: {trouble}")
+            print_error(f"{self._source.noun} {self._under_way[0].number} is not sent yet: {trouble}")
             self._told = trouble
 
     def _conclude(self, total: int) -> None:
         noun = self._source.noun
         told = []
         if self._lost:
-            told.append(f"{len(self._lost)} of {total} {noun}s {'was' if len(self._lost) == 1 else 'were'} not said")
+            told.append(f"{len(self._lost)} of {total} {noun}s {'was' if len(self._lost) == 1 else 'were'} not sent")
         if changed := self._changed - self._lost:
-            told.append(f"{len(changed)} of {total} {noun}s {'was' if len(changed) == 1 else 'were'} said, but changed")
+            told.append(f"{len(changed)} of {total} {noun}s {'was' if len(changed) == 1 else 'were'} sent, but changed")
         if told:
-            raise ParlourError(f"{', '.join(told)}: which, and why, stands above")
+            raise ParlourError(f"{', '.join(told)}: see the lines above")
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, DeadlineError | DisconnectedError):
-        return f"said, as far as is known: {error}"
-    return f"said: {error}"
+        return f"may not have been sent: {error}"
+    return f"could not be sent: {error}"

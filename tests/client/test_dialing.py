@@ -20,7 +20,7 @@ from parlour.client import (
     UnavailableError,
     connect,
 )
-from parlour.client.entrance import enter
+from parlour.client.dialing import dial_cluster
 from parlour.node.clients import tickets
 from parlour.runtime import broker_rpc
 from parlour.runtime.broker_rpc import RefusedError
@@ -131,7 +131,7 @@ def test_who_is_turned_away_is_told_by_whom_and_why(
     with web_server() as address:
         empty_cluster.add_node("n3", advertise=address)
         told = refusal(empty_cluster.address, ProtocolError)
-        assert told.startswith(f"what answers at {address}, which n3 gives as its address, is no parlour node (")
+        assert told.startswith(f"no parlour node answers at {address}, the address of n3 (")
         assert "b'HTTP'" in told
 
 
@@ -153,7 +153,7 @@ def test_a_chat_that_gives_up_tells_why(cluster: Cluster, unused: str) -> None:
             node.stop()
         *_, last = room.events(20)
         assert isinstance(last, Disconnected)
-        assert f"to go on with: n3 cannot be reached at {unused}" in last.reason
+        assert f"no other was found within 1 s: n3 cannot be reached at {unused}" in last.reason
 
 
 def test_what_answers_in_place_of_a_broker_is_told() -> None:
@@ -170,7 +170,7 @@ def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(broker_rpc, "_HEDGE", 10.0)
     with stormy(3) as brokers:
         with pytest.raises(RefusedError, match="turn"):
-            enter([broker.address for broker in brokers], Hello("ada", ""), None, 1.5)
+            dial_cluster([broker.address for broker in brokers], Hello("ada", ""), None, 1.5)
         # When the time is nearly over, the others are asked soon, too.
         assert max(broker.asked for broker in brokers) >= sum(broker.asked for broker in brokers) - 1 >= 4
 
@@ -180,7 +180,7 @@ def test_a_chat_comes_back_in_its_turn(cluster: Cluster, monkeypatch: pytest.Mon
     monkeypatch.setattr(broker_rpc, "_HEDGE", 1.0)
     ada = cluster.chat("ada")
     with stormy(2) as brokers:
-        ada._keeper._brokers = [broker.address for broker in brokers]
+        ada._reconnector._brokers = [broker.address for broker in brokers]
         for node in cluster.nodes:
             node.stop()
         eventually(lambda: sum(broker.asked for broker in brokers) >= 4, 20)

@@ -1,4 +1,4 @@
-"""What a chat's keeper does where a move takes long, a room was given up meanwhile, or a connection breaks again."""
+"""The reconnector of a chat when a move takes long, a room was given up meanwhile, or a connection breaks again."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from parlour.broker import BrokerSettings
-from parlour.client import Chat, DeadlineError, Message, Reconnected, keeper, retry
+from parlour.client import Chat, DeadlineError, Message, Reconnected, reconnector, retry
 from parlour.client.backoff import Backoff
-from parlour.client.link import Link
+from parlour.client.nodelink import NodeLink
 from parlour.node import Node, NodeSettings
 from parlour.node.log import Extent
 from parlour.wire.control import Order, Transfer
@@ -59,30 +59,30 @@ def move(here: Node, there: Node) -> None:
     here._migration.hear_order(Order(here.name, here.instance, moves=[Transfer(there.name, 1)]))
 
 
-def link_of(chat: Chat) -> Link:
+def link_of(chat: Chat) -> NodeLink:
     """Return a chat's current connection."""
-    link = chat._keeper.current
+    link = chat._reconnector.current
     assert link is not None
     return link
 
 
 def joined_ahead(chat: Chat, room: str) -> bool:
     """Whether a room was joined on the connection that a chat moves to."""
-    ahead = chat._keeper._next
+    ahead = chat._reconnector._next
     return ahead is not None and room in ahead.joined
 
 
 def test_a_move_that_takes_too_long_is_given_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that does not let one into all rooms in time is left again, and one goes on where one is."""
-    monkeypatch.setattr(keeper, "MOVING", 100 * MS)
+    monkeypatch.setattr(reconnector, "MOVING", 100 * MS)
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     link, (here, there) = link_of(ada), ends(cluster, ada)
     with held_up(there, "lobby") as held:
         move(here, there)
         assert held.waits.wait(5)
-        eventually(lambda: ada._keeper._next is None)
-        assert ada._keeper.current is link
+        eventually(lambda: ada._reconnector._next is None)
+        assert ada._reconnector.current is link
         room.say("still here")
     assert [type(event) for event in room.events(0.05)] == [Message]
 
@@ -126,7 +126,7 @@ def test_who_gives_up_takes_nobody_along(cluster: Cluster) -> None:
 
 def test_a_room_left_while_one_moves_is_left_at_the_new_node(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was joined there already, and the old node alone was told that one leaves."""
-    monkeypatch.setattr(keeper, "MOVING", 60.0)
+    monkeypatch.setattr(reconnector, "MOVING", 60.0)
     ada = cluster.chat("ada")
     den, _ = ada.join("den"), ada.join("lobby")
     here, there = ends(cluster, ada)
@@ -143,7 +143,7 @@ def test_what_the_old_node_did_not_answer_is_asked_of_the_new(
     empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Messages let go for want of place are asked for again before one has moved, and come afterwards."""
-    monkeypatch.setattr(keeper, "MOVING", 60.0)
+    monkeypatch.setattr(reconnector, "MOVING", 60.0)
     for name in ("n1", "n2"):
         empty_cluster.add_node(name, ring_bytes=1)
     ada = empty_cluster.chat("ada")
@@ -193,7 +193,7 @@ def test_who_is_cut_off_again_and_again_waits_longer_each_time(
     monkeypatch.setattr(retry, "STEADY", 1000.0)
     ada = cluster.chat("ada")
     ada.join("lobby")
-    ada._keeper._retry._backoff = Backoff(draw)
+    ada._reconnector._retry._backoff = Backoff(draw)
     for _ in range(3):
         cut(ada)
     assert waits == [0.1, 0.2]
@@ -206,7 +206,7 @@ def test_what_was_let_go_comes_though_the_old_connection_dies(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one moves it is asked of both nodes, and the new one brings it, too."""
-    monkeypatch.setattr(keeper, "MOVING", 60.0)
+    monkeypatch.setattr(reconnector, "MOVING", 60.0)
     ada = cluster.chat("ada")
     room, _ = ada.join("lobby", backlog=5), ada.join("den")
     for number in range(1, 21):
@@ -221,7 +221,7 @@ def test_what_was_let_go_comes_though_the_old_connection_dies(
         told = [next(events) for _ in range(5)]
         assert not list(room.events(0.05))
         old.connection._shut()
-        eventually(lambda: ada._keeper.current not in (None, old))
+        eventually(lambda: ada._reconnector.current not in (None, old))
     while len([event for event in told if isinstance(event, Message)]) < 20:
         told.append(next(events))
     assert [event.offset for event in told if isinstance(event, Message)] == list(range(1, 21))

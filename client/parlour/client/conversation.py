@@ -1,8 +1,8 @@
-"""The chat for a person: lines typed become posts and commands, what happens in the rooms becomes lines.
+"""The chat of a person: typed lines become posts and commands, events of the rooms become lines.
 
-This module owns the rooms that are shown and which of them one speaks in. The program's main thread reads the
-keyboard and obeys; one thread per room shows that room's events. Showing must never touch the input line, which is
-why all of it goes to standard output as patched by the caller.
+This module owns the rooms that are shown and which of them is the current one. The main thread reads the keyboard and
+runs the commands; one thread per room shows that room's events. Output must never touch the input line, so all of it
+goes to standard output, which the caller has patched.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from datetime import date, datetime, timedelta
-from functools import partial
 
 from parlour.client.chat import Chat
 from parlour.client.commands import HELP, About, Command, Help, History, Join, Leave, Numbers, Quit, Say, Who, parse
@@ -20,9 +19,9 @@ from parlour.client.display import Lines, harmless
 from parlour.client.errors import DisconnectedError
 from parlour.client.events import Disconnected, Message, Reconnected, Reconnecting
 from parlour.client.keyboard import Keyboard
+from parlour.client.pendinglines import PendingLines
 from parlour.client.room import Room
 from parlour.client.roomview import RoomView
-from parlour.client.waiting import Waiting
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError, UsageError
@@ -31,65 +30,65 @@ from parlour.wire.records import EDIT, REDACT, UTTERANCES
 __all__ = ["Conversation"]
 
 HISTORY = 50
-"""Messages shown from before one came."""
+"""Old messages shown when a room is entered."""
 
 _ENDING = 10.0
-"""Seconds that posts under way have to be acknowledged before one goes, and rooms to be shown to their end."""
+"""Seconds to wait, when the person leaves, for the acknowledgements of posts and for the threads of the rooms."""
 
 _NOTICED = 1.0
-"""Seconds that they have until it is said that one waits for them."""
+"""Seconds to wait for posts before the person is told about it."""
 
 SAYING = 600.0
-"""Seconds for which a line that was typed is kept while there is no connection, before it is given back."""
+"""Seconds for which a typed line is kept while there is no connection, before it fails."""
 
 
 class Conversation:
-    """A person's chat on a terminal or a pipe; `run` is all of it."""
+    """A person's chat on a terminal or a pipe; `run` runs it to its end."""
 
     def __init__(self, chat: Chat, keyboard: Keyboard, lines: Lines) -> None:
         self._chat = chat
         self._keyboard = keyboard
         self._lines = lines
         self._current: Room | None = None
-        self._known: set[str] = set()  # rooms that one is in, or was
+        self._known: set[str] = set()  # names of rooms that the person is in, or was
         self._showing: list[threading.Thread] = []
-        self._views: dict[str, RoomView] = {}  # of the rooms that one is in
-        self._waiting = Waiting()
+        self._views: dict[str, RoomView] = {}  # of rooms that the person is in, or was
+        self._pending = PendingLines()
         # Guards _day. Rank 62.
-        self._turning = make_lock(62, "day")
+        self._day_lock = make_lock(62, "day")
         self._day = date.today()
-        self._unsaid = 0  # how many of them are not, now that one goes
+        self._unsent = 0  # posts whose outcome was not known when the chat ended
         self._lost: str | None = None
         self._failure: Exception | None = None  # why nothing can be shown any more
 
     def run(self, room: str, remark: str | None = None) -> None:
         """Show the remark, if any, enter the room and go on until the person leaves.
 
-        Raises DisconnectedError if the connection is lost, OSError if nothing can be shown any more, ParlourError if
-        something typed was not said, as far as is known.
+        Raises DisconnectedError if the connection is lost for good, OSError if nothing can be shown any more,
+        ParlourError if typed lines may not have been said.
         """
         self._show(self._lines.note(f"connected to {harmless(self._chat.node)} as {harmless(self._chat.name)}"))
         if remark is not None:
-            self._show(self._lines.fault(remark))
+            self._show(self._lines.error(remark))
         try:
             self._showing.append(spawn(f"{self._chat.name}-waits", self._show_waiting))
             self._enter(room)
-            self._converse()
+            self._read_lines()
             self._await_posts()
         except KeyboardInterrupt:
-            pass  # By who does not want to wait for an answer.
+            pass  # The person does not want to wait for an answer.
         finally:
-            self._waiting.close()
+            self._pending.close()
             self._chat.close()
             join_all(self._showing, _ENDING)
         if self._failure is not None:
             raise self._failure
         if self._lost is not None:
             raise DisconnectedError(self._lost)
-        if self._unsaid:
-            raise ParlourError(f"{self._unsaid} of your lines, shown above, may not have been said: say them again")
+        if self._unsent:
+            raise ParlourError(f"{self._unsent} of your lines, shown above, may not have been sent: send them again")
 
-    def _converse(self) -> None:
+    def _read_lines(self) -> None:
         while True:
             try:
                 line = self._keyboard.read(self._prompt)
@@ -100,28 +99,28 @@ class Conversation:
                 if isinstance(command, Quit):
                     return
                 if command is not None:
-                    self._obey(command, line)
+                    self._run_command(command, line)
             except DisconnectedError as error:
                 self._lost = self._lost or str(error)
                 return
             except ParlourError as error:
-                self._show(self._lines.fault(str(error)))
+                self._show(self._lines.error(str(error)))
 
     def _prompt(self) -> str:
-        return "\n".join([*self._waiting.shown(), f"{self._current.name if self._current else '(no room)'}> "])
+        return "\n".join([*self._pending.shown(), f"{self._current.name if self._current else '(no room)'}> "])
 
     def rooms(self) -> list[str]:
-        """Return the rooms that one is in, or was, for the Tab key."""
+        """Return the names of rooms that the person is in, or was, for the Tab key."""
         return sorted(self._known)
 
     def people(self) -> list[str]:
-        """Return who is in the current room, but for oneself, for the Tab key."""
+        """Return the names of the other people in the current room, for the Tab key."""
         members = self._current.members if self._current is not None else []
         return [name for name in members if name != self._chat.name]
 
-    def _obey(self, command: Command, line: str) -> None:
+    def _run_command(self, command: Command, line: str) -> None:
         if isinstance(command, Join | Leave | Who | History | Numbers) and not self._chat.connected:
-            self._show(self._lines.fault("there is no connection just now: ask again when it is back"))
+            self._show(self._lines.error("there is no connection now: try again when it is back"))
         elif isinstance(command, Join):
             self._enter(command.room)
         elif isinstance(command, Help):
@@ -129,7 +128,7 @@ class Conversation:
         elif isinstance(command, Leave):
             self._leave(command.room)
         elif self._current is None:
-            self._show(self._lines.fault("you are in no room: /join one"))
+            self._show(self._lines.error("you are in no room: /join one"))
         elif isinstance(command, Say | About):
             self._add_post(command, self._current, line)
         elif isinstance(command, Who):
@@ -143,13 +142,13 @@ class Conversation:
     def _add_post(self, command: Say | About, room: Room, line: str) -> None:
         ref = (command.number or self._meant(room, command.kind)) if isinstance(command, About) else None
         post = room.post(command.text, SAYING, kind=command.kind, ref=ref)
-        self._waiting.add(post, room, line)
-        post.add_done_callback(partial(self._posted, "done" if isinstance(command, About) else "said"))
+        self._pending.add(post, room, line)
+        post.add_done_callback(self._posted)
 
     def _meant(self, room: Room, kind: str) -> int:
-        """Return the offset of the message that a command of this kind means where it names none."""
+        """Return the offset of the last message that a command of this kind can mean; raises UsageError."""
         own = kind in (EDIT, REDACT)
-        if own and wait_for(self._waiting.posts, _NOTICED).not_done:
+        if own and wait_for(self._pending.posts, _NOTICED).not_done:
             raise UsageError("your last line is still on its way: wait for it, or name a number (/numbers)")
         for message in reversed(room.recent()):
             if message.kind in UTTERANCES and (message.mine if own else message.by != self._chat.name):
@@ -164,8 +163,8 @@ class Conversation:
             self._show(self._lines.note(f"nothing older is kept of {harmless(room.name)}"))
             return
         view.oldest = found[0].offset
-        first = self._lines.note(f"from before, in {harmless(room.name)}:")
-        last = self._lines.note("so far what was before")
+        first = self._lines.note(f"older messages in {harmless(room.name)}:")
+        last = self._lines.note("end of the older messages")
         self._show("\n".join([first, *view.page(found), last]))
 
     def _show_numbers(self, room: Room, limit: int) -> None:
@@ -173,7 +172,7 @@ class Conversation:
         if not lines:
             self._show(self._lines.note(f"nothing is kept of {harmless(room.name)}"))
             return
-        first = self._lines.note(f"the last in {harmless(room.name)}, with their numbers:")
+        first = self._lines.note(f"the last messages in {harmless(room.name)}, with their numbers:")
         last = self._lines.note("for example: /reply #7 yes, /react #7 👍, /edit #7 text, /delete #7")
         self._show("\n".join([first, *lines, last]))
 
@@ -188,7 +187,7 @@ class Conversation:
             self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room, view))
 
     def _show_alike(self, room: Room, known: set[str]) -> None:
-        """Remark on a room that may have been entered for another, whose name differs in upper and lower case."""
+        """Show a remark if the person may have meant a room whose name differs only in upper and lower case."""
         small = room.name.casefold()
         others = sorted(name for name in known if name.casefold() == small)
         if others:
@@ -200,7 +199,7 @@ class Conversation:
     def _leave(self, name: str | None) -> None:
         left = name or (self._current.name if self._current else None)
         if left is None or left not in {room.name for room in self._chat.rooms}:
-            self._show(self._lines.fault(f"you are not in {left}" if left else "you are in no room"))
+            self._show(self._lines.error(f"you are not in {left}" if left else "you are in no room"))
             return
         self._await_posts()
         self._chat.leave(left)
@@ -210,42 +209,42 @@ class Conversation:
         self._show(self._lines.note(f"you left {left}"))
 
     def _await_posts(self) -> None:
-        """Let what was said be seen before one goes."""
-        # Who leaves while there is no connection does not want to wait for one.
+        """Wait for posts under way, so that the person sees them before leaving."""
+        # A person who leaves while there is no connection does not want to wait for one.
         if not self._chat.connected:
             return
-        _, waiting = wait_for(self._waiting.posts, _NOTICED)
+        _, waiting = wait_for(self._pending.posts, _NOTICED)
         if waiting:
-            self._show(self._lines.note(f"waiting for {len(waiting)} of your lines to be said; Ctrl-C leaves at once"))
+            self._show(self._lines.note(f"waiting for {len(waiting)} of your lines to be sent; Ctrl-C leaves at once"))
             wait_for(waiting, _ENDING)
 
-    def _posted(self, done: str, post: Future[Message]) -> None:
-        """A post has come to its end; called by the reader thread, or by this one if it had already."""
-        line = self._waiting.take(post)
+    def _posted(self, post: Future[Message]) -> None:
+        """Handle the outcome of a post; the reader thread calls this, or the main thread if it is known already."""
+        line = self._pending.take(post)
         error = post.exception()
         if isinstance(error, DisconnectedError):
-            self._unsaid += 1
-            self._show(self._lines.fault(f"not {done}, as far as is known: {line}"))
+            self._unsent += 1
+            self._show(self._lines.error(f"may not have been sent: {line}"))
         elif error is not None:
-            self._show(self._lines.fault(f"not {done}: {line} ({error})"))
+            self._show(self._lines.error(f"not sent: {line} ({error})"))
         self._keyboard.refresh()
 
     def _show_waiting(self) -> None:
-        """The body of a thread: show which lines wait, as that changes."""
+        """Show the lines that wait whenever they change; the body of a thread."""
         try:
             self._show_waiting_lines()
         except Exception as error:
             self._fail(error)
 
     def _show_waiting_lines(self) -> None:
-        while self._waiting.sleep(_until_midnight()):
-            self._show("")  # but perhaps the day
+        while self._pending.sleep(_until_midnight()):
+            self._show("")  # shows the line of a new day, if there is one
             if not self._keyboard.refresh():
-                for line in self._waiting.explained():
+                for line in self._pending.explained():
                     self._show(self._lines.note(line))
 
     def _show_room(self, room: Room, view: RoomView) -> None:
-        """The body of a room's thread: show what happened before, who is here, then what happens."""
+        """Show old messages, the members, then each event; the body of the room's thread."""
         try:
             self._show_events(room, view)
         except Exception as error:
@@ -263,7 +262,7 @@ class Conversation:
                 self._show_all(view.take(event, several=len(self._chat.rooms) > 1))
 
     def _show_connection(self, room: Room, event: Reconnecting | Reconnected) -> None:
-        # Every room is told, the person once: by the room that was entered first.
+        # Every room gets the event, but the person sees it once: from the room that was entered first.
         if self._chat.rooms[:1] == [room]:
             if isinstance(event, Reconnecting):
                 self._show(self._lines.note("connection lost, coming back"))
@@ -275,14 +274,14 @@ class Conversation:
             self._show("\n".join(lines))
 
     def _new_day(self) -> str:
-        """Return the line of the day, if it has begun since this was asked last, or nothing."""
+        """Return the line of a new day if one has begun since the last call, else nothing."""
         today = date.today()
-        with self._turning:
+        with self._day_lock:
             before, self._day = self._day, today
         return "" if today == before else self._lines.day(today) + "\n"
 
     def _show(self, line: str) -> None:
-        # In one piece: two threads that print their lines in parts could mix them.
+        # One write, as two threads that write their lines in parts could mix them.
         try:
             sys.stdout.write(f"{self._new_day()}{line}\n" if line else self._new_day())
             sys.stdout.flush()
@@ -290,12 +289,12 @@ class Conversation:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        """Nothing can be shown any more: a chat that only seems to be there is worse than none."""
+        """End the chat because it cannot show anything any more, and would only seem to work."""
         self._failure = self._failure or error
         self._keyboard.interrupt()
 
 
 def _until_midnight() -> float:
-    """Return the seconds until the day is over."""
+    """Return the seconds until midnight."""
     now = datetime.now()
     return (datetime.combine(now + timedelta(days=1), datetime.min.time()) - now).total_seconds()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parlour.client.typed import Typed
+from parlour.client.inputhistory import InputHistory
 
 
 @pytest.fixture
@@ -18,16 +18,16 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_newest_lines_are_kept(file: Path) -> None:
     """At most a thousand, and 256 KiB; several lines of one text, and any letter, come back as they were."""
-    typed = Typed()
+    typed = InputHistory()
     for number in range(1500):
         typed.store_string(f"line {number}")
     typed.store_string("one\ntwo \ud800 雪")
     file.write_bytes(file.read_bytes() + b'"half a li')
-    again = list(Typed().load_history_strings())
+    again = list(InputHistory().load_history_strings())
     assert (len(again), again[0], again[1], again[-1]) == (1000, "one\ntwo \ud800 雪", "line 1499", "line 501")
     for _ in range(40):
         typed.store_string("x" * 16000)
-    assert len(list(Typed().load_history_strings())) == 16
+    assert len(list(InputHistory().load_history_strings())) == 16
     assert file.stat().st_size <= 256 * 1024
     assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     assert list(file.parent.iterdir()) == [file]
@@ -35,9 +35,9 @@ def test_the_newest_lines_are_kept(file: Path) -> None:
 
 def test_a_file_that_others_could_read_is_closed_to_them(file: Path) -> None:
     """As one that was copied back without care would be."""
-    Typed()
+    InputHistory()
     file.chmod(0o644)
-    Typed()
+    InputHistory()
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -45,11 +45,11 @@ def test_without_a_place_for_it_nothing_is_kept(file: Path, monkeypatch: pytest.
     """No home, or a file where the folder should be: one line says why, and typing goes on."""
     file.parent.parent.mkdir()
     file.parent.write_text("not a folder")
-    impossible = Typed()
+    impossible = InputHistory()
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as in a container whose user is only a number
-    homeless = Typed()
+    homeless = InputHistory()
     for typed, told in ((impossible, "File exists"), (homeless, "set HOME")):
         assert told in str(typed.trouble)
         typed.store_string("hello")

@@ -1,6 +1,6 @@
-"""The lines that a person has typed, kept in a file from one chat to the next, and the completions of the Tab key.
+"""The lines that a person typed in earlier chats, kept in a file, and the completions of the Tab key.
 
-This module owns that file, of mode 600 and bounded, and the completion; all of it runs on the main thread. It must
+This module owns that file, which is bounded and has mode 600, and the completion; it runs on the main thread. It must
 never end a chat because the file cannot be used.
 """
 
@@ -19,17 +19,17 @@ from parlour.client.commands import NAMES
 from parlour.runtime.folders import PRIVATE, home_folder, open_private
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Suggestions", "Typed"]
+__all__ = ["InputHistory", "TabCompleter"]
 
 _MOST = 1000
-"""Lines kept."""
+"""Most lines kept."""
 
 _MOST_BYTES = 256 * 1024
-"""Bytes of them kept, at most."""
+"""Most bytes kept."""
 
 
-class Typed(History):
-    """The lines typed before, newest first; `trouble` tells why none is kept, or is None."""
+class InputHistory(History):
+    """The lines typed before, newest first. `trouble` is the reason why lines are not kept, or None."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,18 +41,18 @@ class Typed(History):
             self.trouble = f"what you type is not kept: {error}"
 
     def load_history_strings(self) -> Iterable[str]:
-        """Yield the lines kept, the newest first."""
+        """Yield the lines kept, newest first."""
         if self.trouble is None:
             yield from (line for _, line in reversed(self._read()))
 
     def store_string(self, string: str) -> None:
-        """Keep a line; several chats may do so at a time."""
+        """Keep a line; several chats may do so at the same time."""
         if self.trouble is None:
             try:
                 with open(self._path, "ab", opener=open_private) as file:
                     file.write(json.dumps(string).encode() + b"\n")
             except OSError:
-                pass  # The line is said all the same.
+                pass  # The line is posted all the same.
 
     def _read(self) -> list[tuple[int, str]]:
         """Return the lines, each with its size in the file."""
@@ -65,13 +65,13 @@ class Typed(History):
             try:
                 line = json.loads(record)
             except ValueError:
-                continue  # Part of what was being written when a machine stopped.
+                continue  # A part of a line, written when the machine stopped.
             if isinstance(line, str):
                 lines.append((len(record) + 1, line))
         return lines
 
     def _shorten(self) -> None:
-        """Leave the newest lines alone in the file, for nobody else to read."""
+        """Drop old lines from the file, and close it to other users."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self._path, "ab", opener=open_private) as file:
             os.fchmod(file.fileno(), PRIVATE)
@@ -90,15 +90,15 @@ class Typed(History):
             draft.replace(self._path)
 
 
-class Suggestions(Completer):
-    """Completes commands, the rooms they may name, and the names of those who are here."""
+class TabCompleter(Completer):
+    """Completes commands, rooms behind the commands that take one, and names of the people in the room."""
 
     def __init__(self, rooms: Callable[[], Sequence[str]], people: Callable[[], Sequence[str]]) -> None:
         self._rooms = rooms
         self._people = people
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
-        """Yield what the text before the cursor may go on as."""
+        """Yield the completions of the text before the cursor."""
         text = document.text_before_cursor
         command, blank, room = text.partition(" ")
         if blank and command in ("/join", "/leave"):
@@ -107,7 +107,7 @@ class Suggestions(Completer):
             yield from _beginning(text, NAMES, " ")
         else:
             word = text[max(text.rfind(" "), text.rfind("\n")) + 1 :]
-            # Whoever is named first is addressed.
+            # The first name of a line is followed by a colon: that person is addressed.
             yield from _beginning(word, self._people(), ": " if word == text else " ") if word else ()
 
 

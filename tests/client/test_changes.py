@@ -28,6 +28,33 @@ def heard(room: Room, last: Message) -> list[Message | Changed]:
     raise AssertionError(f"{last} was not heard, but {events}")
 
 
+def test_everybody_sees_the_same(cluster: Cluster) -> None:
+    """Those who hear the changes, those who come later and those who look back have the same messages."""
+    here, there = two(cluster)
+    hello, spam = here.say("helo"), here.say("spam")
+    answer = there.reply(hello, "hi")
+    here.edit(hello, "hello")
+    there.react(hello, "👍")
+    wow = there.react(hello, "wow")
+    here.redact(spam)
+    last = there.redact(wow)
+    for room in (here, there):
+        heard(room, last)
+        deleted = room.message(spam.offset)
+        assert deleted is not None
+        assert (deleted.text, deleted.redacted) == ("(deleted)", True)
+    assert answer.reply_to == hello.offset == 1
+    late = cluster.chat("cyd").join("lobby", history=100)
+    events = late.events(10)
+    for _ in range(late.replays):
+        next(events)
+    for messages in (here.recent(), there.recent(), late.recent(), here.history(), there.history(limit=2)):
+        assert [(m.text, m.edited, m.reactions, m.reply_to) for m in messages] == [
+            ("hello", True, {"👍": ("bob",)}, None),
+            ("hi", False, {}, 1),
+        ]
+
+
 def test_a_bot_that_knows_messages_alone_hears_no_changes(cluster: Cluster) -> None:
     """It would take an edit, a reaction or a deletion for something said; each comes as a change of a message."""
     here, there = two(cluster)
@@ -90,6 +117,19 @@ def test_what_cannot_be_posted_is_refused_at_once(cluster: Cluster) -> None:
     with pytest.raises(UsageError, match="4096"):
         lobby.say("hello", data={"long": "x" * 5000})
     assert lobby.say("hello").offset == 1
+
+
+def test_history_goes_back_for_messages(cluster: Cluster) -> None:
+    """Reactions, of which there may be many, take the place of none; their message is shown with them."""
+    here, there = two(cluster)
+    for number in range(5):
+        here.say(str(number))
+    reactions = [there.react(5, f"r{number}") for number in range(30)]
+    heard(here, reactions[-1])
+    found = there.history(limit=3)
+    assert [message.text for message in found] == ["2", "3", "4"]
+    assert len(found[2].reactions) == 30
+    assert [message.text for message in here.history(before=found[0].offset)] == ["0", "1"]
 
 
 def test_a_node_of_an_older_version_is_sent_what_it_knows(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

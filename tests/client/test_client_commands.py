@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import sqlite3
@@ -205,6 +206,37 @@ def test_tail_for_people_shows_nothing_harmful(cluster: Cluster) -> None:
     assert status == 0
     assert out.decode().endswith(" ada: red ␛[31m⏎alert\n")
     assert b"\x1b" not in out
+
+
+def test_tail_prints_changes_as_records_or_as_lines(cluster: Cluster) -> None:
+    """Programs are given each record as it is logged, people lines that they understand, nobody a deleted text."""
+    room = cluster.chat("ada").join("lobby")
+    hello, secret = room.say("hello", data={"a": 1}), room.say("secret")
+    room.edit(room.say("waves", kind="action", ref=1), "bows")
+    room.react(hello, "+1")
+    room.redact(secret)
+    status, out, _ = run(cluster, "tail", "--room", "lobby", "--history", "6", "--count", "6", "--json")
+    assert status == 0
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [{name: record.get(name) for name in ("text", "kind", "ref", "data", "account")} for record in records] == [
+        {"text": "hello", "kind": None, "ref": None, "data": {"a": 1}, "account": None},
+        {"text": "(deleted)", "kind": "gone", "ref": None, "data": None, "account": None},
+        {"text": "waves", "kind": "action", "ref": 1, "data": None, "account": None},
+        {"text": "bows", "kind": "edit", "ref": 3, "data": None, "account": None},
+        {"text": "+1", "kind": "react", "ref": 1, "data": None, "account": None},
+        {"text": "(deleted a message)", "kind": "redact", "ref": 2, "data": None, "account": None},
+    ]
+    status, out, _ = run(cluster, "tail", "--room", "lobby", "--history", "6", "--count", "4")
+    lines = [re.sub(r"\d\d:\d\d", "12:00", line) for line in out.decode().splitlines()]
+    assert (status, lines) == (
+        0,
+        [
+            "12:00 ada: hello",
+            '12:00 * ada (to ada: "hello") waves',
+            "-- ada edited #3 (12:00): bows",
+            '-- ada: +1 to ada\'s "hello"',
+        ],
+    )
 
 
 def test_tail_ends_quietly_when_nobody_reads(cluster: Cluster) -> None:

@@ -66,7 +66,7 @@ def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> Non
 
 
 def test_messages_are_answered_edited_deleted_and_reacted_to(cluster: Cluster, tmux: Tmux) -> None:
-    """The last one, or the one of a number; others see it as it happens."""
+    """The last one, or the one of a number; a newcomer sees what became of them."""
     bob = cluster.chat("bob").join("lobby")
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "helo", "Enter")
@@ -89,6 +89,15 @@ def test_messages_are_answered_edited_deleted_and_reacted_to(cluster: Cluster, t
     eventually(lambda: any("-- ada deleted #5 (" in line for line in tmux.lines(pane)))
     tmux.type(pane, "/delete #4", "Enter")
     tmux.shows(pane, "(record 4 is not yours: only its author may delete it)")
+    tmux.type(pane, "/numbers", "Enter")
+    tmux.shows(pane, ' #4 bob (to ada: "hello, bob"): hi [+1 ada]')
+    tmux.shows(pane, " #1 ada: hello, bob (edited) [👍 bob]")
+    cyd = tmux.open(*chat(cluster, "--name", "cyd", "--room", "lobby"))
+    tmux.shows(cyd, "-- 3 in lobby: ada, bob, cyd")
+    assert [line.partition(" ")[2] for line in tmux.lines(cyd)[1:3]] == [
+        "ada: hello, bob (edited) [👍 bob]",
+        'bob (to ada: "hello, bob"): hi [+1 ada]',
+    ]
 
 
 def test_a_lost_connection_is_told_and_found_again(cluster: Cluster, tmux: Tmux) -> None:

@@ -20,8 +20,6 @@ from support.proxy import Proxy
 from support.source import ROOT
 from support.waiting import MS
 
-PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-
 ODD = 'a"d\\a'
 """A name that a program damages if it does not quote it like JSON."""
 
@@ -57,15 +55,20 @@ def wait_for(client: RawClient, name: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("nc") is None, reason="needs nc")
-def test_the_line_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("page", "room", "text"), [("docs/protocol.md", "builds", "green"), ("README.md", "lobby", "all green")]
+)
+def test_the_line_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, room: str, text: str) -> None:
     """The command on the page posts a line of text in a cluster of `parlour up`; only the port differs."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    (command,) = re.findall(r"^```sh\n(printf .*?)```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    (command,) = re.findall(
+        r"^```sh\n(printf .*?)```", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
     port = free_ports(12)
     with processes() as started:
         started.start("up", "--nodes", "2", "--broker", f"127.0.0.1:{port}")
         with RawClient(f"127.0.0.1:{port}", "ada", "n2") as ada:
-            ada.join("builds")
+            ada.join(room)
             done = subprocess.run(
                 ["bash", "-c", command.replace(" 6010", f" {port + 10}")],
                 capture_output=True,
@@ -74,7 +77,7 @@ def test_the_line_for_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 check=True,
             )
             said = ada.get(Message)
-    assert (said.by, said.text) == ("ci", "green")
+    assert (said.by, said.text) == ("ci", text)
     types = [json.loads(line)["type"] for line in done.stdout.splitlines()]
     assert types[:2] == ["welcome", "joined"]
     assert "error" not in types

@@ -1,7 +1,7 @@
-"""The cluster that the client's tests talk to.
+"""The cluster that the client's tests use.
 
-This module owns starting and stopping it around a test, on the test's own thread. It must never be shared between
-tests: what one leaves in a room would be another's history.
+This module owns its start and its stop around a test, on the test's own thread. Tests must never share a cluster: the
+messages of one test would be the history of another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a program hands to the library is looked at there and then: a mistake is told, and never sent."""
+"""Wrong arguments of a program: the library refuses them at once and never sends them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from support.waiting import eventually
 
 
 class Marked(str):
-    """A text as a library for HTML hands it out."""
+    """A text as a library for HTML returns it."""
 
 
-def test_what_is_no_text_or_number_harms_nobody_but_the_caller(cluster: Cluster) -> None:
-    """It was sent, and the node closed the connection for it, again and again; or the reconnector fell over it."""
+def test_wrong_types_are_refused(cluster: Cluster) -> None:
+    """Without this check the node would close the connection again and again, or the reconnector would fail."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     anything: Any
@@ -41,7 +41,7 @@ def test_what_is_no_text_or_number_harms_nobody_but_the_caller(cluster: Cluster)
 
 
 def test_a_class_derived_from_str_is_a_str(cluster: Cluster) -> None:
-    """Whether it is said, names a room or a person, and also when it is sent again."""
+    """As a text, a name or a room, and also when the post is sent again."""
     with connect(cluster.address, Marked("ada")) as ada:
         first = ada._reconnector.current
         assert first is not None
@@ -53,8 +53,8 @@ def test_a_class_derived_from_str_is_a_str(cluster: Cluster) -> None:
         assert room.who() == ["ada"]
 
 
-def test_who_waits_for_ever_gets_an_answer(cluster: Cluster) -> None:
-    """Without a limit each call waits until it is answered; the system's own calls would not hear of it."""
+def test_infinite_timeouts_work(cluster: Cluster) -> None:
+    """With an infinite timeout each call waits until it is answered; the system calls do not allow one."""
     ada = connect(cluster.address, "ada", timeout=inf)
     try:
         room = ada.join("lobby", timeout=inf)

@@ -1,4 +1,4 @@
-"""The backlog of a room: bounded, in order, without loss, whenever the application comes to read."""
+"""The backlog of a room: bounded, in order and without loss, whenever the application takes the events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def joined(offset: int = 0, after: int = 0, epoch: str = "e1") -> wire.Joined:
 
 
 def offsets(backlog: Backlog) -> list[int]:
-    """Take all there is, and return the offsets of the messages."""
+    """Take all events, and return the offsets of the messages."""
     taken = []
     while (event := backlog.take()) is not None:
         if isinstance(event, Message):
@@ -29,15 +29,15 @@ def offsets(backlog: Backlog) -> list[int]:
     return taken
 
 
-def test_what_was_said_before_the_join_is_a_replay() -> None:
-    """Messages up to the offset of the join are replays, later ones are not."""
+def test_older_messages_are_replays() -> None:
+    """Messages up to the offset of the join are replays, later messages are not."""
     backlog = Backlog("lobby")
     backlog.joined(joined(offset=2, after=1))
     assert backlog.record(said(2), "e1").replay
     assert not backlog.record(said(3), "e1").replay
 
 
-def test_nothing_is_held_twice() -> None:
+def test_no_message_is_kept_twice() -> None:
     """A message that comes again is not kept again."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
@@ -47,7 +47,7 @@ def test_nothing_is_held_twice() -> None:
 
 
 def test_a_full_backlog_lets_go_and_asks_again() -> None:
-    """The room is joined anew behind the last message kept, once and not before all has been taken."""
+    """The room is joined again behind the last message kept, once, after all events have been taken."""
     backlog = Backlog("lobby", bound=3)
     backlog.joined(joined())
     for offset in range(1, 10):
@@ -58,7 +58,7 @@ def test_a_full_backlog_lets_go_and_asks_again() -> None:
     assert backlog.rejoin(0.0)
     assert backlog.resume() == wire.Join("lobby", after=3, epoch="e1", id="s-3")
     assert not backlog.rejoin(0.0)
-    # What is still under way from the old position is not kept: it would leave a hole.
+    # Messages still on their way from the old position are not kept: they would leave a hole.
     backlog.record(said(10), "e1")
     backlog.joined(joined(offset=10, after=3))
     assert not backlog.record(said(4), "e1").replay
@@ -66,7 +66,7 @@ def test_a_full_backlog_lets_go_and_asks_again() -> None:
 
 
 def test_a_refused_rejoin_is_tried_again_later() -> None:
-    """A log that is away for a moment does not make a hole."""
+    """A log that is away for a moment makes no hole."""
     backlog = Backlog("lobby", bound=1)
     backlog.joined(joined())
     backlog.record(said(1), "e1")
@@ -81,11 +81,11 @@ def test_a_refused_rejoin_is_tried_again_later() -> None:
 
 
 def test_a_refused_first_join_is_no_rejoin() -> None:
-    """The application that joins is told, and decides."""
+    """The application that joins gets the error, and decides."""
     assert not Backlog("lobby").refused(0.0, None)
 
 
-def test_a_new_epoch_is_told_and_counts_anew() -> None:
+def test_a_new_epoch_restarts_the_room() -> None:
     """After an unasked `joined` of another epoch the offsets begin again."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
@@ -97,8 +97,8 @@ def test_a_new_epoch_is_told_and_counts_anew() -> None:
     assert isinstance(backlog.take(), Message)
 
 
-def test_a_place_that_a_new_epoch_has_is_gone_on_from() -> None:
-    """The log has all that was shown: nothing is told, nothing comes again, and what is new is no replay."""
+def test_a_valid_position_stays_in_a_new_epoch() -> None:
+    """The log has all messages that were shown: none comes again, and new ones are no replays."""
     backlog = Backlog("lobby", history=50)
     assert backlog.resume() == wire.Join("lobby", 50)
     backlog.joined(wire.Joined("lobby", "e1", 7, 7, id="s-7"))
@@ -115,8 +115,8 @@ def test_a_place_that_a_new_epoch_has_is_gone_on_from() -> None:
     assert backlog.resume() == wire.Join("lobby", 50, 10, "e2", "s-10")
 
 
-def test_a_place_of_another_connection_is_not_ours() -> None:
-    """A node that was behind goes on from its own place: the room is joined again, to hear of ours."""
+def test_a_position_of_another_connection_is_ignored() -> None:
+    """A node that was behind goes on from its own position, so the room is joined again."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
     for offset in (1, 2):
@@ -128,8 +128,8 @@ def test_a_place_of_another_connection_is_not_ours() -> None:
     assert backlog.resume() == wire.Join("lobby", 0, 2, "e1", "s-2")
 
 
-def test_a_new_epoch_finds_a_full_backlog_full() -> None:
-    """What is told unasked does not fill a full backlog further; the next join shows that there is no going on."""
+def test_a_new_epoch_and_a_full_backlog() -> None:
+    """An unasked `joined` does not fill the backlog further; the next join shows that the position is not valid."""
     backlog = Backlog("lobby", bound=1)
     backlog.joined(joined())
     backlog.record(said(1), "e1")
@@ -146,8 +146,8 @@ def test_a_new_epoch_finds_a_full_backlog_full() -> None:
     assert backlog.take() == Message("lobby", 4, "s-4", "ada", 0, "text 4", replay=True)
 
 
-def test_presence_is_not_kept_without_bound() -> None:
-    """Comings and goings count like messages; what finds no room is refused, not stored."""
+def test_presence_is_bounded() -> None:
+    """Changes of the members count like messages; without room for them they are refused, not kept."""
     backlog = Backlog("lobby", bound=2)
     backlog.joined(joined())
     presence = Presence("lobby", ("ada",), (), 1)
@@ -156,11 +156,11 @@ def test_presence_is_not_kept_without_bound() -> None:
 
 
 @given(st.integers(1, 5), st.lists(st.sampled_from(["said", "take", "answer"]), max_size=80))
-def test_whatever_the_pace_the_sequence_is_whole(bound: int, steps: list[str]) -> None:
-    """However saying, taking and the node's answers interleave, what is taken is 1, 2, 3… without a hole."""
+def test_the_sequence_is_whole_at_any_pace(bound: int, steps: list[str]) -> None:
+    """In any order of posts, takes and answers of the node, the application takes 1, 2, 3… without a hole."""
     backlog = Backlog("lobby", bound)
     backlog.joined(joined())
-    top, sent = 0, 0  # said in the room, and sent to us from our position
+    top, sent = 0, 0  # offsets: the last of the room, and the last sent from our position
     asked: list[int] = []
     taken: list[int] = []
 
@@ -192,8 +192,8 @@ def test_whatever_the_pace_the_sequence_is_whole(bound: int, steps: list[str]) -
     assert taken == list(range(1, top + 1))
 
 
-def test_a_hole_is_never_passed_on() -> None:
-    """A message that is not the next one is let go, and the room joined again behind the last one kept."""
+def test_a_hole_is_never_shown() -> None:
+    """A message that is not the next one is let go, and the room is joined again behind the last one kept."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
     for offset in (1, 2, 4, 5):
@@ -207,8 +207,8 @@ def test_a_hole_is_never_passed_on() -> None:
     assert offsets(backlog) == [3, 4, 5]
 
 
-def test_what_is_of_another_epoch_is_not_kept() -> None:
-    """An old connection may still bring what was said in the epoch before."""
+def test_messages_of_another_epoch_are_dropped() -> None:
+    """An old connection may still bring messages of the epoch before."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
     backlog.record(said(1), "e0")
@@ -216,8 +216,8 @@ def test_what_is_of_another_epoch_is_not_kept() -> None:
     assert offsets(backlog) == []
 
 
-def test_trimmed_history_is_told_as_a_new_start() -> None:
-    """In the same epoch, but the messages that follow ours are gone: never a silent hole."""
+def test_trimmed_history_restarts_the_room() -> None:
+    """The epoch is the same, but the next messages are gone: there is an event, never a silent hole."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
     backlog.record(said(1), "e1")
@@ -229,8 +229,8 @@ def test_trimmed_history_is_told_as_a_new_start() -> None:
     assert backlog.take() == Message("lobby", 8, "s-8", "ada", 0, "text 8", replay=False)
 
 
-def test_a_connection_that_comes_and_goes_does_not_fill_the_backlog() -> None:
-    """Of losses that nobody has been told of yet, the first stands for all."""
+def test_many_losses_do_not_fill_the_backlog() -> None:
+    """Of several losses that were not taken yet, only the first is kept."""
     backlog = Backlog("lobby")
     backlog.joined(joined())
     for _ in range(5):
@@ -242,7 +242,7 @@ def test_a_connection_that_comes_and_goes_does_not_fill_the_backlog() -> None:
 
 @given(st.integers(1, 6), st.data())
 def test_two_connections_make_one_stream(bound: int, data: st.DataObject) -> None:
-    """However two connections bring the same messages, each from its own place, the stream is whole."""
+    """Two connections bring the same messages, each from its own position, in any order: the stream is whole."""
     backlog = Backlog("lobby", bound)
     backlog.joined(joined())
     top = data.draw(st.integers(0, 20))

@@ -1,4 +1,4 @@
-"""Replies, edits, deletions and reactions by the library, on two nodes: who may, and what everybody sees then."""
+"""Replies, edits, deletions and reactions by the library, on two nodes: the rights, and the results for all clients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from support.cluster import Cluster
 
 
 def two(cluster: Cluster) -> tuple[Room, Room]:
-    """Return a room as ada and bob have it, who are on different nodes."""
+    """Return one room for ada and for bob, whose chats are on different nodes."""
     ada, bob = cluster.chat("ada"), cluster.chat("bob")
     assert ada.node != bob.node
     return ada.join("lobby"), bob.join("lobby")
 
 
 def heard(room: Room, last: Message) -> list[Message | Changed]:
-    """Return what came of messages up to this record."""
+    """Return the messages and changes up to this record."""
     events: list[Message | Changed] = []
     for event in room.events(10):
         if isinstance(event, Message | Changed):
@@ -29,7 +29,7 @@ def heard(room: Room, last: Message) -> list[Message | Changed]:
 
 
 def test_everybody_sees_the_same(cluster: Cluster) -> None:
-    """Those who hear the changes, those who come later and those who look back have the same messages."""
+    """A client that hears the changes, one that joins later and one that reads the history have the same messages."""
     here, there = two(cluster)
     hello, spam = here.say("helo"), here.say("spam")
     answer = there.reply(hello, "hi")
@@ -55,8 +55,8 @@ def test_everybody_sees_the_same(cluster: Cluster) -> None:
         ]
 
 
-def test_a_bot_that_knows_messages_alone_hears_no_changes(cluster: Cluster) -> None:
-    """It would take an edit, a reaction or a deletion for something said; each comes as a change of a message."""
+def test_changes_are_no_messages(cluster: Cluster) -> None:
+    """A bot that handles only Message would take an edit for a new message; each change comes as Changed."""
     here, there = two(cluster)
     hello = here.say("helo")
     edit, react = here.edit(hello, "hello"), there.react(hello.offset, "+1")
@@ -74,7 +74,7 @@ def test_a_bot_that_knows_messages_alone_hears_no_changes(cluster: Cluster) -> N
 
 
 def test_actions_notices_and_data_arrive(cluster: Cluster) -> None:
-    """What was given is what others hear, with the text as it was."""
+    """Other clients get the kind, the text and the data as they were posted."""
     here, there = two(cluster)
     sent = [here.say("waves", kind="action"), here.say("green", kind="notice", data={"build": 7, "ok": True})]
     assert [(m.kind, m.text, dict(m.data)) for m in sent] == [
@@ -87,7 +87,7 @@ def test_actions_notices_and_data_arrive(cluster: Cluster) -> None:
 
 
 def test_only_the_author_may_change_a_message(cluster: Cluster) -> None:
-    """The node says no, in one line with a code; the message stays as it is."""
+    """The node refuses in one line with a code, and the message stays as it is."""
     here, there = two(cluster)
     hello = here.say("hello")
     for room, ref, kind in ((there, hello, "edit"), (there, hello, "redact"), (here, 99, "edit")):
@@ -100,8 +100,8 @@ def test_only_the_author_may_change_a_message(cluster: Cluster) -> None:
     assert here.message(1) == hello
 
 
-def test_what_cannot_be_posted_is_refused_at_once(cluster: Cluster) -> None:
-    """Kinds of nodes alone, a change of nothing, reactions that are too long, and messages of other rooms."""
+def test_impossible_posts_are_refused_at_once(cluster: Cluster) -> None:
+    """Kinds of nodes only, changes without a message, reactions that are too long, messages of other rooms."""
     ada = cluster.chat("ada")
     lobby, den = ada.join("lobby"), ada.join("den")
     hello = den.say("hello")
@@ -119,8 +119,8 @@ def test_what_cannot_be_posted_is_refused_at_once(cluster: Cluster) -> None:
     assert lobby.say("hello").offset == 1
 
 
-def test_history_goes_back_for_messages(cluster: Cluster) -> None:
-    """Reactions, of which there may be many, take the place of none; their message is shown with them."""
+def test_reactions_do_not_shorten_the_history(cluster: Cluster) -> None:
+    """`limit` counts messages, and each message comes with all its reactions."""
     here, there = two(cluster)
     for number in range(5):
         here.say(str(number))
@@ -132,8 +132,8 @@ def test_history_goes_back_for_messages(cluster: Cluster) -> None:
     assert [message.text for message in here.history(before=found[0].offset)] == ["0", "1"]
 
 
-def test_a_node_of_an_older_version_is_sent_what_it_knows(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An action is a text for it; of an edit nobody would know that it is one, so it fails, also if it had waited."""
+def test_an_older_node_gets_texts(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An action becomes a text; an edit fails, also if it waited, as the node would log it as a message."""
     here, there = two(cluster)
     ada = here._chat
     link = ada._reconnector.current  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The library against a running cluster: what a program says, hears and is told."""
+"""The library with a running cluster: what a program posts, hears and gets as errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def texts(events: list[Event]) -> list[str]:
 
 
 def hear(room: Room, count: int, timeout: float = 10.0) -> list[Message]:
-    """Take events until so many messages have come; return these."""
+    """Take events until this number of messages has come, and return the messages."""
     heard: list[Message] = []
     for event in room.events(timeout):
         if isinstance(event, Message):
@@ -62,7 +62,7 @@ def hear(room: Room, count: int, timeout: float = 10.0) -> list[Message]:
 
 @contextmanager
 def a_slow_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Let the room log stand still until the event is set, or the block ends."""
+    """Block the room log until the event is set or the block ends."""
     go_on = threading.Event()
     append = MemoryLog.append
 
@@ -79,7 +79,7 @@ def a_slow_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_two_people_on_two_nodes_talk(cluster: Cluster) -> None:
-    """Each hears both, in one order, whichever node they are on."""
+    """Each hears both, in the same order, on either node."""
     ada, bob = cluster.chat("ada"), cluster.chat("bob")
     assert {ada.node, bob.node} == {"n1", "n2"}
     here, there = ada.join("lobby"), bob.join("lobby")
@@ -90,7 +90,7 @@ def test_two_people_on_two_nodes_talk(cluster: Cluster) -> None:
 
 
 def test_say_returns_the_logged_message(cluster: Cluster) -> None:
-    """The message has its place in the log, its id in the session, and the text as it was."""
+    """The message has its offset in the log, its id in the session, and its text unchanged."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     before = time.time_ns() // 1_000_000
@@ -104,7 +104,7 @@ def test_say_returns_the_logged_message(cluster: Cluster) -> None:
 
 
 def test_history_is_replayed_and_marked(cluster: Cluster) -> None:
-    """As many old messages as asked for come first, as replays; new ones follow and are none."""
+    """The old messages that were asked for come first, as replays; new messages follow and are no replays."""
     ada = cluster.chat("ada")
     here = ada.join("lobby")
     for number in range(5):
@@ -121,7 +121,7 @@ def test_history_is_replayed_and_marked(cluster: Cluster) -> None:
     ]
 
 
-def test_posts_are_logged_in_the_order_made(cluster: Cluster) -> None:
+def test_posts_are_logged_in_order(cluster: Cluster) -> None:
     """Posts made without waiting keep their order, also more of them than may be under way at once."""
     room = cluster.chat("ada").join("lobby")
     count = outbox.MAX_PENDING + 200
@@ -144,8 +144,8 @@ def test_threads_share_a_chat(cluster: Cluster) -> None:
     assert [message.offset for message in hear(room, 100)] == list(range(1, 101))
 
 
-def test_a_post_sent_again_is_acknowledged_and_not_logged_again(cluster: Cluster) -> None:
-    """A post of an id that is logged already gets the place that the first one has."""
+def test_a_post_sent_again_is_logged_once(cluster: Cluster) -> None:
+    """A post whose id is logged already gets the offset of the first one."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     first = room.say("once")
@@ -156,7 +156,7 @@ def test_a_post_sent_again_is_acknowledged_and_not_logged_again(cluster: Cluster
 
 
 def test_posts_under_way_are_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the log stands still, so many posts wait and no more: the next one fails after its own time."""
+    """While the log is blocked, a bounded number of posts waits; the next one fails after its own timeout."""
     monkeypatch.setattr(outbox, "MAX_PENDING", 5)
     room = cluster.chat("ada").join("lobby")
     with a_slow_log(monkeypatch) as go_on:
@@ -168,8 +168,8 @@ def test_posts_under_way_are_bounded(cluster: Cluster, monkeypatch: pytest.Monke
     assert room.say("and on").offset == 6
 
 
-def test_another_session_acknowledges_nothing_of_ours(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Posts of all sessions are numbered from 1: only the session and the number together tell whose it is."""
+def test_sessions_acknowledge_their_own_posts(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Posts of all sessions are numbered from 1: only session and number together name a post."""
     ada, bob = cluster.chat("ada"), cluster.chat("bob")
     here, there = ada.join("lobby"), bob.join("lobby")
     with a_slow_log(monkeypatch) as go_on:
@@ -180,7 +180,7 @@ def test_another_session_acknowledges_nothing_of_ours(cluster: Cluster, monkeypa
 
 
 def test_a_list_cut_short_is_no_answer_to_who(cluster: Cluster) -> None:
-    """The short list that follows a join does not answer a question; a whole list, in parts, answers all."""
+    """The short list after a join answers no question; a whole list, in parts, answers all."""
     room = cluster.chat("ada").join("lobby")
     with ThreadPoolExecutor(4) as asking:
         answers = [asking.submit(room.who, 5) for _ in range(4)]
@@ -199,15 +199,15 @@ def test_a_list_cut_short_is_no_answer_to_who(cluster: Cluster) -> None:
 
 
 def test_a_text_too_long_is_refused_at_once(cluster: Cluster) -> None:
-    """The caller is told, and the next text goes through."""
+    """The caller gets an error, and the next text is logged."""
     room = cluster.chat("ada").join("lobby")
     with pytest.raises(UsageError, match="16384"):
         room.say("x" * (16 * 1024 + 1))
     assert room.say("x" * 16 * 1024).offset == 1
 
 
-def test_comings_and_goings(cluster: Cluster) -> None:
-    """Who comes and goes is told once, and the roster follows."""
+def test_changes_of_the_members(cluster: Cluster) -> None:
+    """Each join and each leave is told once, and the roster follows."""
     room = cluster.chat("ada").join("lobby")
     assert (room.members, room.count) == (["ada"], 1)
     bob = cluster.chat("bob")
@@ -220,8 +220,8 @@ def test_comings_and_goings(cluster: Cluster) -> None:
     assert room.who() == ["ada"]
 
 
-def test_a_large_room_tells_all_names_when_asked(cluster: Cluster) -> None:
-    """After joining, a node lists 200 names of more; `who` gets all of them, in parts."""
+def test_who_lists_a_large_room(cluster: Cluster) -> None:
+    """After a join a node lists only 200 names; `who` gets all of them, in parts."""
     for number in range(205):
         cluster.chat(f"guest{number:03}").join("lobby")
     last = cluster.chat("zoe").join("lobby")
@@ -231,7 +231,7 @@ def test_a_large_room_tells_all_names_when_asked(cluster: Cluster) -> None:
 
 
 def test_several_rooms_are_kept_apart(cluster: Cluster) -> None:
-    """Each room has its own offsets and events; leaving one ends its events and not the other's."""
+    """Each room has its own offsets and events; to leave one does not end the events of the other."""
     ada = cluster.chat("ada")
     lobby, den = ada.join("lobby"), ada.join("den")
     assert ada.join("lobby") is lobby
@@ -247,8 +247,8 @@ def test_several_rooms_are_kept_apart(cluster: Cluster) -> None:
     assert ada.join("den", history=5).replays == 1
 
 
-def test_nobody_reads_and_nothing_is_lost(cluster: Cluster) -> None:
-    """More events than are kept: memory stays bounded, acknowledgements come, and all is there at last, in order."""
+def test_events_taken_late_are_complete(cluster: Cluster) -> None:
+    """With more events than are kept, memory is bounded, posts are acknowledged, and all messages come, in order."""
     ada, bob = cluster.chat("ada"), cluster.chat("bob")
     here, there = ada.join("lobby"), bob.join("lobby")
     count = backlog.BOUND + 1500
@@ -267,7 +267,7 @@ def test_nobody_reads_and_nothing_is_lost(cluster: Cluster) -> None:
 
 
 def test_an_application_that_only_polls_gets_all(cluster: Cluster) -> None:
-    """What was let go is fetched again, also for one that never waits for an event."""
+    """Messages that were let go are fetched again, also for a program that never waits for an event."""
     here, there = cluster.chat("ada").join("lobby"), cluster.chat("bob").join("lobby", backlog=5)
     for number in range(20):
         here.say(str(number))
@@ -281,8 +281,8 @@ def test_an_application_that_only_polls_gets_all(cluster: Cluster) -> None:
     assert heard == [str(number) for number in range(20)]
 
 
-def test_a_failing_log_is_told_and_the_room_goes_on(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A post that cannot be logged fails with the node's words, is not heard, and may be said again."""
+def test_a_failing_log_fails_a_post(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The post fails with the words of the node, is not heard, and may be posted again."""
     room = cluster.chat("ada").join("lobby")
 
     def fail(*_: object) -> None:
@@ -299,7 +299,7 @@ def test_a_failing_log_is_told_and_the_room_goes_on(cluster: Cluster, monkeypatc
 
 
 def test_a_full_backlog_survives_a_failing_log(empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was let go comes when the log can be read again, though it could not when it was asked for."""
+    """The messages come when the log can be read again, although it failed when they were asked for."""
     # Without recent frames in memory, the node has to read the log.
     empty_cluster.add_node("n1", ring_bytes=1)
     here, there = empty_cluster.chat("ada").join("lobby"), empty_cluster.chat("bob").join("lobby", backlog=10)
@@ -318,7 +318,7 @@ def test_a_full_backlog_survives_a_failing_log(empty_cluster: Cluster, monkeypat
 
 
 def test_close_ends_the_events_quietly(cluster: Cluster) -> None:
-    """A thread that waits for events without a limit ends when the chat is closed, with no last word."""
+    """A thread that waits for events without a limit ends when the chat is closed, without a last event."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     heard: list[Event] = []
@@ -335,8 +335,8 @@ def test_close_ends_the_events_quietly(cluster: Cluster) -> None:
         room.say("more")
 
 
-def test_a_quiet_node_is_asked_and_stays(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is followed by a ping, and its answer keeps the connection."""
+def test_a_quiet_node_is_pinged(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to the ping keeps the connection."""
     monkeypatch.setattr(connection, "_SILENCE", 0.03)
     room = cluster.chat("ada").join("lobby")
     assert texts(list(room.events(0.5))) == []
@@ -354,7 +354,7 @@ node.stop()
 
 
 def test_a_frozen_node_is_given_up(empty_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that answers nothing any more, not even a ping, is left, and the program goes on at another."""
+    """A node that does not answer even a ping is left, and the program goes on at another node."""
     monkeypatch.setattr(connection, "_SILENCE", 0.1)
     log = f"sqlite://{tmp_path}/log.sqlite"
     with subprocess.Popen([sys.executable, "-c", _NODE, empty_cluster.address, log], stdin=subprocess.PIPE) as node:
@@ -375,8 +375,8 @@ def test_a_frozen_node_is_given_up(empty_cluster: Cluster, tmp_path: Path, monke
             node.kill()
 
 
-def test_no_acknowledgement_in_time_is_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that takes too long is no reason to wait longer than asked; the message is not lost for that."""
+def test_a_late_acknowledgement_is_an_error(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call does not wait longer than its timeout; the message may be logged all the same."""
     room = cluster.chat("ada").join("lobby")
     with a_slow_log(monkeypatch), pytest.raises(DeadlineError, match="may have been logged"):
         room.say("slow", timeout=0.1)
@@ -387,7 +387,7 @@ def test_no_acknowledgement_in_time_is_told(cluster: Cluster, monkeypatch: pytes
 
 
 def test_no_broker_is_told_in_time() -> None:
-    """Without a broker there is one line that says how to start one, within the time given."""
+    """Without a broker one line says how to start one, before the timeout."""
     started = time.monotonic()
     with pytest.raises(UnavailableError, match="parlour up"):
         connect("127.0.0.1:1", "ada", timeout=0.3)
@@ -400,20 +400,20 @@ def test_one_broker_of_two_is_enough(cluster: Cluster) -> None:
         assert ada.join("lobby").say("in").offset == 1
 
 
-def test_a_name_that_is_none_is_refused_before_anything_is_sent() -> None:
-    """The limits are checked here, with nobody asked."""
+def test_a_wrong_name_is_refused_at_once() -> None:
+    """The limits are checked before a broker is asked."""
     with pytest.raises(UsageError):
         connect("127.0.0.1:1", "")
 
 
-def test_without_a_node_the_refusal_is_told(empty_cluster: Cluster) -> None:
-    """A broker without nodes says so, and that is what the caller gets when the time is over."""
+def test_a_fleet_without_nodes(empty_cluster: Cluster) -> None:
+    """The caller gets the refusal of the broker when the time is over."""
     with pytest.raises(RefusedError):
         connect(empty_cluster.address, "ada", timeout=0.3)
 
 
-def test_who_waits_gets_in_when_a_node_comes(empty_cluster: Cluster) -> None:
-    """A refusal with a time to retry is followed by another question."""
+def test_a_node_that_comes_later_is_used(empty_cluster: Cluster) -> None:
+    """The client asks again after the time that the refusal names."""
     with ThreadPoolExecutor(1) as waiting:
         coming = waiting.submit(empty_cluster.chat, "ada")
         assert not coming.done()
@@ -422,7 +422,7 @@ def test_who_waits_gets_in_when_a_node_comes(empty_cluster: Cluster) -> None:
 
 
 def test_an_unreachable_node_is_passed_over(empty_cluster: Cluster) -> None:
-    """Who cannot reach the node it was sent to tells the broker so, and gets in elsewhere within its one connect."""
+    """A client that cannot reach its node tells the broker so, and reaches another node within the same connect."""
     empty_cluster.add_node("away", advertise="127.0.0.1:1")
     empty_cluster.add_node("here")
     assert {empty_cluster.chat(f"guest{number}").node for number in range(4)} == {"here"}

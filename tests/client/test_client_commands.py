@@ -32,7 +32,7 @@ SECONDS = 20
 
 @contextmanager
 def running(cluster: Cluster, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `parlour` with these arguments for as long as the block goes on."""
+    """Run `parlour` with these arguments while the block runs."""
     command = [sys.executable, "-m", "parlour.cli", *arguments]
     environment = os.environ | {"PARLOUR_BROKER": cluster.address}
     pipe = subprocess.PIPE
@@ -45,7 +45,7 @@ def running(cluster: Cluster, *arguments: str) -> Iterator[subprocess.Popen[byte
 
 
 def run(cluster: Cluster, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
-    """Run `parlour` to its end; return its exit status, its output and its complaints."""
+    """Run `parlour` to its end; return its exit status, output and errors."""
     with running(cluster, *arguments) as process:
         out, err = process.communicate(stdin, SECONDS)
         return process.returncode, out, err.decode()
@@ -63,29 +63,29 @@ def logged(cluster: Cluster, room: str = "lobby") -> list[str]:
     return [next(events).text for _ in range(reader.replays)]  # type: ignore[union-attr]
 
 
-def test_send_says_each_argument(cluster: Cluster) -> None:
+def test_send_posts_each_argument(cluster: Cluster) -> None:
     """Each argument is a message, byte for byte, and the status is 0 when all are logged."""
     texts = ["hello", "two words", "über 雪\n\ttabbed", "--not-an-option"]
     assert run(cluster, "send", "--name", "bot", "--room", "lobby", "--", *texts) == (0, b"", "")
     assert logged(cluster) == texts
 
 
-def test_send_says_each_line_of_standard_input(cluster: Cluster) -> None:
-    """Each line without its newline is a message, in order, the last also without a newline."""
+def test_send_posts_each_line(cluster: Cluster) -> None:
+    """Each line without its newline is a message, in order, also a last line without a newline."""
     texts = [f"line {number}" for number in range(700)] + ["", "  spaces  ", "car\rriage", "\x1b[31m雪", "last"]
     status = run(cluster, "send", "--name", "bot", "--room", "lobby", stdin="\n".join(texts).encode())
     assert status == (0, b"", "")
     assert logged(cluster) == texts
 
 
-def test_send_leaves_out_the_carriage_return_at_the_end_of_a_line(cluster: Cluster) -> None:
-    """As in the output of programs from Windows, or of a serial line: also at the very end."""
+def test_send_drops_carriage_returns(cluster: Cluster) -> None:
+    """Programs of Windows and serial lines end lines with them, also the last one."""
     assert run(cluster, "send", "--name", "bot", "--room", "lobby", stdin=b"one\r\n\r\ntwo\r") == (0, b"", "")
     assert logged(cluster) == ["one", "", "two"]
 
 
-def test_send_mends_what_cannot_be_said_as_it_is(cluster: Cluster) -> None:
-    """What is no UTF-8 and what is too long are said as well as can be, with a remark each, and so is the rest."""
+def test_send_mends_wrong_lines(cluster: Cluster) -> None:
+    """A line that is not UTF-8 or too long is changed and posted, with a remark; the others are posted as they are."""
     lines = [b"one", b"caf\xe9", b"x" * 16384 + b"\r", "é".encode() * 10000, b"\xff" * 16384, b"six"]
     status, _, err = run(cluster, "send", "--name", "bot", "--room", "lobby", stdin=b"\n".join(lines))
     assert status == 1
@@ -103,7 +103,7 @@ def test_send_mends_what_cannot_be_said_as_it_is(cluster: Cluster) -> None:
 
 
 def test_send_takes_a_line_without_an_end(cluster: Cluster) -> None:
-    """It is said part by part as it comes, and not kept until it ends."""
+    """It is posted part by part as it comes, and not kept until it ends."""
     listener = cluster.chat("reader").join("lobby")
     with running(cluster, "send", "--name", "bot", "--room", "lobby") as send:
         assert send.stdin is not None
@@ -115,18 +115,18 @@ def test_send_takes_a_line_without_an_end(cluster: Cluster) -> None:
     assert "".join(logged(cluster)) == "é" * 20000
 
 
-def test_send_refuses_arguments_that_cannot_be_said_before_it_says_any(cluster: Cluster) -> None:
-    """Unlike a stream's, they are all there to be looked at."""
+def test_send_checks_all_arguments_first(cluster: Cluster) -> None:
+    """Unlike the lines of a stream, all of them are known at the start."""
     status, _, err = run(cluster, "send", "--name", "bot", "--room", "lobby", "one", "x" * 16385)
     assert (status, err.count("\n")) == (2, 1)
     assert "16384" in err
     assert logged(cluster) == []
 
 
-def test_send_tells_what_waits_and_what_is_lost_while_its_input_goes_on(
+def test_send_reports_waiting_and_lost_lines(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The nodes stop: why a line waits is said, then that it is lost; a later one is said when a node is back."""
+    """When the nodes stop, it says why a line waits and that it is lost; a later line is sent when a node is back."""
     monkeypatch.setattr("parlour.client.sender._ACKNOWLEDGED", 4.0)
     told: list[str] = []
 
@@ -163,7 +163,7 @@ def test_send_tells_what_waits_and_what_is_lost_while_its_input_goes_on(
 
 
 def test_send_without_a_broker_fails_in_one_line(empty_cluster: Cluster) -> None:
-    """Who sends is told how to start a broker, in one line, with status 1."""
+    """The line says how to start a broker, and the status is 1."""
     empty_cluster.broker.stop()
     status, _, err = run(empty_cluster, "send", "--name", "bot", "--room", "lobby", "hi")
     assert status == 1
@@ -171,8 +171,8 @@ def test_send_without_a_broker_fails_in_one_line(empty_cluster: Cluster) -> None
     assert err.count("\n") == 1
 
 
-def test_send_without_a_broker_lets_the_writer_of_its_input_finish(empty_cluster: Cluster) -> None:
-    """A build that is piped to a cluster that is away is not ended by SIGPIPE; this is told at once, and last."""
+def test_send_without_a_broker_reads_its_input(empty_cluster: Cluster) -> None:
+    """A build that is piped to an absent cluster is not ended by SIGPIPE; the error comes at once and at the end."""
     empty_cluster.broker.stop()
     with running(empty_cluster, "send", "--name", "bot", "--room", "lobby") as send:
         assert send.stderr is not None
@@ -182,7 +182,7 @@ def test_send_without_a_broker_lets_the_writer_of_its_input_finish(empty_cluster
         assert (send.returncode, err.decode()) == (1, told.partition(";")[0] + "\n")
 
 
-def test_tail_prints_history_and_what_follows(cluster: Cluster) -> None:
+def test_tail_prints_old_and_new_messages(cluster: Cluster) -> None:
     """With --json each line is an object with the promised fields; --count ends it with status 0."""
     room = cluster.chat("ada").join("lobby")
     said = [room.say("old 1"), room.say("old 2"), room.say("old 雪\n3")]
@@ -200,7 +200,7 @@ def test_tail_prints_history_and_what_follows(cluster: Cluster) -> None:
 
 
 def test_tail_for_people_shows_nothing_harmful(cluster: Cluster) -> None:
-    """A line has a time, a name and the text, with control characters shown and no colour in a pipe."""
+    """A line has a time, a name and the text, with visible control characters, and no colour in a pipe."""
     cluster.chat("ada").join("lobby").say("red \x1b[31m\nalert")
     status, out, _ = run(cluster, "tail", "--room", "lobby", "--history", "5", "--count", "1")
     assert status == 0
@@ -208,8 +208,8 @@ def test_tail_for_people_shows_nothing_harmful(cluster: Cluster) -> None:
     assert b"\x1b" not in out
 
 
-def test_tail_prints_changes_as_records_or_as_lines(cluster: Cluster) -> None:
-    """Programs are given each record as it is logged, people lines that they understand, nobody a deleted text."""
+def test_tail_prints_changes(cluster: Cluster) -> None:
+    """With --json each record comes as it is logged, else as a line for people; a deleted text never comes."""
     room = cluster.chat("ada").join("lobby")
     hello, secret = room.say("hello", data={"a": 1}), room.say("secret")
     room.edit(room.say("waves", kind="action", ref=1), "bows")
@@ -239,8 +239,8 @@ def test_tail_prints_changes_as_records_or_as_lines(cluster: Cluster) -> None:
     )
 
 
-def test_tail_ends_quietly_when_nobody_reads(cluster: Cluster) -> None:
-    """Like `tail | head -1`: no complaint, no trace."""
+def test_tail_ends_quietly_with_its_reader(cluster: Cluster) -> None:
+    """As in `tail | head -1`: no error, no traceback."""
     room = cluster.chat("ada").join("lobby")
     room.say("first")
     with running(cluster, "tail", "--room", "lobby", "--history", "1") as tail:
@@ -254,7 +254,7 @@ def test_tail_ends_quietly_when_nobody_reads(cluster: Cluster) -> None:
 
 
 def test_tail_ends_quietly_on_ctrl_c(cluster: Cluster) -> None:
-    """An interrupt is how a tail ends: no complaint, no trace."""
+    """An interrupt is the way to end a tail: no error, no traceback."""
     cluster.chat("ada").join("lobby").say("first")
     with running(cluster, "tail", "--room", "lobby", "--history", "1") as tail:
         assert tail.stdout is not None
@@ -265,7 +265,7 @@ def test_tail_ends_quietly_on_ctrl_c(cluster: Cluster) -> None:
 
 
 def test_tail_goes_on_at_another_node(cluster: Cluster) -> None:
-    """A node that stops is no matter to the reader of a tail: all that is said comes, once and in order."""
+    """When its node stops, all messages still come, once and in order."""
     room = cluster.chat("ada").join("lobby")
     room.say("0")
     with running(cluster, "tail", "--name", "cat", "--room", "lobby", "--history", "1", "--json") as tail:
@@ -279,7 +279,7 @@ def test_tail_goes_on_at_another_node(cluster: Cluster) -> None:
 
 
 def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
-    """Without a terminal, lines are read and shown plainly, and the end of input leaves when all is said."""
+    """Without a terminal, lines are read and shown plainly; at the end of the input it sends all, and leaves."""
     ada = cluster.chat("ada").join("lobby")
     ada.say("before you came")
     typed = "hello\r\n\r\n/me waves\r\n//slash\n/who\n/dance\n/join den\nin here\n/leave\nback\n/quit\nnever said\n"
@@ -304,8 +304,8 @@ def test_chat_reads_a_pipe_plainly(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("command", ["chat", "tail", "monitor"])
-def test_a_dumb_terminal_is_shown_lines(cluster: Cluster, command: str) -> None:
-    """No colour, no cursor that moves, and for a person who chats the terminal's own line to type in."""
+def test_a_dumb_terminal_gets_lines(cluster: Cluster, command: str) -> None:
+    """It gets no colours and no cursor movements, and the person types in the terminal's own line."""
     cluster.chat("bob").join("lobby").say("hello, ada")
     arguments = {"chat": ["--room", "lobby"], "tail": ["--room", "lobby", "--history", "1"], "monitor": []}[command]
     master, slave = os.openpty()
@@ -334,8 +334,8 @@ def test_a_dumb_terminal_is_shown_lines(cluster: Cluster, command: str) -> None:
             process.wait(SECONDS)
 
 
-def test_chat_shows_what_the_encoding_lacks(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A letter that cannot be written is shown as its number, and what follows it is shown, too."""
+def test_chat_shows_characters_that_the_encoding_lacks(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a character is shown as its number, and the next ones are shown, too."""
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     ada = cluster.chat("ada").join("lobby")
     for text in ("über", "雪", "snow"):
@@ -362,8 +362,8 @@ def test_send_goes_on_at_another_node(cluster: Cluster) -> None:
     assert logged(cluster) == [str(number) for number in range(200)]
 
 
-def test_what_was_said_is_shown_before_one_leaves_the_room(tmp_path: Path) -> None:
-    """Also when another's message is being logged, so that one's own has to wait."""
+def test_a_line_is_shown_before_the_room_is_left(tmp_path: Path) -> None:
+    """Also when the post has to wait because another message is being logged."""
     path = tmp_path / "log.sqlite"
     with cluster_of(1, NodeSettings(log=f"sqlite://{path}")) as one:
         ada = one.chat("ada").join("den")
@@ -401,10 +401,8 @@ def test_what_was_said_is_shown_before_one_leaves_the_room(tmp_path: Path) -> No
     ],
     ids=["nothing said", "/quit", "end of input"],
 )
-def test_chat_can_be_left_while_there_is_no_connection(
-    cluster: Cluster, typed: bytes, status: int, unsaid: list[str]
-) -> None:
-    """All nodes stop: one line says so, and who leaves may do so at once, and is told what was not said."""
+def test_chat_can_be_left_without_a_connection(cluster: Cluster, typed: bytes, status: int, unsaid: list[str]) -> None:
+    """When all nodes stop, one line says so; a person who leaves then sees which lines may not have been sent."""
     with running(cluster, "chat", "--name", "bob", "--room", "lobby") as chat:
         room = cluster.chat("ada").join("lobby")
         eventually(lambda: room.members == ["ada", "bob"], 10)
@@ -437,10 +435,8 @@ def test_chat_can_be_left_while_there_is_no_connection(
         ("<&- >&-", ["chat", "--name", "bob"], ["said"]),
     ],
 )
-def test_a_closed_stream_is_an_empty_one(
-    cluster: Cluster, redirection: str, arguments: list[str], texts: list[str]
-) -> None:
-    """Nothing is read from it, what is written to it goes nowhere, and what was asked for is done."""
+def test_a_closed_stream_is_empty(cluster: Cluster, redirection: str, arguments: list[str], texts: list[str]) -> None:
+    """Nothing is read from it, output to it is dropped, and the command does its work."""
     cluster.chat("ada").join("lobby").say("said")
     shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-m", "parlour.cli", *arguments]
     command = [*shell, "--room", "lobby", "--broker", cluster.address]
@@ -450,8 +446,8 @@ def test_a_closed_stream_is_an_empty_one(
 
 
 @pytest.mark.parametrize("arguments", [["tail"], ["chat", "--name", "bob"]], ids=["tail", "chat"])
-def test_a_full_disk_ends_what_would_be_written_to_it(cluster: Cluster, arguments: list[str]) -> None:
-    """One line says so, wherever the line was shown that could not be."""
+def test_a_full_disk_ends_a_command(cluster: Cluster, arguments: list[str]) -> None:
+    """One line says so, whichever line could not be written."""
     room = cluster.chat("ada").join("lobby")
     command = [sys.executable, "-m", "parlour.cli", *arguments, "--room", "lobby", "--broker", cluster.address]
     with (
@@ -471,16 +467,16 @@ def test_a_full_disk_ends_what_would_be_written_to_it(cluster: Cluster, argument
 
 @pytest.mark.parametrize("command", ["chat", "send", "tail"])
 def test_help_has_an_example(empty_cluster: Cluster, command: str) -> None:
-    """Each command's help shows how it is used."""
+    """Each command's help shows how to use it."""
     status, out, _ = run(empty_cluster, command, "--help")
     assert status == 0
     assert f"  parlour {command}" in out.decode()
 
 
-def test_who_leaves_at_a_question_leaves_its_line_too(
+def test_end_of_input_at_a_question_ends_the_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The end of input at a terminal ends no line: the shell's prompt would stand behind the question."""
+    """Otherwise the shell's prompt would stand behind the question."""
 
     def leave(*_: object) -> str:
         raise click.Abort

@@ -1,4 +1,4 @@
-"""What a person types, and what is understood."""
+"""The lines that a person types, and the commands that they become."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ from parlour.wire.errors import UsageError
         ("/quit", Quit()),
     ],
 )
-def test_a_line_is_understood(line: str, command: Command | None) -> None:
-    """Each kind of line becomes what it asks for."""
+def test_a_line_is_parsed(line: str, command: Command | None) -> None:
+    """Each kind of line becomes its command."""
     assert parse(line) == command
 
 
@@ -78,22 +78,22 @@ def test_a_line_is_understood(line: str, command: Command | None) -> None:
         ("/history 0", "/history 20"),
     ],
 )
-def test_a_line_that_is_no_command_gets_a_hint(line: str, hint: str) -> None:
-    """What is not understood is answered by one line that says what to type."""
+def test_a_wrong_line_gets_a_hint(line: str, hint: str) -> None:
+    """The error is one line that says what to type."""
     with pytest.raises(UsageError) as caught:
         parse(line)
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_room_out_of_the_limits_is_refused_before_it_is_sent() -> None:
-    """The name of a room is checked while the person still sees what was typed."""
+def test_a_wrong_room_is_refused_at_once() -> None:
+    """The name is checked while the person still sees the typed line."""
     with pytest.raises(UsageError, match="1 to 64"):
         parse("/join " + "x" * 65)
 
 
 def test_help_names_every_command() -> None:
-    """What can be typed is what is told."""
+    """Each command is in the help, and each line of the help fits the terminal."""
     for word in ("/join", "/leave", "/who", "/me", "/reply", "/edit", "/delete", "/react", "/numbers", "//", "/quit"):
         assert word in HELP
     assert sorted(NAMES) == sorted(set(NAMES))

@@ -1,4 +1,4 @@
-"""The chat of a person, without a terminal: what becomes of it when a part of it fails."""
+"""The chat of a person without a terminal, when a part of it fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.waiting import MS, eventually
 
 
 class Faulty(Lines):
-    """Lines with a bug that comes out when somebody says so."""
+    """Lines with a bug that occurs for the text "fail"."""
 
     def mentions(self, message: Message, answered: Message | None = None) -> bool:
         """Whether another person has named the one who reads."""
@@ -26,8 +26,8 @@ class Faulty(Lines):
         return super().mentions(message, answered)
 
 
-def test_a_chat_that_cannot_show_a_room_any_more_ends(cluster: Cluster) -> None:
-    """A person would be left with a prompt, in a room in which nothing seems to be said."""
+def test_a_chat_that_cannot_show_a_room_ends(cluster: Cluster) -> None:
+    """Otherwise the person would have a prompt in a room that seems to be silent."""
     ada = cluster.chat("ada").join("lobby")
     receiver, sender = os.pipe()
     ended = threading.Event()

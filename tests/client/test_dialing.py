@@ -1,4 +1,4 @@
-"""The way in through several brokers: who gave a turn in a storm is the one to come back to."""
+"""How a client reaches a node through several brokers, and what it says when it cannot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STORM = encode(Refused("storm", "this one's turn is in a moment", 0.05))
 
 
 class Stormy:
-    """A broker that gives everybody a turn that never comes; its thread makes, uses and closes its ROUTER."""
+    """A broker that gives all clients a turn that never comes; its thread makes, uses and closes its ROUTER."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -57,7 +57,7 @@ class Stormy:
 
 @contextmanager
 def stormy(count: int) -> Iterator[list[Stormy]]:
-    """Run so many of them."""
+    """Run this number of such brokers."""
     brokers = [Stormy() for _ in range(count)]
     threads = [spawn("stormy", broker.run) for broker in brokers]
     try:
@@ -72,7 +72,7 @@ def stormy(count: int) -> Iterator[list[Stormy]]:
 
 @contextmanager
 def web_server() -> Iterator[str]:
-    """Run a server that answers all that it does not understand as web servers do; yield its address."""
+    """Run a server that answers unknown requests as web servers do; yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -91,7 +91,7 @@ def web_server() -> Iterator[str]:
 
 @pytest.fixture
 def unused() -> Iterator[str]:
-    """Yield an address where nobody listens, and nobody else can meanwhile."""
+    """Yield an address on which no program listens or can listen meanwhile."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{bound.getsockname()[1]}"
@@ -107,17 +107,17 @@ class Ahead:
 
 
 def refusal(broker: str, kind: type[ParlourError]) -> str:
-    """Return the line that a client is told which no node takes in."""
+    """Return the error of a client that no node accepts."""
     with pytest.raises(kind) as told:
         connect(broker, "ada", timeout=1.0)
     assert "\n" not in str(told.value)
     return str(told.value)
 
 
-def test_who_is_turned_away_is_told_by_whom_and_why(
+def test_the_error_names_the_node_and_the_reason(
     empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, unused: str
 ) -> None:
-    """The broker knows only that the client could not get in; the client knows why."""
+    """The broker knows only that the client failed; the client knows the reason."""
     node = empty_cluster.add_node("n1")
     with monkeypatch.context() as wrong:
         wrong.setattr(tickets, "time", Ahead)
@@ -135,8 +135,8 @@ def test_who_is_turned_away_is_told_by_whom_and_why(
         assert "b'HTTP'" in told
 
 
-def test_a_node_that_is_none_keeps_nobody_from_the_others(empty_cluster: Cluster) -> None:
-    """The broker is asked for another."""
+def test_a_wrong_address_of_a_node_is_passed_over(empty_cluster: Cluster) -> None:
+    """The broker is asked for another node."""
     with web_server() as address:
         empty_cluster.add_node("n1", advertise=address)
         empty_cluster.add_node("n2")
@@ -145,7 +145,7 @@ def test_a_node_that_is_none_keeps_nobody_from_the_others(empty_cluster: Cluster
 
 
 def test_a_chat_that_gives_up_tells_why(cluster: Cluster, unused: str) -> None:
-    """Its last attempt's error, with the node and the address."""
+    """The last event has the error of the last attempt, with the node and the address."""
     with connect(cluster.address, "ada", give_up=1.0) as ada:
         room = ada.join("lobby")
         cluster.add_node("n3", advertise=unused)
@@ -156,8 +156,8 @@ def test_a_chat_that_gives_up_tells_why(cluster: Cluster, unused: str) -> None:
         assert f"no other was found within 1 s: n3 cannot be reached at {unused}" in last.reason
 
 
-def test_what_answers_in_place_of_a_broker_is_told() -> None:
-    """ZeroMQ itself says nothing of it, and tries again and again."""
+def test_another_server_in_place_of_a_broker() -> None:
+    """ZeroMQ itself reports nothing, and tries again and again."""
     with web_server() as address:
         told = refusal(address, UnavailableError)
     assert told == (
@@ -166,7 +166,7 @@ def test_what_answers_in_place_of_a_broker_is_told() -> None:
 
 
 def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks again after `storm` asks the same broker, as the others know nothing of the turn."""
+    """After `storm` a client asks the same broker again, as the others know nothing of the turn."""
     monkeypatch.setattr(broker_rpc, "_HEDGE", 10.0)
     with stormy(3) as brokers:
         with pytest.raises(RefusedError, match="turn"):
@@ -176,7 +176,7 @@ def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_chat_comes_back_in_its_turn(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chat that lost its node goes on asking the broker that gave it a turn, and another when that is gone."""
+    """A chat that lost its node keeps asking the broker that gave it a turn, and another one when that is gone."""
     monkeypatch.setattr(broker_rpc, "_HEDGE", 1.0)
     ada = cluster.chat("ada")
     with stormy(2) as brokers:

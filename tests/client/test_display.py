@@ -1,4 +1,4 @@
-"""What a person sees: nothing that others wrote may reach the terminal as a command to it."""
+"""The lines that a person sees: no text of others may reach the terminal as a command to it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 
 def said(text: str, by: str = "ada", before: timedelta = timedelta(0)) -> Message:
-    """Return a message said at NOW, or so long before."""
+    """Return a message of the time NOW, or of earlier."""
     at = int((NOW - before).timestamp() * 1000)
     return Message("lobby", 1, "s-1", by, at, text, replay=False)
 
 
 @given(ANY_TEXT)
-def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
-    """Whatever the text, no control character, line break, override or lone surrogate comes through."""
+def test_no_control_character_is_left(text: str) -> None:
+    """No control character, line break, override or lone surrogate of any text comes through."""
     for character in harmless(text):
         assert unicodedata.category(character) not in {"Cc", "Cs", "Zl", "Zp"}
         assert character not in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -36,12 +36,12 @@ def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["C", "Z"])))
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
-    """Letters, marks, digits, signs and pictures of every script are not touched."""
+    """Letters, marks, digits, signs and pictures of every script stay."""
     assert harmless(text) == text
 
 
-def test_each_kind_of_harm_is_shown() -> None:
-    """A person sees what was meant: pictures for C0 and DEL, escapes for C1, overrides and surrogates."""
+def test_control_characters_become_visible() -> None:
+    """C0 and DEL become pictures; C1, overrides and surrogates become escapes."""
     assert harmless("\x1b[2J\x07\x00") == "␛[2J␇␀"
     assert harmless("a\x7fb") == "a␡b"
     assert harmless("\x9b31m") == "\\x9b31m"
@@ -51,8 +51,8 @@ def test_each_kind_of_harm_is_shown() -> None:
     assert harmless("a\tb") == "a    b"
 
 
-def test_what_languages_need_is_kept() -> None:
-    """Joiners within emoji and marks of right-to-left scripts are no harm."""
+def test_marks_of_languages_are_kept() -> None:
+    """Joiners within emoji and marks of right-to-left scripts do no harm."""
     family = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
     assert harmless(family) == family
     assert harmless("שלום\u200f!") == "שלום\u200f!"
@@ -60,7 +60,7 @@ def test_what_languages_need_is_kept() -> None:
 
 @given(st.text())
 def test_a_name_has_one_colour(name: str) -> None:
-    """The colour depends on the name alone, and is one that can be read."""
+    """The colour depends only on the name, and can be read on any background."""
     assert name_colour(name) == name_colour(name)
     assert 16 <= name_colour(name) <= 255
 
@@ -71,7 +71,7 @@ def test_names_have_various_colours() -> None:
 
 
 def test_a_message_is_a_line() -> None:
-    """Time, name, text; the room and the day where they are not plain."""
+    """It has time, name and text; the room and the day only if needed."""
     assert PLAIN.message(said("hello"), NOW) == "12:00 ada: hello"
     assert PLAIN.message(said("hello"), NOW, room=True) == "12:00 [lobby] ada: hello"
     assert PLAIN.message(said("hello", before=timedelta(days=1)), NOW) == "2026-02-28 12:00 ada: hello"
@@ -79,7 +79,7 @@ def test_a_message_is_a_line() -> None:
 
 @pytest.fixture
 def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Be in a place that puts its clocks forward in summer."""
+    """Be in a place with summer time."""
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
     yield
@@ -87,8 +87,8 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def test_a_message_has_the_offset_of_its_own_day(berlin: None) -> None:
-    """What was said at two in the afternoon in summer was so also when one reads it in winter."""
+def test_times_are_those_of_the_messages_own_day(berlin: None) -> None:
+    """A message of two in the afternoon in summer shows that time also in winter."""
     summer, winter = (replace(said("hello"), at=at) for at in (1_783_080_000_000, 1_795_867_200_000))
     now = datetime(2026, 11, 28, 12, 0).astimezone()
     assert PLAIN.message(summer, now) == "2026-07-03 14:00 ada: hello"
@@ -96,13 +96,13 @@ def test_a_message_has_the_offset_of_its_own_day(berlin: None) -> None:
 
 
 @pytest.mark.parametrize("at", [2**60, -(2**60)])
-def test_a_message_of_no_time_is_a_line_all_the_same(at: int) -> None:
-    """What a faulty clock, or a peer, gave out as a time ends no display."""
+def test_impossible_times_are_shown_as_unknown(at: int) -> None:
+    """A wrong time of a faulty clock or peer does not end the display."""
     assert PLAIN.message(replace(said("hello"), at=at), NOW) == "??:?? ada: hello"
 
 
-def test_me_is_told_of_its_sender() -> None:
-    """A text that begins with "/me " is an action; one that does not quite is a text."""
+def test_me_is_an_action() -> None:
+    """So older versions posted actions; "/meow" is a text."""
     assert PLAIN.message(said("/me waves\x1b"), NOW) == "12:00 * ada waves␛"
     assert PLAIN.message(said("/meow"), NOW) == "12:00 ada: /meow"
 
@@ -123,8 +123,8 @@ def test_me_is_told_of_its_sender() -> None:
         ),
     ],
 )
-def test_what_kind_of_message_it_is_can_be_seen(message: Message, line: str) -> None:
-    """An action, a notice, a reply, one that was edited or that others reacted to; what is not known is a text."""
+def test_the_kind_of_a_message_can_be_seen(message: Message, line: str) -> None:
+    """Actions, notices, replies, edited messages and reactions look different; an unknown kind is a text."""
     assert PLAIN.message(message, NOW) == line
 
 
@@ -137,8 +137,8 @@ def test_what_kind_of_message_it_is_can_be_seen(message: Message, line: str) -> 
         ("two\nlines\x1b", "two⏎lines␛"),
     ],
 )
-def test_a_reply_quotes_what_it_answers(text: str, quote: str) -> None:
-    """The beginning of it, harmless, behind the name of its sender."""
+def test_a_reply_quotes_its_message(text: str, quote: str) -> None:
+    """The harmless beginning of the text, behind the name of its sender."""
     reply = replace(said("yes", by="bob"), ref=7)
     assert PLAIN.message(reply, NOW, answered=said(text)) == f'12:00 bob (to ada: "{quote}"): yes'
     wave = replace(reply, kind="action", text="waves")
@@ -146,12 +146,12 @@ def test_a_reply_quotes_what_it_answers(text: str, quote: str) -> None:
 
 
 def test_a_number_is_shown_on_demand() -> None:
-    """It is what commands name a message by."""
+    """Commands name a message by it."""
     assert PLAIN.message(replace(said("hello"), offset=301), NOW, numbered=True) == "12:00 #301 ada: hello"
 
 
 def test_an_answer_to_the_reader_stands_out() -> None:
-    """As being named does; one's own answers, and answers to others, do not."""
+    """As the reader's name in a text does; the reader's own answers, and answers to others, do not."""
     lines, hello = Lines(colour=True, person="ada"), said("hello")
     reply = replace(said("yes", by="bob"), ref=1)
     assert lines.mentions(reply, hello)
@@ -194,33 +194,33 @@ LIKED = replace(HELLO, reactions={"👍": ("bob", "cyd"), "no": ("bob",)})
     ],
 )
 def test_a_change_is_a_line(changed: Changed, line: str) -> None:
-    """It says who did what to which message, as far as that is known; what was no change is nothing."""
+    """It says who did what to which message, as far as that is known; a record without effect gives no line."""
     assert PLAIN.changed(changed, NOW) == line
     assert PLAIN.changed(changed, NOW, room=True) == line.replace("-- ", "-- [lobby] ")
 
 
-def test_colour_wraps_what_is_ours_only() -> None:
-    """Another person's escape never survives, while our own colours are there."""
+def test_escapes_of_others_never_survive() -> None:
+    """Only the escapes of our own colours are there."""
     line = Lines(colour=True).message(said("\x1b[31mred", by="e\x1bve"), NOW)
     assert "␛[31mred" in line
     assert f"\x1b[1;38;5;{name_colour(chr(101) + chr(27) + 've')}m~eve\x1b[0m" in line
 
 
-def test_comings_and_goings_are_one_line() -> None:
-    """Both kinds, many names cut short, the count at the end."""
+def test_changes_of_the_members_are_one_line() -> None:
+    """It has both kinds, a few of many names, and the count at the end."""
     assert PLAIN.presence(Presence("lobby", ("bob",), (), 2)) == "-- bob came (2 here)"
     line = PLAIN.presence(Presence("lobby", ("a", "b"), ("c", "d", "e", "f", "g", "h", "i"), 9), room=True)
     assert line == "-- [lobby] a and b came, c, d, e, f, g and 2 more left (9 here)"
 
 
-def test_who_is_here_says_how_many_are_not_named() -> None:
-    """A list cut short by the node is not taken for all."""
+def test_a_short_list_says_how_many_are_missing() -> None:
+    """A list that the node cut short is not taken for all members."""
     assert PLAIN.here("lobby", ["ada", "bob"], 2) == "-- 2 in lobby: ada, bob"
     assert PLAIN.here("lobby", ["ada", "bob"], 300) == "-- 300 in lobby: ada, bob and 298 more"
 
 
 def test_a_name_of_an_older_log_is_marked() -> None:
-    """It could look like another person's line, or one of the program's own."""
+    """It could look like another person's line, or like a remark of the program."""
     assert PLAIN.message(said("so they say", "ada: all is well"), NOW) == "12:00 ~ada:_all_is_well: so they say"
     assert PLAIN.presence(Presence("lobby", ("-- bob left",), (), 2)) == "-- ~bob_left came (2 here)"
     assert PLAIN.here("lobby", ["ada", "b\u200bob"], 2) == "-- 2 in lobby: ada, ~bob"

@@ -1,4 +1,4 @@
-"""What becomes of messages by later records: the same picture, however and in whatever parts the records come."""
+"""The messages that records make: the same ones, in whatever parts the records come."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ KINDS = [SAID, SAID, ACTION, NOTICE, EDIT, EDIT, REDACT, REACT, REACT, "topic"]
 def record(
     offset: int, text: str = "hello", kind: str = SAID, ref: int = 0, by: str = "ada", account: str = ""
 ) -> Message:
-    """Return a record of the session that is called like its sender."""
+    """Return a record of a session that is named like its sender."""
     return Message("lobby", offset, f"{by}-{offset}", by, offset, text, False, kind=kind, ref=ref, account=account)
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Message]:
-    """Draw a room's records, many of them about others, a few about none that there is."""
+    """Draw the records of a room; many refer to others, some to records that do not exist."""
     made: list[Message] = []
     for offset in range(1, draw(st.integers(1, 25)) + 1):
         kind = draw(st.sampled_from(KINDS))
@@ -45,12 +45,12 @@ def fold_of(records: list[Message], kept: int | None = None) -> Fold:
 
 
 def same_author(one: Message, other: Message) -> bool:
-    """Whether both are of one session or one account."""
+    """Whether both records are of one session or one account."""
     return one.by == other.by or (one.account != "" and one.account == other.account)
 
 
 def erased(records: list[Message]) -> list[Message]:
-    """Return the log as its engine keeps it: what was deleted, and all edits of that, is gone."""
+    """Return the log as an engine keeps it: deleted records and all their edits are gone."""
     kept = {each.offset: each for each in records}
     for each in records:
         target = kept.get(each.ref)
@@ -65,14 +65,14 @@ def erased(records: list[Message]) -> list[Message]:
 # --- the rules ------------------------------------------------------------------------------------------------
 
 
-def test_an_edit_gives_another_text() -> None:
-    """The last one counts; the message keeps its place, its sender and its time."""
+def test_the_last_edit_counts() -> None:
+    """The message keeps its offset, sender and time."""
     fold = fold_of([record(1, "helo"), record(2, "hallo", EDIT, 1), record(3, "hello", EDIT, 1)])
     assert fold.messages() == [replace(record(1, "hello"), edited=True)]
 
 
-def test_a_deletion_leaves_nothing_but_the_place() -> None:
-    """Its edits and the reactions to it are of no meaning any more, whether they came before it or after."""
+def test_a_deletion_leaves_only_the_offset() -> None:
+    """Edits and reactions before and after it have no meaning any more."""
     before = [record(1, ref=0), record(2, "edited", EDIT, 1), record(3, "+1", REACT, 1, "bob")]
     after = [record(5, "again", EDIT, 1), record(6, "+1", REACT, 1, "bob")]
     fold = fold_of([*before, record(4, "(deleted a message)", REDACT, 1), *after])
@@ -84,7 +84,7 @@ def test_a_deletion_leaves_nothing_but_the_place() -> None:
 
 
 def test_reactions_are_counted_by_name() -> None:
-    """In their order; the same of the same person counts once; whoever sent one can take it back."""
+    """They are in order; the same reaction of one person counts once, and its sender can take it back."""
     records = [
         record(1),
         record(2, "+1", REACT, 1, "bob"),
@@ -100,7 +100,7 @@ def test_reactions_are_counted_by_name() -> None:
 
 
 def test_an_edit_can_be_taken_back() -> None:
-    """Then the text before it is there again."""
+    """Then the message has its earlier text again."""
     fold = fold_of([record(1, "one"), record(2, "two", EDIT, 1), record(3, "", REDACT, 2)])
     assert fold.messages() == [record(1, "one")]
 
@@ -123,8 +123,8 @@ def test_an_edit_can_be_taken_back() -> None:
         record(9, "changed", EDIT, 0),
     ],
 )
-def test_a_record_that_may_not_change_another_changes_nothing(change: Message) -> None:
-    """By a stranger, of an edit, of a reaction, of what is gone, of itself, or of what is not there."""
+def test_records_without_the_right_change_nothing(change: Message) -> None:
+    """Records of strangers, or about edits, reactions, gone records, themselves, or missing records."""
     before = [
         record(1),
         record(2, "edited", EDIT, 1),
@@ -141,21 +141,21 @@ def test_a_record_that_may_not_change_another_changes_nothing(change: Message) -
 
 
 def test_an_account_has_many_sessions() -> None:
-    """Its messages are changed from any of them; two guests have no account in common."""
+    """Each of them may change the account's messages; guests have no account in common."""
     first, second = record(1, account="ada's"), record(2, "changed", EDIT, 1, "ada_", account="ada's")
     assert fold_of([first, second]).messages()[0].text == "changed"
     first, second = record(1), record(2, "changed", EDIT, 1, "ada_")
     assert fold_of([first, second]).messages()[0].text == "hello"
 
 
-def test_a_reply_names_what_it_answers() -> None:
-    """So do actions that answer; reactions and what is unknown do not."""
+def test_reply_to() -> None:
+    """Texts and actions with a reference are replies; reactions and unknown kinds are not."""
     assert record(2, ref=1).reply_to == record(2, kind=ACTION, ref=1).reply_to == 1
     assert record(2).reply_to is record(2, "+1", REACT, 1).reply_to is record(2, "?", "vote", 1).reply_to is None
 
 
-def test_a_change_of_what_is_forgotten_tells_what_is_known() -> None:
-    """The record is there, and the message is not."""
+def test_a_change_of_a_forgotten_message() -> None:
+    """The event has the record, and no message."""
     fold = fold_of([record(1), record(2), record(3)], kept=2)
     change = record(4, "changed", EDIT, 1)
     assert fold.add(change) == Changed(change, None, None)
@@ -165,8 +165,8 @@ def test_a_change_of_what_is_forgotten_tells_what_is_known() -> None:
 
 
 @given(logs())
-def test_events_tell_the_whole_picture(log: list[Message]) -> None:
-    """A program that keeps each message, and replaces it when it is changed, has what the fold has."""
+def test_events_tell_all_changes(log: list[Message]) -> None:
+    """A program that keeps each message and replaces it on each change has the messages of the fold."""
     fold = Fold(None)
     kept: dict[int, Message] = {}
     for each in log:
@@ -181,7 +181,7 @@ def test_events_tell_the_whole_picture(log: list[Message]) -> None:
 
 @given(logs(), st.integers(1, 30))
 def test_memory_is_bounded(log: list[Message], most: int) -> None:
-    """What is remembered is as if all were; it is all that the last records are about."""
+    """The last records give the same messages as if all were remembered."""
     whole, bounded = fold_of(log), fold_of(log, most)
     assert bounded.messages() == [message for message in whole.messages() if message.offset > len(log) - most]
     for table in (bounded._records, bounded._about, bounded._now):
@@ -190,8 +190,8 @@ def test_memory_is_bounded(log: list[Message], most: int) -> None:
 
 
 @given(logs(), st.data())
-def test_pages_give_the_same_picture_as_events(log: list[Message], data: st.DataObject) -> None:
-    """A room joined at any place, and read back in pages of any length, shows what is shown to those who heard all."""
+def test_pages_give_the_same_messages_as_events(log: list[Message], data: st.DataObject) -> None:
+    """A client that joins at any point and reads back in pages of any length has the messages of one that heard all."""
     joined = data.draw(st.integers(0, len(log)), "joined")
     fold = fold_of(log[joined:])
     shown: list[Message] = []
@@ -207,8 +207,8 @@ def test_pages_give_the_same_picture_as_events(log: list[Message], data: st.Data
 
 
 @given(logs(), st.data())
-def test_a_log_without_what_was_deleted_gives_the_same_picture(log: list[Message], data: st.DataObject) -> None:
-    """Who reads later, when the texts are gone from the log, or heard a part before, sees the same messages."""
+def test_an_erased_log_gives_the_same_messages(log: list[Message], data: st.DataObject) -> None:
+    """A client that reads the log after the texts are gone has the same messages, also if it heard a part before."""
     kept = erased(log)
     heard = data.draw(st.integers(0, len(log)), "heard")
     whole = fold_of(log).messages()
@@ -217,7 +217,7 @@ def test_a_log_without_what_was_deleted_gives_the_same_picture(log: list[Message
 
 @given(logs())
 def test_messages_can_be_pickled(log: list[Message]) -> None:
-    """With all that later records made of them."""
+    """Also edited messages and those with reactions."""
     messages = fold_of(log).messages()
     assert pickle.loads(pickle.dumps(messages)) == messages
     assert len({hash(message) for message in messages}) <= len(messages)

@@ -1,4 +1,4 @@
-"""What was typed before: kept in a file that does not grow without bound, or not at all."""
+"""The lines typed in earlier chats: kept in a file with a bound, or not at all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from parlour.client.inputhistory import InputHistory
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return where the lines are kept for this test."""
+    """Return the file in which the lines are kept for this test."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "parlour" / "typed"
 
 
 def test_the_newest_lines_are_kept(file: Path) -> None:
-    """At most a thousand, and 256 KiB; several lines of one text, and any letter, come back as they were."""
+    """At most a thousand lines and 256 KiB; a text of several lines, and any letter, comes back unchanged."""
     typed = InputHistory()
     for number in range(1500):
         typed.store_string(f"line {number}")
@@ -33,16 +33,16 @@ def test_the_newest_lines_are_kept(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_file_that_others_could_read_is_closed_to_them(file: Path) -> None:
-    """As one that was copied back without care would be."""
+def test_the_file_is_closed_to_others(file: Path) -> None:
+    """A file that was copied back carelessly may be readable for them."""
     InputHistory()
     file.chmod(0o644)
     InputHistory()
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_without_a_place_for_it_nothing_is_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No home, or a file where the folder should be: one line says why, and typing goes on."""
+def test_without_a_usable_folder_nothing_is_kept(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no home, or a file in place of the folder: one line says why, and typing goes on."""
     file.parent.parent.mkdir()
     file.parent.write_text("not a folder")
     impossible = InputHistory()

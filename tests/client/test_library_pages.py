@@ -1,4 +1,4 @@
-"""The Python on the pages runs as it stands there, and does what is told of it."""
+"""The Python code on the pages runs as it is printed, and does what the pages say."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def running(block: str, cluster: Cluster) -> Iterator[subprocess.Popen[str]]:
 
 
 def answer(room: Room, question: str) -> str:
-    """Say something; return what another says next."""
+    """Post a question; return the next text of another client."""
     room.say(question)
     for event in room.events(20):
         if isinstance(event, Message) and not event.mine and not event.replay:
@@ -46,7 +46,7 @@ def answer(room: Room, question: str) -> str:
     [("README.md", "!echo is it me?", "is it me?"), ("docs/library.md", "hello", "ada says: hello")],
 )
 def test_the_bots_on_the_pages_echo(cluster: Cluster, page: str, question: str, echo: str) -> None:
-    """Each of them what others say, and never itself."""
+    """Each of them repeats what others say, and never itself."""
     lobby = cluster.chat("ada").join("lobby")
     with running(blocks(page)[0], cluster):
         eventually(lambda: lobby.bots == ["echo"], 20, "the bot is there")
@@ -72,7 +72,7 @@ def test_the_bots_on_the_pages_echo(cluster: Cluster, page: str, question: str, 
     ],
 )
 def test_the_other_blocks_run(cluster: Cluster, number: int, lines: list[str]) -> None:
-    """To their end, and print what they say."""
+    """They run to their end, and print what the page says."""
     if number == 2:
         cluster.chat("bob").join("lobby").say("hello")
     with running(blocks("docs/library.md")[number], cluster) as program:

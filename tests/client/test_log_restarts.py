@@ -1,4 +1,4 @@
-"""The room log was started anew, or its end is lost: a program sees only what it has not seen, marked right."""
+"""The room log was started anew, or lost its end: a program sees only new messages, with correct marks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
-    """Run a Redis that may lose what it acknowledged in its last second, so every start begins a new epoch."""
+    """Run a Redis that may lose the writes of its last second, so every start begins a new epoch."""
     folder = tmp_path / "redis"
     folder.mkdir()
     with redis_server(folder, *EVERY_SECOND) as running:
@@ -33,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def stopped(server: RedisServer) -> None:
-    """Have the server end as it should, with everything on its disk."""
+    """End the server in order, with everything on its disk."""
     with server.client() as client:
         client.shutdown()
     server.kill()
@@ -46,18 +46,18 @@ def chat_of(room: Room) -> Chat:
 
 
 def taken(room: Room) -> list[Event]:
-    """Return what has happened in the room, but for comings and goings."""
+    """Return the events of the room without changes of the members."""
     return [event for event in room.events(timeout=0.3) if not isinstance(event, Presence)]
 
 
 def texts(room: Room) -> list[tuple[str, bool]]:
-    """Return the texts of the messages taken, each with whether it is a replay."""
+    """Return the texts of the messages taken, each with its mark as a replay."""
     return [(event.text, event.replay) for event in taken(room) if isinstance(event, Message)]
 
 
 @contextmanager
 def two_in(running: Cluster, history: int, said: int) -> Iterator[tuple[Room, Room]]:
-    """Give ada's room and, at the other node, bob's, in which so much was said; bob joined before, and ada after it."""
+    """Yield the rooms of ada and bob, on two nodes; bob joined before these messages were posted, ada after that."""
     bob = running.chat("bob").join("lobby", history)
     for number in range(1, said + 1):
         bob.post(f"old {number}").result(10)
@@ -70,7 +70,7 @@ def two_in(running: Cluster, history: int, said: int) -> Iterator[tuple[Room, Ro
 
 @pytest.mark.parametrize("history", [0, 5])
 def test_a_clean_restart_shows_nothing_again(server: RedisServer, history: int) -> None:
-    """Everything is in the log of the new epoch: the next message is new to everybody, and acknowledged."""
+    """The log of the new epoch has everything: the next message is new for all, and acknowledged."""
     with cluster(2, NodeSettings(log=server.url)) as running, two_in(running, history, 20) as (ada, bob):
         stopped(server)
         server.start()
@@ -83,8 +83,8 @@ def test_a_clean_restart_shows_nothing_again(server: RedisServer, history: int) 
             assert texts(room) == [("newer", False)]
 
 
-def test_who_is_at_another_node_after_the_restart_sees_nothing_again(server: RedisServer) -> None:
-    """Server and node end together; what was said before one is back is not a replay either."""
+def test_a_restart_and_a_move_show_nothing_again(server: RedisServer) -> None:
+    """Server and node end together; messages posted before the chat is back are no replays."""
     with cluster(2, NodeSettings(log=server.url)) as running, two_in(running, 5, 20) as (ada, bob):
         stopped(server)
         running.node_of(chat_of(ada)).stop()
@@ -98,7 +98,7 @@ def test_who_is_at_another_node_after_the_restart_sees_nothing_again(server: Red
 
 @pytest.mark.parametrize("history", [0, 5])
 def test_a_log_that_lost_its_end_goes_on_from_there(server: RedisServer, tmp_path: Path, history: int) -> None:
-    """Nobody is shown what is still there; all that is said from now on is new, though its numbers were others'."""
+    """Messages that the log still has do not come again; all others are new, also with offsets used before."""
     with cluster(2, NodeSettings(log=server.url)) as running, two_in(running, history, 20) as (ada, bob):
         shutil.copytree(server.folder, tmp_path / "backup")
         bob.say("lost 21")
@@ -118,7 +118,7 @@ def test_a_log_that_lost_its_end_goes_on_from_there(server: RedisServer, tmp_pat
 
 
 def test_an_empty_log_is_a_new_room(server: RedisServer) -> None:
-    """All is lost: that is told, and what is said is new; a post that was under way meanwhile is said once."""
+    """There is an event, later messages are new, and a post that was under way is logged once."""
     with cluster(2, NodeSettings(log=server.url)) as running, two_in(running, 5, 20) as (ada, bob):
         server.kill()
         under_way = ada.post("under way", timeout=30)
@@ -131,7 +131,7 @@ def test_an_empty_log_is_a_new_room(server: RedisServer) -> None:
 
 
 def test_posts_go_on_through_restarts(server: RedisServer) -> None:
-    """Two talk while the server is stopped and started three times: every post is logged once, and seen once."""
+    """The server stops and starts three times while two clients post: each post is logged once and seen once."""
     with cluster(2, NodeSettings(log=server.url)) as running, two_in(running, 0, 1) as rooms:
         stop = threading.Event()
         said: dict[str, list[str]] = {"ada": [], "bob": []}
@@ -157,7 +157,7 @@ def test_posts_go_on_through_restarts(server: RedisServer) -> None:
 
 
 def test_a_restored_file_goes_on_from_its_end(tmp_path: Path) -> None:
-    """An older copy of a SQLite log is put in its place: what it still has is not shown again."""
+    """An older copy of a SQLite log is put in place: its messages do not come again."""
     path = tmp_path / "log.sqlite"
     with cluster(2, NodeSettings(log=f"sqlite://{path}")) as running, two_in(running, 5, 20) as (ada, bob):
         source, backup = sqlite3.connect(path), sqlite3.connect(tmp_path / "backup.sqlite")

@@ -1,4 +1,4 @@
-"""Observers hear everything and are seen by nobody; bots are shown as what they are."""
+"""Observers hear everything and are shown to nobody; bots are shown as bots."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.waiting import eventually
 
 @pytest.fixture
 def started() -> Iterator[Processes]:
-    """End what a test starts."""
+    """End the processes that a test starts."""
     with processes() as running:
         yield running
 
@@ -36,8 +36,8 @@ def until_said(room: Room, text: str) -> list[Event]:
     raise AssertionError(f"{text!r} was not heard, but {events}")
 
 
-def test_observers_are_no_people(cluster: Cluster, started: Processes) -> None:
-    """A tail without a name and a replay's observers come and go unseen, on every node, and hear all."""
+def test_observers_are_not_shown(cluster: Cluster, started: Processes) -> None:
+    """A tail without a name and the observers of a replay are not shown on any node, and hear everything."""
     ada, bob = cluster.chat("ada"), cluster.chat("bob")
     assert ada.node != bob.node
     lobby, other = ada.join("lobby"), bob.join("lobby")
@@ -64,8 +64,8 @@ def test_observers_are_no_people(cluster: Cluster, started: Processes) -> None:
     assert lobby.who() == ["ada", "bob"]
 
 
-def test_a_node_lets_no_observer_speak(cluster: Cluster) -> None:
-    """Whatever the client's program thinks of it."""
+def test_a_node_refuses_posts_of_observers(cluster: Cluster) -> None:
+    """Also if the client does not check that."""
     with connect(cluster.address, "ear", observer=True) as ear:
         room = ear.join("lobby")
         ear._observer = False
@@ -76,7 +76,7 @@ def test_a_node_lets_no_observer_speak(cluster: Cluster) -> None:
 
 
 def test_bots_are_told_apart(cluster: Cluster) -> None:
-    """In lists and changes, on every node; a name that a person has too is no bot's."""
+    """In lists and changes, on every node; a name that a person also has is no bot."""
     ada, bob = cluster.chat("ada"), cluster.chat("bob")
     lobby, other = ada.join("lobby"), bob.join("lobby")
     with connect(cluster.address, "robot", bot=True) as robot:
@@ -96,14 +96,14 @@ def test_bots_are_told_apart(cluster: Cluster) -> None:
 
 
 def bots_of(room: Room) -> list[str]:
-    """Ask who is there; return those that are bots."""
+    """Ask for the members; return those that are bots."""
     room.who()
     return room.bots
 
 
 @contextmanager
 def dicebot(cluster: Cluster, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the example beside the cluster."""
+    """Run the example with the cluster."""
     command = [sys.executable, str(ROOT / "examples" / "dicebot.py"), *arguments]
     with subprocess.Popen(
         [*command, "--broker", cluster.address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -112,8 +112,8 @@ def dicebot(cluster: Cluster, *arguments: str) -> Iterator[subprocess.Popen[str]
         bot.kill()
 
 
-def test_the_example_greets_people_alone(cluster: Cluster) -> None:
-    """It rolls dice, greets no bot and no observer, and explains itself."""
+def test_the_example_greets_only_people(cluster: Cluster) -> None:
+    """It rolls dice, greets no bots and no observers, and has a help."""
     with dicebot(cluster, "lobby") as bot:
         assert bot.stdout is not None
         assert "rolling dice" in bot.stdout.readline()

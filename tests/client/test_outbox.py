@@ -1,4 +1,4 @@
-"""The posts of a chat that are not acknowledged: sent in order, sent again, and never forgotten before their time."""
+"""The posts of a chat without an acknowledgement: sent in order, sent again, and kept until their time is over."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from parlour.wire.messages import Accepted, Say
 
 
 def logged(number: int) -> Message:
-    """Return the message that a post of this number became."""
+    """Return the message that the post of this number became."""
     return Message("lobby", number, f"s-{number}", "ada", 0, str(number), replay=False)
 
 
 def idle() -> None:
-    """Nobody watches the deadlines here."""
+    """Ignore that something is due."""
 
 
 def roomy(_: float) -> bool:
-    """A node that takes all that it is sent."""
+    """Answer as for a node that takes everything."""
     return True
 
 
 def test_posts_wait_until_their_room_is_open() -> None:
-    """Rooms are independent; what waited goes first."""
+    """Rooms are independent; posts that waited go first."""
     outbox = Outbox(idle, roomy)
     sent: list[Say] = []
     for text in ("one", "two"):
@@ -38,8 +38,8 @@ def test_posts_wait_until_their_room_is_open() -> None:
     assert [say.text for say in sent] == ["one", "two", "three"]
 
 
-def test_a_refused_post_holds_back_those_after_it() -> None:
-    """What is posted while one waits to be tried again is sent behind it."""
+def test_a_refused_post_holds_back_later_ones() -> None:
+    """Later posts are sent behind one that waits for another try."""
     outbox = Outbox(idle, roomy)
     sent: list[Say] = []
     outbox.open("lobby", sent.append)
@@ -53,8 +53,8 @@ def test_a_refused_post_holds_back_those_after_it() -> None:
     assert first.result(0) == logged(1)
 
 
-def test_no_post_falls_so_far_behind_that_a_node_would_refuse_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One room's log is away while much is said in another: the next post waits, until the first is acknowledged."""
+def test_ids_stay_within_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one room waits and another is busy, the next post waits until the first is acknowledged."""
     monkeypatch.setattr(module, "WINDOW", 20)
     outbox = Outbox(idle, roomy)
     outbox.post("den", "waits", 100)
@@ -70,8 +70,8 @@ def test_no_post_falls_so_far_behind_that_a_node_would_refuse_it(monkeypatch: py
     assert sent[-1].text == "goes"
 
 
-def test_the_error_tells_whether_it_may_be_logged() -> None:
-    """Refused each time it was sent it is not logged; if a connection was lost meanwhile nobody can tell."""
+def test_the_error_tells_whether_a_post_may_be_logged() -> None:
+    """A post that was always refused is not logged; after a lost connection this is not known."""
     for lost, kind in ((False, NodeError), (True, DeadlineError)):
         outbox = Outbox(idle, roomy)
         outbox.open("lobby", lambda say: None)
@@ -84,8 +84,8 @@ def test_the_error_tells_whether_it_may_be_logged() -> None:
         assert type(post.exception(0)) is kind
 
 
-def test_a_post_that_was_never_sent_fails_with_why() -> None:
-    """It is certain then that it is not logged, and what kept it from being sent is told."""
+def test_a_post_that_was_never_sent() -> None:
+    """It is certainly not logged, and the error says why it was not sent."""
     outbox = Outbox(idle, roomy)
     outbox.detach("no broker answers")
     away = outbox.post("lobby", "one", 0.0)
@@ -99,7 +99,7 @@ def test_a_post_that_was_never_sent_fails_with_why() -> None:
 
 
 def test_a_post_that_the_node_cannot_understand_fails() -> None:
-    """At once where the room is open, or when it opens; those around it are sent."""
+    """At once if the room is open, or when it opens; the posts around it are sent."""
     outbox = Outbox(idle, roomy)
     sent: list[Say] = []
 
@@ -119,7 +119,7 @@ def test_a_post_that_the_node_cannot_understand_fails() -> None:
 
 
 def test_a_post_that_only_the_last_node_understood_may_be_logged() -> None:
-    """It was sent to that one, whose answer is lost with the connection."""
+    """It was sent to that node, whose answer was lost with the connection."""
     outbox = Outbox(idle, roomy)
     outbox.open("lobby", lambda say: None)
     post = outbox.post("lobby", "one", 10, "edit", 1)
@@ -128,8 +128,8 @@ def test_a_post_that_only_the_last_node_understood_may_be_logged() -> None:
     assert isinstance(post.exception(0), DeadlineError)
 
 
-def test_a_record_that_was_logged_before_is_acknowledged_whole() -> None:
-    """The node tells only where it stands; what it is, is known here."""
+def test_a_record_logged_before_is_returned_whole() -> None:
+    """The node tells only its offset; the outbox knows the rest."""
     outbox = Outbox(idle, roomy)
     post = outbox.post("lobby", "hello", 10, "edit", 7, {"a": 1})
     outbox.accepted(Accepted("lobby", 1, 9, 0), "s", "ada")
@@ -137,8 +137,8 @@ def test_a_record_that_was_logged_before_is_acknowledged_whole() -> None:
 
 
 @given(st.lists(st.sampled_from(["post", "lose", "open", "acknowledge", "refuse"]), max_size=60))
-def test_every_connection_gets_what_is_not_acknowledged_in_order(steps: list[str]) -> None:
-    """Whatever happens, a connection is sent all that is unacknowledged, each once, unless refused, by rising ids."""
+def test_connections_get_unacknowledged_posts_in_order(steps: list[str]) -> None:
+    """Each connection is sent all posts without acknowledgement, each once unless refused, by rising ids."""
     outbox = Outbox(idle, roomy)
     sent: list[int] = []  # on this connection, and not acknowledged
 
@@ -165,7 +165,7 @@ def test_every_connection_gets_what_is_not_acknowledged_in_order(steps: list[str
             outbox.acknowledge(number, logged(number))
             waiting.discard(number)
         elif step == "refuse" and sent and is_open:
-            # A node refuses all that it has, as its log is away for all.
+            # A node whose log is away refuses all posts that it has.
             for number in sent:
                 outbox.refused(number, NodeError("away", "unavailable", 0.0))
             sent.clear()

@@ -1,4 +1,4 @@
-"""What overlaps in a chat: joining, leaving and asking from several threads, while connections change."""
+"""Overlapping calls of a chat: threads join, leave and ask while connections change."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from support.waiting import MS, eventually, poll
 
 
 def here(cluster: Cluster, room: str) -> list[str]:
-    """Return who is in a room besides the one who looks."""
+    """Return the members of a room except the client that asks."""
     with_bob = cluster.chat("bob").join(room)
     return [name for name in with_bob.who() if name != "bob"]
 
 
 @contextmanager
 def parting(chat: Chat, room: Room) -> Iterator[None]:
-    """While the block goes on, a thread is leaving the room, of which the node hears only then."""
+    """Have a thread leave the room while the block runs; the node hears of it only after the block."""
     request = chat.request
     with pytest.MonkeyPatch.context() as slow:
         slow.setattr(chat, "request", lambda _: True)
@@ -43,10 +43,8 @@ def parting(chat: Chat, room: Room) -> Iterator[None]:
     join_all([leaver], 5)
 
 
-def test_a_question_asked_before_a_room_is_back_does_not_end_it(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The new node knows nothing of the room yet, and says so; that is no answer to the join."""
+def test_a_question_before_the_room_is_joined_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new node refuses it, since it does not know the room yet; that is no answer to the join."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     first = ada._reconnector.current
@@ -67,8 +65,8 @@ def test_a_question_asked_before_a_room_is_back_does_not_end_it(
     assert ada.rooms == [room]
 
 
-def test_an_error_does_not_keep_one_from_leaving(cluster: Cluster) -> None:
-    """What another thread asked for failed; `leave` is answered by `left` alone."""
+def test_an_error_does_not_prevent_leaving(cluster: Cluster) -> None:
+    """It is for the question of another thread; only `left` answers `leave`."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     with parting(ada, room):
@@ -77,8 +75,8 @@ def test_an_error_does_not_keep_one_from_leaving(cluster: Cluster) -> None:
     assert not ada.rooms
 
 
-def test_one_of_two_who_know_how_joining_ends_tells_it(cluster: Cluster) -> None:
-    """The chat is closed while the list of names, which ends the joining, is on its way in."""
+def test_the_outcome_of_a_join_is_told_once(cluster: Cluster) -> None:
+    """The chat is closed while the list of names, which ends the join, is being handled."""
     ada = cluster.chat("ada")
     link = ada._reconnector.current
     assert link is not None
@@ -92,8 +90,8 @@ def test_one_of_two_who_know_how_joining_ends_tells_it(cluster: Cluster) -> None
         room.await_joined(1)
 
 
-def test_who_gave_up_joining_is_not_in_the_room(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time ran out between the node's two answers."""
+def test_a_join_given_up_is_undone(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time ended between the two answers of the node."""
     ada = cluster.chat("ada")
     link = ada._reconnector.current
     assert link is not None
@@ -105,8 +103,8 @@ def test_who_gave_up_joining_is_not_in_the_room(cluster: Cluster, monkeypatch: p
     assert here(cluster, "lobby") == []
 
 
-def test_who_joins_while_leaving_is_in_a_new_room(cluster: Cluster) -> None:
-    """The one that is being left is waited for, by all who leave it, too."""
+def test_a_join_during_a_leave_gives_a_new_room(cluster: Cluster) -> None:
+    """The join waits for the leave, and so do all threads that leave."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     joined: list[Room] = []
@@ -121,7 +119,7 @@ def test_who_joins_while_leaving_is_in_a_new_room(cluster: Cluster) -> None:
     assert again.say("here").offset == 1
 
 
-def test_a_join_that_failed_takes_no_other_room_along(cluster: Cluster) -> None:
+def test_a_failed_join_ends_no_other_room(cluster: Cluster) -> None:
     """Another thread has left and joined meanwhile."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
@@ -130,7 +128,7 @@ def test_a_join_that_failed_takes_no_other_room_along(cluster: Cluster) -> None:
 
 
 def test_rooms_that_were_left_are_forgotten(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bot that comes and goes for weeks on one connection, and asks what nobody answers, does not grow."""
+    """A bot that joins and leaves for weeks on one connection, with unanswered questions, does not grow."""
     ada = cluster.chat("ada")
     link = ada._reconnector.current
     assert link is not None
@@ -146,15 +144,15 @@ def test_rooms_that_were_left_are_forgotten(cluster: Cluster, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("address", ["chat..example.org:7000", "nowhere"])
-def test_an_address_that_is_none_is_a_failed_attempt(address: str) -> None:
-    """A broker's word for a node's address is not taken for granted: another node may be had."""
+def test_a_wrong_address_is_a_failed_attempt(address: str) -> None:
+    """A broker may name a wrong address for a node; another node may work."""
     hello = wire.Hello("ada", "ticket", PROTOCOL)
     with pytest.raises(DialError, match=r"cannot be reached at .* HOST:PORT"):
         dial("n1", address, hello, 1.0)
 
 
-def test_a_chat_without_a_thread_to_spare_comes_back_later(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system has none for the first attempt."""
+def test_a_chat_without_a_free_thread_comes_back_later(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system has no thread for the first attempt."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     start, refused = threading.Thread.start, threading.Event()
@@ -172,8 +170,8 @@ def test_a_chat_without_a_thread_to_spare_comes_back_later(cluster: Cluster, mon
     assert refused.is_set()
 
 
-def test_a_post_that_is_held_up_fails_in_words(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another post's callback keeps the thread that would tell."""
+def test_a_post_held_up_by_a_callback_fails(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The callback of another post holds the thread that would tell the outcome."""
     room = cluster.chat("ada").join("lobby")
     monkeypatch.setattr(rooms, "_SETTLING", 0.05)
     monkeypatch.setattr(Chat, "post", lambda *_: Future())
@@ -182,7 +180,7 @@ def test_a_post_that_is_held_up_fails_in_words(cluster: Cluster, monkeypatch: py
 
 
 def test_numbers_below_one_are_refused(cluster: Cluster) -> None:
-    """A room that keeps nothing, and a history of nothing, are mistakes."""
+    """A room that keeps no events, and a history of no messages, are mistakes."""
     ada = cluster.chat("ada")
     with pytest.raises(UsageError, match="backlog"):
         ada.join("lobby", backlog=0)

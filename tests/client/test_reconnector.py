@@ -22,7 +22,7 @@ from support.waiting import MS, eventually
 
 
 class HeldUp:
-    """What holds up a node: `waits` is set as soon as somebody waits, and nobody does any more once `over` is."""
+    """The state of a node that is held up: `waits` is set once a thread waits; setting `over` ends the waiting."""
 
     def __init__(self) -> None:
         self.waits, self.over = threading.Event(), threading.Event()
@@ -30,7 +30,7 @@ class HeldUp:
 
 @contextmanager
 def held_up(node: Node, room: str) -> Iterator[HeldUp]:
-    """While the block goes on, this node does not answer who joins a room of which it has to ask the log."""
+    """While the block runs, let this node not answer joins of a room for which it must ask the log."""
     held, extent = HeldUp(), node.log.extent
 
     def wait(asked: str) -> Extent:
@@ -49,13 +49,13 @@ def held_up(node: Node, room: str) -> Iterator[HeldUp]:
 
 
 def ends(cluster: Cluster, chat: Chat) -> tuple[Node, Node]:
-    """Return the node that a chat is at, and the other one."""
+    """Return the node of a chat, and the other node."""
     here = cluster.node_of(chat)
     return here, next(node for node in cluster.nodes if node is not here)
 
 
 def move(here: Node, there: Node) -> None:
-    """Have a node ask the client that came last to go to another."""
+    """Let a node ask the client that came last to move to another node."""
     here._migration.hear_order(Order(here.name, here.instance, moves=[Transfer(there.name, 1)]))
 
 
@@ -67,13 +67,13 @@ def link_of(chat: Chat) -> NodeLink:
 
 
 def joined_ahead(chat: Chat, room: str) -> bool:
-    """Whether a room was joined on the connection that a chat moves to."""
+    """Whether a room is joined on the connection of the move."""
     ahead = chat._reconnector._next
     return ahead is not None and room in ahead.joined
 
 
 def test_a_move_that_takes_too_long_is_given_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that does not let one into all rooms in time is left again, and one goes on where one is."""
+    """A node that does not answer all joins in time is left again, and the chat stays where it is."""
     monkeypatch.setattr(reconnector, "MOVING", 100 * MS)
     ada = cluster.chat("ada")
     room = ada.join("lobby")
@@ -87,8 +87,8 @@ def test_a_move_that_takes_too_long_is_given_up(cluster: Cluster, monkeypatch: p
     assert [type(event) for event in room.events(0.05)] == [Message]
 
 
-def test_a_room_given_up_is_left_when_it_is_joined_after_all(cluster: Cluster) -> None:
-    """Who did not wait for the answer is in the room for nobody."""
+def test_a_late_answer_to_a_join_is_undone(cluster: Cluster) -> None:
+    """A client that gave up waiting for it is not shown in the room."""
     ada = cluster.chat("ada")
     link = link_of(ada)
     with held_up(cluster.node_of(ada), "lobby") as held:
@@ -100,8 +100,8 @@ def test_a_room_given_up_is_left_when_it_is_joined_after_all(cluster: Cluster) -
     eventually(lambda: room.who() == ["bob"])
 
 
-def test_who_gives_up_takes_nobody_along(cluster: Cluster) -> None:
-    """Another thread joins the same room, or asks for the same page, and waits for longer: its answer comes."""
+def test_giving_up_does_not_affect_other_threads(cluster: Cluster) -> None:
+    """Another thread joins the same room, or asks for the same page, and waits longer: it gets its answer."""
     ada = cluster.chat("ada")
     node = cluster.node_of(ada)
     with ThreadPoolExecutor(2) as others:
@@ -114,7 +114,7 @@ def test_who_gives_up_takes_nobody_along(cluster: Cluster) -> None:
         assert ada.rooms == [room]
         said = room.say("hello")
         with held_up(node, "den") as held:
-            den = others.submit(ada.join, "den", timeout=5000 * MS)  # the node answers in the order of questions
+            den = others.submit(ada.join, "den", timeout=5000 * MS)  # The node answers questions in order.
             assert held.waits.wait(5)
             asking = others.submit(room.history, timeout=5000 * MS)
             eventually(lambda: room.questions)
@@ -124,8 +124,8 @@ def test_who_gives_up_takes_nobody_along(cluster: Cluster) -> None:
         den.result()
 
 
-def test_a_room_left_while_one_moves_is_left_at_the_new_node(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was joined there already, and the old node alone was told that one leaves."""
+def test_a_room_left_during_a_move(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chat has joined it at the new node already, and only the old node was told of the leave."""
     monkeypatch.setattr(reconnector, "MOVING", 60.0)
     ada = cluster.chat("ada")
     den, _ = ada.join("den"), ada.join("lobby")
@@ -139,10 +139,8 @@ def test_a_room_left_while_one_moves_is_left_at_the_new_node(cluster: Cluster, m
     eventually(lambda: room.who() == ["bob"])
 
 
-def test_what_the_old_node_did_not_answer_is_asked_of_the_new(
-    empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Messages let go for want of place are asked for again before one has moved, and come afterwards."""
+def test_an_unanswered_join_is_repeated_after_a_move(empty_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that were let go are asked for before the move ends, and come after it."""
     monkeypatch.setattr(reconnector, "MOVING", 60.0)
     for name in ("n1", "n2"):
         empty_cluster.add_node(name, ring_bytes=1)
@@ -164,14 +162,14 @@ def test_what_the_old_node_did_not_answer_is_asked_of_the_new(
 
 
 def cut(chat: Chat) -> None:
-    """Break the connection, and see that the chat finds another."""
+    """Break the connection, and check that the chat finds another."""
     room = chat.rooms[0]
     link_of(chat).connection._shut()
     assert any(isinstance(event, Reconnected) for event in room.events(4000 * MS))
 
 
-def test_the_only_node_is_gone_back_to_at_once() -> None:
-    """Where there is no other, it may have been the connection alone that broke: that is not waited with."""
+def test_the_only_node_is_tried_again_at_once() -> None:
+    """Perhaps only the connection broke, so there is no wait."""
     settings = BrokerSettings(retry_after=60.0, settle=0.1)
     with clusters.cluster(1, NodeSettings(report_interval=0.1), settings) as running:
         ada = running.chat("ada")
@@ -180,10 +178,8 @@ def test_the_only_node_is_gone_back_to_at_once() -> None:
         assert room.say("back").offset == 1
 
 
-def test_who_is_cut_off_again_and_again_waits_longer_each_time(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the loss of a connection that had held for a while is a first one again, after which nobody waits."""
+def test_repeated_losses_wait_longer_each_time(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only after a connection that held for a while the waits begin anew."""
     waits: list[float] = []
 
     def draw(_: float, longest: float) -> float:
@@ -202,10 +198,8 @@ def test_who_is_cut_off_again_and_again_waits_longer_each_time(
     assert waits == [0.1, 0.2]
 
 
-def test_what_was_let_go_comes_though_the_old_connection_dies(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While one moves it is asked of both nodes, and the new one brings it, too."""
+def test_messages_let_go_come_from_either_connection(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During a move both nodes are asked for them, and the new one answers, too."""
     monkeypatch.setattr(reconnector, "MOVING", 60.0)
     ada = cluster.chat("ada")
     room, _ = ada.join("lobby", backlog=5), ada.join("den")
@@ -217,7 +211,7 @@ def test_what_was_let_go_comes_though_the_old_connection_dies(
     with held_up(there, "den"):
         move(here, there)
         eventually(lambda: joined_ahead(ada, "lobby"))
-        monkeypatch.setattr(old.connection, "send", lambda _: None)  # what is asked of the old node is lost with it
+        monkeypatch.setattr(old.connection, "send", lambda _: None)  # Messages to the old node are lost.
         told = [next(events) for _ in range(5)]
         assert not list(room.events(0.05))
         old.connection._shut()

@@ -1,4 +1,4 @@
-"""Connections break, nodes stop, die and drain: programs see one whole stream, and what they say is said once."""
+"""Connections break; nodes stop, die and drain: programs see one whole stream, and each post is logged once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from support.waiting import MS, eventually
 
 
 class Listener:
-    """Takes all events of a room on a thread of its own, until the chat is closed."""
+    """Takes all events of a room on a thread of its own until the chat is closed."""
 
     def __init__(self, room: Room) -> None:
         self.events: list[Event] = []
@@ -79,7 +79,7 @@ class Listener:
 
 @contextmanager
 def talking(room: Room, pause: float = 0.002) -> Iterator[list[Future[Message]]]:
-    """Post numbers without a stop while the block goes on."""
+    """Post numbers without a pause while the block runs."""
     posts: list[Future[Message]] = []
     stop = threading.Event()
 
@@ -96,7 +96,7 @@ def talking(room: Room, pause: float = 0.002) -> Iterator[list[Future[Message]]]
 
 
 def all_logged_once(*talks: list[Future[Message]]) -> int:
-    """See that every post is acknowledged, in its own place and its talker's order; return how many there are."""
+    """Check that all posts are acknowledged, each with its own offset and in the order of its client; count them."""
     messages = [[post.result(20) for post in posts] for posts in talks]
     for each in messages:
         assert [message.text for message in each] == [str(number) for number in range(len(each))]
@@ -107,12 +107,12 @@ def all_logged_once(*talks: list[Future[Message]]) -> int:
 
 
 def quit_node(cluster: Cluster, chat: Chat) -> None:
-    """Stop the node that a chat is at."""
+    """Stop the node of a chat."""
     cluster.node_of(chat).stop()
 
 
 def test_a_chat_goes_on_at_another_node(cluster: Cluster) -> None:
-    """A node stops while two talk: every post is logged once and in order, everybody hears all of it, nobody leaves."""
+    """A node stops while two clients post: all posts are logged once and in order, all are heard, no member leaves."""
     ada, bob = cluster.chat("ada"), cluster.chat("bob")
     rooms = [ada.join("lobby"), bob.join("lobby")]
     eventually(lambda: all(room.members == ["ada", "bob"] for room in rooms))
@@ -139,7 +139,7 @@ def test_a_chat_goes_on_at_another_node(cluster: Cluster) -> None:
 
 
 def test_a_killed_node_loses_nothing(tmp_path: Path) -> None:
-    """A node's process is killed with posts in flight: each is logged once in the end, and all hear all, once."""
+    """A node is killed with posts on their way: each is logged once in the end, and all clients hear each once."""
     port = free_ports()
     address = f"127.0.0.1:{port}"
     with processes() as started, ExitStack() as closing:
@@ -164,7 +164,7 @@ def test_a_killed_node_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_connection_cut_in_mid_frame(empty_cluster: Cluster) -> None:
-    """Wherever in a frame it is cut, what follows is whole."""
+    """At any byte of a frame: the messages that follow are whole."""
     proxy = Proxy()
     proxy.start()
     empty_cluster.closing.callback(proxy.stop)
@@ -181,8 +181,8 @@ def test_a_connection_cut_in_mid_frame(empty_cluster: Cluster) -> None:
     ear.whole(all_logged_once(said))
 
 
-def test_the_broker_is_away_meanwhile(empty_cluster: Cluster) -> None:
-    """Without a broker there is no way back; posts are kept, and go out when one is there again."""
+def test_the_broker_is_away_for_a_while(empty_cluster: Cluster) -> None:
+    """Without a broker there is no way back; posts are kept, and sent when a broker is there again."""
     settings = BrokerSettings(bind=f"127.0.0.1:{free_ports()}", retry_after=0.1, settle=0.1)
 
     def start_broker() -> None:
@@ -213,7 +213,7 @@ def test_the_broker_is_away_meanwhile(empty_cluster: Cluster) -> None:
 
 
 def test_a_drained_node_is_left_unseen(cluster: Cluster) -> None:
-    """Twenty chats move while they talk: nobody is seen to come or go, nothing is late, no one is told of a loss."""
+    """Twenty chats move while they post: no member is seen to leave, no message is late, no loss is told."""
     watcher = next(chat for chat in map(cluster.chat, ("w1", "w2")) if chat.node == "n2")
     chats = [cluster.chat(f"person-{number}") for number in range(20)]
     rooms = [chat.join(f"room-{number % 3}") for number, chat in enumerate(chats)]
@@ -242,8 +242,8 @@ def test_a_drained_node_is_left_unseen(cluster: Cluster) -> None:
         assert max(at - message.at / 1000 for at, message in ear.came) < 1000 * MS
 
 
-def test_what_was_replayed_at_first_is_told_ever_after(cluster: Cluster) -> None:
-    """However the room goes on elsewhere: a program may ask when it comes to it."""
+def test_replays_stay_known(cluster: Cluster) -> None:
+    """Also when the room goes on at another node, as a program may ask later."""
     bob = cluster.chat("bob").join("lobby")
     for number in range(3):
         bob.say(str(number))
@@ -256,7 +256,7 @@ def test_what_was_replayed_at_first_is_told_ever_after(cluster: Cluster) -> None
 
 
 def test_a_replaced_log_is_told(empty_cluster: Cluster) -> None:
-    """The room began anew while the connection was away: that is told, and what a newcomer is shown, as replays."""
+    """The log was replaced while the connection was away: there is an event, and the new messages come as replays."""
     empty_cluster.add_node("n1")
     ada = empty_cluster.chat("ada")
     room = ada.join("lobby", history=2)
@@ -279,7 +279,7 @@ def test_a_replaced_log_is_told(empty_cluster: Cluster) -> None:
 
 
 def test_close_while_reconnecting(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any way back a chat closes when its question to the brokers is over, as do its events and posts."""
+    """Without a way back a chat closes when its question to the brokers is over, and its events and posts end."""
     monkeypatch.setattr(dialing, "_ASKING", 0.5)
     ada = cluster.chat("ada")
     room = ada.join("lobby")
@@ -301,7 +301,7 @@ def test_close_while_reconnecting(cluster: Cluster, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("hopeless", ["refused", "given up"])
 def test_no_way_back_is_the_last_event(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, hopeless: str) -> None:
-    """Refused for good, or out for longer than the program wants to wait: posts fail, and Disconnected ends it all."""
+    """Refused for good, or cut off longer than the program waits: posts fail, and Disconnected is the last event."""
 
     def refuse(*_: object) -> None:
         raise RefusedError(Refused("bad_version", "use a matching version"), "127.0.0.1:6000")
@@ -325,7 +325,7 @@ def test_no_way_back_is_the_last_event(cluster: Cluster, monkeypatch: pytest.Mon
 
 
 def test_a_move_that_fails_changes_nothing(cluster: Cluster) -> None:
-    """Asked to go where nobody is, or without a good ticket, one stays, and goes on where one is."""
+    """Asked to move to an address without a node, or with a bad ticket, the chat stays and goes on where it is."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     ear = Listener(room)
@@ -342,8 +342,8 @@ def test_a_move_that_fails_changes_nothing(cluster: Cluster) -> None:
     assert not ear.heard(Reconnecting)
 
 
-def test_ones_own_absence_is_not_shown(cluster: Cluster) -> None:
-    """That one was missed for a moment is news for others alone."""
+def test_a_chat_does_not_see_its_own_absence(cluster: Cluster) -> None:
+    """Only others are told that it was missing for a moment."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     link = ada._reconnector.current
@@ -353,8 +353,8 @@ def test_ones_own_absence_is_not_shown(cluster: Cluster) -> None:
     assert room.members == ["ada", "bob"]
 
 
-def test_only_the_newest_connection_tells_who_is_here(cluster: Cluster) -> None:
-    """While one moves, what the old node says of the room's beginning and its people comes too late."""
+def test_only_the_newest_connection_tells_the_members(cluster: Cluster) -> None:
+    """During a move the old node's positions and members come too late."""
     ada = cluster.chat("ada")
     room = ada.join("lobby")
     link = ada._reconnector.current
@@ -374,7 +374,7 @@ def test_only_the_newest_connection_tells_who_is_here(cluster: Cluster) -> None:
 
 
 def test_a_log_that_is_away_delays_posts(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could not be logged is tried again, before what was posted later, until its own deadline."""
+    """A post that could not be logged is tried again before later posts, until its own deadline."""
     room = cluster.chat("ada").join("lobby")
     ear = Listener(room)
     with monkeypatch.context() as broken:
@@ -392,8 +392,8 @@ def test_a_log_that_is_away_delays_posts(cluster: Cluster, monkeypatch: pytest.M
     ear.whole(6)
 
 
-def test_a_chat_that_does_not_listen_comes_back_too(cluster: Cluster) -> None:
-    """A full backlog is not filled by coming back; once it is read, nothing is missing."""
+def test_a_chat_with_a_full_backlog_comes_back(cluster: Cluster) -> None:
+    """A reconnection does not fill the backlog further; once the events are taken, no message is missing."""
     ada, bob = cluster.chat("ada"), cluster.chat("bob")
     room, there = ada.join("lobby", backlog=10), bob.join("lobby")
     for number in range(50):

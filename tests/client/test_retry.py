@@ -1,4 +1,4 @@
-"""When a chat tries to come back, without a chat: the outcomes of attempts in, times and reasons out."""
+"""The plan of attempts to come back, without a chat: outcomes and times in, decisions out."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def full(node: str) -> DialError:
 
 
 def refusal(text: str, code: str, retry_after: float | None) -> RefusedError:
-    """Return the error of a broker that says no."""
+    """Return the error of a broker that refuses."""
     return RefusedError(Refused(code, text, retry_after), "127.0.0.1:6000")
 
 
 def test_the_first_attempt_is_at_once() -> None:
-    """It names the node that failed, and no other follows until its outcome is known."""
+    """It names the node that failed, and no other attempt follows until its outcome is known."""
     retry = Retry("ada", None)
     assert retry.next(5.0) is None
     retry.lost("n1", since=0.0, now=10.0)
@@ -31,7 +31,7 @@ def test_the_first_attempt_is_at_once() -> None:
     assert retry.due() == float("inf")
 
 
-def test_nodes_that_failed_are_named_until_the_broker_knows_no_other() -> None:
+def test_failed_nodes_are_named_until_no_other_is_left() -> None:
     """Then all of them are tried again, at once."""
     retry = Retry("ada", None)
     retry.lost("n1", since=0.0, now=10.0)
@@ -45,8 +45,8 @@ def test_nodes_that_failed_are_named_until_the_broker_knows_no_other() -> None:
     assert assign.failed == []
 
 
-def test_what_no_attempt_can_mend_ends_it() -> None:
-    """A refusal that names no time is for good; brokers that do not answer may be back."""
+def test_a_final_refusal_ends_it() -> None:
+    """A refusal that names no time is final; brokers that do not answer may come back."""
     assert Retry("ada", None).failed(UnavailableError("no broker answers"), 0.0) is None
     assert Retry("ada", None).failed(refusal("this name is banned", "banned", None), 0.0) == "this name is banned"
 

@@ -1,4 +1,4 @@
-"""The library's way back through what a room's log keeps."""
+"""How the library reads back in the log of a room."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from support.cluster import Cluster
 
 
 def fill(cluster: Cluster, count: int, trimmed: int = 0) -> None:
-    """Log so many messages in the lobby, of which the first are forgotten; each is 2000 bytes long."""
+    """Log this number of messages of 2000 bytes in the lobby, and forget the first ones."""
     log = cluster.nodes[0].log
     log.append("lobby", [Post("s", number, "eve", 1, "x" * 2000) for number in range(1, count + 1)])
     assert not log.trim("lobby", count - trimmed, 2, count)
 
 
-def test_history_is_put_together_of_as_many_pages_as_it_takes(cluster: Cluster) -> None:
-    """What was asked for comes in order, though one frame holds only some thirty of these."""
+def test_history_joins_as_many_pages_as_needed(cluster: Cluster) -> None:
+    """The messages come in order, although one frame holds only some thirty of them."""
     fill(cluster, 150, trimmed=20)
     with connect(cluster.broker.address, "ada", room="lobby") as ada:
         room = ada.join("lobby")
@@ -32,7 +32,7 @@ def test_history_is_put_together_of_as_many_pages_as_it_takes(cluster: Cluster) 
 
 
 def test_history_may_be_asked_by_several_threads(cluster: Cluster) -> None:
-    """Each gets what it asked for, also if two ask the same."""
+    """Each gets its own answer, also if two ask the same."""
     fill(cluster, 60)
     with connect(cluster.broker.address, "ada", room="lobby") as ada:
         room = ada.join("lobby")
@@ -66,14 +66,14 @@ def test_history_ends_where_another_epoch_begins(cluster: Cluster, monkeypatch: 
         assert 0 < len(offsets) < 50
 
 
-def test_a_history_that_cannot_be_is_refused(cluster: Cluster) -> None:
+def test_a_history_below_one_is_refused(cluster: Cluster) -> None:
     """There is no offset below 1."""
     with connect(cluster.broker.address, "ada", room="lobby") as ada, pytest.raises(UsageError):
         ada.join("lobby").history(before=0)
 
 
-def test_what_was_said_under_a_name_that_is_refused_today_is_kept(cluster: Cluster) -> None:
-    """An older log is read as it is."""
+def test_names_of_older_logs_are_kept(cluster: Cluster) -> None:
+    """An older log may have names that are refused today."""
     cluster.nodes[0].log.append("lobby", [Post("s1", 1, "ada: all is well", 1197849600123, "so they say")])
     with connect(cluster.broker.address, "ada", room="lobby") as ada:
         room = ada.join("lobby", history=1)

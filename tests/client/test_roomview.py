@@ -1,4 +1,4 @@
-"""What a person is shown of a room: the past as it is now, then what happens, and nothing that was deleted."""
+"""The lines of a room: old messages as they are now, then each event, and never a deleted text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT
 
 @dataclass
 class Place:
-    """A room in which ada and bob are, and what is known of its messages."""
+    """A room with ada and bob, and the messages known there."""
 
     replays: int = 0
     name: str = "lobby"
@@ -32,7 +32,7 @@ HERE = "-- 2 in lobby: ada, bob"
 
 
 def record(offset: int, text: str, kind: str = "", ref: int = 0, by: str = "ada", replay: bool = False) -> Message:
-    """Return a record of a time that is shown as ??:??."""
+    """Return a record whose time is shown as ??:??."""
     return Message("lobby", offset, f"{by}-{offset}", by, 2**60, text, replay, kind=kind, ref=ref)
 
 
@@ -45,8 +45,8 @@ def shown(place: Place, *records: Message, view: RoomView | None = None) -> list
     return [line.replace("??:?? ", "") for line in lines]
 
 
-def test_the_past_is_shown_as_it_is_now() -> None:
-    """Edits, reactions and deletions are not shown as lines, but as what they have made of the messages."""
+def test_old_messages_are_shown_as_they_are_now() -> None:
+    """Old edits, reactions and deletions give no lines of their own."""
     past = [
         record(10, "+1", REACT, 3, "bob", replay=True),
         record(11, "helo", replay=True),
@@ -64,8 +64,8 @@ def test_the_past_is_shown_as_it_is_now() -> None:
     assert view.oldest == 10
 
 
-def test_comings_and_goings_wait_for_the_past() -> None:
-    """Who is here is listed when the past was shown, and only later changes are news."""
+def test_old_messages_come_before_members() -> None:
+    """The members are listed after the old messages, and only later changes are shown."""
     place, came = Place(replays=1), Presence("lobby", ("bob",), (), 2)
     view = RoomView(place, Lines(colour=False))
     assert view.begin() == view.take(came, several=False) == []
@@ -73,8 +73,8 @@ def test_comings_and_goings_wait_for_the_past() -> None:
     assert view.take(came, several=False) == ["-- bob came (2 here)"]
 
 
-def test_what_happens_is_lines() -> None:
-    """Each change is told when it comes."""
+def test_events_are_lines() -> None:
+    """Each change is a line when it comes."""
     lines = shown(
         Place(),
         record(1, "helo"),
@@ -93,15 +93,15 @@ def test_what_happens_is_lines() -> None:
     assert [line.removesuffix(" (??:??)") for line in lines] == expected
 
 
-def test_what_was_deleted_before_it_came_is_not_shown_at_all() -> None:
-    """Nor is its deletion, of which nobody could tell what it was."""
+def test_a_message_that_comes_deleted_is_not_shown() -> None:
+    """Nor is its deletion, as the person never saw the message."""
     lines = shown(Place(), record(1, GONE_TEXT, GONE), record(2, "", REDACT, 1), record(3, "hello"))
     assert lines == [HERE, "ada: hello"]
 
 
 @pytest.mark.parametrize("first", [record(2, "new"), Restarted("lobby", "e2", 1)])
-def test_a_past_that_is_cut_short_is_shown(first: Message | Restarted) -> None:
-    """Something else begins before all of it has come."""
+def test_an_incomplete_past_is_shown(first: Message | Restarted) -> None:
+    """Another event comes before the last old record."""
     place = Place(replays=5)
     view = RoomView(place, Lines(colour=False))
     assert shown(place, record(1, "old", replay=True), view=view) == []
@@ -111,14 +111,14 @@ def test_a_past_that_is_cut_short_is_shown(first: Message | Restarted) -> None:
 
 
 def test_the_bell_rings_for_answers() -> None:
-    """To what the reader has said, when they are new."""
+    """For new answers to messages of the reader."""
     hello, reply = record(1, "hello"), record(2, "yes", "", 1, "bob")
     assert shown(Place(), hello, reply)[-1].startswith("\a")
     assert not shown(Place(), record(1, "hello", by="cyd"), reply)[-1].startswith("\a")
 
 
 def test_a_page_may_be_numbered() -> None:
-    """Without the deleted messages; the answers quote what is on the page."""
+    """It has no deleted messages, and its answers quote messages of the page."""
     view = RoomView(Place(), Lines(colour=False))
     page = [record(1, "hello"), record(2, GONE_TEXT, GONE), record(3, "yes", "", 1, "bob")]
     lines = [line.replace("??:?? ", "") for line in view.page(page, numbered=True)]

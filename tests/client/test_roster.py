@@ -1,4 +1,4 @@
-"""The roster of a room: what is news, and what is not."""
+"""The roster of a room: which changes are news."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def listed(*names: str) -> Roster:
 
 
 def test_the_first_list_is_no_news() -> None:
-    """Those who were there before one came did not come."""
+    """Members that were there before the client are not reported as new."""
     assert listed("ada", "bob").news() is None
 
 
 def test_changes_are_idempotent() -> None:
-    """A name that came twice came once, one that was not there did not go."""
+    """A name that came twice came once; a name that was not there did not leave."""
     roster = listed("ada")
     roster.change(["bob", "ada"], ["eve"], 2)
     assert roster.news() == (("bob",), ())
@@ -34,15 +34,15 @@ def test_changes_are_idempotent() -> None:
 
 
 def test_untold_changes_cancel_out() -> None:
-    """Who came and went while nobody was told is no news."""
+    """A name that came and left before the application was told is no news."""
     roster = listed("ada", "bob")
     roster.change(["cyd"], ["bob"], 2)
     roster.change(["bob"], ["cyd"], 2)
     assert roster.news() is None
 
 
-def test_a_later_list_replaces_the_names_and_the_difference_is_news() -> None:
-    """A list in parts holds from its last part on."""
+def test_a_later_list_replaces_the_names() -> None:
+    """The difference is news; a list in parts counts from its last part on."""
     roster = listed("ada", "bob")
     assert not roster.list(["ada"], 2, more=True)
     assert roster.names == {"ada", "bob"}
@@ -51,8 +51,8 @@ def test_a_later_list_replaces_the_names_and_the_difference_is_news() -> None:
     assert roster.news() == (("cyd",), ("bob",))
 
 
-def test_a_change_between_the_parts_of_a_list_is_not_undone_by_it() -> None:
-    """The list was drawn up before the change."""
+def test_a_change_between_parts_of_a_list_stays() -> None:
+    """The list was made before the change."""
     roster = listed("ada", "bob")
     roster.list(["ada", "bob"], 3, more=True)
     roster.change(["dan"], ["bob"], 3)
@@ -60,8 +60,8 @@ def test_a_change_between_the_parts_of_a_list_is_not_undone_by_it() -> None:
     assert roster.names == {"ada", "cyd", "dan"}
 
 
-def test_a_list_cut_short_lets_nobody_go() -> None:
-    """After a join only some names are listed: the others are not gone."""
+def test_a_short_list_removes_no_name() -> None:
+    """After a join only some names are listed; the others are still there."""
     roster = listed("ada", "bob")
     roster.list(["ada", "cyd"], 300, more=False)
     assert roster.names == {"ada", "bob", "cyd"}
@@ -71,7 +71,7 @@ def test_a_list_cut_short_lets_nobody_go() -> None:
 
 @given(NAMES, st.lists(st.tuples(st.sampled_from(["change", "list"]), NAMES, NAMES, st.booleans()), max_size=20))
 def test_told_plus_news_is_the_roster(first: set[str], steps: list[tuple[str, set[str], set[str], bool]]) -> None:
-    """Whoever applies the news to what was told before has the names, whatever happened and whenever told."""
+    """The names told before, changed by the news, are always the names of the roster."""
     roster = listed(*first)
     known = set(first)
     for kind, some, others, tell in steps:

@@ -1,4 +1,4 @@
-"""A node that stands still, and takes nothing any more: nobody waits for it for longer than was said."""
+"""A node that is stopped and reads nothing: no call waits longer than its timeout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fill(room: Room) -> None:
 
 @contextmanager
 def stopped_node(log: Path) -> Iterator[tuple[Chat, int]]:
-    """Yield a chat in `lobby` and `den`, and the process of its node, which stands still and has taken all it can."""
+    """Yield a chat in `lobby` and `den`, and the process of its node, which is stopped and has taken all it can."""
     with processes() as started:
         port = free_ports()
         started.broker(port)
@@ -40,8 +40,8 @@ def stopped_node(log: Path) -> Iterator[tuple[Chat, int]]:
             yield ada, node.pid
 
 
-def test_nobody_waits_for_longer_than_was_said(tmp_path: Path) -> None:
-    """Neither who asks, nor who posts; and what was posted before fails in time though the reconnector sends a join."""
+def test_no_call_waits_longer_than_its_timeout(tmp_path: Path) -> None:
+    """Neither questions nor posts; earlier posts fail in time although the reconnector sends a join."""
     with stopped_node(tmp_path / "log.sqlite") as (ada, node):
         link = ada._reconnector.current
         lobby, den = ada.rooms
@@ -64,8 +64,8 @@ def test_nobody_waits_for_longer_than_was_said(tmp_path: Path) -> None:
         assert ada._reconnector.current is link
 
 
-def test_a_node_that_takes_nothing_is_given_up_in_these_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It did not close the connection."""
+def test_a_node_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason says so, as the node did not close the connection."""
     monkeypatch.setattr(connection, "_SILENCES", 1000)
     monkeypatch.setattr(connection, "_SILENCE", 500 * MS)
     with stopped_node(tmp_path / "log.sqlite") as (ada, _):

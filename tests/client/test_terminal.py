@@ -1,4 +1,4 @@
-"""The terminal chat in a real terminal, as two people see it."""
+"""The chat in a real terminal, as people see it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def chat(cluster: Cluster, *arguments: str) -> list[str]:
 
 
 def in_lobby(cluster: Cluster, tmux: Tmux) -> int:
-    """Open a pane in which ada chats in the lobby; return its number once she may type."""
+    """Open a pane in which ada chats in the lobby; return its number once she can type."""
     pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
     tmux.shows(pane, "lobby>")
     return pane
 
 
 def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> None:
-    """Asked for a name and a room they are in; a half-typed line stays whole while another's line arrives."""
+    """They give a name and a room; a half-typed line stays whole while another person's line arrives."""
     ada = tmux.open(*chat(cluster))
     tmux.shows(ada, "]:")
     tmux.type(ada, "ada", "Enter")
@@ -52,7 +52,7 @@ def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> Non
     tmux.type(ada, "ne", "Enter")
     tmux.shows(bob, " ada: half a line")
     tmux.shows(ada, " ada: half a line")
-    # What was typed is not left standing beside what was said.
+    # The typed line does not stay on the screen beside the message.
     assert not any(line.startswith("lobby> half") for line in tmux.lines(ada))
 
     tmux.type(ada, "half a farewell")
@@ -65,8 +65,8 @@ def test_two_people_talk_in_their_terminals(cluster: Cluster, tmux: Tmux) -> Non
         assert not any("Traceback" in line for line in tmux.lines(pane))
 
 
-def test_messages_are_answered_edited_deleted_and_reacted_to(cluster: Cluster, tmux: Tmux) -> None:
-    """The last one, or the one of a number; a newcomer sees what became of them."""
+def test_replies_edits_deletions_and_reactions(cluster: Cluster, tmux: Tmux) -> None:
+    """Commands mean the last message or the one of a number; a newcomer sees the result."""
     bob = cluster.chat("bob").join("lobby")
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "helo", "Enter")
@@ -100,8 +100,8 @@ def test_messages_are_answered_edited_deleted_and_reacted_to(cluster: Cluster, t
     ]
 
 
-def test_a_lost_connection_is_told_and_found_again(cluster: Cluster, tmux: Tmux) -> None:
-    """The nodes stop while a person types: a line says so, what is typed meanwhile is said when one is back."""
+def test_a_lost_connection_is_replaced(cluster: Cluster, tmux: Tmux) -> None:
+    """The nodes stop while a person types: a line says so, and typed lines are sent when a node is back."""
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "half a li")
     for node in cluster.nodes:
@@ -121,8 +121,8 @@ def test_a_lost_connection_is_told_and_found_again(cluster: Cluster, tmux: Tmux)
 
 
 @pytest.mark.parametrize("key", ["C-c", "C-d"])
-def test_what_was_not_said_is_shown_to_who_leaves(cluster: Cluster, tmux: Tmux, key: str) -> None:
-    """A line that waits for a connection is on the screen when one gives up waiting, and the status tells of it."""
+def test_unsent_lines_are_shown_on_leaving(cluster: Cluster, tmux: Tmux, key: str) -> None:
+    """The person gives up waiting: the line is on the screen, and the exit status tells of it."""
     pane = in_lobby(cluster, tmux)
     for node in cluster.nodes:
         node.stop()
@@ -138,7 +138,7 @@ def test_what_was_not_said_is_shown_to_who_leaves(cluster: Cluster, tmux: Tmux, 
 
 
 def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:
-    """Rooms are entered, named on their lines, and left; what is no command gets a hint."""
+    """Rooms are entered, named on their lines, and left; an unknown command gets a hint."""
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "/join den", "Enter")
     tmux.shows(pane, "den>")
@@ -155,7 +155,7 @@ def test_commands_in_the_terminal(cluster: Cluster, tmux: Tmux) -> None:
 
 
 def test_a_coloured_text_is_pasted(cluster: Cluster, tmux: Tmux) -> None:
-    """Where a terminal does not mark what is pasted, its colours look like a mouse, and are left out."""
+    """In a terminal that does not mark pasted text, its colours look like a mouse, and are left out."""
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "\x1b[31mred\x1b[0m and \x1b[1;32;44mgreen\x1b[0m", "Enter")
     tmux.shows(pane, " ada: red and green")
@@ -163,8 +163,8 @@ def test_a_coloured_text_is_pasted(cluster: Cluster, tmux: Tmux) -> None:
     tmux.shows(pane, "exit=0")
 
 
-def test_a_person_looks_back_past_what_was_shown(cluster: Cluster, tmux: Tmux) -> None:
-    """Fifty lines are shown on coming; /history goes back from there, page by page, to the first that is kept."""
+def test_history_shows_older_messages(cluster: Cluster, tmux: Tmux) -> None:
+    """Fifty messages are shown at first; /history goes back from there, page by page, to the first one kept."""
     cluster.nodes[0].log.append("lobby", [Post("s", number, "eve", 1, f"line {number}") for number in range(1, 59)])
     pane = tmux.open(*chat(cluster, "--name", "ada", "--room", "lobby"))
     tmux.shows(pane, "eve: line 58")
@@ -184,7 +184,7 @@ def test_a_person_looks_back_past_what_was_shown(cluster: Cluster, tmux: Tmux) -
 
 
 def test_a_chat_is_put_aside_and_taken_up_again(cluster: Cluster, tmux: Tmux) -> None:
-    """Ctrl-Z gives the shell back; with `fg` the line half typed is there, and what was said meanwhile."""
+    """Ctrl-Z gives the shell back; after `fg` the half-typed line is there, and the messages of the meantime."""
     pane = tmux.open("bash", "--norc", "-i")
     tmux.type(pane, " ".join(chat(cluster, "--name", "ada", "--room", "lobby")), "Enter")
     tmux.shows(pane, "lobby>")
@@ -199,7 +199,7 @@ def test_a_chat_is_put_aside_and_taken_up_again(cluster: Cluster, tmux: Tmux) ->
 
 
 def test_page_keys_leave_the_line_alone(cluster: Cluster, tmux: Tmux) -> None:
-    """A person who wants to see more of the screen does not find another line in the place of this one."""
+    """A person who wants to see more of the screen does not get an older line in its place."""
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "one", "Enter")
     tmux.shows(pane, " ada: one")
@@ -209,12 +209,12 @@ def test_page_keys_leave_the_line_alone(cluster: Cluster, tmux: Tmux) -> None:
 
 
 def test_several_lines_are_pasted(cluster: Cluster, tmux: Tmux) -> None:
-    """Nothing is said before the Return key is pressed; then it is one message, shown as the lines that it has."""
+    """Only the Return key posts them; they are one message, shown as several lines."""
     bob = cluster.chat("bob").join("lobby")
     pane = in_lobby(cluster, tmux)
     tmux.paste(pane, "def f():\r\n    return 1\n-- ada left\n")
     tmux.shows(pane, "-- ada left")
-    # Who is there may be told meanwhile, for which the prompt is taken away and drawn again.
+    # A change of the members may be shown meanwhile, for which the prompt is removed and drawn again.
     eventually(lambda: tmux.lines(pane)[-3:] == ["lobby> def f():", "    return 1", "-- ada left"])
     assert bob.history() == []
     tmux.press(pane, "Enter")
@@ -226,8 +226,8 @@ def test_several_lines_are_pasted(cluster: Cluster, tmux: Tmux) -> None:
     assert [message.text for message in bob.history()] == ["def f():\n    return 1\n-- ada left"]
 
 
-def test_what_was_typed_is_there_in_the_next_chat(cluster: Cluster, tmux: Tmux) -> None:
-    """The arrow key brings it back; the file is for nobody else to read."""
+def test_typed_lines_are_there_in_the_next_chat(cluster: Cluster, tmux: Tmux) -> None:
+    """The arrow key brings them back; other users cannot read the file."""
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "über 雪", "Enter")
     tmux.shows(pane, " ada: über 雪")
@@ -240,7 +240,7 @@ def test_what_was_typed_is_there_in_the_next_chat(cluster: Cluster, tmux: Tmux) 
 
 
 def test_the_tab_key_completes(cluster: Cluster, tmux: Tmux) -> None:
-    """Commands at the line's start, rooms one has been in behind /join, names everywhere else."""
+    """Commands at the start of a line, known rooms behind /join, names everywhere else."""
     cluster.chat("barbara").join("lobby")
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "/jo", "Tab")
@@ -254,8 +254,8 @@ def test_the_tab_key_completes(cluster: Cluster, tmux: Tmux) -> None:
     tmux.shows(pane, "lobby> barbara: and barbara")
 
 
-def test_who_is_named_is_told(cluster: Cluster, tmux: Tmux) -> None:
-    """The name stands out and the bell rings, when it is said; not for part of a word, nor for what was said before."""
+def test_the_readers_name_stands_out(cluster: Cluster, tmux: Tmux) -> None:
+    """The bell rings for it in new messages, not for a part of a word."""
     bob = cluster.chat("bob").join("lobby")
     bob.say("ada was named before she came")
     pane = in_lobby(cluster, tmux)
@@ -271,7 +271,7 @@ def test_who_is_named_is_told(cluster: Cluster, tmux: Tmux) -> None:
 
 
 def test_a_new_day_has_a_line(cluster: Cluster, tmux: Tmux) -> None:
-    """At midnight, though nobody says anything; in a place where that is in a few seconds."""
+    """At midnight, also without a message; the place is one where midnight comes in a few seconds."""
     noon = datetime.now(UTC) + timedelta(seconds=8)
     left = timedelta(hours=24) - timedelta(hours=noon.hour, minutes=noon.minute, seconds=noon.second)
     minutes, seconds = divmod(left.seconds, 60)
@@ -283,8 +283,8 @@ def test_a_new_day_has_a_line(cluster: Cluster, tmux: Tmux) -> None:
     assert tmux.lines(pane)[-1] == "lobby>"
 
 
-def test_no_colours_where_none_are_wanted(cluster: Cluster, tmux: Tmux) -> None:
-    """NO_COLOR leaves all else as it is."""
+def test_no_color_is_respected(cluster: Cluster, tmux: Tmux) -> None:
+    """NO_COLOR changes only the colours."""
     cluster.chat("bob").join("lobby").say("hello, ada")
     pane = tmux.open("env", "NO_COLOR=1", *chat(cluster, "--name", "ada", "--room", "lobby"))
     tmux.shows(pane, "lobby>")
@@ -292,8 +292,8 @@ def test_no_colours_where_none_are_wanted(cluster: Cluster, tmux: Tmux) -> None:
     assert "\x1b" not in tmux.raw(pane).replace("\x1b[39m", "").replace("\x1b[49m", "").replace("\x1b[0m", "")
 
 
-def test_rooms_that_differ_in_case_alone_are_told_apart(cluster: Cluster, tmux: Tmux) -> None:
-    """And a name that no room can have gets one that it could."""
+def test_rooms_that_differ_only_in_case(cluster: Cluster, tmux: Tmux) -> None:
+    """A remark tells them apart; a wrong name gets a proposal."""
     pane = in_lobby(cluster, tmux)
     tmux.type(pane, "/join Lobby", "Enter")
     tmux.shows(pane, "-- Lobby is not lobby: upper and lower case differ")

@@ -1,4 +1,4 @@
-"""Why posts wait, as a program, `send` and a person at a terminal are told."""
+"""The reason why posts wait, as a program, `send` and a person at a terminal get it."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from support.waiting import eventually
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where the room log is."""
+    """Return the path of the room log."""
     return tmp_path / "log.sqlite"
 
 
 @pytest.fixture
 def one(path: Path) -> Iterator[Cluster]:
-    """Run a broker and a node, whose log is a file that can be moved away."""
+    """Run a broker and a node whose log is a file that can be moved away."""
     with cluster_of(1, NodeSettings(log=f"sqlite://{path}", report_interval=0.1)) as running:
         yield running
 
 
 def test_a_room_tells_why_its_posts_wait(one: Cluster, path: Path) -> None:
-    """What the node says of its log, while that is away; nothing before, nor when the post is logged after all."""
+    """The words of the node while the log is away; None before that, and after the post is logged."""
     room = one.chat("ada").join("lobby")
     room.say("before")
     assert room.trouble is None
@@ -50,7 +50,7 @@ def test_a_room_tells_why_its_posts_wait(one: Cluster, path: Path) -> None:
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_a_room_tells_that_the_log_server_is_away(tmp_path: Path) -> None:
-    """Redis is killed and started again: the trouble names its address, and is over with the post logged."""
+    """Redis is killed and started again: the trouble names its address, and ends when the post is logged."""
     with (
         redis_server(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server,
         cluster_of(1, NodeSettings(log=server.url, report_interval=0.1)) as one,
@@ -66,7 +66,7 @@ def test_a_room_tells_that_the_log_server_is_away(tmp_path: Path) -> None:
 
 
 def joined_without_log(chat: Chat, path: Path, one: Cluster) -> Room:
-    """Return a room that has lost its connection, and that no node lets in again."""
+    """Return a room that lost its connection and that no node lets the chat into."""
     room = chat.join("lobby")
     room.say("before")
     with closing(sqlite3.connect(path)) as breaker:
@@ -76,8 +76,8 @@ def joined_without_log(chat: Chat, path: Path, one: Cluster) -> Room:
     return room
 
 
-def test_a_lost_connection_is_such_a_trouble(one: Cluster, path: Path) -> None:
-    """First there is no node; then there is one, which cannot let anybody into the room; then all is well."""
+def test_a_lost_connection_is_a_trouble(one: Cluster, path: Path) -> None:
+    """First there is no node; then one that lets no client into the room; then all is well."""
     room = joined_without_log(one.chat("ada"), path, one)
     post = room.post("held", 60)
     assert eventually(lambda: room.trouble, what="the loss is told")
@@ -97,8 +97,8 @@ def chat(one: Cluster) -> list[str]:
 
 
 @pytest.mark.skipif(bool(NO_TMUX), reason=NO_TMUX)
-def test_a_person_sees_what_waits_and_why(one: Cluster, path: Path, tmux: Tmux) -> None:
-    """Lines typed while the log is away stand above the prompt until they are said, or one leaves."""
+def test_a_person_sees_waiting_lines_and_the_reason(one: Cluster, path: Path, tmux: Tmux) -> None:
+    """Lines typed while the log is away stand above the prompt until they are sent, or the person leaves."""
     pane = tmux.open(*chat(one))
     tmux.shows(pane, "lobby>")
     away = path.rename(path.with_name("away.sqlite"))
@@ -122,8 +122,8 @@ def test_a_person_sees_what_waits_and_why(one: Cluster, path: Path, tmux: Tmux) 
 
 
 @pytest.mark.skipif(bool(NO_TMUX), reason=NO_TMUX)
-def test_what_is_typed_while_there_is_no_prompt_stands_in_the_next(one: Cluster, path: Path, tmux: Tmux) -> None:
-    """The terminal would echo it in the midst of what is shown; when the chat is left, it echoes again."""
+def test_input_without_a_prompt_goes_to_the_next(one: Cluster, path: Path, tmux: Tmux) -> None:
+    """The terminal must not echo it into the output; after the chat it echoes again."""
     pane = tmux.open(*chat(one))
     tmux.shows(pane, "lobby>")
     away = path.rename(path.with_name("away.sqlite"))
@@ -144,7 +144,7 @@ def test_what_is_typed_while_there_is_no_prompt_stands_in_the_next(one: Cluster,
 
 
 def test_a_chat_in_a_pipe_tells_once_why_a_line_waits(one: Cluster, path: Path) -> None:
-    """Where nothing can be shown that goes away again, a line says it after two seconds."""
+    """Output to a pipe cannot be removed again, so one line says it after two seconds."""
     with subprocess.Popen(chat(one), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -162,7 +162,7 @@ def test_a_chat_in_a_pipe_tells_once_why_a_line_waits(one: Cluster, path: Path) 
 
 
 def test_send_waits_for_a_room_that_cannot_be_joined_yet(one: Cluster, path: Path) -> None:
-    """The log is away when it begins, as when a build and a server are started at the same time."""
+    """The log is away when it begins, as when a build and a server start at the same time."""
     with closing(sqlite3.connect(path)) as breaker:
         breaker.execute("ALTER TABLE rooms RENAME TO elsewhere")
         breaker.commit()
@@ -176,8 +176,8 @@ def test_send_waits_for_a_room_that_cannot_be_joined_yet(one: Cluster, path: Pat
             assert process.returncode == 0
 
 
-def test_send_tells_why_a_line_waits_and_that_it_is_said(one: Cluster, path: Path) -> None:
-    """The log is away and comes back while `send` waits: both are said, and the status is 0."""
+def test_send_tells_why_a_line_waits(one: Cluster, path: Path) -> None:
+    """The log is away and comes back while `send` waits: both are reported, and the status is 0."""
     one.chat("ada").join("lobby").say("before")
     away = path.rename(path.with_name("away.sqlite"))
     command = [sys.executable, "-m", "parlour.cli", "send", "--broker", one.address, "--name", "bot", "--room", "lobby"]

@@ -14,14 +14,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
-from parlour.node.log import LogError, Post, RoomLog, memory, sqlite, sqlite_file
+from parlour.node.log import LogError, Post, RoomLog, memory, sqlite, sqlite_journal
 from parlour.node.log.opening import default_log, open_log
 from parlour.node.log.redis import RedisLog
 from parlour.node.log.redis_script import Job, key
@@ -356,6 +356,183 @@ def test_engines_do_what_a_plain_list_does(
         assert [message.id for message in log.read(name, 0, 1000)] == [f"{s}-{n}" for s, n in said[kept:]]
 
 
+# --- records ------------------------------------------------------------------------------------------------
+
+
+def record(number: int, kind: str, ref: int = 0, text: str = "hello") -> Post:
+    """Return a post of ada's of a kind."""
+    return replace(post(number, text=text), kind=kind, ref=ref)
+
+
+def test_a_records_own_fields_come_back(opener: Opener) -> None:
+    """Kind, reference, account and data, whatever JSON can hold; what is plainly said has none, beside others too."""
+    log, other = opener(), opener()
+    data: dict[str, Any] = {
+        "a": [1, -(2**53) + 1, 0.1, 1.0, 1e300, True, None, [], {}, {"ü": ["🦜", "\0", '"', "\\u0041", ""]}],
+        "": "\n",
+    }
+    full = Post("s", 1, "ada", 1_700_000_000_001, "waves\0", "action", 7, "äda", data)
+    log.append("lobby", [post(2), full, post(3)])
+    log.append("lobby", [replace(post(4), account="ada")])
+    log.append("lobby", [replace(post(5), ref=1), replace(post(6), data={"a": {}})])
+    messages = other.read("lobby", 0, 10)
+    assert [(m.kind, m.ref, m.account, m.data) for m in messages] == [
+        ("", 0, "", {}),
+        ("action", 7, "äda", data),
+        ("", 0, "", {}),
+        ("", 0, "ada", {}),
+        ("", 1, "", {}),
+        ("", 0, "", {"a": {}}),
+    ]
+    assert repr(messages[1].data) == repr(data)
+    assert [m.text for m in messages] == ["hello", "waves\0", "hello", "hello", "hello", "hello"]
+
+
+def fields(log: RoomLog, room: str = "lobby") -> list[tuple[int, str, str, int]]:
+    """Return offset, kind, text and reference of all that is kept of a room, read in pages of three."""
+    found: list[tuple[int, str, str, int]] = []
+    after = log.extent(room).trimmed
+    while page := log.read(room, after, 3):
+        assert len(page) <= 3
+        found += [(message.offset, message.kind, message.text, message.ref) for message in page]
+        after = page[-1].offset
+    return found
+
+
+def gone(offset: int) -> tuple[int, str, str, int]:
+    """Return the fields of a record that is deleted."""
+    return (offset, "gone", "(deleted)", 0)
+
+
+@pytest.mark.parametrize("ref", [1, 150, 299, 300], ids=["oldest", "middle", "last-but-one", "newest"])
+def test_a_deleted_record_keeps_its_place(opener: Opener, ref: int) -> None:
+    """Its offset, id, sender, account and time stay, its text and data do not; nothing else changes, for any node."""
+    log, other = opener(), opener()
+    said = [replace(post(n, text=f"text {n}"), account="ada", data={"n": n}) for n in range(1, 301)]
+    for first in range(0, 300, 7):
+        log.append("lobby", said[first : first + 7])
+    before = log.read("lobby", 0, 1000)
+    (place,) = other.append("lobby", [record(301, "redact", ref, "typo")])
+    assert (place.offset, place.duplicate) == (301, False)
+    for each in (log, other, opener()):
+        after = each.read("lobby", 0, 1000)
+        assert [message.offset for message in after] == list(range(1, 302))
+        changed = after[ref - 1]
+        assert (changed.kind, changed.text, changed.ref, changed.data) == ("gone", "(deleted)", 0, {})
+        assert (changed.id, changed.by, changed.at, changed.account) == (f"s-{ref}", "ada", said[ref - 1].at, "ada")
+        assert after[: ref - 1] + after[ref:300] == before[: ref - 1] + before[ref:]
+        assert (after[300].kind, after[300].ref, after[300].text) == ("redact", ref, "typo")
+        assert each.extent("lobby")[1:] == (0, 301)
+        assert each.read("lobby", ref - 1, 1) == [changed]
+    assert astuple(log.append("lobby", [post(ref)])[0])[1:] == (ref, said[ref - 1].at, True)
+    assert log.append("lobby", [post(302)])[0].offset == 302
+
+
+def test_a_record_goes_with_its_edits(opener: Opener) -> None:
+    """All that were logged, by whichever node, in whichever batch; the edits of others, and replies, stay."""
+    log, other = opener(), opener()
+    log.append("lobby", [post(1), post(2), record(3, "edit", 1), record(4, "edit", 2)])
+    other.append("lobby", [record(5, "edit", 1), replace(post(6), ref=1), record(7, "react", 1, "🦜")])
+    log.append("attic", [post(1), record(2, "edit", 1)])
+    log.append("lobby", [record(8, "edit", 1), record(9, "redact", 1)])
+    assert fields(other) == [
+        gone(1),
+        (2, "", "hello", 0),
+        gone(3),
+        (4, "edit", "hello", 2),
+        gone(5),
+        (6, "", "hello", 1),
+        (7, "react", "🦜", 1),
+        gone(8),
+        (9, "redact", "hello", 1),
+    ]
+    assert fields(log, "attic") == [(1, "", "hello", 0), (2, "edit", "hello", 1)]
+
+
+def test_an_edit_is_deleted_alone(opener: Opener) -> None:
+    """The record that it edited stays, and so do its other edits; these go with it later."""
+    log = opener()
+    log.append("lobby", [post(1), record(2, "edit", 1), record(3, "edit", 1)])
+    log.append("lobby", [record(4, "redact", 2)])
+    assert fields(log)[:3] == [(1, "", "hello", 0), gone(2), (3, "edit", "hello", 1)]
+    log.append("lobby", [record(5, "redact", 1)])
+    assert fields(log)[:3] == [gone(1), gone(2), gone(3)]
+
+
+def test_a_deletion_of_nothing_is_logged_and_changes_nothing(opener: Opener) -> None:
+    """Of a record that is trimmed, gone, itself, yet to come, or none; and of one that is sent again."""
+    log, other = opener(), opener()
+    log.append("lobby", [post(number) for number in range(1, 7)])
+    other.append("lobby", [record(7, "redact", 4)])
+    log.trim("lobby", 5, ALWAYS, 100)
+    refs = [1, 4, 12, 13, 99, 2**53 - 1, 0]
+    places = log.append("lobby", [record(number, "redact", ref) for number, ref in enumerate(refs, 8)])
+    assert [place.offset for place in places] == list(range(8, 15))
+    log.append("lobby", [record(15, "edit", 4, "late"), record(16, "redact", 4), record(7, "redact", 4)])
+    assert fields(other) == [
+        (3, "", "hello", 0),
+        gone(4),
+        (5, "", "hello", 0),
+        (6, "", "hello", 0),
+        *((offset, "redact", "hello", ref) for offset, ref in enumerate([4, *refs], 7)),
+        (15, "edit", "late", 4),
+        (16, "redact", "hello", 4),
+    ]
+
+
+def test_a_room_of_deleted_records_is_trimmed_and_goes_on(opener: Opener) -> None:
+    """All of a room is deleted, half of it forgotten, then the rest; offsets and ids are as they would have been."""
+    log, other = opener(), opener()
+    log.append("lobby", [post(number) for number in range(1, 121)])
+    for ref in range(1, 121):
+        other.append("lobby", [record(120 + ref, "redact", ref)])
+    assert fields(log)[:120] == [gone(offset) for offset in range(1, 121)]
+    assert log.rooms("", 10) == ["lobby"]
+    while log.trim("lobby", 180, ALWAYS, 7):
+        pass
+    assert other.extent("lobby")[1:] == (60, 240)
+    assert fields(other)[:60] == [gone(offset) for offset in range(61, 121)]
+    assert [place.offset for place in log.append("lobby", [post(120), post(300)])] == [120, 241]
+    assert not log.trim("lobby", 0, ALWAYS, 1000)
+    assert (log.extent("lobby")[1:], other.read("lobby", 0, 10)) == ((241, 241), [])
+    assert log.append("lobby", [record(301, "redact", 60), post(302)])[1].offset == 243
+    assert fields(log) == [(242, "redact", "hello", 60), (243, "", "hello", 0)]
+
+
+_kinds = st.sampled_from(["", "", "edit", "redact", "redact"])
+_deeds = st.lists(
+    st.lists(st.tuples(_kinds, st.integers(0, 30), st.sampled_from([1, 30, 1000])), min_size=1, max_size=12)
+    | st.integers(0, 25),
+    max_size=14,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(deeds=_deeds)
+def test_engines_delete_as_a_plain_list_does(opener: Opener, deeds: list[list[tuple[str, int, int]] | int]) -> None:
+    """Batches of posts, edits and deletions, and trimming in between, by two nodes in turn."""
+    logs, room = itertools.cycle([opener(), opener()]), f"room {next(_runs)}"
+    model: list[tuple[int, str, str, int]] = []
+    trimmed, number = 0, 0
+    for deed in deeds:
+        log = next(logs)
+        if isinstance(deed, int):
+            trimmed = max(trimmed, len(model) - deed)
+            while log.trim(room, deed, ALWAYS, 2):
+                pass
+        else:
+            batch: list[Post] = []
+            for kind, ref, size in deed:
+                number, offset = number + 1, len(model) + 1
+                batch.append(record(number, kind, ref, "x" * size))
+                model.append((offset, kind, "x" * size, ref))
+                if kind == "redact" and trimmed < ref < offset and model[ref - 1][1] != "gone":
+                    model = [gone(m[0]) if m[0] == ref or (m[1], m[3]) == ("edit", ref) else m for m in model]
+            log.append(room, batch)
+        assert fields(next(logs), room) == model[trimmed:]
+        assert log.extent(room)[1:] == (trimmed, len(model))
+
+
 # --- SQLite's files -----------------------------------------------------------------------------------------
 
 
@@ -475,7 +652,7 @@ def test_another_log_in_the_place_of_the_file_is_refused(path: Path) -> None:
 
 def test_the_journal_stays_short_while_much_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though nobody says anything meanwhile: a node that is given less to keep has weeks to forget."""
-    monkeypatch.setattr(sqlite_file, "JOURNAL", 64 * sqlite_file.COMMIT)
+    monkeypatch.setattr(sqlite_journal, "JOURNAL", 64 * sqlite_journal.COMMIT)
     journal = Path(f"{path}-wal")
 
     def carried_over() -> bool:
@@ -495,8 +672,8 @@ def test_the_journal_stays_short_while_much_is_forgotten(path: Path, monkeypatch
 
 def test_the_journal_is_carried_over_beside_the_commits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though nobody ever pauses it stays short, and the file has what was said; who reads on holds up nobody."""
-    monkeypatch.setattr(sqlite_file, "LONG", 200)
-    monkeypatch.setattr(sqlite_file, "JOURNAL", 64 * sqlite_file.COMMIT)
+    monkeypatch.setattr(sqlite_journal, "LONG", 200)
+    monkeypatch.setattr(sqlite_journal, "JOURNAL", 64 * sqlite_journal.COMMIT)
     journal = Path(f"{path}-wal")
     with closing(open_log(url(path))) as log, closing(sqlite3.connect(path, isolation_level=None)) as reader:
         numbers = itertools.count(1)

@@ -31,6 +31,10 @@ from parlour.wire.messages import Message
 __all__ = ["RedisLog"]
 
 
+REMEMBERED_ROOMS = 100_000
+"""Rooms with records aside that are remembered, at most: others cost a second question each time."""
+
+
 class RedisLog:
     """The engine behind `redis://HOST:PORT/DB` and, over TLS, `rediss://HOST:PORT/DB`."""
 
@@ -42,6 +46,7 @@ class RedisLog:
         self._mutex = make_lock(74, "redis log's servers")
         self._servers: dict[str, RedisServer] = {}
         self._listing: list[str] = []
+        self._rooms_aside: set[str] = set()  # that are known to have records aside; to ask for these is quicker then
         self._home = self._at(url)
         # Any thread may replace a slot's server: whoever still asks the one of before is told so.
         self._slots = [self._home] * REDIS_CLUSTER_HASH_SLOTS
@@ -58,7 +63,7 @@ class RedisLog:
 
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
         """Log the posts; see `RoomLog.append`."""
-        ((epoch, _, _, places),) = self._call(Job.append(room, posts))
+        ((epoch, _, _, places),) = self._script(room, Job.append(room, posts))
         appended: list[Appended] = []
         for place in places:
             offset, at, *new = place.split()
@@ -85,7 +90,7 @@ class RedisLog:
 
     def extent(self, room: str) -> Extent:
         """Return what is kept of the room; see `RoomLog.extent`."""
-        ((epoch, trimmed, top, _),) = self._call(Job.append(room, ()))
+        ((epoch, trimmed, top, _),) = self._script(room, Job.append(room, ()))
         return Extent(epoch, trimmed, top)
 
     def now(self) -> int:
@@ -117,7 +122,7 @@ class RedisLog:
 
     def trim(self, room: str, keep: int, before: int, limit: int) -> bool:
         """Forget the oldest messages; see `RoomLog.trim`."""
-        (count,) = self._call(Job.trim(room, keep, before, limit))
+        (count,) = self._script(room, Job.trim(room, keep, before, limit))
         return bool(count == limit)
 
     def hasten(self) -> None:
@@ -142,6 +147,15 @@ class RedisLog:
         if len(failures) == len(servers):
             raise failures[0]
         return streams
+
+    def _script(self, room: str, job: Job) -> list[Any]:
+        """Return the answer to a script, and remember whether the room has records aside; raises LogError."""
+        if room in self._rooms_aside:
+            job.widen()
+        answer = self._call(job)
+        if job.wide and len(self._rooms_aside) < REMEMBERED_ROOMS:
+            self._rooms_aside.add(room)
+        return answer
 
     # --- where the rooms are ----------------------------------------------------------------------------------
 

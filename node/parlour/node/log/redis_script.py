@@ -79,6 +79,12 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 if epoch and state[3] ~= LOG then
     return redis.error_reply('OTHERLOG the room is of another log')
 end
+-- The keys of records aside and of edits are given only where they are needed: while the slots of a cluster move, a
+-- server does not answer about several keys of which it lacks one.
+local fixed = KEYS[3] and string.sub(KEYS[3], -6) == ':aside' and 4 or 2
+if state[6] and fixed == 2 then
+    return redis.error_reply('ASIDE the room has records aside')
+end
 -- Return the offsets and times of at most so many records, from the stream and from aside, in order.
 local function range(first, last, count)
     local found = {}
@@ -129,19 +135,22 @@ local function clear_node(offset)
     end
     redis.call('HSET', KEYS[1], 'aside', '1')
 end
--- Delete the text of one record, if it is kept; return whether it is.
+-- Delete the text of one record; return false if it is not kept, or gone already.
 local function erase(offset)
     local name = string.format('%d', offset)
-    local is_aside = #redis.call('ZRANGEBYSCORE', KEYS[3], name, name) > 0
-    if not is_aside and #redis.call('XRANGE', KEYS[2], name, name) == 0 then
+    local member = redis.call('ZRANGEBYSCORE', KEYS[3], name, name)[1]
+    local fields = member and cjson.decode(string.match(member, '^%d+ (.*)$'))
+    if fields and fields[#fields - 1] == 'kind' and fields[#fields] == '{GONE}' then
+        return false
+    end
+    if not member and #redis.call('XRANGE', KEYS[2], name, name) == 0 then
         return false
     end
     -- Also if it was moved before: its node may have entries left, and so all the bytes that it ever had.
     clear_node(offset)
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], name, name)) do
-        redis.call('ZREM', KEYS[3], member)
-        put_aside(name, without_text(cjson.decode(string.match(member, '^%d+ (.*)$'))))
-    end
+    member = redis.call('ZRANGEBYSCORE', KEYS[3], name, name)[1]
+    redis.call('ZREM', KEYS[3], member)
+    put_aside(name, without_text(cjson.decode(string.match(member, '^%d+ (.*)$'))))
     return true
 end
 local function delete(offset)
@@ -156,9 +165,9 @@ end
 """
 
 _APPEND = f"""
--- KEYS: the room's hash, its stream, its records aside, its edits; for each post the hash of its id. ARGV: an epoch,
--- in case a new one has to begin; "new" if the room may be made; for each post session, id, name, time, text, and its
--- other fields as a JSON array of names and values, or nothing. Without posts it only looks.
+-- KEYS: the room's hash, its stream, perhaps its records aside and its edits; for each post the hash of its id.
+-- ARGV: an epoch, in case a new one has to begin; "new" if the room may be made; for each post session, id, name, time,
+-- text, and its other fields as a JSON array of names and values, or nothing. Without posts it only looks.
 -- A room in which nothing was said yet is forgotten when nobody has looked at it for as long as posts are remembered.
 if not epoch and ARGV[2] ~= 'new' then
     return false
@@ -169,8 +178,8 @@ if renewed then
 end
 -- All is read before anything is written: a key that is not ours fails the batch whole.
 local places, trimmed = {{}}, top
-for i = 1, #KEYS - 4 do
-    places[i] = redis.call('HGET', KEYS[i + 4], ARGV[6 * i - 2])
+for i = 1, #KEYS - fixed do
+    places[i] = redis.call('HGET', KEYS[i + fixed], ARGV[6 * i - 2])
     if ARGV[6 * i + 2] ~= '' then
         redis.call('ZCARD', KEYS[3])
         redis.call('ZCARD', KEYS[4])
@@ -183,7 +192,7 @@ end
 local said, before = {{}}, top
 local latest = math.min(tonumber(state[5] or '0'), now)
 for i = 1, #places do
-    local bucket, session, id, by, at, text, more = KEYS[i + 4], unpack(ARGV, 6 * i - 3, 6 * i + 2)
+    local bucket, session, id, by, at, text, more = KEYS[i + fixed], unpack(ARGV, 6 * i - 3, 6 * i + 2)
     local name = bucket .. ' ' .. id
     places[i] = places[i] or said[name]
     if not places[i] then
@@ -197,6 +206,7 @@ for i = 1, #places do
         local kind, ref = fields[1] == 'kind' and fields[2], fields[3] == 'ref' and tonumber(fields[4])
         if kind == '{EDIT}' and ref then
             redis.call('ZADD', KEYS[4], ref, offset)
+            redis.call('HSET', KEYS[1], 'aside', '1')
         elseif kind == '{REDACT}' and ref and ref < top then
             delete(ref)
         end
@@ -247,8 +257,10 @@ end
 if count > 0 then
     local first = string.format('%d', oldest + count)
     redis.call('XTRIM', KEYS[2], 'MINID', '=', first)
-    redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. first)
-    redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. first)
+    if fixed == 4 then
+        redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', '(' .. first)
+        redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', '(' .. first)
+    end
 end
 return count
 """
@@ -269,10 +281,6 @@ def room_of(stream: str) -> str:
     """Return the name of the room whose stream has this name."""
     tag = stream.removeprefix("parlour:{").removesuffix("}:log")
     return re.sub("%(25|7B|7D)", lambda found: chr(int(found[1], 16)), tag)
-
-
-def _keys(room: str) -> list[str]:
-    return [key(room, kind) for kind in ("room", "log", "aside", "edits")]
 
 
 def _more(post: Post) -> str:
@@ -318,7 +326,7 @@ class Job:
     not have it yet.
     """
 
-    __slots__ = ("answer", "asking", "command", "error", "keys", "moved", "posts", "script")
+    __slots__ = ("answer", "asking", "command", "error", "keys", "moved", "posts", "script", "wide")
 
     def __init__(self, script: str, keys: Sequence[str], command: Sequence[Any], posts: int = 0) -> None:
         self.script = script
@@ -329,23 +337,34 @@ class Job:
         self.error: LogError | None = None
         self.moved: Exception | None = None
         self.asking = False
+        self.wide = False
 
     @classmethod
     def append(cls, room: str, posts: Sequence[Post]) -> Job:
         """Log the posts; without any, only tell where the room stands."""
         buckets = [key(room, f"posts:{post.session}:{post.id // _BUCKET}") for post in posts]
         arguments = [value for p in posts for value in (p.session, p.id, p.by, p.at, p.text, _more(p))]
-        return cls("append", [*_keys(room), *buckets], arguments, len(posts))
+        job = cls("append", [key(room, "room"), key(room, "log"), *buckets], arguments, len(posts))
+        if RichPost in set(map(type, posts)):
+            job.widen()
+        return job
 
     @classmethod
     def trim(cls, room: str, keep: int, before: int, limit: int) -> Job:
         """Forget the oldest messages."""
-        return cls("trim", _keys(room), [keep, before, limit])
+        return cls("trim", [key(room, "room"), key(room, "log")], [keep, before, limit])
 
     @classmethod
     def plain(cls, command: str, name: str, *arguments: Any) -> Job:
         """Give a command on the key of this name."""
         return cls("", [name], [command, name, *arguments])
+
+    def widen(self) -> None:
+        """Give the script the keys of records aside and of edits, too."""
+        if not self.wide:
+            self.wide = True
+            begin = self.keys[0].removesuffix("room")
+            self.keys = [*self.keys[:2], f"{begin}aside", f"{begin}edits", *self.keys[2:]]
 
     @property
     def done(self) -> bool:

@@ -140,6 +140,9 @@ class RedisServer:
                     if isinstance(answer, NoScriptError) or (answer is None and job.script):
                         # The room is not there, or the server was restarted: it may be another one, or emptied.
                         undone.append(job)
+                    elif isinstance(answer, ResponseError) and str(answer).startswith("ASIDE"):
+                        job.widen()
+                        undone.append(job)
                     elif isinstance(answer, AskError | TryAgainError):
                         job.moved = answer
                     elif isinstance(answer, Exception):

@@ -16,15 +16,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from parlour.node.log import AHEAD, Appended, Extent, LogError, Post, old_enough, settled_time
-from parlour.node.log.sqlite_file import ROOM, ROW, SqliteFile
+from parlour.node.log.sqlite_deletion import RAW, Deletion
+from parlour.node.log.sqlite_file import SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
+from parlour.node.log.sqlite_journal import ROW
+from parlour.node.log.sqlite_pages import ROOM
 from parlour.runtime.locks import make_lock
-from parlour.wire.codec import Decoder, encode
-from parlour.wire.limits import sane_time
+from parlour.wire.codec import encode
+from parlour.wire.limits import MAX_TIME, sane_time
 from parlour.wire.messages import Message
 
 __all__ = ["SqliteLog"]
@@ -33,9 +35,6 @@ T = TypeVar("T")
 
 HOLD = 0.05
 """Seconds after which a transaction takes no further posts: other nodes wait for it."""
-
-_RAW: Decoder[list[Raw]] = Decoder(list[Raw], ours=True)
-"""A batch whose posts stay encoded, with what a newer version may have added to them."""
 
 _OF_ROOM = f"b.id > r.id * {ROOM} AND b.id < (r.id + 1) * {ROOM}"
 
@@ -68,6 +67,7 @@ class SqliteLog:
         self._path = path
         self._file = SqliteFile(path, sync_full)
         self._index = PostIndex(self._file)
+        self._deletion = Deletion(self._file)
 
     # --- the contract -----------------------------------------------------------------------------------------
 
@@ -119,10 +119,22 @@ class SqliteLog:
                 with closing(self._file.reader.execute(query, (after, room, limit))) as rows:
                     for first, blob in rows:
                         posts = self._file.decode(blob, POSTS)
+                        if first <= after:
+                            posts, first = posts[after + 1 - first :], after + 1
                         found += [
-                            Message(room, offset, f"{post.session}-{post.id}", post.by, sane_time(post.at), post.text)
+                            Message(
+                                room,
+                                offset,
+                                f"{post.session}-{post.id}",
+                                post.by,
+                                at if 0 <= (at := post.at) <= MAX_TIME else sane_time(at),
+                                post.text,
+                                post.kind,
+                                post.ref,
+                                post.account,
+                                post.data,
+                            )
                             for offset, post in enumerate(posts, first)
-                            if offset > after
                         ]
                         if len(found) >= limit:
                             break
@@ -163,7 +175,7 @@ class SqliteLog:
             except sqlite3.Error as error:
                 raise self._file.explain(error) from None
             # Posts have the journal carried over, too, but there may be none for long.
-            self._file.grown(ROW * (writer.total_changes - changes))
+            self._file.journal.grown(ROW * (writer.total_changes - changes))
         return count == limit
 
     def hasten(self) -> None:
@@ -210,6 +222,7 @@ class SqliteLog:
         writer = self._file.writer
         self._file.begin()
         try:
+            self._index.begin()
             result = work()
             writer.execute("COMMIT")
         except BaseException:
@@ -268,13 +281,18 @@ class SqliteLog:
 
     def _insert(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None) -> None:
         """Write a batch of posts that are all new."""
-        blob = encode(posts)
+        full = [post for post in posts if post.kind or post.ref or post.account or post.data]
+        # What is plainly said is written as it was before there were more fields.
+        blob = encode(posts if full else [(post.session, post.id, post.by, post.at, post.text) for post in posts])
+        first = tail.top + 1
         self._file.writer.execute(
-            "INSERT INTO batches VALUES (?, ?, ?)", (tail.room * ROOM + tail.top + len(posts), tail.top + 1, blob)
+            "INSERT INTO batches VALUES (?, ?, ?)", (tail.room * ROOM + tail.top + len(posts), first, blob)
         )
-        self._file.journal += len(blob)
+        self._file.journal.size += len(blob)
         tail.at = posts[-1].at
         self._index.add(tail, posts, highest, len(blob))
+        if full:
+            self._deletion.follow(tail.room, first, posts)
 
     def _trim(self, name: str, keep: int, before: int, limit: int) -> int:
         """Forget at most `limit` messages; return how many there were to be forgotten."""
@@ -298,9 +316,10 @@ class SqliteLog:
                 "DELETE FROM runs WHERE room = ? AND session = ? AND last = ?",
                 [(room, post.session, post.id) for post in old],
             )
+            self._deletion.trimmed(room, first + len(old) - 1)
             if len(old) < len(posts):
                 if old:
-                    rest = encode(self._file.decode(blob, _RAW)[len(old) :])
+                    rest = encode(self._file.decode(blob, RAW)[len(old) :])
                     writer.execute(
                         "UPDATE batches SET first = ?, posts = ? WHERE id = ?", (first + len(old), rest, batch)
                     )

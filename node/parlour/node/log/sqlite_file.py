@@ -12,18 +12,18 @@ import os
 import secrets
 import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from threading import Thread
 from typing import TypeVar
 
 from parlour.node.log import LogError
+from parlour.node.log.sqlite_journal import COMMIT, Journal, connect
+from parlour.node.log.sqlite_pages import ROOM, RawFile
 from parlour.runtime.folders import open_private
-from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import Decoder
 from parlour.wire.errors import ProtocolError
 
-__all__ = ["ROOM", "ROW", "SqliteFile"]
+__all__ = ["SqliteFile"]
 
 T = TypeVar("T")
 
@@ -45,26 +45,8 @@ KEEP = 0.03
 PEEK = 0.001
 """Seconds between two looks whether the turn is free."""
 
-JOURNAL = 4 * 1024 * 1024
-"""Bytes in the journal after which it is carried over, about."""
-
-COMMIT = 2 * 4096
-"""Bytes of the journal that a commit takes besides its posts, about."""
-
-ROW = 4096
-"""Bytes of the journal that a row takes when it is forgotten, about: each session of a room has its own pages."""
-
-LONG = 4000
-"""Pages of 4 KiB in the journal at which it has to be begun anew."""
-
-PATIENCE = 0.1
-"""Seconds that beginning it anew may hold up commits while somebody reads."""
-
 MARK = 1.0
 """Seconds between two writings of the mark, while messages come."""
-
-ROOM = 2**38
-"""A batch's id is its room's times this plus its last offset: a room's batches are together, and in order."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 """A word that is new each time the machine starts."""
@@ -72,8 +54,13 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _APPLICATION = 0x70726C72  # "prlr", in the file's header: a file of another program is not touched
 _FORMAT = 3
 
-_SPANS = "CREATE INDEX IF NOT EXISTS spans ON runs (room, session, last) WHERE first IS NOT NULL"
-"""What a file of before lacks: an older parlour keeps it up to date, too, as SQLite does that by itself."""
+_ADDED = (
+    "CREATE INDEX IF NOT EXISTS spans ON runs (room, session, last) WHERE first IS NOT NULL",
+    "CREATE TABLE IF NOT EXISTS edits (room INTEGER, ref INTEGER, offset INTEGER, PRIMARY KEY (room, ref, offset))"
+    " WITHOUT ROWID",
+)
+"""What files lack that an older parlour made. It may go on with them: SQLite keeps the index up to date, and an older
+parlour logs no edits."""
 
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -102,9 +89,7 @@ class SqliteFile:
         self._mark_due = 0.0
         self._sync = "FULL" if sync_full else "NORMAL"
         self._id = ""
-        self.journal = 0
-        """Bytes that commits have put into the journal since it was last carried over, about."""
-        self._carrier: Thread | None = None
+        self.journal = Journal(path, self._sync)
         self._turn = -1  # the mark, opened: its advisory lock is the turn to write
         self._turn_due = 0.0  # until then (monotonic, seconds) the file may be written without the turn
         self.hasty = False
@@ -174,8 +159,7 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close both connections; raises StuckThreadError if the journal is being carried over and that hangs."""
-        if self._carrier is not None:
-            join_all([self._carrier], BUSY)
+        self.journal.close(BUSY)
         with suppress(sqlite3.Error, OSError):  # else the next start takes this for an unclean end, which it was
             self._count_mark()
             self.writer.execute("UPDATE meta SET value = CAST(value AS INTEGER) - 1 WHERE key = 'open'")
@@ -217,12 +201,11 @@ class SqliteFile:
             if not self._stands():
                 # SQLite gives the journal the same mode.
                 os.close(open_private(str(path), os.O_RDWR | os.O_CREAT))
-            self.writer = self._connect()
-            try:
-                self.reader = self._connect()
-            except BaseException:
-                self.writer.close()
-                raise
+            with ExitStack() as opened:
+                self._raw = opened.enter_context(closing(RawFile(path)))
+                self.writer = opened.enter_context(closing(connect(path, self._sync, BUSY)))
+                self.reader = opened.enter_context(closing(connect(path, self._sync, BUSY)))
+                opened.pop_all()
             try:
                 self._prepare()
             except BaseException:
@@ -248,21 +231,11 @@ class SqliteFile:
             )
         return False
 
-    def _connect(self) -> sqlite3.Connection:
-        uri = f"{self._path.absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(uri, timeout=BUSY, isolation_level=None, check_same_thread=False, uri=True)
-        try:
-            connection.execute(f"PRAGMA synchronous = {self._sync}")
-            connection.execute("PRAGMA wal_autocheckpoint = 0")  # who posts need not wait for it: see _carry_over
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
     def _disconnect(self) -> None:
         self._id = ""  # whatever stands there next has to be opened anew
         self.reader.close()
         self.writer.close()
+        self._raw.close()
         if self._turn >= 0:
             os.close(self._turn)
             self._turn = -1
@@ -288,7 +261,8 @@ class SqliteFile:
             if not tables:
                 for statement in _SCHEMA.split(";"):
                     self.writer.execute(statement)
-            self.writer.execute(_SPANS)
+            for statement in _ADDED:
+                self.writer.execute(statement)
             meta: dict[str, str] = dict(self.writer.execute("SELECT key, value FROM meta").fetchall())
             self._id = self._stat()
             if self.identity and meta.get("identity") != self.identity:
@@ -315,6 +289,8 @@ class SqliteFile:
             raise
         self.identity = meta["identity"]
         self.epoch = meta["epoch"]
+        if "deleted" in meta:
+            self.journal.carry_over()
         self._turn = os.open(self._mark, os.O_RDONLY | os.O_CLOEXEC)
         self.writer.execute(f"PRAGMA busy_timeout = {round(1000 * LOOK)}")
 
@@ -337,29 +313,7 @@ class SqliteFile:
         if time.monotonic() >= self._mark_due:
             with suppress(sqlite3.Error, OSError):  # tried again after the next commit
                 self._count_mark()
-        self.grown(COMMIT)
-
-    def grown(self, size: int) -> None:
-        """So many bytes, about, were committed: have the journal carried over, if it is time."""
-        self.journal += size
-        if self.journal >= JOURNAL and not (self._carrier and self._carrier.is_alive()):
-            self.journal = 0
-            with suppress(RuntimeError):  # no thread is to be had: tried again when as much was written
-                self._carrier = spawn("sqlite-checkpoint", self._carry_over)
-
-    def _carry_over(self) -> None:
-        """Bring what was committed from the journal into the file itself.
-
-        On a thread of its own, with a connection of its own: done within a commit, as SQLite does by default, it held
-        up one post in fifty for 5 ms and more, and all took a tenth longer. It fails without harm: the journal has all.
-        """
-        path = f"{self._path.absolute().as_uri()}?mode=rw"
-        with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=PATIENCE, uri=True)) as connection:
-            connection.execute(f"PRAGMA synchronous = {self._sync}")
-            (_, pages, _) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if pages > LONG:
-                # Where commits never pause, SQLite does not begin anew by itself. Hardly anything is left to be done.
-                connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        self.journal.grown(COMMIT)
 
     # --- the mark: a count of its own writings, also written beside the file, where a copy put back cannot undo it ----
 

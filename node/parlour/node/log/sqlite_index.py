@@ -22,7 +22,8 @@ from typing import NamedTuple, TypeVar
 from msgspec import Struct
 
 from parlour.node.log import Appended, Post
-from parlour.node.log.sqlite_file import ROOM, SqliteFile
+from parlour.node.log.sqlite_file import SqliteFile
+from parlour.node.log.sqlite_pages import ROOM
 from parlour.wire.codec import Decoder, encode
 from parlour.wire.limits import sane_time
 
@@ -80,10 +81,12 @@ _Run = tuple[int, str, int, int | None, int, bytes]
 class Tail:
     """A room as it was after this node's last transaction there."""
 
-    __slots__ = ("at", "indexed", "last", "room", "size", "top")
+    __slots__ = ("at", "indexed", "last", "room", "size", "top", "version")
 
     def __init__(self, room: int) -> None:
         self.room = room
+        self.version = -1
+        """The version of the file in which this was looked up."""
         self.top = -1
         self.indexed = 0
         """The offset after which the tail begins: what is up to here has runs, or was trimmed."""
@@ -102,6 +105,11 @@ class PostIndex:
         self._file = file
         self._tails: dict[str, Tail] = {}
         self._remembered = 0
+        self._version = 0  # of the file, as SQLite counts it: another connection's commit makes it another
+
+    def begin(self) -> None:
+        """Look, at the beginning of a transaction, whether other nodes have written since the last one."""
+        ((self._version,),) = self._file.writer.execute("PRAGMA data_version").fetchall()
 
     def forget(self) -> None:
         """Forget what is remembered: it may not be what the file has."""
@@ -123,6 +131,9 @@ class PostIndex:
             ((room,),) = writer.execute("SELECT id FROM rooms WHERE name = ?", (name,)).fetchall()
             tail = self._tails[name] = Tail(room)
             self._remembered += 1
+        elif tail.version == self._version:
+            return tail
+        tail.version = self._version
         base = tail.room * ROOM
         ((tail.indexed, newest),) = writer.execute(
             "SELECT indexed, (SELECT max(id) FROM batches WHERE id BETWEEN ? AND ?) FROM rooms WHERE id = ?",

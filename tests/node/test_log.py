@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
-from parlour.node.log import LogError, Post, RoomLog, memory, sqlite, sqlite_journal
+from parlour.node.log import LogError, Post, RichPost, RoomLog, memory, sqlite, sqlite_journal
 from parlour.node.log.opening import default_log, open_log
 from parlour.node.log.redis import RedisLog
 from parlour.node.log.redis_script import Job, key
@@ -359,9 +359,14 @@ def test_engines_do_what_a_plain_list_does(
 # --- records ------------------------------------------------------------------------------------------------
 
 
+def rich(plain: Post, **fields: Any) -> RichPost:
+    """Return a post with fields of its own."""
+    return RichPost(*astuple(plain), **fields)
+
+
 def record(number: int, kind: str, ref: int = 0, text: str = "hello") -> Post:
     """Return a post of ada's of a kind."""
-    return replace(post(number, text=text), kind=kind, ref=ref)
+    return rich(post(number, text=text), kind=kind, ref=ref)
 
 
 def test_a_records_own_fields_come_back(opener: Opener) -> None:
@@ -371,10 +376,10 @@ def test_a_records_own_fields_come_back(opener: Opener) -> None:
         "a": [1, -(2**53) + 1, 0.1, 1.0, 1e300, True, None, [], {}, {"ü": ["🦜", "\0", '"', "\\u0041", ""]}],
         "": "\n",
     }
-    full = Post("s", 1, "ada", 1_700_000_000_001, "waves\0", "action", 7, "äda", data)
+    full = RichPost("s", 1, "ada", 1_700_000_000_001, "waves\0", "action", 7, "äda", data)
     log.append("lobby", [post(2), full, post(3)])
-    log.append("lobby", [replace(post(4), account="ada")])
-    log.append("lobby", [replace(post(5), ref=1), replace(post(6), data={"a": {}})])
+    log.append("lobby", [rich(post(4), account="ada")])
+    log.append("lobby", [rich(post(5), ref=1), rich(post(6), data={"a": {}})])
     messages = other.read("lobby", 0, 10)
     assert [(m.kind, m.ref, m.account, m.data) for m in messages] == [
         ("", 0, "", {}),
@@ -408,7 +413,7 @@ def gone(offset: int) -> tuple[int, str, str, int]:
 def test_a_deleted_record_keeps_its_place(opener: Opener, ref: int) -> None:
     """Its offset, id, sender, account and time stay, its text and data do not; nothing else changes, for any node."""
     log, other = opener(), opener()
-    said = [replace(post(n, text=f"text {n}"), account="ada", data={"n": n}) for n in range(1, 301)]
+    said = [rich(post(n, text=f"text {n}"), account="ada", data={"n": n}) for n in range(1, 301)]
     for first in range(0, 300, 7):
         log.append("lobby", said[first : first + 7])
     before = log.read("lobby", 0, 1000)
@@ -432,7 +437,7 @@ def test_a_record_goes_with_its_edits(opener: Opener) -> None:
     """All that were logged, by whichever node, in whichever batch; the edits of others, and replies, stay."""
     log, other = opener(), opener()
     log.append("lobby", [post(1), post(2), record(3, "edit", 1), record(4, "edit", 2)])
-    other.append("lobby", [record(5, "edit", 1), replace(post(6), ref=1), record(7, "react", 1, "🦜")])
+    other.append("lobby", [record(5, "edit", 1), rich(post(6), ref=1), record(7, "react", 1, "🦜")])
     log.append("attic", [post(1), record(2, "edit", 1)])
     log.append("lobby", [record(8, "edit", 1), record(9, "redact", 1)])
     assert fields(other) == [

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parlour.node.log import Appended, LogError, Post, RoomLog, sqlite_file, sqlite_index
+from parlour.node.log import Appended, LogError, Post, RichPost, RoomLog, sqlite_file, sqlite_index
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.opening import open_log
 from parlour.node.log.sqlite import SqliteLog
@@ -129,7 +129,7 @@ def test_many_repeated_posts_read_each_batch_once(
     batch = sqlite_index.PostIndex._batch
     decode = sqlite_file.SqliteFile.decode
 
-    def reading(self: sqlite_index.PostIndex, tail: sqlite_index.Tail, offset: int) -> tuple[int, list[Post]]:
+    def reading(self: sqlite_index.PostIndex, tail: sqlite_index.Tail, offset: int) -> tuple[int, list[RichPost]]:
         batches.append(offset)
         return batch(self, tail, offset)
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from parlour.node.log import AHEAD, Appended, Extent, LogError, Post, old_enough, settled_time
+from parlour.node.log import AHEAD, Appended, Extent, LogError, Post, RichPost, old_enough, settled_time
 from parlour.node.log.sqlite_deletion import RAW, Deletion
 from parlour.node.log.sqlite_file import SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
@@ -281,9 +281,7 @@ class SqliteLog:
 
     def _insert(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None) -> None:
         """Write a batch of posts that are all new."""
-        full = [post for post in posts if post.kind or post.ref or post.account or post.data]
-        # What is plainly said is written as it was before there were more fields.
-        blob = encode(posts if full else [(post.session, post.id, post.by, post.at, post.text) for post in posts])
+        blob = encode(posts)
         first = tail.top + 1
         self._file.writer.execute(
             "INSERT INTO batches VALUES (?, ?, ?)", (tail.room * ROOM + tail.top + len(posts), first, blob)
@@ -291,7 +289,7 @@ class SqliteLog:
         self._file.journal.size += len(blob)
         tail.at = posts[-1].at
         self._index.add(tail, posts, highest, len(blob))
-        if full:
+        if RichPost in set(map(type, posts)):
             self._deletion.follow(tail.room, first, posts)
 
     def _trim(self, name: str, keep: int, before: int, limit: int) -> int:
@@ -329,7 +327,7 @@ class SqliteLog:
             writer.execute("UPDATE rooms SET indexed = max(indexed, ?) WHERE id = ?", (batch % ROOM, room))
         return count
 
-    def _times(self, batch: int, posts: list[Post], newest: int, most: int) -> Iterator[int]:
+    def _times(self, batch: int, posts: Sequence[Post], newest: int, most: int) -> Iterator[int]:
         """Yield the times of a batch's posts, and, where the last is ahead of the clock, of those that follow.
 
         They are `most` at most, and no more than within reason.

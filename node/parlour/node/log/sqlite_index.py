@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from parlour.node.log import Appended, Post
+from parlour.node.log import Appended, Post, RichPost
 from parlour.node.log.sqlite_file import SqliteFile
 from parlour.node.log.sqlite_pages import ROOM
 from parlour.wire.codec import Decoder, encode
@@ -48,8 +48,8 @@ class _Said(Struct, frozen=True, array_like=True, gc=False):
     id: int
 
 
-POSTS: Decoder[list[Post]] = Decoder(list[Post], ours=True)
-"""A batch."""
+POSTS: Decoder[list[RichPost]] = Decoder(list[RichPost], ours=True)
+"""A batch; plain posts in it are shorter arrays, whose other fields are empty."""
 
 _SAID: Decoder[list[_Said]] = Decoder(list[_Said], ours=True)
 
@@ -174,7 +174,7 @@ class PostIndex:
         if rest:
             offsets |= self._find_in_tail(tail, rest)
         found: _Known = {}
-        first, batch = 0, list[Post]()
+        first, batch = 0, list[RichPost]()
         # In the order of their offsets, so that no batch is read twice.
         for key, offset in sorted(offsets.items(), key=lambda item: item[1]):
             if not first <= offset < first + len(batch):
@@ -296,7 +296,7 @@ class PostIndex:
                 break
         return found
 
-    def _batch(self, tail: Tail, offset: int) -> tuple[int, list[Post]]:
+    def _batch(self, tail: Tail, offset: int) -> tuple[int, list[RichPost]]:
         """Return the batch that has an offset, or the next one if that was trimmed: its first offset and its posts."""
         base = tail.room * ROOM
         ((first, blob),) = self._file.writer.execute(

@@ -1,0 +1,150 @@
+"""The pages of a SQLite file: which of them hold copies of rows that are elsewhere by now, and how they are cleaned.
+
+This module reads the file itself, by SQLite's published format, and takes what it sees for a hint, as the file may
+change meanwhile. It runs on the checkpoint thread. It must never write to the file but through SQLite.
+
+With `secure_delete` SQLite overwrites with zeros what it deletes, but not what it moves. When a page is split, a row
+that goes to another page may stay as a copy in the gap of the first, between its list of rows and the rows: of a
+hundred messages, one had such a copy. SQLite clears the gap for a row that needs all free bytes of the page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from parlour.runtime.locks import make_lock
+
+__all__ = ["ROOM", "RawFile", "StainedPage", "clean", "stained_pages"]
+
+ROOM = 2**38
+"""A batch's id is its room's times this plus its last offset: a room's batches are together, and in order."""
+
+_TABLE_LEAF = 13
+"""The first byte of a page that has rows of a table."""
+
+_HEADER = 8
+"""Bytes of such a page before its list of rows, in which each row takes two bytes."""
+
+_UNUSABLE = 35
+"""Bytes of a page that a row cannot use: the rest of a longer row is on other pages. No copy has its text so early."""
+
+_TEXT = re.compile(rb"[\x10-\xff]{2}")
+"""What an old list of rows, or of free bytes, does not have: every other byte of it is low."""
+
+
+class StainedPage(NamedTuple):
+    """A page whose gap is not empty: its number, from 0, and one of its rows with the bytes by which it should grow."""
+
+    number: int
+    row: int
+    growth: int
+
+
+class RawFile:
+    """A file's bytes, past SQLite. Whoever connects to the file holds it open for longer than the connection.
+
+    To close a descriptor of a file takes all locks from it that this process has, those of SQLite too: POSIX has it so.
+    So there is one in a process, which is closed when nobody holds it.
+    """
+
+    # Guards _held. Rank 76.
+    _mutex = make_lock(76, "sqlite raw files")
+    _held: ClassVar[dict[tuple[int, int], tuple[int, int]]] = {}  # descriptor and count, by device and inode
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or hold what is open; raises OSError."""
+        with self._mutex:
+            stat = os.stat(path)
+            self._file = (stat.st_dev, stat.st_ino)
+            descriptor, holders = self._held.get(self._file) or (os.open(path, os.O_RDONLY), 0)
+            self._held[self._file] = (descriptor, holders + 1)
+        self._descriptor = descriptor
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return so many bytes, or as many as there are; raises OSError."""
+        return os.pread(self._descriptor, size, start)
+
+    def close(self) -> None:
+        """Hold it no longer."""
+        with self._mutex:
+            if self._descriptor < 0:
+                return  # it was closed before
+            self._descriptor = -1
+            descriptor, holders = self._held.pop(self._file)
+            if holders > 1:
+                self._held[self._file] = (descriptor, holders - 1)
+            else:
+                os.close(descriptor)
+
+
+def stained_pages(file: RawFile, ranges: Iterable[range]) -> Iterator[StainedPage]:
+    """Yield the stained pages with batches among the pages of the file in these ranges; raises OSError."""
+    size = _number(file.read(16, 2).ljust(2, b"\0"), 0)
+    size = 65536 if size < 512 else size
+    for numbers in ranges:
+        block = file.read(numbers.start * size, len(numbers) * size)
+        if not block:
+            return
+        for number, start in zip(numbers, range(0, len(block) - size + 1, size), strict=False):
+            if block[start] == _TABLE_LEAF:
+                with suppress(IndexError):  # it was being written
+                    found = _look(number, block[start : start + size])
+                    if found is not None and found.row >= ROOM:
+                        yield found
+
+
+def clean(connection: sqlite3.Connection, page: StainedPage) -> None:
+    """Let the page's row grow and shrink again, in one transaction; raises sqlite3.Error."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for (posts,) in connection.execute("SELECT posts FROM batches WHERE id = ?", (page.row,)).fetchall():
+            for content in (posts + bytes(page.growth), posts):
+                connection.execute("UPDATE batches SET posts = ? WHERE id = ?", (content, page.row))
+
+
+def _look(number: int, page: bytes) -> StainedPage | None:
+    """Return what to do about a page with rows; None if it is clean."""
+    count, top = _number(page, 3), _number(page, 5) or len(page)
+    bottom = _HEADER + 2 * count
+    gap = page[max(bottom, _UNUSABLE if count == 1 else 0) : top].strip(b"\0")
+    if not gap or not _TEXT.search(gap):
+        return None
+    free, last, block = page[7] + top - bottom, 0, _number(page, 1)
+    while block > last:
+        free += _number(page, block + 2)
+        last, block = block, _number(page, block)
+    for entry in range(_HEADER, bottom, 2):
+        start = _number(page, entry)
+        if start > top or count == 1:  # the row at the gap's edge would take in the gap as it is
+            payload, after = _varint(page, start)
+            return StainedPage(number, _varint(page, after)[0], _growth(payload, len(page), max(free - 4, 1)))
+    return None
+
+
+def _growth(payload: int, size: int, wanted: int) -> int:
+    """Return by how many bytes a row has to grow for its part on the page to grow by so many, or as many as it can."""
+    most, least, rest = size - _UNUSABLE, (size - 12) * 32 // 255 - 23, size - 4
+    part = payload if payload <= most else least + (payload - least) % rest
+    if part <= most:
+        return min(wanted, most - part)
+    return min(wanted, most - least) + rest - (part - least)
+
+
+def _number(page: bytes, start: int) -> int:
+    return page[start] << 8 | page[start + 1]
+
+
+def _varint(page: bytes, start: int) -> tuple[int, int]:
+    """Return the number that begins there, in SQLite's encoding, and where it ends."""
+    value = 0
+    for index in range(start, start + 8):
+        value = value << 7 | page[index] & 0x7F
+        if page[index] < 0x80:
+            return value, index + 1
+    return value << 8 | page[start + 8], start + 9

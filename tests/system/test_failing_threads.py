@@ -57,7 +57,7 @@ def line(part: str, thread: str) -> str:
     [
         ("n1-fleet", ("parlour.node.cluster.brokers", "BrokerLinks", "_send_report")),
         ("n1-relay", ("parlour.node.cluster.relay", "Relay", "_connect")),
-        ("n1-listener", ("parlour.node.clients.listener", "ClientPool", "take")),
+        ("n1-listener", ("parlour.node.clients.pool", "ClientPool", "take")),
     ],
 )
 def test_a_node_that_lost_a_thread_ends(running: Processes, thread: str, way: tuple[str, str, str]) -> None:

@@ -21,8 +21,9 @@ from parlour.node.clients.broadcast import Broadcast
 from parlour.node.clients.capacity import allowed_clients, system_limits
 from parlour.node.clients.catchup import CatchUp
 from parlour.node.clients.context import ClientContext
-from parlour.node.clients.listener import ClientPool, Listener
+from parlour.node.clients.listener import Listener
 from parlour.node.clients.migration import Migration
+from parlour.node.clients.pool import ClientPool
 from parlour.node.clients.registry import ClientRegistry
 from parlour.node.clients.writer import ConnectionWriter
 from parlour.node.cluster.brokers import BrokerLinks

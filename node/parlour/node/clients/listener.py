@@ -1,25 +1,22 @@
 """The listener of a node: it accepts connections and gives each to a thread of the pool, or refuses it.
 
-This module owns the listening socket, its thread, and the pool of client threads, which are reused and never more
-than the capacity. It must never wait for a client: the client's own thread reads.
+This module owns the listening socket and its thread. It must never wait for a client: the client's own thread reads.
 """
 
 from __future__ import annotations
 
 import errno
-import queue
 import resource
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
 
 from parlour.dialects import Variant, recognise
 from parlour.node.clients.broadcast import RINGS
+from parlour.node.clients.pool import ClientPool
 from parlour.node.rooms.batch import Encoded
 from parlour.runtime.addresses import numeric_address
 from parlour.runtime.forks import close_in_children
-from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.codec import frame
@@ -27,10 +24,7 @@ from parlour.wire.errors import ParlourError, ProtocolError
 from parlour.wire.limits import parse_address
 from parlour.wire.messages import Error
 
-__all__ = ["RESERVED_FILES", "ClientPool", "Listener"]
-
-IDLE = 30.0
-"""Seconds for which a thread without a client waits for the next one before it ends."""
+__all__ = ["RESERVED_FILES", "Listener"]
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: enough for a storm."""
@@ -42,67 +36,6 @@ RESERVED_FILES = KEPT_REFUSED + 3 * RINGS + 64
 """Open files that clients must leave free: the node asks brokers, and libzmq ends a process that has no file left."""
 
 _FULL = Encoded(frame(Error("full", "this node is full: ask the broker for another node", retry_after=1.0, fatal=True)))
-
-
-class ClientPool:
-    """Threads that serve one client each, at most `capacity` at a time."""
-
-    def __init__(self, name: str, capacity: int, serve: Callable[[socket.socket], None]) -> None:
-        self._name = name
-        self._capacity = capacity
-        self._serve = serve
-        # Guards _idle, _threads and _count. Rank 20.
-        self._mutex = make_lock(20, "client pool")
-        self._idle = 0
-        self._count = 0
-        self._threads: set[threading.Thread] = set()
-        self._waiting: queue.SimpleQueue[socket.socket | None] = queue.SimpleQueue()
-
-    def take(self, sock: socket.socket) -> bool:
-        """Have a thread serve the connection; return False if all are busy and no more may be started."""
-        with self._mutex:
-            if self._idle:
-                self._idle -= 1
-                self._waiting.put(sock)
-                return True
-            if len(self._threads) >= self._capacity:
-                return False
-            self._count += 1
-            try:
-                self._threads.add(spawn(f"{self._name}-{self._count}", self._run, sock))
-            except RuntimeError:
-                return False  # the system has no more threads: the node counts as full
-            return True
-
-    def stop(self, timeout: float) -> None:
-        """Join all threads; the caller has ended their connections before."""
-        with self._mutex:
-            threads = list(self._threads)
-            for _ in threads:
-                self._waiting.put(None)
-        join_all(threads, timeout)
-
-    def _run(self, sock: socket.socket | None) -> None:
-        try:
-            while sock is not None:
-                self._serve(sock)
-                sock = self._next()
-        finally:
-            with self._mutex:
-                self._threads.discard(threading.current_thread())
-
-    def _next(self) -> socket.socket | None:
-        with self._mutex:
-            self._idle += 1
-        try:
-            return self._waiting.get(timeout=IDLE)
-        except queue.Empty:
-            with self._mutex:
-                if self._idle:
-                    self._idle -= 1
-                    return None
-            # `take` counted this thread as idle between the time-out and the lock: a connection is on the way.
-            return self._waiting.get(timeout=IDLE)
 
 
 class Listener:

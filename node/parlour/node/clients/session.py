@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from parlour.node.clients.catchup import BATCHES_PER_TURN, catch_up
 from parlour.node.clients.context import ClientContext, RefusedClientError
+from parlour.node.clients.questions import PAUSE, QuestionLimit
 from parlour.node.clients.writer import ClientMember, ConnectionWriter
 from parlour.node.log import LogError, Post, RichPost
-from parlour.node.rooms.history import PAUSE, QuestionLimit, read_page
+from parlour.node.rooms.history import read_page
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.room import Room

@@ -146,6 +146,21 @@ def test_a_post_sent_again_is_logged_once(opener: Opener) -> None:
     assert [message.id for message in log.read("lobby", 0, 10)] == ["s-1", "s-2", "s-3", "s-4"]
 
 
+def test_a_post_is_found_by_its_id(opener: Opener) -> None:
+    """Where it stands is told to any node, and that it was not logged."""
+    log, other = opener(), opener()
+    assert log.find("lobby", "s", 1) is None
+    places = log.append("lobby", [post(1), post(3), post(1, session="t")])
+    assert other.append("lobby", [post(2)])[0].offset == 4
+    for opened in (log, other):
+        for place, (session, number) in zip(places, [("s", 1), ("s", 3), ("t", 1)], strict=True):
+            assert opened.find("lobby", session, number) == (place.offset, place.at)
+        assert opened.find("lobby", "s", 2) == (4, places[-1].at)
+        assert opened.find("lobby", "s", 4) is None
+        assert opened.find("lobby", "t", 2) is None
+        assert opened.find("attic", "s", 1) is None
+
+
 def test_a_post_that_stands_twice_in_a_batch_is_logged_as_it_came_first(opener: Opener) -> None:
     """Who was cut off and came back may find both copies in one batch: what is delivered is what is logged."""
     log = opener()

@@ -9,7 +9,7 @@ from parlour.node import NodeSettings
 from parlour.node.rooms.batch import Batch
 from parlour.node.rooms.ring import Ring
 from parlour.wire.codec import frames, messages_of
-from parlour.wire.messages import Error, History, Message, Page
+from parlour.wire.messages import Accepted, Error, History, Message, Page, Say
 from parlour.wire.records import GONE, GONE_TEXT
 from support.cluster import Cluster, RawClient, cluster
 from support.waiting import eventually
@@ -160,6 +160,23 @@ def test_ring_keeps_what_the_log_keeps() -> None:
     ring.add(Batch(3, 4, frames([deletion, late])))
     ring.delete(1)
     assert [message.text for message in ring.messages()] == [GONE_TEXT, GONE_TEXT, "", "after"]
+
+
+def test_repeated_changes_are_accepted_though_the_record_is_gone() -> None:
+    """An edit or a reaction that is sent again was logged, whatever became of its record since."""
+    with cluster(2) as running, running.clients("ada", "bob", room="lobby") as (ada, bob):
+        ada.say("lobby", "hello")
+        ada.post("lobby", "hi", "edit", 1)
+        bob.post("lobby", "👍", "react", 1)
+        offsets = {message.id: message.offset for message in (ada.get(Message) for _ in range(3))}
+        ada.post("lobby", "deleted", "redact", 1)
+        for client, session, number, kind in ((ada, ada.session, 2, "edit"), (bob, bob.session, 1, "react")):
+            while client.get(Message).kind != "redact":
+                pass
+            client.send(Say("lobby", number, "x", kind, 1))
+            assert client.get(Accepted).offset == offsets[f"{session}-{number}"]
+        bob.post("lobby", "👍", "react", 1)
+        assert outcome(bob) == "bad_ref"
 
 
 def test_repeated_deletion_is_accepted() -> None:

@@ -122,6 +122,10 @@ class RoomLog(Protocol):
         """
         ...
 
+    def find(self, room: str, session: str, number: int) -> tuple[int, int] | None:
+        """Return the offset and time of the post with this session and id in the room; None if it was not logged."""
+        ...
+
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return at most `limit` messages whose offsets follow `after`, in order, as far as they are kept."""
         ...

@@ -113,6 +113,12 @@ class MemoryLog:
                 appended.append(Appended(self._epoch, place.offset, place.at, known is not None))
         return appended
 
+    def find(self, room: str, session: str, number: int) -> tuple[int, int] | None:
+        """Return where a post stands; see `RoomLog.find`."""
+        with self._mutex:
+            place = self._shelves.get(room, _EMPTY).posts.get((session, number))
+            return None if place is None else (place.offset, place.at)
+
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""
         with self._mutex:

@@ -44,6 +44,7 @@ __all__ = [
     "REMEMBERED",
     "SYNCED",
     "Job",
+    "bucket",
     "key",
     "message_of",
     "read_aside",
@@ -277,6 +278,11 @@ def key(room: str, kind: str) -> str:
     return "parlour:{" + re.sub("[%{}]", lambda found: f"%{ord(found[0]):X}", room) + "}:" + kind
 
 
+def bucket(room: str, session: str, number: int) -> str:
+    """Return the name of the hash that tells where a post of this session and id stands."""
+    return key(room, f"posts:{session}:{number // _BUCKET}")
+
+
 def room_of(stream: str) -> str:
     """Return the name of the room whose stream has this name."""
     tag = stream.removeprefix("parlour:{").removesuffix("}:log")
@@ -342,7 +348,7 @@ class Job:
     @classmethod
     def append(cls, room: str, posts: Sequence[Post]) -> Job:
         """Log the posts; without any, only tell where the room stands."""
-        buckets = [key(room, f"posts:{post.session}:{post.id // _BUCKET}") for post in posts]
+        buckets = [bucket(room, post.session, post.id) for post in posts]
         arguments = [value for p in posts for value in (p.session, p.id, p.by, p.at, p.text, _more(p))]
         job = cls("append", [key(room, "room"), key(room, "log"), *buckets], arguments, len(posts))
         if RichPost in set(map(type, posts)):

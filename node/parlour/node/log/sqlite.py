@@ -106,6 +106,16 @@ class SqliteLog:
             raise job.error or LogError("the room log did not take the post")
         return job.appended
 
+    def find(self, room: str, session: str, number: int) -> tuple[int, int] | None:
+        """Return where a post stands; see `RoomLog.find`."""
+        with self._writing:
+            self._check_file()
+            try:
+                known = self._in_transaction(lambda: self._find(room, Post(session, number, "", 0, "")))
+            except sqlite3.Error as error:
+                raise self._file.explain(error) from None
+        return None if known is None else (known.offset, known.at)
+
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""
         query = (
@@ -261,6 +271,13 @@ class SqliteLog:
                 known[key] = Appended(epoch, offset, post.at, True)
                 offset += 1
         return appended
+
+    def _find(self, room: str, post: Post) -> Appended | None:
+        """Return where a post with this session and id was logged before."""
+        tail = self._index.tail(room)
+        if self._index.highest(tail, [post]) is not None:
+            return None  # Its id is above all of its session.
+        return self._index.find(tail, [post]).get((post.session, post.id))
 
     def _settle_times(self, tail: Tail, posts: Sequence[Post]) -> Sequence[Post]:
         """Return the posts with the times that they are logged with; those of most are such already."""

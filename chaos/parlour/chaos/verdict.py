@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from parlour.chaos.chatlog import SHOWN
+from parlour.wire.records import session_of_id
 
 __all__ = ["Line", "Tally", "Verdict", "faults", "judge", "percentile", "summary"]
 
@@ -86,14 +87,14 @@ class Verdict:
 def judge(node: str, said: Sequence[Line], heard: Iterable[Line]) -> Tally:
     """Compare what was said and acknowledged, in the log's order, with what came to an observer, in its order."""
     places = {line.id: place for place, line in enumerate(said)}
-    sessions = {_session(line.id) for line in said}
+    sessions = {session_of_id(line.id) for line in said}
     seen: set[str] = set()
     counts: Counter[str] = Counter()
     latencies: list[float] = []
     last_offset, last_place = 0, -1
     for message in heard:
         place = places.get(message.id)
-        if message.id in seen or (place is None and _session(message.id) in sessions):
+        if message.id in seen or (place is None and session_of_id(message.id) in sessions):
             counts["duplicated"] += 1
             continue
         seen.add(message.id)
@@ -116,10 +117,6 @@ def judge(node: str, said: Sequence[Line], heard: Iterable[Line]) -> Tally:
         foreign=counts["foreign"],
         latencies=tuple(sorted(latencies)),
     )
-
-
-def _session(message_id: str) -> str:
-    return message_id.rpartition("-")[0]
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:

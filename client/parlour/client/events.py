@@ -12,7 +12,7 @@ from typing import Any
 
 from parlour.wire import messages as wire
 from parlour.wire.limits import sane_time
-from parlour.wire.records import GONE, UTTERANCES
+from parlour.wire.records import GONE, UTTERANCES, session_of_id
 
 __all__ = [
     "Changed",
@@ -79,7 +79,7 @@ class Message:
             sane_time(message.at),
             message.text,
             replay,
-            message.id.rpartition("-")[0] == session,
+            session_of_id(message.id) == session,
             message.kind,
             message.ref,
             message.account,

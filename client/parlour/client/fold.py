@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from parlour.client.events import Changed, Message
-from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT, UTTERANCES
+from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT, UTTERANCES, session_of_id
 
 __all__ = ["CHANGES", "KEPT", "REDACTION", "Fold"]
 
@@ -135,4 +135,4 @@ class Fold:
 def _same_author(one: Message, other: Message) -> bool:
     if one.account and one.account == other.account:
         return True
-    return one.id.rpartition("-")[0] == other.id.rpartition("-")[0]
+    return session_of_id(one.id) == session_of_id(other.id)

@@ -31,11 +31,6 @@ class Encoding(NamedTuple):
 class Variant(Protocol):
     """An encoding of what a node says, the same for all clients that use it: stateless and hashable."""
 
-    @property
-    def name(self) -> str:
-        """A short word for figures and tests."""
-        ...
-
     def encode(self, frames: bytes | memoryview) -> Encoding:
         """Return the messages in joined frames in this variant; the frames are our own, or checked by the relay."""
         ...

@@ -8,7 +8,6 @@ overflows a thread's small stack.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import msgspec
 
 from parlour.dialects.dialect import Encoding, Variant
+from parlour.wire.codec import bodies
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import MAX_COUNT, MAX_DEPTH, MAX_FRAME, PROTOCOL, check_room
 from parlour.wire.messages import ClientMessage, Error, Hello, NodeMessage
@@ -161,8 +161,6 @@ def _place(line: bytes) -> tuple[str | None, int | None]:
 
 # --- what a node sends ----------------------------------------------------------------------------------------------
 
-_LENGTH = struct.Struct(">I")
-_unpack_length = _LENGTH.unpack_from
 _decode_any = msgspec.msgpack.Decoder().decode
 _decode_known = msgspec.msgpack.Decoder(NodeMessage).decode
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -171,22 +169,15 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 class JsonVariant:
     """A line of JSON for each frame, with all its fields, also those that only later versions know."""
 
-    name = "json"
-
     def encode(self, frames: bytes | memoryview) -> Encoding:
         """Return the messages in joined frames as lines."""
-        bodies = []
-        position, size = 0, len(frames)
-        while position < size:
-            start = position + 4
-            position = start + _unpack_length(frames, position)[0]
-            bodies.append(frames[start:position])
+        maps = list(bodies(frames))
         try:
-            data = _encode_lines([_decode_any(body) for body in bodies])
+            data = _encode_lines([_decode_any(body) for body in maps])
         except (TypeError, ValueError):
             # A later version's field holds what JSON cannot: then only the fields that are known here are shown.
-            data = _encode_lines([_shown(body) for body in bodies])
-        if len(bodies) == 1:
+            data = _encode_lines([_shown(body) for body in maps])
+        if len(maps) == 1:
             return Encoding(data, [len(data)])
         ends = []
         end = 0

@@ -62,7 +62,7 @@ class Node(ProcessBound):
     advice = "make one in this process"
 
     def __init__(self, settings: NodeSettings | None = None) -> None:
-        """Prepare a node; nothing is open_parts before `start`."""
+        """Prepare a node; nothing is open before `start`."""
         self.settings = settings or NodeSettings()
         self.instance = secrets.token_hex(4)
         self._cut_off = 0

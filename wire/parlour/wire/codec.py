@@ -27,6 +27,7 @@ __all__ = [
     "Decoder",
     "FrameDecoder",
     "NodeDecoder",
+    "bodies",
     "check_batch",
     "decode_feed",
     "decode_relay",
@@ -208,11 +209,6 @@ class FrameDecoder(Generic[T]):
         self._rest = b""
         self._broken = False
 
-    @property
-    def partial(self) -> bool:
-        """Whether the stream has stopped within a frame."""
-        return bool(self._rest)
-
     def feed(self, data: bytes) -> Iterator[T]:
         """Yield each message that `data` completes; raises ProtocolError at the first fault."""
         if self._broken:
@@ -298,12 +294,16 @@ def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) ->
 
 def messages_of(frames: bytes | memoryview) -> list[Message]:
     """Return the messages in joined frames that parlour made itself."""
-    messages: list[Message] = []
-    position = 0
-    while position < len(frames):
-        start, position = position + 4, position + skip_frames(frames[position:], 1)
-        messages.append(_decode_message(frames[start:position]))
-    return messages
+    return [_decode_message(body) for body in bodies(frames)]
+
+
+def bodies(frames: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    """Yield the maps in joined frames that parlour made itself."""
+    position, end = 0, len(frames)
+    while position < end:
+        start = position + 4
+        position = start + _LENGTH.unpack_from(frames, position)[0]
+        yield frames[start:position]
 
 
 def skip_frames(frames: bytes | memoryview, count: int) -> int:

@@ -216,16 +216,15 @@ def check_text(text: str) -> str:
     return text
 
 
-def check_protocol(protocol: str) -> str:
-    """Return the peer's protocol version if it is of our major version; raises UsageError otherwise."""
+def check_protocol(protocol: str) -> None:
+    """Raise UsageError unless the peer's protocol version is of our major version."""
     if protocol == PROTOCOL:
-        return protocol
+        return
     major, _, minor = protocol.partition(".")
     if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         raise UsageError(f"a protocol version is MAJOR.MINOR, not {protocol[:20]!r}")
     if int(major[:9]) != int(PROTOCOL.partition(".")[0]):
         raise UsageError(f"this side speaks protocol {PROTOCOL}, not {protocol[:20]}: use a matching version")
-    return protocol
 
 
 def minor_version(protocol: str) -> int:

@@ -30,6 +30,7 @@ __all__ = [
     "check_data",
     "post_fault",
     "reference_fault",
+    "session_of_id",
 ]
 
 SAID, ACTION, NOTICE = "", "action", "notice"
@@ -90,6 +91,11 @@ def _check_value(value: object, levels: int) -> None:
             raise UsageError(f"whole numbers in data are at most {MAX_COUNT}")
     elif value is not None:
         raise UsageError(f"data may hold JSON values alone, not {type(value).__name__}")
+
+
+def session_of_id(record_id: str) -> str:
+    """Return the session of the author of a record with this id, which is `SESSION-N`."""
+    return record_id.rpartition("-")[0]
 
 
 def post_fault(kind: str, ref: int, text: str) -> str:

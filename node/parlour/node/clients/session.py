@@ -1,7 +1,8 @@
 """One client's session: its hello, its rooms, its posts, and the checks of what it may do.
 
-This module owns a client's identity and its requests; it runs on the client's own thread. It must never deal with bytes
-or sockets: it takes messages, and answers through the connection's writer.
+This module owns who is behind a connection and what the client may ask; it runs on the client's own thread, but the
+thread that moves clients writes `leaves_by`. It must never deal with bytes or sockets: it takes messages, and answers
+through the connection's writer.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from parlour.wire.messages import (
     Welcome,
     Who,
 )
-from parlour.wire.records import UTTERANCES, post_fault, reference_fault
+from parlour.wire.records import UTTERANCES, post_fault, reference_fault, session_of_id
 
 __all__ = ["Session", "session_of"]
 
@@ -243,7 +244,7 @@ class Session:
     def _reference_fault(self, room: Room, say: Say) -> str:
         """Return why a post may not refer to the record in its `ref`; empty if it may. Raises LogError."""
         target = room.message(say.ref)
-        mine = target is not None and target.id.rpartition("-")[0] == self.id
+        mine = target is not None and session_of_id(target.id) == self.id
         fault = reference_fault(say.kind, target.kind if target is not None else None, mine)
         return fault and f"record {say.ref} {fault}"
 

@@ -12,7 +12,7 @@ from parlour.runtime.scheduler import Scheduler, WorkerPool
 
 __all__ = ["Combiner"]
 
-PASSES = 8
+STEPS = 8
 """Steps that a client's own thread does before it hands the role to a worker."""
 
 RETRY = 0.2
@@ -38,7 +38,7 @@ class Combiner:
 
     def run(self) -> None:
         """Work until nothing is left; after `PASSES` steps a worker continues."""
-        for _ in range(PASSES):
+        for _ in range(STEPS):
             try:
                 if not self._step():
                     return

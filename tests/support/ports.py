@@ -14,18 +14,18 @@ __all__ = ["free_ports"]
 
 # Below Linux's ephemeral ports, which begin at 32768. Each worker of a test run has a range of its own.
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
-_candidates = itertools.count(20_000 + _worker * 1500 + os.getpid() % 50 * 6, 3)
+_candidates = itertools.count(20_000 + _worker * 1500 + os.getpid() % 50 * 6)
 
 
 def free_ports(count: int = 3) -> int:
     """Return the first of `count` ports in a row on 127.0.0.1 where nothing listens."""
     while True:
-        first = next(_candidates)
+        ports = list(itertools.islice(_candidates, count))
         try:
-            for port in range(first, first + count):
+            for port in ports:
                 with socket.socket() as probe:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
-        return first
+        return ports[0]

@@ -13,8 +13,9 @@ import socket
 __all__ = ["free_ports"]
 
 # Below Linux's ephemeral ports, which begin at 32768. Each worker of a test run has a range of its own.
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
-_candidates = itertools.count(20_000 + _worker * 1500 + os.getpid() % 50 * 6)
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_range = 12_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_candidates = itertools.count(20_000 + _worker * _range + os.getpid() % 50 * 6)
 
 
 def free_ports(count: int = 3) -> int:

@@ -98,6 +98,20 @@ def test_invalid_utf8_ends_the_connection() -> None:
             eve.get(Welcome)
 
 
+def test_messages_before_a_broken_frame_count() -> None:
+    """Also if they came with the hello and the broken frame in one piece."""
+    with cluster(1) as running:
+        with connection(running) as sock:
+            say = [frame(each) for each in (Hello("ada", protocol=PROTOCOL), Join("lobby"), Say("lobby", 1, "hello"))]
+            sock.sendall(b"".join([*say, b"\0\0\0\1\xc1"]))
+            heard = read_to_end(sock)
+        assert isinstance(heard[0], Welcome)
+        assert isinstance(heard[-1], Error)
+        assert (heard[-1].code, heard[-1].fatal) == ("bad_frame", True)
+        assert [message.text for message in running.nodes[0].log.read("lobby", 0, 10)] == ["hello"]
+        still_serves(running)
+
+
 def test_silent_newcomer_is_cut_off() -> None:
     """A connection without a complete hello ends at the deadline."""
     with cluster(1, HASTY) as running:

@@ -34,6 +34,7 @@ class Connection:
         self._settings = context.settings
         self._transport = TcpTransport(sock)
         self._dialect: Dialect = FramesDialect()  # until the first bytes tell the real one
+        self._fault: ProtocolError | None = None  # why the connection ends, once the messages before it are handled
         self._heard_at = time.monotonic()
         self.writer = ConnectionWriter(self._transport, context.settings.unread_answers, context.catchup.watch)
         self.session = Session(context, self.writer)
@@ -71,13 +72,14 @@ class Connection:
         self._dialect = self._recognise(data)
         self.writer.variant = self._dialect.variant
         while True:
-            messages += self._dialect.feed(data)
+            messages += self._messages_in(data)
             while messages:
                 message = messages.pop(0)
                 if isinstance(message, Hello):
                     self.session.welcome(message)
                     return messages
                 self._answer_before_hello(message)
+            self._check_fault()
             data = self._first_bytes(deadline)
 
     def _first_bytes(self, deadline: float) -> bytes:
@@ -113,6 +115,7 @@ class Connection:
     def _serve(self, messages: list[ClientMessage | Error]) -> None:
         self._transport.set_receive_timeout(self._settings.ping_after)
         self.session.handle(messages, 0)
+        self._check_fault()
         while not self.session.over:
             data = self._transport.receive()
             if data is None:
@@ -123,12 +126,22 @@ class Connection:
             if not data:
                 return
             self._heard_at = time.monotonic()
-            messages = []
-            try:
-                messages += self._dialect.feed(data)
-            finally:
-                # Handle the messages before a broken frame, too.
-                self.session.handle(messages, len(data))
+            self.session.handle(self._messages_in(data), len(data))
+            self._check_fault()
+
+    def _messages_in(self, data: bytes) -> list[ClientMessage | Error]:
+        """Return the messages that the bytes complete; a fault waits for `_check_fault`, which follows them."""
+        messages: list[ClientMessage | Error] = []
+        try:
+            messages += self._dialect.feed(data)
+        except ProtocolError as fault:
+            self._fault = fault
+        return messages
+
+    def _check_fault(self) -> None:
+        """Raise the ProtocolError that ends the connection, if the client has made such a fault."""
+        if self._fault is not None:
+            raise self._fault
 
     def _linger(self) -> None:
         """Let the client read the last frame: end the node's side, and read on until the client ends its own."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 from parlour.node import Node, NodeSettings
+from parlour.node.clients.registry import MAX_ASKING
 from parlour.wire.limits import MAX_FRAME, parse_address
 from parlour.wire.messages import Error, Message, Say
 from support.cluster import RawClient, cluster
@@ -190,6 +191,35 @@ def test_enter_is_limited() -> None:
         assert {nc.get("error")["code"] for _ in range(49)} == {"too_many_questions"}
         assert running.broker.address
         assert running.nodes[0].load.take()["redeemed"] == []
+
+
+def test_enter_without_a_broker() -> None:
+    """The client is told what it can do; the brokers' addresses, and how to start one, are not its business."""
+    with cluster(1) as running, netcat(running.nodes[0]) as nc:
+        running.broker.stop()
+        nc.send({"type": "enter", "name": "ci", "room": "lobby"}, HELLO)
+        error = nc.read()
+        assert (error["code"], error["room"], error["retry_after"]) == ("no_broker", "lobby", 1.0)
+        assert running.address not in error["text"]
+        assert "stay at this node" in error["text"]
+        assert nc.read()["type"] == "welcome"
+
+
+def test_enter_of_many_clients_is_limited() -> None:
+    """Each open question to a broker needs files, of which a node keeps few free; an answer frees its place."""
+    with cluster(1) as running, ExitStack() as closing:
+        node = running.nodes[0]
+        for _ in range(MAX_ASKING):
+            assert node.clients.begin_question()
+        first, second = (closing.enter_context(netcat(node)) for _ in range(2))
+        first.send({"type": "enter", "name": "ada"})
+        error = first.read()
+        assert (error["code"], error["retry_after"]) == ("too_many_questions", 1.0)
+        node.clients.end_question()
+        for name in ("bob", "cyd"):
+            second.send(HELLO, {"type": "enter", "name": name})
+            assert second.get("entry")
+            second = closing.enter_context(netcat(node))
 
 
 def test_rate_of_clients_without_ticket() -> None:

@@ -46,7 +46,10 @@ def shared_context() -> Context:
     if context is not None:
         return context
     _check_room(_START + _EACH)
-    mine = zmq.Context()
+    try:
+        mine = zmq.Context()
+    except zmq.ZMQError:
+        raise _no_room() from None  # other threads were faster to open files
     mine.max_sockets = _SOCKETS
     first = _shared.setdefault(fork_count(), _started(mine))
     if first is not mine:

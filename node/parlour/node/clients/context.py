@@ -46,6 +46,14 @@ class Admission(Protocol):
         """Count a connection that was refused, or that an error ended."""
         ...
 
+    def begin_question(self) -> bool:
+        """Count a question to the brokers that begins; return False if too many are open already."""
+        ...
+
+    def end_question(self) -> None:
+        """Count a question to the brokers that has ended."""
+        ...
+
 
 @dataclass(frozen=True)
 class ClientContext:

@@ -19,7 +19,10 @@ from parlour.runtime.logs import Tally
 from parlour.wire.codec import decode_ticket, frame
 from parlour.wire.messages import Bye, Hello
 
-__all__ = ["ClientRegistry"]
+__all__ = ["MAX_ASKING", "ClientRegistry"]
+
+MAX_ASKING = 8
+"""Questions to brokers that clients may have open at once: each one needs files, of which a node keeps few free."""
 
 
 class ClientRegistry:
@@ -37,10 +40,11 @@ class ClientRegistry:
         self._refusals = refusals
         self._changed = changed
         self._tickets = TicketBook()
-        # Guards _connections, _clients, _free_places, _refilled_at and _dismissed. Rank 15.
+        # Guards _connections, _clients, _asking, _free_places, _refilled_at and _dismissed. Rank 15.
         self._mutex = make_lock(15, "client registry")
         self._connections: set[Connection] = set()
         self._clients = 0
+        self._asking = 0  # questions to brokers that are open now
         self._free_places = admits  # how many clients without a ticket may come in now
         self._refilled_at = time.monotonic()
         self._dismissed = False
@@ -93,6 +97,18 @@ class ClientRegistry:
     def refused(self, code: str) -> None:
         """Count a connection that was refused, or that an error ended."""
         self._refusals.add(code)
+
+    def begin_question(self) -> bool:
+        """Count a question to the brokers that begins; return False if too many are open already."""
+        with self._mutex:
+            free = self._asking < MAX_ASKING
+            self._asking += free
+            return free
+
+    def end_question(self) -> None:
+        """Count a question to the brokers that has ended."""
+        with self._mutex:
+            self._asking -= 1
 
     def _count(self, change: int) -> None:
         with self._mutex:

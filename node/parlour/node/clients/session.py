@@ -142,17 +142,29 @@ class Session:
             self.answer(Error("too_many_questions", text, enter.room, retry_after=ENTER_INTERVAL))
             return
         self._entered_at = now
+        if not self._context.admission.begin_question():
+            text = "too many clients ask this node where to go: try again later"
+            self.answer(Error("too_many_questions", text, enter.room, retry_after=ENTER_INTERVAL))
+            return
         try:
-            broker, reply = ask(self._settings.brokers, Assign(name, enter.room, protocol=PROTOCOL), ASK_TIMEOUT)
+            answer = self._entry(name, enter.room)
+        finally:
+            self._context.admission.end_question()
+        self.answer(answer)
+
+    def _entry(self, name: str, room: str | None) -> Entry | Error:
+        """Ask the brokers where a client of this name should go; return the answer for the client."""
+        try:
+            _, reply = ask(self._settings.brokers, Assign(name, room, protocol=PROTOCOL), ASK_TIMEOUT)
         except RefusedError as refused:
-            self.answer(Error(refused.code, str(refused), enter.room, retry_after=refused.retry_after))
-        except ParlourError as error:
-            self.answer(Error("no_broker", str(error), enter.room, retry_after=ENTER_INTERVAL))
-        else:
-            if isinstance(reply, Assigned):
-                self.answer(Entry(reply.node, reply.address, reply.ticket, reply.expires_in))
-            else:
-                self.answer(Error("no_broker", f"{broker} does not answer as a broker does", enter.room))
+            return Error(refused.code, str(refused), room, retry_after=refused.retry_after)
+        except ParlourError:
+            # What is wrong with the brokers, and where they are, is for the operator: status and log tell it.
+            text = "no broker answers this node now: ask again later, or stay at this node"
+            return Error("no_broker", text, room, retry_after=ENTER_INTERVAL)
+        if isinstance(reply, Assigned):
+            return Entry(reply.node, reply.address, reply.ticket, reply.expires_in)
+        return Error("no_broker", "this node's broker gives no answer that is understood: stay at this node", room)
 
     def end(self) -> None:
         """Leave all rooms, after the last posts are logged and answered."""

@@ -28,6 +28,7 @@ from parlour.node.log.redis_script import Job, key
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import sane_time
+from parlour.wire.records import EDIT, GONE, REACT, REDACT
 from support.redis_server import RedisServer, missing, redis_cluster, redis_server
 from support.waiting import eventually
 
@@ -146,19 +147,33 @@ def test_a_post_sent_again_is_logged_once(opener: Opener) -> None:
     assert [message.id for message in log.read("lobby", 0, 10)] == ["s-1", "s-2", "s-3", "s-4"]
 
 
-def test_a_post_is_found_by_its_id(opener: Opener) -> None:
-    """Where it stands is told to any node, and that it was not logged."""
+def test_a_change_of_a_deleted_record_is_refused(opener: Opener) -> None:
+    """Nothing about a deleted record is logged, on whichever node; what was logged before is known all the same."""
     log, other = opener(), opener()
-    assert log.find("lobby", "s", 1) is None
-    places = log.append("lobby", [post(1), post(3), post(1, session="t")])
-    assert other.append("lobby", [post(2)])[0].offset == 4
-    for opened in (log, other):
-        for place, (session, number) in zip(places, [("s", 1), ("s", 3), ("t", 1)], strict=True):
-            assert opened.find("lobby", session, number) == (place.offset, place.at)
-        assert opened.find("lobby", "s", 2) == (4, places[-1].at)
-        assert opened.find("lobby", "s", 4) is None
-        assert opened.find("lobby", "t", 2) is None
-        assert opened.find("attic", "s", 1) is None
+    changes = [RichPost("s", number, "ada", 0, "x", kind, 1) for number, kind in ((2, EDIT), (3, REACT), (4, REDACT))]
+    log.append("lobby", [post(1), post(1, session="t"), *changes])
+    late = [RichPost("s", 5, "ada", 0, "x", EDIT, 1), post(6), RichPost("t", 2, "bob", 0, "x", REACT, 1)]
+    fine = [RichPost("t", 3, "bob", 0, "x", REACT, 2), RichPost("s", 8, "ada", 0, "reply", "", 1)]
+    for each, again in ((log, False), (other, True)):
+        places = each.append("lobby", [*changes[:2], *late, *fine])
+        assert [(place.offset, place.duplicate) for place in places] == [
+            (3, True),
+            (4, True),
+            (0, True),
+            (6, again),
+            (0, True),
+            (7, again),
+            (8, again),
+        ]
+        assert log.extent("lobby").top == 8
+    (refused,) = log.append("lobby", [RichPost("s", 9, "ada", 0, "x", EDIT, 1)])
+    assert refused.offset == 0
+    # Also where the deletion is in the same batch.
+    places = log.append("lobby", [RichPost("t", 4, "bob", 0, "", REDACT, 2), RichPost("t", 5, "bob", 0, "x", EDIT, 2)])
+    assert [place.offset for place in places] == [9, 0]
+    assert log.append("lobby", [post(10)])[0].offset == 10
+    kinds = [message.kind for message in log.read("lobby", 0, 20)]
+    assert kinds == [GONE, GONE, GONE, REACT, REDACT, "", REACT, "", REDACT, ""]
 
 
 def test_a_post_that_stands_twice_in_a_batch_is_logged_as_it_came_first(opener: Opener) -> None:
@@ -488,15 +503,14 @@ def test_a_deletion_of_nothing_is_logged_and_changes_nothing(opener: Opener) -> 
     refs = [1, 4, 12, 13, 99, 2**53 - 1, 0]
     places = log.append("lobby", [record(number, "redact", ref) for number, ref in enumerate(refs, 8)])
     assert [place.offset for place in places] == list(range(8, 15))
-    log.append("lobby", [record(15, "edit", 4, "late"), record(16, "redact", 4), record(7, "redact", 4)])
+    log.append("lobby", [record(15, "redact", 4), record(7, "redact", 4)])
     assert fields(other) == [
         (3, "", "hello", 0),
         gone(4),
         (5, "", "hello", 0),
         (6, "", "hello", 0),
         *((offset, "redact", "hello", ref) for offset, ref in enumerate([4, *refs], 7)),
-        (15, "edit", "late", 4),
-        (16, "redact", "hello", 4),
+        (15, "redact", "hello", 4),
     ]
 
 
@@ -545,6 +559,8 @@ def test_engines_delete_as_a_plain_list_does(opener: Opener, deeds: list[list[tu
             for kind, ref, size in deed:
                 number, offset = number + 1, len(model) + 1
                 batch.append(record(number, kind, ref, "x" * size))
+                if kind == "edit" and trimmed < ref < offset and model[ref - 1][1] == "gone":
+                    continue  # It is refused.
                 model.append((offset, kind, "x" * size, ref))
                 if kind == "redact" and trimmed < ref < offset and model[ref - 1][1] != "gone":
                     model = [gone(m[0]) if m[0] == ref or (m[1], m[3]) == ("edit", ref) else m for m in model]

@@ -116,7 +116,7 @@ def reference_fault(kind: str, target: str | None, mine: bool) -> str:
     """Return why a record of this kind may not refer to a record of the kind `target`; an empty string if it may.
 
     `target` is None if there is no such record; `mine` tells whether the sender is its author. The text continues the
-    words "record 7".
+    words "record 7". Whether a record is deleted is for the log to say: it knows whether the post was logged before.
     """
     if kind not in _REFERRING:
         return ""
@@ -126,8 +126,6 @@ def reference_fault(kind: str, target: str | None, mine: bool) -> str:
         return f"is not yours: only its author may {'edit' if kind == EDIT else 'delete'} it"
     if kind == REDACT:
         return "is a deletion, which cannot be deleted" if target == REDACT else ""
-    if target == GONE:
-        return "is deleted"
-    if target not in UTTERANCES:
+    if target not in UTTERANCES and target != GONE:
         return f"is of the kind {target}: only texts of members can be {'edited' if kind == EDIT else 'reacted to'}"
     return ""

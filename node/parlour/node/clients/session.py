@@ -28,7 +28,6 @@ from parlour.wire.control import Assign, Assigned
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import MAX_QUESTIONS, PROTOCOL, WINDOW, check_protocol, minor_version
 from parlour.wire.messages import (
-    Accepted,
     Bye,
     ClientMessage,
     Enter,
@@ -242,10 +241,6 @@ class Session:
         if not fault and say.kind not in UTTERANCES:
             try:
                 fault, code = self._reference_fault(room, say), "bad_ref"
-                if fault and (place := self._context.log.find(room.name, self.id, say.id)) is not None:
-                    # It is sent again, and was logged before the record that it refers to was deleted.
-                    self.answer(Accepted(room.name, say.id, *place))
-                    return None
             except LogError as error:
                 fault, code, again = str(error), "unavailable", 1.0
         if not fault:

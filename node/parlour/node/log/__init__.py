@@ -52,7 +52,10 @@ class RichPost(Post, frozen=True, array_like=True, gc=False):
 
 
 class Appended(Struct, frozen=True, gc=False):
-    """Where a post stands in the log; for a duplicate, where and when it was first logged."""
+    """Where a post stands in the log; for a duplicate, where and when it was first logged.
+
+    A post that was refused, since the record that it refers to is deleted, is a duplicate at offset 0.
+    """
 
     epoch: str
     offset: int
@@ -112,18 +115,14 @@ class RoomLog(Protocol):
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
         """Log the posts in their order, all or none, and return where each stands.
 
-        New posts get consecutive offsets from 1 on. A post whose (session, id) the room has is not logged again. Times
-        are logged as `settled_time` has them.
+        New posts get consecutive offsets from 1 on. A post whose (session, id) the room has is not logged again. A new
+        post that edits or reacts to a deleted record is refused. Times are logged as `settled_time` has them.
 
         A post of the kind `redact` also deletes, in the same transaction, the record that its `ref` names and all edits
         of that record: `read` then gives records of the kind `gone` in their places, with `GONE_TEXT`, no `ref` and no
         `data`. Nothing of the deleted texts stays in the log's files or memory, but in what the engine writes for its
         own recovery.
         """
-        ...
-
-    def find(self, room: str, session: str, number: int) -> tuple[int, int] | None:
-        """Return the offset and time of the post with this session and id in the room; None if it was not logged."""
         ...
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:

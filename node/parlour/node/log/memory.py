@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from parlour.node.log import Appended, Extent, Post, RichPost, old_enough, settled_time
 from parlour.runtime.locks import make_lock
 from parlour.wire.messages import Message, erased
-from parlour.wire.records import EDIT, GONE, REDACT
+from parlour.wire.records import EDIT, GONE, REACT, REDACT
 
 __all__ = ["MemoryLog"]
 
@@ -51,6 +51,15 @@ class _Shelf:
         self.messages.append(message)
         if message.kind == REDACT and self.trimmed < message.ref < place.offset:
             self._delete(message.ref)
+
+    def refuses(self, post: Post) -> bool:
+        """Return whether a new post is about a record that is deleted."""
+        return (
+            isinstance(post, RichPost)
+            and post.kind in (EDIT, REACT)
+            and self.trimmed < post.ref <= self.top
+            and self.messages[post.ref - self.trimmed - 1].kind == GONE
+        )
 
     def _delete(self, offset: int) -> None:
         """Delete the text of a record, and of its edits."""
@@ -105,6 +114,9 @@ class MemoryLog:
             for post in posts:
                 key = (post.session, post.id)
                 known = shelf.posts.get(key)
+                if known is None and shelf.refuses(post):
+                    appended.append(Appended(self._epoch, 0, 0, True))
+                    continue
                 place = known or _Place(shelf.top + 1, settled_time(post.at, shelf.at, now))
                 if known is None:
                     shelf.at = place.at
@@ -112,12 +124,6 @@ class MemoryLog:
                     shelf.log(room, place, post)
                 appended.append(Appended(self._epoch, place.offset, place.at, known is not None))
         return appended
-
-    def find(self, room: str, session: str, number: int) -> tuple[int, int] | None:
-        """Return where a post stands; see `RoomLog.find`."""
-        with self._mutex:
-            place = self._shelves.get(room, _EMPTY).posts.get((session, number))
-            return None if place is None else (place.offset, place.at)
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""

@@ -22,7 +22,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from parlour.node.log import Appended, Extent, LogError, Post
-from parlour.node.log.redis_script import IDENTITY, Job, bucket, key, message_of, read_aside, room_of
+from parlour.node.log.redis_script import IDENTITY, Job, key, message_of, read_aside, room_of
 from parlour.node.log.redis_server import ANSWER, REWRITE, RedisServer
 from parlour.runtime.locks import make_lock
 from parlour.wire.limits import sane_time
@@ -69,14 +69,6 @@ class RedisLog:
             offset, at, *new = place.split()
             appended.append(Appended(epoch, int(offset), sane_time(int(at)), not new))
         return appended
-
-    def find(self, room: str, session: str, number: int) -> tuple[int, int] | None:
-        """Return where a post stands; see `RoomLog.find`."""
-        (place,) = self._call(Job.plain("HGET", bucket(room, session, number), number))
-        if place is None:
-            return None
-        offset, at = place.split()
-        return int(offset), sane_time(int(at))
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""

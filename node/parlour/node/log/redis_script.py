@@ -36,7 +36,7 @@ from redis.crc import key_slot
 from parlour.node.log import AHEAD, LogError, Post, RichPost
 from parlour.wire.limits import sane_time
 from parlour.wire.messages import Message
-from parlour.wire.records import EDIT, GONE, GONE_TEXT, REDACT
+from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT
 
 __all__ = [
     "IDENTITY",
@@ -44,7 +44,6 @@ __all__ = [
     "REMEMBERED",
     "SYNCED",
     "Job",
-    "bucket",
     "key",
     "message_of",
     "read_aside",
@@ -136,22 +135,25 @@ local function clear_node(offset)
     end
     redis.call('HSET', KEYS[1], 'aside', '1')
 end
+local function find_aside(name)
+    local member = redis.call('ZRANGEBYSCORE', KEYS[3], name, name)[1]
+    return member, member and cjson.decode(string.match(member, '^%d+ (.*)$'))
+end
+local function is_gone(fields)
+    return fields and fields[#fields - 1] == 'kind' and fields[#fields] == '{GONE}'
+end
 -- Delete the text of one record; return false if it is not kept, or gone already.
 local function erase(offset)
     local name = string.format('%d', offset)
-    local member = redis.call('ZRANGEBYSCORE', KEYS[3], name, name)[1]
-    local fields = member and cjson.decode(string.match(member, '^%d+ (.*)$'))
-    if fields and fields[#fields - 1] == 'kind' and fields[#fields] == '{GONE}' then
-        return false
-    end
-    if not member and #redis.call('XRANGE', KEYS[2], name, name) == 0 then
+    local member, fields = find_aside(name)
+    if is_gone(fields) or (not member and #redis.call('XRANGE', KEYS[2], name, name) == 0) then
         return false
     end
     -- Also if it was moved before: its node may have entries left, and so all the bytes that it ever had.
     clear_node(offset)
-    member = redis.call('ZRANGEBYSCORE', KEYS[3], name, name)[1]
+    member, fields = find_aside(name)
     redis.call('ZREM', KEYS[3], member)
-    put_aside(name, without_text(cjson.decode(string.match(member, '^%d+ (.*)$'))))
+    put_aside(name, without_text(fields))
     return true
 end
 local function delete(offset)
@@ -195,16 +197,20 @@ local latest = math.min(tonumber(state[5] or '0'), now)
 for i = 1, #places do
     local bucket, session, id, by, at, text, more = KEYS[i + fixed], unpack(ARGV, 6 * i - 3, 6 * i + 2)
     local name = bucket .. ' ' .. id
+    local fields = more == '' and {{}} or cjson.decode(more)
+    local kind, ref = fields[1] == 'kind' and fields[2], fields[3] == 'ref' and tonumber(fields[4])
     places[i] = places[i] or said[name]
+    if not places[i] and (kind == '{EDIT}' or kind == '{REACT}') and ref then
+        local _, about = find_aside(string.format('%d', ref))
+        places[i] = is_gone(about) and '0 0'
+    end
     if not places[i] then
         top = top + 1
         latest = math.max(math.min(tonumber(at), now), latest)
         at = string.format('%d', latest)
         local offset = string.format('%d', top)
-        local fields = more == '' and {{}} or cjson.decode(more)
         redis.call('XADD', KEYS[2], offset .. '-0', 'session', session, 'id', id, 'by', by, 'at', at, 'text', text,
             unpack(fields))
-        local kind, ref = fields[1] == 'kind' and fields[2], fields[3] == 'ref' and tonumber(fields[4])
         if kind == '{EDIT}' and ref then
             redis.call('ZADD', KEYS[4], ref, offset)
             redis.call('HSET', KEYS[1], 'aside', '1')
@@ -278,11 +284,6 @@ def key(room: str, kind: str) -> str:
     return "parlour:{" + re.sub("[%{}]", lambda found: f"%{ord(found[0]):X}", room) + "}:" + kind
 
 
-def bucket(room: str, session: str, number: int) -> str:
-    """Return the name of the hash that tells where a post of this session and id stands."""
-    return key(room, f"posts:{session}:{number // _BUCKET}")
-
-
 def room_of(stream: str) -> str:
     """Return the name of the room whose stream has this name."""
     tag = stream.removeprefix("parlour:{").removesuffix("}:log")
@@ -348,7 +349,7 @@ class Job:
     @classmethod
     def append(cls, room: str, posts: Sequence[Post]) -> Job:
         """Log the posts; without any, only tell where the room stands."""
-        buckets = [bucket(room, post.session, post.id) for post in posts]
+        buckets = [key(room, f"posts:{post.session}:{post.id // _BUCKET}") for post in posts]
         arguments = [value for p in posts for value in (p.session, p.id, p.by, p.at, p.text, _more(p))]
         job = cls("append", [key(room, "room"), key(room, "log"), *buckets], arguments, len(posts))
         if RichPost in set(map(type, posts)):

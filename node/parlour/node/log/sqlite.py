@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from parlour.node.log import AHEAD, Appended, Extent, LogError, Post, RichPost, old_enough, settled_time
-from parlour.node.log.sqlite_deletion import RAW, Deletion
+from parlour.node.log.sqlite_deletion import RAW, Deletion, parts
 from parlour.node.log.sqlite_file import SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
 from parlour.node.log.sqlite_journal import ROW
@@ -105,16 +105,6 @@ class SqliteLog:
         if job.appended is None:
             raise job.error or LogError("the room log did not take the post")
         return job.appended
-
-    def find(self, room: str, session: str, number: int) -> tuple[int, int] | None:
-        """Return where a post stands; see `RoomLog.find`."""
-        with self._writing:
-            self._check_file()
-            try:
-                known = self._in_transaction(lambda: self._find(room, Post(session, number, "", 0, "")))
-            except sqlite3.Error as error:
-                raise self._file.explain(error) from None
-        return None if known is None else (known.offset, known.at)
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""
@@ -243,16 +233,26 @@ class SqliteLog:
         return result
 
     def _log(self, job: _Job) -> list[Appended]:
-        """Log those of the posts that were not logged before."""
-        posts, epoch = job.posts, self._file.epoch
+        """Log those of the posts that were not logged before and are not refused."""
         tail = self._index.tail(job.room)
+        if RichPost not in set(map(type, job.posts)):
+            return self._log_part(tail, job.posts, ())
+        appended: list[Appended] = []
+        for part in parts(job.posts):
+            appended += self._log_part(tail, part, self._deletion.about_deleted(tail.room, part))
+        return appended
+
+    def _log_part(self, tail: Tail, posts: Sequence[Post], refused: Sequence[Post]) -> list[Appended]:
+        epoch = self._file.epoch
         posts = self._settle_times(tail, posts)
         offset = tail.top + 1
         highest = self._index.highest(tail, posts)
-        if highest is not None:
+        if highest is not None and not refused:
             self._insert(tail, posts, highest)
             return [Appended(epoch, offset, post.at, False) for offset, post in enumerate(posts, offset)]
         known = self._index.find(tail, posts)
+        for post in refused:
+            known.setdefault((post.session, post.id), Appended(epoch, 0, 0, True))
         fresh: dict[tuple[str, int], Post] = {}
         for post in posts:
             if (post.session, post.id) not in known:
@@ -271,13 +271,6 @@ class SqliteLog:
                 known[key] = Appended(epoch, offset, post.at, True)
                 offset += 1
         return appended
-
-    def _find(self, room: str, post: Post) -> Appended | None:
-        """Return where a post with this session and id was logged before."""
-        tail = self._index.tail(room)
-        if self._index.highest(tail, [post]) is not None:
-            return None  # Its id is above all of its session.
-        return self._index.find(tail, [post]).get((post.session, post.id))
 
     def _settle_times(self, tail: Tail, posts: Sequence[Post]) -> Sequence[Post]:
         """Return the posts with the times that they are logged with; those of most are such already."""

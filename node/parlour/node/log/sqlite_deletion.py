@@ -6,7 +6,7 @@ caller is within a write transaction. It must never leave a deleted text in a ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -15,14 +15,28 @@ from parlour.node.log import Post, RichPost
 from parlour.node.log.sqlite_file import SqliteFile
 from parlour.node.log.sqlite_pages import ROOM
 from parlour.wire.codec import Decoder, encode
-from parlour.wire.records import EDIT, GONE, GONE_TEXT, REDACT
+from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT
 
-__all__ = ["RAW", "Deletion"]
+__all__ = ["RAW", "Deletion", "parts"]
 
 RAW: Decoder[list[Raw]] = Decoder(list[Raw], ours=True)
 """A batch whose posts stay encoded, with what a newer version may have added to them."""
 
 _POST: Decoder[RichPost] = Decoder(RichPost, ours=True)
+
+
+def parts(posts: Sequence[Post]) -> Iterator[list[Post]]:
+    """Yield the posts in parts. In no part does an edit or a reaction follow a deletion, which may be of its record."""
+    part: list[Post] = []
+    deleting = False
+    for post in posts:
+        kind = post.kind if isinstance(post, RichPost) else ""
+        if deleting and kind in (EDIT, REACT):
+            yield part
+            part, deleting = [], False
+        part.append(post)
+        deleting = deleting or kind == REDACT
+    yield part
 
 
 class Deletion:
@@ -40,6 +54,28 @@ class Deletion:
                 self._file.writer.execute("INSERT INTO edits VALUES (?, ?, ?)", (room, post.ref, offset))
             elif post.kind == REDACT and 0 < post.ref < offset:
                 self._delete(room, post.ref)
+
+    def about_deleted(self, room: int, posts: Sequence[Post]) -> list[Post]:
+        """Return the posts that edit a record that is deleted, or react to one."""
+        return [
+            post
+            for post in posts
+            if isinstance(post, RichPost) and post.kind in (EDIT, REACT) and self._is_gone(room, post.ref)
+        ]
+
+    def _is_gone(self, room: int, offset: int) -> bool:
+        found = self._batch(room, offset)
+        if found is None or offset < found[1]:
+            return False
+        return self._file.decode(bytes(found[2][offset - found[1]]), _POST).kind == GONE
+
+    def _batch(self, room: int, offset: int) -> tuple[int, int, list[Raw]] | None:
+        """Return the row, the first offset and the posts of the batch in which a record is, or the one behind it."""
+        found = self._file.writer.execute(
+            "SELECT id, first, posts FROM batches WHERE id >= ? AND id < ? ORDER BY id LIMIT 1",
+            (room * ROOM + offset, (room + 1) * ROOM),
+        ).fetchone()
+        return None if found is None else (found[0], found[1], self._file.decode(found[2], RAW))
 
     def trimmed(self, room: int, offset: int) -> None:
         """Forget the edits of records up to an offset: these records are forgotten, too."""
@@ -61,13 +97,10 @@ class Deletion:
         row, first, posts, changed = 0, 0, list[Raw](), False
         for offset in offsets:
             if offset >= first + len(posts):
-                found = writer.execute(
-                    "SELECT id, first, posts FROM batches WHERE id >= ? AND id < ? ORDER BY id LIMIT 1",
-                    (room * ROOM + offset, (room + 1) * ROOM),
-                ).fetchone()
+                found = self._batch(room, offset)
                 if found is None:
                     break
-                row, first, posts = found[0], found[1], self._file.decode(found[2], RAW)
+                row, first, posts = found
             if offset < first:
                 continue  # it was trimmed
             post = self._file.decode(bytes(posts[offset - first]), _POST)

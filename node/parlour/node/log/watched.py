@@ -80,10 +80,6 @@ class WatchedLog:
         """Log the posts."""
         return self._call(room, self.engine.append, room, posts)
 
-    def find(self, room: str, session: str, number: int) -> tuple[int, int] | None:
-        """Return where a post stands."""
-        return self._call(room, self.engine.find, room, session, number)
-
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset."""
         return self._call(room, self.engine.read, room, after, limit)

@@ -50,7 +50,7 @@ def _with_fields(message: Message, post: Post) -> Message:
 
 
 def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[Appended]) -> None:
-    """Acknowledge posts whose sender does not receive the message itself: duplicates, and posts of members that left.
+    """Answer posts whose sender does not receive the message itself: duplicates, refused ones, those of former members.
 
     Also wakes the threads that wait until a member's posts are settled.
     """
@@ -58,7 +58,10 @@ def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[A
     for submission in submissions:
         member = submission.member
         for post, place in zip(submission.posts, rest, strict=False):
-            if place.duplicate or member.left:
+            if place.offset == 0 and isinstance(post, RichPost):
+                text = f"record {post.ref} is deleted"
+                member.subscriber.answer(frame(Error("bad_ref", text, room, post.id)))
+            elif place.duplicate or member.left:
                 member.subscriber.answer(frame(Accepted(room, post.id, place.offset, place.at)))
         if submission.settled is not None:
             submission.settled.set()

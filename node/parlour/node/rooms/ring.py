@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from parlour.node.rooms.batch import Batch
 from parlour.wire.codec import frames, messages_of
 from parlour.wire.messages import Message, erased
-from parlour.wire.records import EDIT, REDACT
+from parlour.wire.records import EDIT
 
 __all__ = ["Ring"]
 
@@ -90,17 +90,13 @@ class Ring:
             batch.forget_encodings()
         self._encoded.clear()
         self._extra = 0
-        deletions = [each.offset for each in self.messages() if (each.kind, each.ref) == (REDACT, offset)]
-        # The log keeps an edit that comes after the deletion, though nobody shows it.
-        until = max(deletions, default=self._end + 1)
         for place, batch in enumerate(self._batches):
             if batch.last < offset:
                 continue
             messages = messages_of(batch.frames)
             kept = [
                 erased(message)
-                if message.offset == offset
-                or ((message.kind, message.ref) == (EDIT, offset) and message.offset < until)
+                if message.offset == offset or (message.kind, message.ref) == (EDIT, offset)
                 else message
                 for message in messages
             ]

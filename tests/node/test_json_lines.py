@@ -222,6 +222,18 @@ def test_enter_of_many_clients_is_limited() -> None:
             second = closing.enter_context(netcat(node))
 
 
+def test_enter_of_many_connections_is_limited() -> None:
+    """Clients that ask where to enter and do not come take few places, however many connections they use."""
+    with cluster(1) as running:
+        codes = []
+        for _ in range(60):
+            with netcat(running.nodes[0]) as nc:
+                nc.send({"type": "enter", "name": "ci"})
+                codes.append(nc.read().get("code", "entry"))
+        assert 20 <= codes.count("entry") < 50
+        assert set(codes) == {"entry", "too_many_questions"}
+
+
 def test_rate_of_clients_without_ticket() -> None:
     """Above the rate, clients are told to come later; a client with a ticket is let in meanwhile."""
     with cluster(1, NodeSettings(admits=5.0)) as running:

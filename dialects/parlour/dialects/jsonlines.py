@@ -88,13 +88,14 @@ class JsonLinesDialect:
             self._check_size(self._number, len(line))
             if self._number == 1:
                 line = line.removeprefix(BOM)
+            if not line.strip(WHITE):
+                continue
             try:
                 if _too_deep(line):
                     raise UsageError(f"objects and arrays may lie in each other {MAX_DEPTH} deep, not deeper")
                 message = _decode(line)
             except (msgspec.MsgspecError, UsageError, UnicodeDecodeError) as error:
-                if line.strip(WHITE):  # a blank line is none
-                    yield _bad_line(line, self._number, error)
+                yield _bad_line(line, self._number, error)
                 continue
             if type(message) is Hello and not message.protocol:
                 message = msgspec.structs.replace(message, protocol=PROTOCOL)

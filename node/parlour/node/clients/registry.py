@@ -6,13 +6,13 @@ This module owns that list; any thread may call it. It must never hold its mutex
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 
 from parlour.node.clients.connection import Connection
 from parlour.node.clients.context import ClientContext, RefusedClientError
 from parlour.node.clients.session import Session
 from parlour.node.clients.tickets import TicketBook
+from parlour.node.clients.tokenbucket import TokenBucket
 from parlour.node.cluster.load import Load
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally
@@ -24,6 +24,9 @@ __all__ = ["MAX_ASKING", "ClientRegistry"]
 MAX_ASKING = 8
 """Questions to brokers that clients may have open at once: each one needs files, of which a node keeps few free."""
 
+QUESTIONS = 20.0
+"""Questions to brokers a second: each answer is a ticket, which takes a place in the fleet for 30 s, used or not."""
+
 
 class ClientRegistry:
     """All connections of one node."""
@@ -34,19 +37,18 @@ class ClientRegistry:
         Calls `changed` with the number of clients whenever it changes.
         """
         self._node = node
-        self._admits = admits
         self.draining = False  # whether the node takes no new clients
         self._load = load
         self._refusals = refusals
         self._changed = changed
         self._tickets = TicketBook()
-        # Guards _connections, _clients, _asking, _free_places, _refilled_at and _dismissed. Rank 15.
+        # Guards _connections, _clients, _asking, _newcomers, _questions and _dismissed. Rank 15.
         self._mutex = make_lock(15, "client registry")
         self._connections: set[Connection] = set()
         self._clients = 0
         self._asking = 0  # questions to brokers that are open now
-        self._free_places = admits  # how many clients without a ticket may come in now
-        self._refilled_at = time.monotonic()
+        self._newcomers = TokenBucket(admits)  # clients without a ticket
+        self._questions = TokenBucket(QUESTIONS)  # questions to brokers
         self._dismissed = False
 
     # --- for the threads of clients -----------------------------------------------------------------------------
@@ -78,13 +80,9 @@ class ClientRegistry:
         """Let a client in that no broker has sent here, unless the node drains or its rate is reached."""
         if self.draining:
             raise RefusedClientError("full", "this node is about to stop: connect to another one", 1.0)
-        now = time.monotonic()
         with self._mutex:
-            self._free_places = min(self._admits, self._free_places + (now - self._refilled_at) * self._admits)
-            self._refilled_at = now
-            if self._free_places < 1:
+            if not self._newcomers.take():
                 raise RefusedClientError("storm", "too many clients come at the same time: try again in a second", 1.0)
-            self._free_places -= 1
 
     def arrived(self) -> None:
         """Count a client that has been welcomed."""
@@ -99,9 +97,9 @@ class ClientRegistry:
         self._refusals.add(code)
 
     def begin_question(self) -> bool:
-        """Count a question to the brokers that begins; return False if too many are open already."""
+        """Count a question to the brokers that begins; return False if too many are open, or came in this second."""
         with self._mutex:
-            free = self._asking < MAX_ASKING
+            free = self._asking < MAX_ASKING and self._questions.take()
             self._asking += free
             return free
 

@@ -97,6 +97,17 @@ def test_a_new_epoch_restarts_the_room() -> None:
     assert isinstance(backlog.take(), Message)
 
 
+def test_a_new_epoch_forgets_the_messages() -> None:
+    """Its offsets name other records: an edit that refers to one of them changes no older message."""
+    backlog = Backlog("lobby")
+    backlog.joined(joined())
+    for offset in (1, 2, 3):
+        backlog.record(said(offset), "e1")
+    backlog.joined(wire.Joined("lobby", "e2", 0, 0, recovered=False))
+    backlog.record(said(1), "e2")
+    assert [message.offset for message in backlog.fold.messages()] == [1]
+
+
 def test_a_valid_position_stays_in_a_new_epoch() -> None:
     """The log has all messages that were shown: none comes again, and new ones are no replays."""
     backlog = Backlog("lobby", history=50)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import pytest
 
-from parlour.client import Message
+from parlour.client import Message, conversation
 from parlour.client.conversation import Conversation
 from parlour.client.display import Lines
 from parlour.client.keyboard import Pipe
+from parlour.node.log.memory import MemoryLog
 from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster
 from support.waiting import MS, eventually
@@ -48,3 +50,39 @@ def test_a_chat_that_cannot_show_a_room_ends(cluster: Cluster) -> None:
             ended.set()
             pipe.close()
             join_all([thread], 10)
+
+
+def test_edit_means_no_older_line(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the last line is on its way, a command that means it fails, and does not take the line before."""
+    monkeypatch.setattr(conversation, "_NOTICED", 50 * MS)
+    ada = cluster.chat("ada").join("lobby")
+    receiver, sender = os.pipe()
+    go_on, append, told = threading.Event(), MemoryLog.append, ""
+    go_on.set()
+
+    def slow(*arguments: Any) -> object:
+        assert go_on.wait(20)
+        return append(*arguments)
+
+    def refused() -> bool:
+        nonlocal told
+        told += capsys.readouterr().out
+        return "your last line is still on its way" in told
+
+    monkeypatch.setattr(MemoryLog, "append", slow)
+    with os.fdopen(receiver), os.fdopen(sender, "wb", buffering=0) as typing:
+        pipe = Pipe(receiver)
+        person = Conversation(cluster.chat("bob"), pipe, Lines(colour=False))
+        thread = spawn("person", person.run, "lobby")
+        typing.write(b"first\n")
+        eventually(lambda: [message.text for message in ada.history()] == ["first"])
+        go_on.clear()
+        typing.write(b"second\n/edit changed\n")
+        eventually(refused, 10)
+        go_on.set()
+        typing.close()
+        join_all([thread], 20)
+        pipe.close()
+    assert [message.text for message in ada.history()] == ["first", "second"]

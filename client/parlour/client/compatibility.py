@@ -27,7 +27,7 @@ def understood(say: Say, node: str, protocol: str) -> Say | NodeError:
 
     For an older node an action becomes a text that begins with "/me ", and a reply or a notice becomes its text.
     """
-    if minor_version(protocol) >= _KINDS_SINCE or not (say.kind or say.ref or say.data):
+    if minor_version(protocol) >= _KINDS_SINCE:
         return say
     older = f"{node} runs an older version of parlour"
     if say.kind in _DEEDS:

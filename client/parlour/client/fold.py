@@ -49,7 +49,7 @@ class Fold:
             self._now.pop(oldest, None)
         if record.kind not in CHANGES:
             return record
-        if record.ref in self._records and record.ref < record.offset:
+        if record.ref in self._records:
             self._about.setdefault(record.ref, []).append(record.offset)
         changed = self._message_of(record)
         if changed is None:

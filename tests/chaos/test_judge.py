@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.chaos.judge import FAULTS, RoomVerdict, judge, total
+from parlour.chaos.judge import FAULTS, total
+from parlour.chaos.marks import mark_of
 from parlour.chaos.records import Post, Record
-
-
-@dataclass
-class Scene:
-    """All that a judge is given, to be tampered with."""
-
-    said: list[Post]
-    log: list[Record]
-    heard: dict[str, list[Record]] = field(default_factory=dict)
-
-    def judged(self) -> RoomVerdict:
-        """Return the verdict."""
-        return judge("lobby", self.said, self.log, self.heard)
-
-    def named(self) -> set[str]:
-        """Return the faults that were found."""
-        return {name for name, count in self.judged().faults.items() if count}
-
-
-@st.composite
-def perfect(draw: st.DrawFn, least: int = 0) -> Scene:
-    """A room in which senders spoke in any interleaving, some unheard by their own client, and all members saw all."""
-    senders = draw(st.lists(st.sampled_from(["ada", "bob", "cy"]), min_size=least, max_size=20))
-    counts: dict[str, int] = {}
-    log: list[Record] = []
-    for offset, by in enumerate(senders, 1):
-        counts[by] = counts.get(by, 0) + 1
-        log.append(Record(offset, f"{by}-session-{counts[by]}", by, 1000 + offset, f"{by} {counts[by]}"))
-    said = [Post(line.by, line.text, line.id, line.offset) for line in log]
-    # What each sender remembers is in its order; how the senders' posts stand to each other, the judge is not told.
-    said.sort(key=lambda post: post.by)
-    members = draw(st.integers(1, 4))
-    return Scene(said, log, {f"m{number}": list(log) for number in range(members)})
+from parlour.chaos.view import Shown
+from parlour.wire.records import GONE, GONE_TEXT, REACT, REDACT
+from support.scenes import Scene, plain_scenes, scenes
 
 
 def lose(scene: Scene, place: int) -> None:
@@ -112,6 +82,57 @@ def leave_unanswered(scene: Scene, place: int) -> None:
     scene.said[place] = scene.said[place]._replace(id=None, offset=None)
 
 
+def keep_in_log(scene: Scene, place: int) -> None:
+    """The log still has the text of a deleted record."""
+    scene.log[place] = original(scene, place)
+
+
+def keep_in_files(scene: Scene, place: int) -> None:
+    """A file of the log still has the text of a deleted record, somewhere."""
+    scene.stored.add(mark_of(original(scene, place).text))
+
+
+def tell_a_newcomer(scene: Scene, place: int) -> None:
+    """A newcomer is sent the text of a deleted record."""
+    scene.newcomers["a newcomer"][place] = original(scene, place)
+
+
+def show_what_is_deleted(scene: Scene, place: int) -> None:
+    """The library still shows a deleted text to a client that saw it."""
+    scene.shown["c1"] = {scene.log[place].offset: Shown(original(scene, place).text)}
+
+
+def overlook(scene: Scene, place: int) -> None:
+    """A client that saw a text misses that it was deleted."""
+    deletions = [index for index, record in enumerate(scene.log) if record.kind == REDACT]
+    scene.heard["c1"] = [original(scene, index) for index in range(len(scene.log))]
+    for index in reversed(deletions):
+        del scene.heard["c1"][index]
+
+
+def delete_unasked(scene: Scene, place: int) -> None:
+    """A text is gone for all though nobody deleted it."""
+    for records in (scene.log, *scene.heard.values(), *scene.newcomers.values()):
+        records[:] = [record for record in records if record.kind != REDACT]
+
+
+def refuse_what_is_logged(scene: Scene, place: int) -> None:
+    """A post is refused, and logged all the same."""
+    scene.said[0] = scene.said[0]._replace(id=None, offset=None, refused=True)
+
+
+def refuse_without_reason(scene: Scene, place: int) -> None:
+    """A reaction is refused though what it is about is not deleted."""
+    scene.said.append(Post("c1", "👍", REACT, scene.log[-1].offset, refused=True))
+
+
+def original(scene: Scene, place: int) -> Record:
+    """Return a record as it was before it was deleted."""
+    record = scene.log[place]
+    (post,) = [post for post in scene.said if post.id == record.id]
+    return record._replace(text=post.text, kind=post.kind, ref=post.ref)
+
+
 TAMPERING: list[tuple[Callable[[Scene, int], None], str]] = [
     (lose, "lost"),
     (repeat, "duplicated"),
@@ -125,8 +146,19 @@ TAMPERING: list[tuple[Callable[[Scene, int], None], str]] = [
     (leave_unanswered, "unanswered"),
 ]
 
+CHANGED: list[tuple[Callable[[Scene, int], None], str]] = [
+    (keep_in_log, "undeleted"),
+    (keep_in_files, "undeleted"),
+    (tell_a_newcomer, "undeleted"),
+    (show_what_is_deleted, "misfolded"),
+    (overlook, "misfolded"),
+    (delete_unasked, "divergent"),
+    (refuse_what_is_logged, "divergent"),
+    (refuse_without_reason, "unanswered"),
+]
 
-@given(perfect())
+
+@given(plain_scenes())
 def test_a_perfect_record_is_perfect(scene: Scene) -> None:
     """Nothing is found where nothing is wrong, and all is counted."""
     verdict = scene.judged()
@@ -137,7 +169,7 @@ def test_a_perfect_record_is_perfect(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(("tamper", "name"), TAMPERING)
-@given(scene=perfect(least=2), data=st.data())
+@given(scene=plain_scenes(least=2), data=st.data())
 def test_each_fault_is_found_and_named(
     tamper: Callable[[Scene, int], None], name: str, scene: Scene, data: st.DataObject
 ) -> None:
@@ -147,12 +179,42 @@ def test_each_fault_is_found_and_named(
     assert any(example.startswith(f"{name}, ") for example in scene.judged().examples)
 
 
+@given(scenes())
+def test_changes_are_perfect_whenever_they_are_seen(scene: Scene) -> None:
+    """A client may have seen a text before it was deleted, or after: all see the same in the end."""
+    verdict = scene.judged()
+    assert not any(verdict.faults.values()), verdict.examples
+    assert verdict.deleted > 0
+
+
+@pytest.mark.parametrize(("tamper", "name"), CHANGED)
+@given(scene=scenes(), data=st.data())
+def test_each_fault_of_changes_is_found_and_named(
+    tamper: Callable[[Scene, int], None], name: str, scene: Scene, data: st.DataObject
+) -> None:
+    """Whatever is wrong with a deletion, wherever it shows, the judge calls it by its name."""
+    texts = [place for place, record in enumerate(scene.log) if record.kind == GONE]
+    texts = [place for place in texts if mark_of(original(scene, place).text)]
+    tamper(scene, data.draw(st.sampled_from(texts)))
+    assert name in scene.named()
+    assert any(example.startswith(f"{name}, ") for example in scene.judged().examples)
+
+
+def test_a_refused_change_of_what_is_deleted_is_no_fault() -> None:
+    """A reaction that comes too late, when the text is deleted, is refused with reason."""
+    log = [Record(1, "s-1", "c1", 1, GONE_TEXT, GONE), Record(2, "s-2", "c1", 1, "c1 2:", REDACT, 1)]
+    said = [Post("c1", "c1 1:", id="s-1", offset=1), Post("c1", "c1 2:", REDACT, 1, "s-2", 2)]
+    scene = Scene([*said, Post("c2", "👍", REACT, 1, refused=True)], log, {"c2": log})
+    assert scene.named() == set()
+    assert (scene.judged().refused, scene.judged().deleted) == (1, 1)
+
+
 def test_every_fault_has_its_tampering() -> None:
     """No fault is counted that no test puts in."""
-    assert {name for _, name in TAMPERING} == set(FAULTS)
+    assert {name for _, name in [*TAMPERING, *CHANGED]} == set(FAULTS)
 
 
-@given(perfect(least=2), st.data())
+@given(plain_scenes(least=2), st.data())
 def test_a_fault_is_counted_once_for_what_it_is(scene: Scene, data: st.DataObject) -> None:
     """What is lost between others is a hole too; what is lost at the end is no hole; neither is anything else."""
     place = data.draw(st.integers(0, len(scene.log) - 1))
@@ -163,7 +225,7 @@ def test_a_fault_is_counted_once_for_what_it_is(scene: Scene, data: st.DataObjec
 def test_posts_that_overtook_others_are_counted() -> None:
     """That a sender's posts stand in the log in another order than it made them is told, but members saw no fault."""
     log = [Record(1, "s-2", "ada", 1, "second"), Record(2, "s-1", "ada", 1, "first")]
-    said = [Post("ada", "first", "s-1", 2), Post("ada", "second", "s-2", 1)]
+    said = [Post("ada", "first", id="s-1", offset=2), Post("ada", "second", id="s-2", offset=1)]
     scene = Scene(said, log, {"bob": log})
     assert scene.judged().overtaken == 1
     assert scene.named() == set()
@@ -181,7 +243,7 @@ def test_what_the_log_does_not_have_is_divergent() -> None:
     assert "divergent" in Scene([Post("ada", "first")], [], {"bob": [line], "cy": []}).named()
 
 
-@given(perfect(least=1), perfect(least=1))
+@given(plain_scenes(least=1), plain_scenes(least=1))
 def test_the_total_is_the_sum(one: Scene, other: Scene) -> None:
     """The counts of the rooms add up."""
     lose(one, 0)

@@ -28,3 +28,12 @@ def test_a_log_that_is_away_is_the_same_afterwards(
         (second,) = log.append("lobby", [Post("s", 2, "ada", 2, "two")])
         assert (second.epoch, second.offset) == (first.epoch, 2)
         assert [message.text for message in log.read("lobby", 0, 9)] == ["one", "two"]
+
+
+def test_the_contents_are_all_that_is_in_the_file(tmp_path: Path) -> None:
+    """What was said last, which is in the journal alone, is found; and the journal is empty then."""
+    file = LogFile(tmp_path / "rooms.sqlite")
+    with closing(open_log(file.url)) as log:
+        log.append("lobby", [Post("s", 1, "ada", 1, "one of a kind")])
+        assert file.contents().count(b"one of a kind") == 1
+        assert (tmp_path / "rooms.sqlite-wal").stat().st_size == 0

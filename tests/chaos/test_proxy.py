@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import msgspec
 import pytest
 
 from parlour.chaos.part import Part, module
@@ -15,10 +17,26 @@ from parlour.chaos.proxy import FORGETFUL, LinkState
 from parlour.chaos.reaper import Reaper
 from parlour.wire.codec import ClientDecoder, frame
 from parlour.wire.limits import PROTOCOL
-from parlour.wire.messages import Hello, Join, Message, Say
+from parlour.wire.messages import ClientMessage, Enter, Hello, Join, Message, Say
+from support.lines import line
 
 HELLO = frame(Hello("ada", "ticket", PROTOCOL))
-LINE = frame(Message("lobby", 1, "s-1", "bob", 1, "x" * 100))
+TEXT = Message("lobby", 1, "s-1", "bob", 1, "x" * 100)
+
+HELLOS = [pytest.param(HELLO, id="frames"), pytest.param(line(Enter("ada")) + line(Hello("ada")), id="lines")]
+"""What a client begins with."""
+
+
+class LineReader:
+    """Reads what a client says in JSON lines."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[ClientMessage]:
+        """Yield the messages that `data` completes."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return (msgspec.json.decode(each, type=ClientMessage) for each in lines)
 
 
 class Between:
@@ -80,19 +98,21 @@ def test_everything_is_handed_on() -> None:
 
 
 @pytest.mark.parametrize("half", ["up", "down"])
-def test_a_connection_is_cut_in_mid_frame(half: str) -> None:
-    """The reader of that half gets the beginning of a frame, then both ends are reset; it is told when it is done."""
+@pytest.mark.parametrize("hello", HELLOS)
+def test_a_connection_is_cut_in_mid_message(half: str, hello: bytes) -> None:
+    """The reader of that half gets the beginning of a message, then both ends are reset; it is told when it is done."""
     between = Between()
     with between.connected() as (client, server):
-        client.sendall(HELLO)
-        read(server, len(HELLO))
+        client.sendall(hello)
+        read(server, len(hello))
         between.proxy.tell(f"{half} ada")
         between.proxy.tell(f"{half} nobody")
         assert between.proxy.hear() == ""  # there is none of this name
         source, target = (client, server) if half == "up" else (server, client)
-        source.sendall(LINE)
-        assert LINE.startswith(got := drain(target))
-        assert len(got) < len(LINE)
+        text = frame(TEXT) if hello is HELLO else line(TEXT)
+        source.sendall(text)
+        assert text.startswith(got := drain(target))
+        assert len(got) < len(text)
         drain(source)
         assert between.proxy.hear() == "ada"
 
@@ -119,15 +139,20 @@ def test_a_node_that_is_away_refuses() -> None:
             other.recv(1)
 
 
-def test_the_forgetful_proxy_takes_the_place_out_of_joins() -> None:
+@pytest.mark.parametrize(
+    ("encode", "decoder"), [pytest.param(frame, ClientDecoder, id="frames"), pytest.param(line, LineReader, id="lines")]
+)
+def test_the_forgetful_proxy_takes_the_place_out_of_joins(
+    encode: Callable[[object], bytes], decoder: Callable[[], Any]
+) -> None:
     """With the deliberate fault a join asks for nothing that was missed; all else goes through."""
     said = [Hello("ada", "ticket", PROTOCOL), Join("lobby", after=7, epoch="e"), Say("lobby", 1, "hi")]
     with Between(FORGETFUL).connected() as (client, server):
-        client.sendall(b"".join(map(frame, said)))
-        decoder = ClientDecoder()
+        client.sendall(b"".join(map(encode, said)))
+        reader = decoder()
         got: list[object] = []
         while len(got) < 3:
-            got += decoder.feed(server.recv(1 << 16))
+            got += reader.feed(server.recv(1 << 16))
         assert got == [said[0], Join("lobby"), said[2]]
 
 

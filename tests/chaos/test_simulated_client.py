@@ -1,15 +1,23 @@
-"""What a client of a round makes of what the library tells it."""
+"""A simulated client: what it makes of what it is told, and what it posts."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from typing import cast
+from concurrent.futures import Future
+from typing import Any, cast
 
 import pytest
 
+from parlour.chaos.json_client import Acknowledged
+from parlour.chaos.library_client import LibraryClient
+from parlour.chaos.records import Record
+from parlour.chaos.requests import ClientPlan
 from parlour.chaos.simulated_client import SimulatedClient
-from parlour.client.events import Disconnected, Event, Message, Presence, Reconnected, Reconnecting, Restarted
+from parlour.client.errors import NodeError
+from parlour.client.events import Changed, Disconnected, Event, Message, Presence, Reconnected, Reconnecting, Restarted
 from parlour.client.room import Room
+from support.waiting import eventually
 
 
 class Told:
@@ -23,22 +31,24 @@ class Told:
         return iter(self._events)
 
 
-def heard(*events: Event) -> SimulatedClient:
-    """Return a client that was told these events."""
-    client = SimulatedClient("ada", ["lobby"], 1.0, "seed", {})
-    client.rooms["lobby"].room = cast(Room, Told(*events))
-    client.hear()
+def told(*events: Event) -> LibraryClient:
+    """Return a client of the library that is in a room in which this happened."""
+    client = LibraryClient("ada", ["lobby"], [])
+    client._rooms["lobby"] = cast(Room, Told(*events))
     return client
 
 
 def test_a_client_that_comes_back_has_no_trouble() -> None:
-    """What is said is remembered, returns are counted, and coming and going is nothing."""
+    """What is said and changed is handed on, returns are counted, and coming and going is nothing."""
     message = Message("lobby", 1, "s-1", "bob", 1, "hello", replay=False)
-    client = heard(message, Presence("lobby", ("bob",), (), 2), Reconnecting("it broke"), Reconnected("n2"))
-    assert client.troubles() == []
-    assert client.returns == 1
-    assert [line.text for line in client.rooms["lobby"].lines] == ["hello"]
-    assert len(client.rooms["lobby"].times) == 1
+    edit = Message("lobby", 2, "s-2", "bob", 1, "hi", replay=False, kind="edit", ref=1)
+    news = Presence("lobby", ("bob",), (), 2)
+    client = told(message, news, Reconnecting("it broke"), Reconnected("n2"), Changed(edit, message, message))
+    assert [record for _, record, _ in client.take()] == [
+        Record(1, "s-1", "bob", 1, "hello"),
+        Record(2, "s-2", "bob", 1, "hi", "edit", 1),
+    ]
+    assert (client.troubles, client.returns) == ([], 1)
 
 
 @pytest.mark.parametrize(
@@ -50,4 +60,90 @@ def test_a_client_that_comes_back_has_no_trouble() -> None:
 )
 def test_what_must_not_happen_is_a_trouble(event: Event, trouble: str) -> None:
     """No log of a round forgets or begins anew, whatever dies, and no client is lost: who is told so, tells."""
-    assert heard(event).troubles() == [f"ada in lobby: {trouble}"]
+    client = told(event)
+    assert list(client.take()) == []
+    assert client.troubles == [("lobby", trouble)]
+
+
+class Node:
+    """As much of a client's connection as a simulated client needs: each post is logged at once, or refused."""
+
+    def __init__(self, refuse: bool = False) -> None:
+        self.log: list[Record] = []
+        self.troubles: list[tuple[str, str]] = []
+        self._refuse = refuse
+        self._taken = 0
+
+    def post(self, room: str, text: str, kind: str = "", ref: int = 0) -> Future[Acknowledged]:
+        """Log a post."""
+        answer: Future[Acknowledged] = Future()
+        if self._refuse and kind:
+            answer.set_exception(NodeError("it is deleted", "bad_ref"))
+        else:
+            offset = len(self.log) + 1
+            self.log.append(Record(offset, f"s-{offset}", "c1", 1, text, kind, ref))
+            answer.set_result(Acknowledged(f"s-{offset}", offset))
+        return answer
+
+    def take(self) -> Iterator[tuple[str, Record, float]]:
+        """Yield what was logged since."""
+        records, self._taken = self.log[self._taken :], len(self.log)
+        return iter([("lobby", record, 1.0) for record in records])
+
+
+def talk(node: Node, posts: int, seed: str = "seed") -> SimulatedClient:
+    """Return a client that has made so many posts at this node, hearing of each at once."""
+    client = SimulatedClient(ClientPlan("c1", ["lobby"], 1e-6, seed, None), [], {}, {})
+    client._client = cast(Any, node)
+    quiet = threading.Event()
+    client.talk(quiet)
+
+    def enough() -> bool:
+        client.hear()
+        return len(client.rooms["lobby"].posts) >= posts
+
+    try:
+        eventually(enough, 10)
+    finally:
+        quiet.set()
+        eventually(lambda: not client.waiting)
+    client.hear()
+    return client
+
+
+def test_a_client_changes_what_was_said() -> None:
+    """It replies, edits, deletes and reacts, and only to what is there: a node would refuse none of it."""
+    node = Node()
+    client = talk(node, 500)
+    assert client.troubles() == []
+    assert {record.kind for record in node.log} == {"", "edit", "redact", "react"}
+    assert any(record.ref and not record.kind for record in node.log)
+    deleted: set[int] = set()
+    for record in node.log:
+        about = node.log[record.ref - 1] if record.ref else None
+        if record.kind:
+            assert about is not None
+            assert about.offset < record.offset
+            assert record.ref not in deleted
+            assert about.kind in ("", "edit", "react") if record.kind == "redact" else about.kind == ""
+        if record.kind == "redact":
+            deleted.add(record.ref)
+    texts = [(record.kind, record.ref, record.text) for record in node.log]
+    assert len(set(texts)) == len(texts)
+
+
+def test_a_refusal_for_what_is_deleted_is_no_trouble() -> None:
+    """The judge is told, which knows whether it is right."""
+    client = talk(Node(refuse=True), 100)
+    assert client.troubles() == []
+    posts = [post.said() for post in client.rooms["lobby"].posts]
+    assert any(post.refused for post in posts)
+    assert all(post.refused == (post.offset is None) for post in posts)
+
+
+def test_the_mix_comes_from_the_seed() -> None:
+    """What a client means to post, and in which words, is the same for the same seed, whatever it is told."""
+    one, other = (talk(node, 50).rooms["lobby"].posts for node in (Node(), Node(refuse=True)))
+    pairs = [(a, b) for a, b in zip(one, other, strict=False) if a.kind == b.kind == ""]
+    assert pairs
+    assert all(a.text == b.text for a, b in pairs)

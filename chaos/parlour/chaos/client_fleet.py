@@ -18,12 +18,13 @@ import msgspec
 from parlour.chaos import client_process
 from parlour.chaos.cluster import Cluster
 from parlour.chaos.memories import Memories, Recollection
+from parlour.chaos.mix import Dialect
 from parlour.chaos.part import module
-from parlour.chaos.records import Record
 from parlour.chaos.requests import (
     Answer,
     ClientPlan,
     Done,
+    Door,
     Enter,
     Failed,
     Leave,
@@ -36,8 +37,6 @@ from parlour.chaos.requests import (
     StartTalking,
     StopTalking,
 )
-from parlour.client.chat import connect
-from parlour.client.events import Message
 from parlour.runtime.locks import make_lock
 from parlour.wire.errors import ParlourError
 
@@ -55,17 +54,17 @@ ANSWERING = 30.0
 WRITING = 180.0
 """Seconds that it has to write down what its clients remember: of ten minutes, millions of lines."""
 
+ONE_IN = 3
+"""One client in so many speaks JSON lines."""
+
+DOORS = tuple(Door)
+"""The ways in of those, in turn."""
+
 STUCK = 4.0
 """Seconds without a message to anybody after which those who miss some will not see them any more."""
 
-READING = 10.0
-"""Seconds without a message after which a log that is being read has no more."""
-
 LOOK = 0.1
 """Seconds between two looks whether all is quiet."""
-
-ALL = 2**53 - 1
-"""As many old messages as there may be."""
 
 T = TypeVar("T", bound=Answer)
 
@@ -75,6 +74,7 @@ class ClientFleet:
 
     Attributes:
         names: what the clients are called.
+        dialects: what each of them speaks, by name.
     """
 
     def __init__(self, cluster: Cluster, count: int, rooms: Sequence[str], seed: int, stop: threading.Event) -> None:
@@ -93,8 +93,10 @@ class ClientFleet:
                 chosen.append(chance.choice([room for room in rooms if room not in chosen]))
             pause = count / (RATE * chance.uniform(0.5, 1.5))
             name = f"c{number + 1}"
-            plans.append(ClientPlan(name, chosen, pause, f"{seed} {name}"))
-        self.names = [plan.name for plan in plans]
+            door = DOORS[number // ONE_IN % len(DOORS)] if number % ONE_IN == ONE_IN - 1 else None
+            plans.append(ClientPlan(name, chosen, pause, f"{seed} {name}", door))
+        self.dialects = {plan.name: Dialect.FRAMES if plan.door is None else Dialect.JSON for plan in plans}
+        self.names = list(self.dialects)
         self._plans = [plans[first : first + TOGETHER] for first in range(0, count, TOGETHER)]
         self._parts = [
             cluster.add(f"clients-{number}", module(client_process.__name__)) for number, _ in enumerate(self._plans, 1)
@@ -104,7 +106,9 @@ class ClientFleet:
         """Let all come in; raises ParlourError with what went wrong for the first that could not."""
         self._cluster.start(self._parts)
         self._ask(
-            [Enter(self._cluster.brokers, plans) for plans in self._plans], Done, client_process.ENTERED + ANSWERING
+            [Enter(self._cluster.brokers, self._cluster.nodes, plans) for plans in self._plans],
+            Done,
+            client_process.ENTERED + ANSWERING,
         )
 
     def talk(self) -> None:
@@ -144,26 +148,10 @@ class ClientFleet:
         while (left := missing()) and fewer(left):
             pass
 
-    def logs(self) -> dict[str, list[Record]]:
-        """Return each room's whole log, as a client reads it that has never been here; raises as `connect` does."""
+    def acknowledged(self) -> dict[str, int]:
+        """Return the highest offset in each room at which a post was acknowledged."""
         reports = self._report()
-        return {
-            room: self._read(room, max(report.acknowledged.get(room, 0) for report in reports)) for room in self._rooms
-        }
-
-    def _read(self, room: str, last: int) -> list[Record]:
-        """Return a room's log; its node may have yet to hear itself of the `last` offset, which is waited for."""
-        log: list[Record] = []
-        with connect(self._cluster.brokers, "reader", room=room, timeout=READING) as chat:
-            joined = chat.join(room, history=ALL)
-            events = joined.events(READING)
-            while len(log) < joined.replays or (log[-1].offset if log else 0) < last:
-                event = next(events, None)
-                if event is None:
-                    break
-                if isinstance(event, Message):
-                    log.append(Record(event.offset, event.id, event.by, event.at, event.text))
-        return log
+        return {room: max(report.acknowledged.get(room, 0) for report in reports) for room in self._rooms}
 
     def recollection(self) -> Recollection:
         """Return all that the clients remember."""

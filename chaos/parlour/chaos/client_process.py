@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from parlour.chaos.memories import Memories, memory
+from parlour.chaos.memories import Memories, Tables
 from parlour.chaos.records import Record
 from parlour.chaos.requests import (
     Answer,
-    ClientPlan,
     Done,
     Enter,
     Failed,
@@ -72,7 +71,7 @@ class ClientProcess:
         try:
             match request:
                 case Enter():
-                    self._come(request.brokers, request.plans)
+                    self._enter(request)
                 case StartTalking():
                     for client in self._clients:
                         client.talk(self._silence)
@@ -83,17 +82,17 @@ class ClientProcess:
                 case Report():
                     return self._report()
                 case Save():
-                    Path(request.file).write_bytes(msgspec.msgpack.encode(self._record()))
+                    Path(request.file).write_bytes(msgspec.msgpack.encode(self._remember()))
                 case Leave():
                     self._leave()
         except ParlourError as error:
             return Failed(str(error))
         return Done()
 
-    def _come(self, brokers: Sequence[str], plans: Sequence[ClientPlan]) -> None:
-        lines: dict[Record, Record] = {}
-        self._clients = [SimulatedClient(plan.name, plan.rooms, plan.pause, plan.seed, lines) for plan in plans]
-        self._in_parallel(lambda client: client.enter(brokers), ENTERED)
+    def _enter(self, request: Enter) -> None:
+        records: dict[Record, Record] = {}
+        self._clients = [SimulatedClient(plan, request.brokers, request.nodes, records) for plan in request.plans]
+        self._in_parallel(SimulatedClient.enter, ENTERED)
         self._event_reader = spawn("event-reader", self._hear)
 
     def _leave(self) -> None:
@@ -134,24 +133,27 @@ class ClientProcess:
         seen: dict[str, list[int]] = {}
         for client in self._clients:
             for room, membership in client.rooms.items():
-                seen.setdefault(room, []).append(membership.lines[-1].offset if membership.lines else 0)
-                top = max((said.offset or 0 for said in membership.said()), default=0)
+                seen.setdefault(room, []).append(membership.records[-1].offset if membership.records else 0)
+                top = max((post.logged.offset for post in membership.posts if post.logged is not None), default=0)
                 acknowledged[room] = max(top, acknowledged.get(room, 0))
         return Progress(sum(client.waiting for client in self._clients), acknowledged, seen)
 
-    def _record(self) -> Memories:
-        places: dict[Record, int] = {}
+    def _remember(self) -> Memories:
+        tables = Tables()
         memories = [
-            memory(client.name, room, each.said(), each.lines, each.times, places)
+            tables.memory(
+                client.name,
+                room,
+                [post.said() for post in membership.posts],
+                membership.records,
+                membership.times,
+                client.shown(room),
+            )
             for client in self._clients
-            for room, each in client.rooms.items()
+            for room, membership in client.rooms.items()
         ]
-        return Memories(
-            table=list(places),
-            memories=memories,
-            returns=sum(client.returns for client in self._clients),
-            troubles=[trouble for client in self._clients for trouble in client.troubles()],
-        )
+        troubles = [trouble for client in self._clients for trouble in client.troubles()]
+        return tables.memories(memories, sum(client.returns for client in self._clients), troubles)
 
 
 def _main() -> None:

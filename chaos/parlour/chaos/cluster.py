@@ -41,6 +41,7 @@ class Cluster:
 
     Attributes:
         brokers: the brokers' addresses.
+        nodes: the addresses by which clients reach the nodes, by name.
         parts: each process by its name: `b1`, …, `n1`, …, and `redis`, if the log is in a server of our own.
         folder: for the files of all parts.
         file: the room log, if it is in a file of our own.
@@ -62,12 +63,14 @@ class Cluster:
         `cuttable` puts the proxy between clients and nodes, `linked` between the relays of nodes.
         """
         self.brokers: list[str] = []
+        self.nodes: dict[str, str] = {}
         self.parts: dict[str, Part] = {}
         self._nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self._count = brokers
         self._log = log
         self._stop = stop
         self._cuttable = cuttable or forgetful
+        self._server: Server | None = None
         self._links: dict[Link, LinkState] = {}
         if linked:
             self._links = dict.fromkeys(permutations(self._nodes, 2), LinkState.OPEN)
@@ -97,9 +100,9 @@ class Cluster:
             self.file = LogFile(self.folder / "rooms.sqlite")
             log = self.file.url
         elif log == OWN_REDIS:
-            server = Server(self._reaper, ports.take(), self._stop)
-            self._enter(server).start()
-            log = server.url
+            self._server = Server(self._reaper, ports.take(), self._stop)
+            self._enter(self._server).start()
+            log = self._server.url
         for number in range(1, self._count + 1):
             address = f"{HOST}:{ports.take(3)}"
             self.brokers.append(address)
@@ -109,6 +112,7 @@ class Cluster:
         relays = {name: ports.take() for name in self._nodes} if self._links else {}
         for name in self._nodes:
             listen, advertised = ports.take(), ports.take()
+            self.nodes[name] = f"{HOST}:{advertised if self._cuttable else listen}"
             options = ["--name", name, "--log", log, "--listen", f"{HOST}:{listen}"]
             options += [option for broker in self.brokers for option in ("--broker", broker)]
             if self._cuttable:
@@ -165,6 +169,11 @@ class Cluster:
                 with self._cutting:
                     self.parts["proxy"].tell(f"{state} {_word(link)}")
                     self.parts["proxy"].hear()
+
+    def stored(self) -> bytes:
+        """Return all that the log keeps on the disk, but for its journals; nothing if the log is not ours."""
+        store = self.file or self._server
+        return store.contents() if store is not None else b""
 
     def deaths(self) -> list[str]:
         """Return what to say of parts that have ended by themselves since it was last asked."""

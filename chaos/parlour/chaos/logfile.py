@@ -27,6 +27,16 @@ class LogFile:
         self.url = f"sqlite://{quote(str(path))}"
         self._path = path
 
+    def contents(self) -> bytes:
+        """Return all that is in the file and its journal; raises ParlourError if that cannot be."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=TURN, isolation_level=None)) as connection:
+                # Until nobody reads: then the journal is empty, and what it held is in the file.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            raise ParlourError(f"the journal of the room log could not be carried over: {error}") from None
+        return b"".join(file.read_bytes() for file in self._path.parent.glob(f"{self._path.name}*"))
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let no node write to it, as another program would that holds it; raises ParlourError if that cannot be."""

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Self
 
 from parlour.chaos.reaper import Reaper
 from parlour.wire.errors import ParlourError
@@ -65,7 +66,7 @@ class Part:
         self._expected = True  # whether it is we who made it end
         self._ran = False
 
-    def __enter__(self) -> Part:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

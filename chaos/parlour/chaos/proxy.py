@@ -25,14 +25,15 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
+import msgspec
 from msgspec.structs import replace
 
 from parlour.chaos.ports import HOST
 from parlour.runtime.descriptors import raise_limit
-from parlour.wire.codec import ClientDecoder, frames
+from parlour.wire.codec import ClientDecoder, FrameDecoder, frames
 from parlour.wire.errors import ProtocolError
 from parlour.wire.messages import ClientMessage, Hello, Join
 
@@ -84,6 +85,24 @@ class _End:
         self.told = False
 
 
+class _LineDecoder:
+    """Reads the JSON lines of a client, as ClientDecoder reads frames."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[ClientMessage]:
+        """Yield the messages that `data` completes; raises ProtocolError."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        try:
+            yield from map(_decode_line, lines)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"not a message: {error}") from None
+
+
+_decode_line = msgspec.json.Decoder(ClientMessage).decode
+
+
 class _Way:
     """A connection from a client, or a node, and one to a node, each of which gets what the other sends."""
 
@@ -92,7 +111,7 @@ class _Way:
         self.client = _End(client)
         self.node = _End(node)
         self.ends = {client.fileno(): (self.client, self.node), node.fileno(): (self.node, self.client)}
-        self.decoder = ClientDecoder()
+        self.decoder: FrameDecoder[ClientMessage] | _LineDecoder | None = None  # none before the first byte
         self.name: str | None = None
         self.cut: tuple[_End, float] | None = None  # the end whose next chunk is the last, and until when to wait
 
@@ -231,17 +250,23 @@ class Proxy:
             end.pending = data
 
     def _read(self, way: _Way, data: bytes) -> bytes:
-        """Learn the client's name from its first frame; return what is to be handed on."""
+        """Learn the client's name from its hello; return what is to be handed on."""
         if way.door.link or (way.name is not None and not self._forgetful):
             return data
-        messages: list[ClientMessage] = list(way.decoder.feed(data))
-        if way.name is None and messages and isinstance(messages[0], Hello):
-            way.name = messages[0].name
-            # A client that moves is here twice for a moment: the new connection is the one that counts.
-            self._named[way.name] = way
+        if way.decoder is None:
+            way.decoder = _LineDecoder() if data.startswith(b"{") else ClientDecoder()
+        messages = list(way.decoder.feed(data))
+        for message in messages:
+            if isinstance(message, Hello):
+                way.name = message.name
+                # A client that moves is here twice for a moment: the new connection is the one that counts.
+                self._named[way.name] = way
         if not self._forgetful:
             return data
-        return frames(replace(m, after=None, epoch=None) if isinstance(m, Join) else m for m in messages)
+        forgotten = [replace(m, after=None, epoch=None) if isinstance(m, Join) else m for m in messages]
+        if isinstance(way.decoder, FrameDecoder):
+            return frames(forgotten)
+        return b"".join(msgspec.json.encode(message) + b"\n" for message in forgotten)
 
     def _reset(self, way: _Way) -> None:
         for end in (way.client, way.node):

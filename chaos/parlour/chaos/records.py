@@ -20,13 +20,19 @@ class Record(NamedTuple):
     at: int
     """When its sender's node took it in, in milliseconds since the Unix epoch."""
     text: str
+    kind: str = ""
+    ref: int = 0
 
 
 class Post(NamedTuple):
-    """A post, as its sender knows it. Every text is said once."""
+    """A post, as its sender knows it. No client posts the same text, kind and reference twice."""
 
     by: str
     text: str
+    kind: str = ""
+    ref: int = 0
     id: str | None = None
     """None if it was not acknowledged, as is `offset`."""
     offset: int | None = None
+    refused: bool = False
+    """Whether the node refused it, as the record that it refers to was deleted."""

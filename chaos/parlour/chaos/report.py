@@ -14,6 +14,7 @@ from rich.text import Text
 
 from parlour.chaos.cluster import OWN_REDIS
 from parlour.chaos.judge import FAULTS, total
+from parlour.chaos.mix import KINDS
 from parlour.chaos.resumption import Times
 from parlour.chaos.round import Options, Outcome
 from parlour.runtime.output import counted
@@ -32,6 +33,8 @@ def show(outcome: Outcome, console: Console) -> None:
         f"{counted(options.clients, 'client')} in "
         f"{counted(options.rooms, 'room')}, {options.duration:g} s, log {_log(options)}"
     )
+    console.print()
+    console.print(_mix(outcome))
     console.print()
     console.print(_rooms(outcome))
     console.print()
@@ -60,11 +63,26 @@ def _table(*columns: str) -> Table:
     return table
 
 
+def _mix(outcome: Outcome) -> Table:
+    table = _table("dialect", "clients", *KINDS)
+    for each in outcome.mix:
+        table.add_row(str(each.dialect), *map(str, (each.clients, *(each.posts[kind] for kind in KINDS))))
+    return table
+
+
 def _rooms(outcome: Outcome) -> Table:
-    table = _table("room", "members", "said", "acked", "logged", "heard", *FAULTS)
+    table = _table("room", "members", "said", "acked", "refused", "logged", "deleted", "heard", *FAULTS)
     rooms = [*outcome.rooms, *([total(outcome.rooms)] if len(outcome.rooms) > 1 else [])]
     for room in rooms:
-        counts = (room.members, room.said, room.acknowledged, room.logged, room.heard)
+        counts = (
+            room.members,
+            room.said,
+            room.acknowledged,
+            room.refused,
+            room.logged,
+            room.deleted,
+            room.heard,
+        )
         table.add_row(
             Text(room.room),
             *map(str, counts),
@@ -101,6 +119,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "log": _log(options),
         "reconnected": outcome.returns,
         "left_out": outcome.left_out,
+        "posts": [{"dialect": each.dialect, "clients": each.clients, **each.posts} for each in outcome.mix],
         "total": asdict(total(outcome.rooms)),
         "rooms": [asdict(room) for room in outcome.rooms],
         "resumed": [

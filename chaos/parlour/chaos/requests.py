@@ -6,12 +6,15 @@ never carry what grows with the time that a round lasts.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 __all__ = [
     "Answer",
     "ClientPlan",
     "Done",
+    "Door",
     "Enter",
     "Failed",
     "Leave",
@@ -26,6 +29,17 @@ __all__ = [
 ]
 
 
+class Door(StrEnum):
+    """How a client finds its node."""
+
+    BROKER = "broker"
+    """It asks a broker for a ticket."""
+    NODE = "node"
+    """It connects to any node, without a ticket."""
+    ENTER = "enter"
+    """It asks any node for a ticket, by `enter`."""
+
+
 class ClientPlan(msgspec.Struct, frozen=True):
     """A client that shall come: what it is called, where it goes, how often it speaks."""
 
@@ -34,12 +48,15 @@ class ClientPlan(msgspec.Struct, frozen=True):
     pause: float
     """Seconds between two things that it says, on average."""
     seed: str
+    door: Door | None
+    """How it finds its node if it speaks JSON lines; None if it uses the library."""
 
 
 class Enter(msgspec.Struct, frozen=True, tag=True):
-    """Let these clients come in through these brokers."""
+    """Let these clients come in to the cluster of these brokers, and of nodes at these addresses, by name."""
 
     brokers: list[str]
+    nodes: dict[str, str]
     plans: list[ClientPlan]
 
 

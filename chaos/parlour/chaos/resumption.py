@@ -42,9 +42,9 @@ class DoneFault:
 
 @dataclass(frozen=True)
 class Heard:
-    """What one client saw in one room: the lines, and when, in seconds since the Unix epoch."""
+    """What one client saw in one room: the records, and when, in seconds since the Unix epoch."""
 
-    lines: Sequence[Record]
+    records: Sequence[Record]
     times: Sequence[float]
 
 
@@ -134,7 +134,7 @@ def _delay(
     first = fault.kind in LOGLESS
     until = fault.ended + AFTER
     for index in range(bisect_left(room.times, fault.began), len(room.times)):
-        said, seen = room.lines[index].at / 1000, room.times[index]
+        said, seen = room.records[index].at / 1000, room.times[index]
         if said > until + AFTER:
             break  # In the log's order times rise, but for what nodes took in at nearly the same moment.
         if fault.began <= said <= until:

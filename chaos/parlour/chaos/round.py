@@ -9,16 +9,18 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from parlour.chaos.assignment_listener import AssignmentListener
 from parlour.chaos.client_fleet import ClientFleet
 from parlour.chaos.cluster import OWN_REDIS, Cluster
 from parlour.chaos.director import Director, unlink
-from parlour.chaos.judge import RoomVerdict, judge, total
+from parlour.chaos.judge import Evidence, RoomVerdict, judge, total
+from parlour.chaos.marks import mark_of, marks_in
 from parlour.chaos.memories import Recollection
-from parlour.chaos.records import Record
+from parlour.chaos.mix import Mix, mix
+from parlour.chaos.newcomers import read_at, read_logs
 from parlour.chaos.resumption import DoneFault, Resumption, resumptions
 from parlour.chaos.schedule import Kind, schedule
 from parlour.wire.errors import ParlourError
@@ -30,6 +32,10 @@ ANSWERED = 75.0
 
 LISTENING = 0.5
 """Seconds for which all listen for what should not come, such as a message seen again."""
+
+
+SEEN = 0.9
+"""Fraction of the texts in the log that are found in its files, at least: some are cut by the edge of a page."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Outcome:
     """What came of a round."""
 
     options: Options
+    mix: tuple[Mix, ...]
+    """What the clients spoke and posted."""
     rooms: tuple[RoomVerdict, ...]
     resumptions: tuple[Resumption, ...]
     done: tuple[DoneFault, ...]
@@ -116,15 +124,16 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
             director.run(faults, options.duration)
             clients.stop_talking()
         tell("all settles")
-        logs, recollection = _settle(clients, stop)
-        verdicts = [judge(room, recollection.said(room), log, recollection.seen(room)) for room, log in logs.items()]
+        recollection, evidence = _settle(cluster, clients, stop)
+        verdicts = [judge(each) for each in evidence]
         clients.leave()
         _check(stop)
-        failures = [*director.failures, *cluster.bugs(), *recollection.troubles]
+        failures = [*director.failures, *cluster.bugs(), *recollection.troubles, *_blindness(evidence)]
         if not total(verdicts).said:
             failures.append("nothing was said: let it last longer")
         return Outcome(
             options=options,
+            mix=tuple(mix(clients.dialects, [post for each in evidence for post in each.said])),
             rooms=tuple(verdicts),
             resumptions=tuple(resumptions(director.done, recollection.heard(), answers.times)),
             done=tuple(sorted(director.done, key=lambda done: done.began)),
@@ -136,14 +145,38 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         )
 
 
-def _settle(clients: ClientFleet, stop: threading.Event) -> tuple[dict[str, list[Record]], Recollection]:
-    """Wait until all that was said is acknowledged and heard; return the rooms' logs and what clients remember."""
+def _settle(cluster: Cluster, clients: ClientFleet, stop: threading.Event) -> tuple[Recollection, list[Evidence]]:
+    """Wait until all that was posted is acknowledged and heard; return what the clients remember, and each room's."""
     clients.answered(ANSWERED)
     _check(stop)
-    logs = clients.logs()
-    clients.heard_out({room: log[-1].offset if log else 0 for room, log in logs.items()})
+    logs = read_logs(cluster.brokers, clients.acknowledged(), stop)
+    tops = {room: log[-1].offset if log else 0 for room, log in logs.items()}
+    clients.heard_out(tops)
     stop.wait(LISTENING)
-    return logs, clients.recollection()
+    recollection = clients.recollection()
+    newcomers = {f"a newcomer at {node}": read_at(address, tops, stop) for node, address in cluster.nodes.items()}
+    stored = marks_in(cluster.stored())
+    return recollection, [
+        Evidence(
+            room,
+            recollection.said(room),
+            log,
+            recollection.seen(room),
+            {who: rooms[room] for who, rooms in newcomers.items()},
+            recollection.shown(room),
+            stored,
+        )
+        for room, log in logs.items()
+    ]
+
+
+def _blindness(evidence: Sequence[Evidence]) -> list[str]:
+    """Return what to say if the files of the log do not show the texts that are kept: nobody could see others there."""
+    stored = {mark for each in evidence for mark in each.stored}
+    kept = {mark for each in evidence for record in each.log if (mark := mark_of(record.text))}
+    if not stored or len(kept & stored) > SEEN * len(kept):
+        return []
+    return [f"of {len(kept)} texts that are kept only {len(kept & stored)} were found in the files of the log"]
 
 
 def _check(stop: threading.Event) -> None:

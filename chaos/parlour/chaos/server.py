@@ -13,9 +13,12 @@ import threading
 from parlour.chaos.part import Part
 from parlour.chaos.ports import HOST
 from parlour.chaos.reaper import Reaper
-from parlour.wire.errors import UsageError
+from parlour.wire.errors import ParlourError, UsageError
 
 __all__ = ["Server"]
+
+SAVING = 60.0
+"""Seconds that a snapshot may take."""
 
 PROGRAMS = ("redis-server", "valkey-server")
 
@@ -30,9 +33,12 @@ class Server(Part):
                 "neither redis-server nor valkey-server is installed: install one, or give --log another URL"
             )
         self._port = port
+        self._folder = reaper.folder
         # No file of settings, which would be the machine's. Each write is on the disk before it is acknowledged, which
         # is what the promise needs; `--save ""` switches snapshots off.
         settings = ["--bind", HOST, "--port", str(port), "--dir", str(reaper.folder), "--save", ""]
+        # Nor is a snapshot compressed, so that one sees what is in it.
+        settings += ["--rdbcompression", "no"]
         settings += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(reaper.folder / "redis.log")]
         super().__init__("redis", [program, *settings], reaper, stop)
 
@@ -40,6 +46,18 @@ class Server(Part):
     def url(self) -> str:
         """The URL of the room log in it."""
         return f"redis://{HOST}:{self._port}/0"
+
+    def contents(self) -> bytes:
+        """Return a snapshot of all that the server holds; raises ParlourError if it does not give one."""
+        try:
+            with socket.create_connection((HOST, self._port), SAVING) as connection:
+                connection.sendall(b"SAVE\r\n")
+                answer = connection.recv(64)
+        except OSError as error:
+            raise ParlourError(f"redis gives no snapshot: {error}") from None
+        if not answer.startswith(b"+OK"):
+            raise ParlourError(f"redis gives no snapshot: {answer.decode(errors='replace').strip()}")
+        return (self._folder / "dump.rdb").read_bytes()
 
     def is_ready(self) -> bool:
         """Whether it answers and has its data loaded."""

@@ -1,129 +1,169 @@
-"""One client: in a room or two, saying something now and then, remembering all it said and saw.
+"""One client of a round: in a room or two, posting something now and then, remembering all it posted and saw.
 
 This module owns the thread on which a client talks, and what the client remembers; another thread, one for all clients,
-has it take what there is to hear. What it remembers may be read by others at any time. It must never help the library:
-it says a thing once, and takes what comes as it comes.
+has it take what there is to hear. What it remembers may be read by others at any time. It must never help the client
+that it drives: it posts a thing once, and takes what comes as it comes.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from parlour.chaos.json_client import Acknowledged, JsonClient
+from parlour.chaos.library_client import LibraryClient
+from parlour.chaos.marks import marked
 from parlour.chaos.records import Post, Record
-from parlour.client.chat import Chat, connect
-from parlour.client.events import Disconnected, Event, Message, Reconnected, Restarted
-from parlour.client.room import Room
+from parlour.chaos.requests import ClientPlan
+from parlour.chaos.view import Shown
+from parlour.client.errors import NodeError
+from parlour.client.events import Message
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import ParlourError
+from parlour.wire.records import EDIT, GONE, REACT, REDACT, SAID, UTTERANCES
 
 __all__ = ["Membership", "SimulatedClient"]
 
 ENTERING = 30.0
 """Seconds that a client has to come in, and again to join each room."""
 
-ANSWERED = 60.0
-"""Seconds that a post has to be acknowledged: longer than any fault lasts, and another one that follows it."""
-
-ENDING = 10.0
+ENDING = 15.0
 """Seconds that a client's threads have to end."""
 
 WORDS = ("so", "the", "ship", "went", "down", "at", "noon", "and", "nobody", "saw", "it", "ünd", "船")
+
+REACTIONS = ("👍", "❤️", "ship")
+
+REPLY = "reply"
+
+WEIGHTS = {SAID: 68, REPLY: 8, EDIT: 8, REDACT: 8, REACT: 8}
+"""How often a client means to post each kind; where there is nothing to refer to, it says something."""
 
 
 class Membership:
     """What a client remembers of one room."""
 
     def __init__(self) -> None:
-        self.lines: list[Record] = []
-        self.times = array("d")  # of each line, in seconds since the Unix epoch
+        self.records: list[Record] = []
+        self.times = array("d")  # of each record, in seconds since the Unix epoch
         self.posts: list[_Pending] = []
-        self.room: Room | None = None  # none before it is joined
-        self.returns = 0  # how often it was joined again
-        self.troubles: list[str] = []
+        self.texts: list[int] = []  # offsets of what was said
+        self.deleted: set[int] = set()  # offsets of what is known to be deleted
 
-    def said(self) -> list[Post]:
-        """Return the posts, each with its acknowledgement, if that has come."""
-        return [post.said() for post in self.posts]
+    def take(self, record: Record, time: float) -> None:
+        """Remember a record that came at this time."""
+        self.records.append(record)
+        self.times.append(time)
+        if record.kind in UTTERANCES:
+            self.texts.append(record.offset)
+        elif record.kind == REDACT:
+            self.deleted.add(record.ref)
+        elif record.kind == GONE:
+            self.deleted.add(record.offset)
+
+    def mine(self, kinds: frozenset[str]) -> list[int]:
+        """Return the offsets of this client's own records of these kinds that it has not deleted."""
+        logged = [post.logged.offset for post in self.posts if post.kind in kinds and post.logged is not None]
+        return [offset for offset in logged if offset not in self.deleted]
 
 
 @dataclass
 class _Pending:
     by: str
     text: str
-    answer: Future[Message] | None = None
+    kind: str
+    ref: int
+    answer: Future[Message] | Future[Acknowledged] | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the post failed; None if it did not, or not yet."""
+        return self.answer.exception() if self.answer is not None and self.answer.done() else None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the node refused it for what it refers to."""
+        return isinstance(self.error, NodeError) and self.error.code == "bad_ref"
+
+    @property
+    def logged(self) -> Message | Acknowledged | None:
+        """The acknowledgement; None if there is none, or not yet."""
+        answer = self.answer
+        return answer.result() if answer is not None and answer.done() and answer.exception() is None else None
 
     def said(self) -> Post:
-        answer = self.answer
-        if answer is None or not answer.done() or answer.exception() is not None:
-            return Post(self.by, self.text)
-        message = answer.result()
-        return Post(self.by, self.text, message.id, message.offset)
+        """Return the post, with its acknowledgement if that has come."""
+        post = Post(self.by, self.text, self.kind, self.ref, refused=self.refused)
+        return post if self.logged is None else post._replace(id=self.logged.id, offset=self.logged.offset)
 
 
 class SimulatedClient:
-    """A client of this name in these rooms. Its pauses and words come from the seed alone.
+    """A client that does what its plan tells. Its pauses, and what it means to post, come from the plan's seed alone.
 
     Attributes:
+        name: what it is called.
         rooms: what it remembers, by room.
     """
 
-    def __init__(self, name: str, rooms: Sequence[str], pause: float, seed: str, lines: dict[Record, Record]) -> None:
-        """Prepare a client that says something every `pause` seconds, on average.
+    def __init__(
+        self, plan: ClientPlan, brokers: Sequence[str], nodes: Mapping[str, str], records: dict[Record, Record]
+    ) -> None:
+        """Prepare a client of the cluster that has these brokers, and nodes at these addresses.
 
-        `lines` holds each line once for all clients: they remember the same ones, in millions.
+        `records` holds each record once for all clients: they remember the same ones, in millions.
         """
-        self.name = name
-        self.rooms = {room: Membership() for room in rooms}
-        self._pause = pause
-        self._chance = random.Random(seed)
-        self._lines = lines
-        self._chat: Chat | None = None
-        self._joined: dict[str, Room] = {}
+        self.name = plan.name
+        self.rooms = {room: Membership() for room in plan.rooms}
+        self._pause = plan.pause
+        self._chance = random.Random(plan.seed)
+        self._records = records
+        self._client: LibraryClient | JsonClient
+        if plan.door is None:
+            self._client = LibraryClient(plan.name, plan.rooms, brokers)
+        else:
+            self._client = JsonClient(plan.name, plan.rooms, plan.door, brokers, nodes)
         self._thread: threading.Thread | None = None
 
     @property
     def node(self) -> str | None:
         """The node that it is connected to, or was last; None before it came in."""
-        return None if self._chat is None else self._chat.node
+        return self._client.node
 
     @property
     def returns(self) -> int:
-        """How often it was connected again."""
-        return next(iter(self.rooms.values())).returns
+        """How often it was connected again after a loss."""
+        return self._client.returns
 
-    def enter(self, brokers: Sequence[str]) -> None:
-        """Enter in and join the rooms; raises as `connect` and `Chat.join` do."""
-        self._chat = connect(brokers, self.name, room=next(iter(self.rooms)), timeout=ENTERING)
-        for name, membership in self.rooms.items():
-            membership.room = self._chat.join(name, timeout=ENTERING)
+    def enter(self) -> None:
+        """Come in and join the rooms; raises ParlourError."""
+        self._client.start(ENTERING)
 
     def talk(self, until: threading.Event) -> None:
-        """Begin to say things, until the event is set."""
+        """Begin to post, until the event is set."""
         self._thread = spawn(f"{self.name}-talks", self._talk, until)
 
     def hear(self) -> None:
         """Take all that has come since; called by one thread at a time."""
-        for membership in self.rooms.values():
-            if membership.room is not None:
-                for event in membership.room.events(timeout=0):
-                    self._take(event, membership)
+        for room, record, time in self._client.take():
+            self.rooms[room].take(self._records.setdefault(record, record), time)
+
+    def shown(self, room: str) -> dict[int, Shown] | None:
+        """Return what the library shows of the last records of a room; None if this client does not use it."""
+        return self._client.shown(room) if isinstance(self._client, LibraryClient) else None
 
     def close(self) -> None:
-        """Leave the cluster, and join the thread; raises StuckThreadError if it does not end."""
-        if self._chat is not None:
-            self._chat.close()
+        """Leave the cluster, and join the threads; raises StuckThreadError if they do not end."""
+        self._client.stop(ENDING)
         if self._thread is not None:
             join_all([self._thread], ENDING)
 
     @property
     def waiting(self) -> bool:
-        """Whether it may still say something, or waits for an acknowledgement."""
+        """Whether it may still post something, or waits for an acknowledgement."""
         if self._thread is not None and self._thread.is_alive():
             return True
         posts = [post for membership in self.rooms.values() for post in membership.posts]
@@ -131,12 +171,11 @@ class SimulatedClient:
 
     def troubles(self) -> list[str]:
         """Return what went wrong, a line each: why posts failed, and what befell the rooms."""
-        found: list[str] = []
+        found = [f"{self.name} in {room}: {trouble}" for room, trouble in self._client.troubles]
         for name, membership in self.rooms.items():
-            found += [f"{self.name} in {name}: {trouble}" for trouble in membership.troubles]
             for post in membership.posts:
-                if post.answer is not None and post.answer.done() and (error := post.answer.exception()):
-                    found.append(f"{self.name} in {name}: {type(error).__name__}: {error}")
+                if post.error is not None and not post.refused:
+                    found.append(f"{self.name} in {name}: {type(post.error).__name__}: {post.error}")
         return found
 
     def _talk(self, until: threading.Event) -> None:
@@ -144,26 +183,39 @@ class SimulatedClient:
         number = 0
         while not until.wait(self._chance.expovariate(1 / self._pause)):
             number += 1
-            name = self._chance.choice(list(self.rooms))
-            room = self.rooms[name].room
-            assert room is not None
-            # Post once in all the round, so that it is known again wherever it turns up.
-            text = " ".join([self.name, str(number), *self._chance.choices(WORDS, k=self._chance.randrange(12))])
-            post = _Pending(self.name, text)
-            self.rooms[name].posts.append(post)
+            room = self._chance.choice(list(self.rooms))
+            # All is drawn each time, so that what comes next does not depend on what can be done now.
+            (meant,) = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            place, reaction = self._chance.random(), self._chance.choice(REACTIONS)
+            words = self._chance.choices(WORDS, k=self._chance.randrange(12))
+            post = self._draft(self.rooms[room], meant, place, reaction, marked(self.name, number, words))
+            self.rooms[room].posts.append(post)
             try:
-                post.answer = room.post(text, ANSWERED)
+                post.answer = self._client.post(room, post.text, post.kind, post.ref)
             except ParlourError as error:
-                self.rooms[name].troubles.append(f"{type(error).__name__}: {error}")
+                self._client.troubles.append((room, f"{type(error).__name__}: {error}"))
 
-    def _take(self, event: Event, membership: Membership) -> None:
-        if isinstance(event, Message):
-            line = Record(event.offset, event.id, event.by, event.at, event.text)
-            membership.lines.append(self._lines.setdefault(line, line))
-            membership.times.append(time.time())
-        elif isinstance(event, Reconnected):
-            membership.returns += 1
-        elif isinstance(event, Restarted):
-            membership.troubles.append("it could not go on from its last message")
-        elif isinstance(event, Disconnected):
-            membership.troubles.append(f"cut off for good: {event.reason}")
+    def _draft(self, membership: Membership, meant: str, place: float, reaction: str, text: str) -> _Pending:
+        """Return the post that is meant, about a record that is drawn by `place`, or else a text."""
+        match meant:
+            case "edit":
+                ref = _recent(membership.mine(UTTERANCES), place)
+            case "redact":
+                ref = _recent(membership.mine(UTTERANCES | {EDIT, REACT}), place)
+            case "reply" | "react":
+                ref = _recent(membership.texts, place)
+            case _:
+                ref = 0
+        if meant == REPLY:
+            return _Pending(self.name, text, SAID, ref)
+        again = meant == REACT and any(each.ref == ref and each.text == reaction for each in membership.posts)
+        if not ref or ref in membership.deleted or again:
+            return _Pending(self.name, text, SAID, 0)
+        if meant == REDACT:
+            membership.deleted.add(ref)
+        return _Pending(self.name, reaction if meant == REACT else text, meant, ref)
+
+
+def _recent(offsets: Sequence[int], place: float) -> int:
+    """Return one of these offsets, most often one of the last; 0 if there is none."""
+    return offsets[-1 - int(len(offsets) * place**3)] if offsets else 0

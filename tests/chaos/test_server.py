@@ -1,0 +1,31 @@
+"""The server of a round's own: what it holds can be seen, and is there again when it was killed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from parlour.chaos.ports import HOST, Ports
+from parlour.chaos.reaper import Reaper
+from parlour.chaos.server import Server
+from support.redis_server import MISSING
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+
+def test_the_contents_are_what_the_server_holds() -> None:
+    """What was written is found as it was written, and what was overwritten is not, also after a kill."""
+    port = Ports().take()
+    with Reaper() as reaper, Server(reaper, port, threading.Event()) as server:
+        server.start()
+        for text in ("x" * 50 + "unique", "x" * 50 + "another"):
+            with socket.create_connection((HOST, port), 5) as connection:
+                connection.sendall(f"SET key {text}\r\n".encode())
+                assert connection.recv(64) == b"+OK\r\n"
+        server.kill()
+        server.start()
+        contents = server.contents()
+        assert contents.count(b"x" * 50 + b"another") == 1
+        assert b"unique" not in contents

@@ -1,7 +1,7 @@
-"""The clusters that recorded days are played on.
+"""The clusters on which logs are played.
 
-This module owns starting and stopping them around a test, on the test's own thread. They must never be shared between
-tests: what one leaves in a room would be another's history.
+This module starts and stops them around a test, on the test's own thread. Tests must never share a cluster: messages
+that one test leaves in a room would be history for another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What brokers answer, heard from their feed."""
+"""The assignment listener: it hears from the brokers' feed where they sent clients."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from support.waiting import eventually
 ADA = Assign("ada", protocol=PROTOCOL)
 
 
-def test_who_was_told_where_to_go_is_known() -> None:
-    """A client's answer is noted with its time; that there was no place for it is no answer."""
+def test_assignments_are_noted() -> None:
+    """The listener notes when a broker sends a client to a node; a refusal is no assignment."""
     broker = Broker(BrokerSettings(bind="127.0.0.1:0", settle=0.1))
     broker.start()
     try:
@@ -26,7 +26,7 @@ def test_who_was_told_where_to_go_is_known() -> None:
             with pytest.raises(RefusedError):
                 ask([broker.address], ADA)
             nodes.enroll(make_report())
-            # The subscription may come later than the first answers.
+            # The subscription may come after the first answers.
             eventually(lambda: ask([broker.address], ADA) and answers.times)
             assert list(answers.times) == ["ada"]
             assert answers.times["ada"] == sorted(answers.times["ada"])

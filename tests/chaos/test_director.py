@@ -1,4 +1,4 @@
-"""Carrying out faults: each at its part in its turn, and never at the last part of a kind."""
+"""The director: it does one fault at a time to a part, and none to the last part of a kind."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GOOD = "import sys; print('ready', flush=True); sys.stdin.read()"
 
 @dataclass
 class Parts:
-    """As much of a cluster, and of its clients, as faults are done to."""
+    """Stands in for a cluster and its clients."""
 
     parts: dict[str, Part]
 
     def deaths(self) -> list[str]:
-        """Return those that ended by themselves."""
+        """Return a line for each part that ended by itself."""
         return [death for part in self.parts.values() if (death := part.died())]
 
     def at(self, node: str) -> tuple[str, ...]:
@@ -35,13 +35,13 @@ class Parts:
         return ()
 
     def running(self) -> int:
-        """Return how many parts there are now."""
+        """Return how many parts run now."""
         processes = [part._process for part in self.parts.values()]
         return sum(process is not None and process.poll() is None for process in processes)
 
 
-def test_a_fault_that_finds_no_part_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine where parts come back too late for all the faults, some are not done, and that is no failure."""
+def test_faults_are_left_out_on_a_slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault whose part comes back too late is left out, and that is no failure."""
     monkeypatch.setattr(module, "RESTING", 0.05)
     monkeypatch.setattr(module, "TURN", 0.2)
     stop = threading.Event()
@@ -53,8 +53,8 @@ def test_a_fault_that_finds_no_part_is_left_out(monkeypatch: pytest.MonkeyPatch)
     assert (len(director.done), director.left_out, director.failures) == (1, 1, [])
 
 
-def test_the_last_of_a_kind_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three nodes that shall be killed at the same moment one is left until another is back."""
+def test_last_part_of_a_kind_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three nodes to be killed at the same moment, one waits until another is back."""
     monkeypatch.setattr(module, "RESTING", 0.05)
     stop = threading.Event()
     with Reaper() as reaper, ExitStack() as closing:

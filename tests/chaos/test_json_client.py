@@ -1,4 +1,4 @@
-"""The client of JSON lines: its ways in, and how it keeps what the protocol's page asks of a program."""
+"""The client of JSON lines: how it enters, and that it does what the protocol's page asks of a program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 
 
 class Line:
-    """A node's side of one connection, by hand."""
+    """The side of a node in one connection, driven by the test."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -31,7 +31,7 @@ class Line:
         self._file = connection.makefile("rwb")
 
     def get(self, kind: str) -> dict[str, Any]:
-        """Return the next message, which must be of this type."""
+        """Return the next message; fail if it has another type."""
         message: dict[str, Any] = json.loads(self._file.readline() or b"{}")
         assert message.get("type") == kind
         return message
@@ -51,7 +51,7 @@ class Line:
         self.send("message", offset=offset, id=record_id or f"b-{offset}", text=text, **by)
 
     def welcome(self) -> dict[str, Any]:
-        """Let the client in and return its join."""
+        """Welcome the client and return its `join`."""
         self.hello = self.get("hello")
         self.send("welcome", node="n1", session="s", protocol="1.2")
         return self.get("join")
@@ -63,7 +63,7 @@ class Line:
 
 
 class ByHand:
-    """A node by hand, and a client that enters it."""
+    """A node that the test drives, and a client that enters it."""
 
     def __init__(self) -> None:
         self.socket = socket.create_server((HOST, 0))
@@ -78,12 +78,12 @@ class ByHand:
         return self.lines[-1]
 
     def heard(self, count: int) -> list[int]:
-        """Return the offsets of the next records that the client hands on."""
+        """Return the offsets of the client's next records."""
         return [record.offset for record in heard(self.client, count)]
 
 
 def heard(client: JsonClient, count: int) -> list[Record]:
-    """Return the next records that a client hands on."""
+    """Return the next records of a client."""
     found: list[Record] = []
 
     def enough() -> bool:
@@ -96,7 +96,7 @@ def heard(client: JsonClient, count: int) -> list[Record]:
 
 @contextmanager
 def by_hand() -> Iterator[tuple[ByHand, Line]]:
-    """Give a node by hand and the connection of a client that has joined the lobby behind offset 3."""
+    """Give a node that the test drives, and the connection of a client that has joined the lobby behind offset 3."""
     node = ByHand()
     starting = threading.Thread(target=node.client.start)
     with node.socket:
@@ -114,8 +114,8 @@ def by_hand() -> Iterator[tuple[ByHand, Line]]:
 
 
 @pytest.mark.parametrize("door", Door)
-def test_a_client_comes_in(cluster: Cluster, door: Door) -> None:
-    """With a ticket from a broker, without one, or with one that a node gave: it posts, and hears all."""
+def test_client_enters_by_each_door(cluster: Cluster, door: Door) -> None:
+    """With a ticket of a broker or a node, or without a ticket, the client posts and hears everything."""
     nodes = {node.name: node.address for node in cluster.nodes}
     client = JsonClient("ada", ["lobby", "attic"], door, [cluster.address], nodes)
     client.start()
@@ -131,8 +131,8 @@ def test_a_client_comes_in(cluster: Cluster, door: Door) -> None:
         client.stop()
 
 
-def test_a_client_comes_back_to_its_place() -> None:
-    """It joins behind the last record that it handed on, and sends posts without an answer again, with the same id."""
+def test_client_resumes() -> None:
+    """It joins behind the last record that it took, and sends posts without an answer again with the same ids."""
     with by_hand() as (node, line):
         answers = [node.client.post("lobby", text) for text in ("one", "two")]
         said = [line.get("say"), line.get("say")]
@@ -153,8 +153,8 @@ def test_a_client_comes_back_to_its_place() -> None:
         assert (node.client.returns, node.client.troubles) == (1, [])
 
 
-def test_a_client_shows_its_key_again() -> None:
-    """Its session is the same on each connection, so that its posts go on being counted."""
+def test_client_keeps_its_key() -> None:
+    """It shows the same key on each connection, so that its session goes on."""
     with by_hand() as (node, line):
         hello = line.hello
         line.send("bye")
@@ -165,8 +165,8 @@ def test_a_client_shows_its_key_again() -> None:
         assert len(hello["key"]) == 32
 
 
-def test_a_hole_is_mended() -> None:
-    """Where a record is missing the client joins again behind the last one, and skips what comes until then."""
+def test_client_mends_a_hole() -> None:
+    """If a record is missing, it joins again behind the last one, and skips all records until then."""
     with by_hand() as (node, line):
         line.message(4)
         line.message(6)
@@ -179,8 +179,8 @@ def test_a_hole_is_mended() -> None:
         assert node.heard(5) == [4, 5, 6, 7, 8]
 
 
-def test_what_is_refused_for_a_while_is_sent_again() -> None:
-    """Posts and joins that the node cannot take now are sent again, and are the same."""
+def test_client_repeats_what_is_refused_for_a_while() -> None:
+    """It sends refused posts and joins again, unchanged; a post that is refused for good fails."""
     with by_hand() as (node, line):
         answer = node.client.post("lobby", "one", "edit", 2)
         said = line.get("say")
@@ -197,8 +197,8 @@ def test_what_is_refused_for_a_while_is_sent_again() -> None:
         assert node.client.troubles == []
 
 
-def test_a_client_follows_a_move() -> None:
-    """It goes on at the other node before it says bye to the first; a node that does not let it in is not followed."""
+def test_client_follows_a_move() -> None:
+    """It goes on at the other node before it says bye to the first; if that node refuses it, it stays."""
     with by_hand() as (node, line):
         answer = node.client.post("lobby", "one")
         said = line.get("say")
@@ -220,15 +220,15 @@ def test_a_client_follows_a_move() -> None:
         assert node.client.returns == 0
 
 
-def test_a_client_that_goes_says_bye() -> None:
-    """Then nobody waits for it to come back."""
+def test_client_says_bye() -> None:
+    """A client that is stopped says bye, so that the node does not wait for it."""
     with by_hand() as (node, line):
         node.client.stop()
         line.get("bye")
 
 
-def test_a_place_that_is_lost_is_a_trouble() -> None:
-    """No log of a round forgets or begins anew: a client that is told so, tells; a new epoch that goes on is none."""
+def test_lost_position_is_a_trouble() -> None:
+    """No log of a round forgets its end: a `joined` that is not recovered is a trouble, a new epoch alone is none."""
     with by_hand() as (node, line):
         line.joined(3, epoch="f")
         line.message(4)
@@ -240,8 +240,8 @@ def test_a_place_that_is_lost_is_a_trouble() -> None:
         assert node.client.troubles == [("lobby", "it could not go on from its last message")]
 
 
-def test_a_silent_node_is_asked_and_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that says nothing is sent a ping; if it does not answer that either, the client goes elsewhere."""
+def test_silent_node_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client sends a ping to a silent node; if nothing answers, it goes to another node."""
     monkeypatch.setattr(json_connection, "QUIET", 100 * MS)
     monkeypatch.setattr(json_connection, "SILENT", 300 * MS)
     with by_hand() as (node, line):

@@ -1,4 +1,4 @@
-"""The judge of a room: a perfect scene is perfect, and each kind of fault put into one is found and named."""
+"""The judge of a room: it finds nothing in a perfect scene, and each kind of fault that a test puts in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from parlour.chaos.judge import FAULTS, total
 from parlour.chaos.marks import mark_of
-from parlour.chaos.records import Post, Record
+from parlour.chaos.records import Record, SentPost
 from parlour.chaos.view import Shown
 from parlour.wire.records import GONE, GONE_TEXT, REACT, REDACT
 from support.scenes import Scene, plain_scenes, scenes
@@ -46,7 +46,7 @@ def alter(scene: Scene, place: int) -> None:
 
 
 def alter_for_all(scene: Scene, place: int) -> None:
-    """The log, and so everybody, has a text that was not said."""
+    """The log and all members have a text that nobody posted."""
     line = scene.log[place]._replace(text="another")
     scene.log[place] = line
     for lines in scene.heard.values():
@@ -54,7 +54,7 @@ def alter_for_all(scene: Scene, place: int) -> None:
 
 
 def leave_out(scene: Scene, place: int) -> None:
-    """The log gives no message a certain offset."""
+    """The log leaves out an offset."""
     for lines in (scene.log, *scene.heard.values()):
         lines[place:] = [line._replace(offset=line.offset + 1) for line in lines[place:]]
     scene.said = [
@@ -64,21 +64,21 @@ def leave_out(scene: Scene, place: int) -> None:
 
 
 def forget(scene: Scene, place: int) -> None:
-    """The log does not have what was acknowledged, and nobody saw it."""
+    """An acknowledged record is not in the log, and nobody saw it."""
     del scene.log[place]
     for lines in scene.heard.values():
         del lines[place]
 
 
 def mistake(scene: Scene, place: int) -> None:
-    """A post is acknowledged at another place than where it is."""
+    """A post is acknowledged with a wrong offset."""
     offset = scene.said[place].offset
     assert offset is not None
     scene.said[place] = scene.said[place]._replace(offset=offset % len(scene.log) + 1)
 
 
 def leave_unanswered(scene: Scene, place: int) -> None:
-    """A sender hears nothing of its post."""
+    """A post gets no answer."""
     scene.said[place] = scene.said[place]._replace(id=None, offset=None)
 
 
@@ -111,7 +111,7 @@ def overlook(scene: Scene, place: int) -> None:
 
 
 def delete_unasked(scene: Scene, place: int) -> None:
-    """A text is gone for all though nobody deleted it."""
+    """A text is gone for everybody, but nobody deleted it."""
     for records in (scene.log, *scene.heard.values(), *scene.newcomers.values()):
         records[:] = [record for record in records if record.kind != REDACT]
 
@@ -122,8 +122,8 @@ def refuse_what_is_logged(scene: Scene, place: int) -> None:
 
 
 def refuse_without_reason(scene: Scene, place: int) -> None:
-    """A reaction is refused though what it is about is not deleted."""
-    scene.said.append(Post("c1", "👍", REACT, scene.log[-1].offset, refused=True))
+    """A reaction is refused, but its record is not deleted."""
+    scene.said.append(SentPost("c1", "👍", REACT, scene.log[-1].offset, refused=True))
 
 
 def original(scene: Scene, place: int) -> Record:
@@ -159,8 +159,8 @@ CHANGED: list[tuple[Callable[[Scene, int], None], str]] = [
 
 
 @given(plain_scenes())
-def test_a_perfect_record_is_perfect(scene: Scene) -> None:
-    """Nothing is found where nothing is wrong, and all is counted."""
+def test_perfect_scene(scene: Scene) -> None:
+    """The judge finds nothing in a perfect scene, and counts everything."""
     verdict = scene.judged()
     assert not any(verdict.faults.values())
     assert verdict.examples == ()
@@ -170,18 +170,18 @@ def test_a_perfect_record_is_perfect(scene: Scene) -> None:
 
 @pytest.mark.parametrize(("tamper", "name"), TAMPERING)
 @given(scene=plain_scenes(least=2), data=st.data())
-def test_each_fault_is_found_and_named(
+def test_each_fault_is_found(
     tamper: Callable[[Scene, int], None], name: str, scene: Scene, data: st.DataObject
 ) -> None:
-    """Wherever a fault is put, the judge calls it by its name."""
+    """The judge finds a fault at any place, and names it."""
     tamper(scene, data.draw(st.integers(0, len(scene.log) - 1)))
     assert name in scene.named()
     assert any(example.startswith(f"{name}, ") for example in scene.judged().examples)
 
 
 @given(scenes())
-def test_changes_are_perfect_whenever_they_are_seen(scene: Scene) -> None:
-    """A client may have seen a text before it was deleted, or after: all see the same in the end."""
+def test_perfect_changes(scene: Scene) -> None:
+    """Clients may have seen a text before or after its deletion: in the end all see the same."""
     verdict = scene.judged()
     assert not any(verdict.faults.values()), verdict.examples
     assert verdict.deleted > 0
@@ -189,10 +189,10 @@ def test_changes_are_perfect_whenever_they_are_seen(scene: Scene) -> None:
 
 @pytest.mark.parametrize(("tamper", "name"), CHANGED)
 @given(scene=scenes(), data=st.data())
-def test_each_fault_of_changes_is_found_and_named(
+def test_each_fault_of_changes_is_found(
     tamper: Callable[[Scene, int], None], name: str, scene: Scene, data: st.DataObject
 ) -> None:
-    """Whatever is wrong with a deletion, wherever it shows, the judge calls it by its name."""
+    """The judge finds each fault of deletions and other changes, at any place, and names it."""
     texts = [place for place, record in enumerate(scene.log) if record.kind == GONE]
     texts = [place for place in texts if mark_of(original(scene, place).text)]
     tamper(scene, data.draw(st.sampled_from(texts)))
@@ -200,52 +200,52 @@ def test_each_fault_of_changes_is_found_and_named(
     assert any(example.startswith(f"{name}, ") for example in scene.judged().examples)
 
 
-def test_a_refused_change_of_what_is_deleted_is_no_fault() -> None:
-    """A reaction that comes too late, when the text is deleted, is refused with reason."""
+def test_refused_change_of_a_deleted_record() -> None:
+    """A reaction to a record that is already deleted is refused with reason."""
     log = [Record(1, "s-1", "c1", 1, GONE_TEXT, GONE), Record(2, "s-2", "c1", 1, "c1 2:", REDACT, 1)]
-    said = [Post("c1", "c1 1:", id="s-1", offset=1), Post("c1", "c1 2:", REDACT, 1, "s-2", 2)]
-    scene = Scene([*said, Post("c2", "👍", REACT, 1, refused=True)], log, {"c2": log})
+    said = [SentPost("c1", "c1 1:", id="s-1", offset=1), SentPost("c1", "c1 2:", REDACT, 1, "s-2", 2)]
+    scene = Scene([*said, SentPost("c2", "👍", REACT, 1, refused=True)], log, {"c2": log})
     assert scene.named() == set()
     assert (scene.judged().refused, scene.judged().deleted) == (1, 1)
 
 
-def test_every_fault_has_its_tampering() -> None:
-    """No fault is counted that no test puts in."""
+def test_each_kind_of_fault_is_tested() -> None:
+    """Some test puts in each kind of fault that the judge counts."""
     assert {name for _, name in [*TAMPERING, *CHANGED]} == set(FAULTS)
 
 
 @given(plain_scenes(least=2), st.data())
-def test_a_fault_is_counted_once_for_what_it_is(scene: Scene, data: st.DataObject) -> None:
-    """What is lost between others is a hole too; what is lost at the end is no hole; neither is anything else."""
+def test_lost_record_is_no_other_fault(scene: Scene, data: st.DataObject) -> None:
+    """A lost record between others also leaves a hole; a lost last record does not. Neither counts as another fault."""
     place = data.draw(st.integers(0, len(scene.log) - 1))
     lose(scene, place)
     assert scene.named() == ({"lost"} if place == len(scene.log) - 1 else {"lost", "holes"})
 
 
-def test_posts_that_overtook_others_are_counted() -> None:
-    """That a sender's posts stand in the log in another order than it made them is told, but members saw no fault."""
+def test_overtaken_posts_are_no_fault() -> None:
+    """Posts that were logged in another order than their sender made them are counted, and are no fault."""
     log = [Record(1, "s-2", "ada", 1, "second"), Record(2, "s-1", "ada", 1, "first")]
-    said = [Post("ada", "first", id="s-1", offset=2), Post("ada", "second", id="s-2", offset=1)]
+    said = [SentPost("ada", "first", id="s-1", offset=2), SentPost("ada", "second", id="s-2", offset=1)]
     scene = Scene(said, log, {"bob": log})
     assert scene.judged().overtaken == 1
     assert scene.named() == set()
 
 
-def test_what_was_not_acknowledged_may_be_logged() -> None:
-    """A post without an answer is a fault of its own; that it was logged all the same is none."""
+def test_unanswered_post_may_be_logged() -> None:
+    """A post without an answer is a fault; if it was logged all the same, that is no other fault."""
     log = [Record(1, "s-1", "ada", 1, "first")]
-    assert Scene([Post("ada", "first")], log, {"bob": log}).named() == {"unanswered"}
+    assert Scene([SentPost("ada", "first")], log, {"bob": log}).named() == {"unanswered"}
 
 
-def test_what_the_log_does_not_have_is_divergent() -> None:
-    """A member that saw something which is in no log saw something else than the others."""
+def test_record_outside_the_log_is_divergent() -> None:
+    """A member that saw a record which no log has differs from the others."""
     line = Record(1, "s-1", "ada", 1, "first")
-    assert "divergent" in Scene([Post("ada", "first")], [], {"bob": [line], "cy": []}).named()
+    assert "divergent" in Scene([SentPost("ada", "first")], [], {"bob": [line], "cy": []}).named()
 
 
 @given(plain_scenes(least=1), plain_scenes(least=1))
-def test_the_total_is_the_sum(one: Scene, other: Scene) -> None:
-    """The counts of the rooms add up."""
+def test_total_is_the_sum(one: Scene, other: Scene) -> None:
+    """The counts of all rooms add up."""
     lose(one, 0)
     repeat(other, 0)
     verdicts = [one.judged(), other.judged()]

@@ -1,4 +1,4 @@
-"""The room log taken away from a node: locked or moved, it refuses what is said, and goes on as it was."""
+"""The file of a room log: faults lock it and move it away, and it goes on as it was."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from support.waiting import MS
 
 
 @pytest.mark.parametrize(("way", "said"), [("locked", "another program holds it"), ("moved", "is gone: put it back")])
-def test_a_log_that_is_away_is_the_same_afterwards(
-    way: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While it is away nothing is logged; then all goes on in the same epoch, with nothing lost."""
+def test_log_is_unchanged_afterwards(way: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the file is away nothing is logged; afterwards the log goes on in the same epoch, and nothing is lost."""
     monkeypatch.setattr(sqlite_file, "BUSY", 50 * MS)
     file = LogFile(tmp_path / "rooms.sqlite")
     with closing(open_log(file.url)) as log:
@@ -30,8 +28,8 @@ def test_a_log_that_is_away_is_the_same_afterwards(
         assert [message.text for message in log.read("lobby", 0, 9)] == ["one", "two"]
 
 
-def test_the_contents_are_all_that_is_in_the_file(tmp_path: Path) -> None:
-    """What was said last, which is in the journal alone, is found; and the journal is empty then."""
+def test_contents_include_the_journal(tmp_path: Path) -> None:
+    """A post that was only in the journal is found once in the file, and the journal is empty."""
     file = LogFile(tmp_path / "rooms.sqlite")
     with closing(open_log(file.url)) as log:
         log.append("lobby", [Post("s", 1, "ada", 1, "one of a kind")])

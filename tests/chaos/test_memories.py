@@ -1,4 +1,4 @@
-"""What clients remember: nothing is changed by writing it down and putting several processes together."""
+"""The memories of clients: writing, reading and joining them changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parlour.chaos.memories import Memories, Recollection, Tables
-from parlour.chaos.records import Post, Record
+from parlour.chaos.records import Record, SentPost
 from parlour.chaos.view import Shown, fold
 
 ids = st.sampled_from(["s-1", "s-2"])
@@ -19,13 +19,13 @@ records = st.lists(
 
 
 @given(st.lists(st.tuples(records, records), min_size=1, max_size=3))
-def test_what_is_recalled_is_what_was_seen(clients: list[tuple[list[Record], list[Record]]]) -> None:
-    """Each client's records come back in their order with their times, by process, room and name, and its view."""
+def test_memories_come_back(clients: list[tuple[list[Record], list[Record]]]) -> None:
+    """Each client's posts, records with times and view come back, in order, by process, room and name."""
     processes: list[bytes] = []
     for number, rooms in enumerate(clients):
         tables = Tables()
         name = f"c{number}"
-        said = [Post(name, "hello", "edit", 7, "s-1", 1), Post(name, "lost", refused=True)]
+        said = [SentPost(name, "hello", "edit", 7, "s-1", 1), SentPost(name, "lost", refused=True)]
         memories = [
             tables.memory(name, room, said, seen, array("d", map(float, range(len(seen)))), view)
             for room, seen, view in zip(("one", "two"), rooms, (fold(rooms[0]), None), strict=True)
@@ -35,7 +35,7 @@ def test_what_is_recalled_is_what_was_seen(clients: list[tuple[list[Record], lis
     assert whole.returns == 2 * len(clients)
     assert whole.troubles == [f"c{number}" for number in range(len(clients))]
     assert [post.by for post in whole.said("one")] == [f"c{number}" for number in range(len(clients)) for _ in "ab"]
-    assert whole.said("one")[:2] == [Post("c0", "hello", "edit", 7, "s-1", 1), Post("c0", "lost", refused=True)]
+    assert whole.said("one")[:2] == [SentPost("c0", "hello", "edit", 7, "s-1", 1), SentPost("c0", "lost", refused=True)]
     for number, (one, two) in enumerate(clients):
         name = f"c{number}"
         assert (whole.seen("one")[name], whole.seen("two")[name]) == (one, two)
@@ -46,7 +46,7 @@ def test_what_is_recalled_is_what_was_seen(clients: list[tuple[list[Record], lis
     assert (whole.seen("three"), whole.said("three"), whole.shown("two")) == ({}, [], {})
 
 
-def test_what_many_saw_is_kept_once() -> None:
+def test_tables_hold_each_thing_once() -> None:
     """The memories of a process hold each record and each view once, however many clients saw it."""
     tables = Tables()
     seen = [Record(1, "s-1", "ada", 1, "hello")]

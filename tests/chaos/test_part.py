@@ -1,4 +1,4 @@
-"""A process of the cluster under test: started until it is ready, seen to die, and never left behind."""
+"""A part of the cluster: it starts until it is ready, its death is noticed, and it is never left behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.waiting import eventually
 GOOD = "import sys; print('x ready', flush=True); sys.stdin.read()"
 STUBBORN = "import signal, sys; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
 BAD = "import sys; sys.exit('parlour: the port is in use')"
-# Fails the second time, as a node does whose name its killed former self still has.
+# Fails the second time, as a node does whose name is still taken by its killed predecessor.
 SECOND = f"import os, sys; os.mkdir(str(n := sum(map(str.isdigit, os.listdir())))); n == 1 and sys.exit(1); {GOOD}"
 
 
@@ -34,13 +34,13 @@ def reaper() -> Iterator[Reaper]:
 
 
 def python(code: str, reaper: Reaper, stop: threading.Event | None = None) -> Part:
-    """Return a part that is a little program."""
+    """Return a part that runs this code."""
     command = [sys.executable, "-X", "faulthandler", "-c", f"import os; os.chdir({str(reaper.folder)!r}); {code}"]
     return Part("x", command, reaper, stop or threading.Event())
 
 
-def test_a_part_is_killed_and_started_again(reaper: Reaper) -> None:
-    """It is ready when `start` returns, gone when `kill` does, and what we did to it is no death of its own."""
+def test_part_is_killed_and_started_again(reaper: Reaper) -> None:
+    """A part is ready when `start` returns and dead when `kill` returns; a kill is no death of its own."""
     with python(GOOD, reaper) as part:
         for _ in range(2):
             part.start()
@@ -51,8 +51,8 @@ def test_a_part_is_killed_and_started_again(reaper: Reaper) -> None:
             assert part.died() is None
 
 
-def test_a_part_that_does_not_come_back_at_first_is_started_again(reaper: Reaper) -> None:
-    """A start that fails is tried anew until its time is over."""
+def test_start_is_repeated(reaper: Reaper) -> None:
+    """A part that ran before and does not start at once is started again until its time is over."""
     with python(SECOND, reaper) as part:
         part.start()
         part.kill()
@@ -60,24 +60,24 @@ def test_a_part_that_does_not_come_back_at_first_is_started_again(reaper: Reaper
         assert part.process.poll() is None
 
 
-def test_a_part_that_never_starts_says_why(reaper: Reaper) -> None:
-    """Its last words are in the error, and it is not tried again."""
+def test_failed_start_is_told(reaper: Reaper) -> None:
+    """If the first start fails, the error has the part's last line, and the start is not repeated."""
     with python(BAD, reaper) as part:
         with pytest.raises(ParlourError, match="x did not start: the port is in use"):
             part.start()
         assert part.complaints() == ["parlour: the port is in use"]
 
 
-def test_waiting_ends_when_all_shall_stop(reaper: Reaper) -> None:
-    """Once the round is told to stop nothing is tried again."""
+def test_stop_ends_waiting(reaper: Reaper) -> None:
+    """When the round is told to stop, no start is repeated."""
     stop = threading.Event()
     stop.set()
     with python(BAD, reaper, stop) as part, pytest.raises(ParlourError, match="did not start"):
         part.start()
 
 
-def test_a_death_of_its_own_is_told_once(reaper: Reaper) -> None:
-    """A part that ends without our doing is noticed."""
+def test_death_is_told_once(reaper: Reaper) -> None:
+    """A part that ends by itself is noticed once."""
     with python(GOOD, reaper) as part:
         part.start()
         part.process.terminate()
@@ -86,8 +86,8 @@ def test_a_death_of_its_own_is_told_once(reaper: Reaper) -> None:
         assert part.died() is None
 
 
-def test_a_part_that_does_not_stop_is_killed(reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told to stop it gives its status, if it heeds; else there is none to give."""
+def test_part_that_does_not_stop_is_killed(reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that stops gives its status; one that does not stop is killed and gives none."""
     monkeypatch.setattr(module, "ENDING", 0.3)
     with python(STUBBORN, reaper) as part:
         part.start()
@@ -98,8 +98,8 @@ def test_a_part_that_does_not_stop_is_killed(reaper: Reaper, monkeypatch: pytest
         assert part.terminate() == -signal.SIGTERM
 
 
-def test_a_part_is_halted_and_let_go(reaper: Reaper) -> None:
-    """It stands still for that long, and runs again afterwards."""
+def test_part_is_halted(reaper: Reaper) -> None:
+    """A part stands still for the given time, and then runs again."""
 
     def state() -> str:
         return Path(f"/proc/{part.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -113,8 +113,8 @@ def test_a_part_is_halted_and_let_go(reaper: Reaper) -> None:
         eventually(lambda: state() != "T", what="it runs again")
 
 
-def test_a_part_answers_in_lines(reaper: Reaper) -> None:
-    """What it prints comes a line at a time, however long and however many came together."""
+def test_part_answers_in_lines(reaper: Reaper) -> None:
+    """The output of a part is read line by line, however long the lines are and however many come together."""
     with python(ECHO, reaper) as part:
         part.start()
         part.tell("one")
@@ -122,8 +122,8 @@ def test_a_part_answers_in_lines(reaper: Reaper) -> None:
         assert (part.hear(), part.hear()) == ("one" * 9999, "two" * 9999)
 
 
-def test_a_part_that_is_gone_says_so(reaper: Reaper) -> None:
-    """Who talks to a part that has ended is told that, and its last words."""
+def test_dead_part_does_not_answer(reaper: Reaper) -> None:
+    """Requests to a dead part raise an error with its last line."""
     with python(BAD.replace("import sys", "import sys; print('ready', flush=True)"), reaper) as part:
         part.start()
         with pytest.raises(ParlourError, match="x does not answer: the port is in use"):

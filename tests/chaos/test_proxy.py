@@ -1,4 +1,4 @@
-"""The proxy between clients and nodes: it hands on everything, and cuts in the middle of a frame."""
+"""The proxy between clients and nodes: it passes everything on, and cuts in the middle of a message."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELLO = frame(Hello("ada", "ticket", PROTOCOL))
 TEXT = Message("lobby", 1, "s-1", "bob", 1, "x" * 100)
 
 HELLOS = [pytest.param(HELLO, id="frames"), pytest.param(line(Enter("ada")) + line(Hello("ada")), id="lines")]
-"""What a client begins with."""
+"""The first bytes of a client."""
 
 
 class LineReader:
@@ -40,7 +40,7 @@ class LineReader:
 
 
 class Between:
-    """A proxy, a client that came through it, and the node's side of that connection."""
+    """A proxy, and both ends of a connection through it."""
 
     def __init__(self, *options: str, link: str = "") -> None:
         ports = Ports()
@@ -79,8 +79,8 @@ def drain(end: socket.socket) -> bytes:
     return data
 
 
-def test_everything_is_handed_on() -> None:
-    """Bytes of both ways arrive as they are, more than any buffer holds, and so do the ends."""
+def test_bytes_pass_unchanged() -> None:
+    """Bytes pass both ways unchanged, more than any buffer holds, and so do the ends of connections."""
     with Between().connected() as (client, server):
         much = bytes(range(256)) * 40_000
         client.sendall(HELLO)
@@ -99,15 +99,15 @@ def test_everything_is_handed_on() -> None:
 
 @pytest.mark.parametrize("half", ["up", "down"])
 @pytest.mark.parametrize("hello", HELLOS)
-def test_a_connection_is_cut_in_mid_message(half: str, hello: bytes) -> None:
-    """The reader of that half gets the beginning of a message, then both ends are reset; it is told when it is done."""
+def test_connection_is_cut_in_mid_message(half: str, hello: bytes) -> None:
+    """The reader of the cut half gets the beginning of a message, then both ends are reset; the proxy tells when."""
     between = Between()
     with between.connected() as (client, server):
         client.sendall(hello)
         read(server, len(hello))
         between.proxy.tell(f"{half} ada")
         between.proxy.tell(f"{half} nobody")
-        assert between.proxy.hear() == ""  # there is none of this name
+        assert between.proxy.hear() == ""  # no client has this name
         source, target = (client, server) if half == "up" else (server, client)
         text = frame(TEXT) if hello is HELLO else line(TEXT)
         source.sendall(text)
@@ -117,8 +117,8 @@ def test_a_connection_is_cut_in_mid_message(half: str, hello: bytes) -> None:
         assert between.proxy.hear() == "ada"
 
 
-def test_a_silent_connection_is_cut_too() -> None:
-    """Where no frame comes to be cut in, the connection is reset all the same."""
+def test_silent_connection_is_cut() -> None:
+    """A connection on which no message comes is reset all the same."""
     between = Between()
     with between.connected() as (client, server):
         client.sendall(HELLO)
@@ -128,8 +128,8 @@ def test_a_silent_connection_is_cut_too() -> None:
         assert drain(client) == b""
 
 
-def test_a_node_that_is_away_refuses() -> None:
-    """A client that comes while no node listens is turned away at once."""
+def test_absent_node_refuses() -> None:
+    """A client that comes while the node does not listen is reset at once."""
     between = Between()
     with between.connected() as (_, server):
         between.node.close()
@@ -142,10 +142,8 @@ def test_a_node_that_is_away_refuses() -> None:
 @pytest.mark.parametrize(
     ("encode", "decoder"), [pytest.param(frame, ClientDecoder, id="frames"), pytest.param(line, LineReader, id="lines")]
 )
-def test_the_forgetful_proxy_takes_the_place_out_of_joins(
-    encode: Callable[[object], bytes], decoder: Callable[[], Any]
-) -> None:
-    """With the deliberate fault a join asks for nothing that was missed; all else goes through."""
+def test_forgetful_proxy(encode: Callable[[object], bytes], decoder: Callable[[], Any]) -> None:
+    """The forgetful proxy removes the position from joins, and passes everything else on."""
     said = [Hello("ada", "ticket", PROTOCOL), Join("lobby", after=7, epoch="e"), Say("lobby", 1, "hi")]
     with Between(FORGETFUL).connected() as (client, server):
         client.sendall(b"".join(map(encode, said)))
@@ -157,13 +155,13 @@ def test_the_forgetful_proxy_takes_the_place_out_of_joins(
 
 
 def switch(between: Between, state: LinkState) -> None:
-    """Let the link be in another state, and wait until it is."""
+    """Put the link into a state, and wait until it is in it."""
     between.proxy.tell(f"{state} n1>n2")
     assert between.proxy.hear() == "n1>n2"
 
 
-def test_a_link_that_is_closed_is_reset_and_refuses() -> None:
-    """Both ends are told at once; when it is open again others get through."""
+def test_closed_link() -> None:
+    """A closed link resets both ends and refuses others; when it is open again, bytes pass."""
     between = Between(link="n1>n2:open:")
     with between.connected() as (client, server):
         client.sendall(b"any bytes")
@@ -180,8 +178,8 @@ def test_a_link_that_is_closed_is_reset_and_refuses() -> None:
                 assert read(node, 5) == b"again"
 
 
-def test_nothing_passes_a_silent_link() -> None:
-    """Neither bytes nor ends, nor those who come meanwhile; all of it passes once the link is open."""
+def test_silent_link() -> None:
+    """A silent link passes no bytes, no ends and no new connections; when it is open again, all of them pass."""
     between = Between(link="n1>n2:open:")
     with between.connected() as (client, server):
         switch(between, LinkState.SILENT)
@@ -205,8 +203,8 @@ def test_nothing_passes_a_silent_link() -> None:
                 assert read(node, 3) == b"too"
 
 
-def test_a_silent_link_may_be_closed() -> None:
-    """From one state to any other: what waits in a link is reset, too."""
+def test_silent_link_is_closed() -> None:
+    """A silent link may be closed: its connections are reset."""
     between = Between(link="n1>n2:open:")
     with between.connected() as (client, server):
         switch(between, LinkState.SILENT)
@@ -216,8 +214,8 @@ def test_a_silent_link_may_be_closed() -> None:
 
 
 @pytest.mark.parametrize("state", [LinkState.CLOSED, LinkState.SILENT])
-def test_a_link_may_be_cut_from_the_start(state: LinkState) -> None:
-    """Nobody gets through until it is opened."""
+def test_link_is_cut_from_the_start(state: LinkState) -> None:
+    """Nothing passes until the link is opened."""
     between = Between(link=f"n1>n2:{state}:")
     between.proxy.start()
     with between.reaper, between.proxy, between.node:

@@ -1,4 +1,4 @@
-"""The reaper of a round: whatever becomes of the round, its processes end and its files are removed."""
+"""The reaper of a round: however the round ends, its processes are killed and its files removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parlour.chaos.reaper import Reaper
 from parlour.wire.errors import ParlourError
 from support.waiting import eventually
 
-# One that nothing but SIGKILL ends: the system wakes, and hangs up on, a process that stands still without a parent.
+# A process that only SIGKILL ends. (The system continues and hangs up a halted process without a parent.)
 SLEEPER = "import os, signal; signal.signal(1, signal.SIG_IGN)\nwhile True: os.kill(os.getpid(), signal.SIGSTOP)"
 
 ROUND = f"""
@@ -28,15 +28,15 @@ sys.stdin.read()
 
 
 def has_ended(pid: int) -> bool:
-    """Whether there is no such process, or one that only waits to be asked for its status."""
+    """Whether there is no such process, or only a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
 
 
-def test_a_killed_round_leaves_nothing() -> None:
-    """Processes that stand still, and files, are gone soon after the round was killed."""
+def test_killed_round() -> None:
+    """Soon after the round was killed, its halted processes and its files are gone."""
     with subprocess.Popen(
         [sys.executable, "-c", ROUND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as killed:
@@ -48,8 +48,8 @@ def test_a_killed_round_leaves_nothing() -> None:
     eventually(lambda: not Path(folder).exists(), 10, "its folder is gone")
 
 
-def test_a_round_that_ends_leaves_nothing() -> None:
-    """What still runs at the end is ended; what ended before, and what never was, is no trouble."""
+def test_ended_round() -> None:
+    """At the end running processes are killed; processes that ended before, or never were, are no trouble."""
     with Reaper() as reaper:
         with subprocess.Popen([sys.executable, "-c", ""]) as ended:
             reaper.watch(ended.pid)
@@ -60,8 +60,8 @@ def test_a_round_that_ends_leaves_nothing() -> None:
     assert not reaper.folder.exists()
 
 
-def test_without_a_folder_there_is_no_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reaper that cannot even begin is told in a line."""
+def test_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reaper that cannot make its folder raises an error of one line."""
     monkeypatch.setattr(sys, "executable", "/bin/true")
     with pytest.raises(ParlourError, match="TMPDIR"):
         Reaper()

@@ -1,4 +1,4 @@
-"""A recorded day is played on a running cluster: a perfect verdict where all goes well, and a true one where not."""
+"""Replays of logs on a running cluster: the verdict is perfect if all goes well, and true if not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from support.waiting import eventually
 
 EXCERPT = Path(__file__).parents[1] / "data" / "ubuntu-excerpt.txt"
 SAID = re.findall(rb"^\[\d\d:\d\d\] <(\S+)> ?(.*)$", EXCERPT.read_bytes(), re.MULTILINE)
-"""Nicks and texts of the excerpt, by other means than those tested."""
+"""Nicks and texts of the log, read without the code under test."""
 FIRST = SAID[0][1].decode()
 NICKS = {nick for nick, _ in SAID} | set(
     re.findall(rb"^=== (?:\S+ is now known as )?(\S+)(?: \[\S+\]  has joined #ubuntu)?$", EXCERPT.read_bytes(), re.M)
@@ -70,7 +70,7 @@ def verdict(result: Result) -> dict[str, Any]:
 
 @contextmanager
 def when_said(cluster: Cluster, room: str, text: str, act: Callable[[], object]) -> Iterator[None]:
-    """Do something when a text that ends so is heard in the room, while the block goes on."""
+    """During the block, call a function when a text with this ending is heard in the room."""
     heard = cluster.chat("listener").join(room).events(20)
 
     def wait() -> None:
@@ -82,8 +82,8 @@ def when_said(cluster: Cluster, room: str, text: str, act: Callable[[], object])
     join_all([thread], 20)
 
 
-def test_a_real_excerpt_is_perfect(three: Cluster) -> None:
-    """Every nick is a client, every observer at every node hears every line, and the log holds it byte for byte."""
+def test_real_log(three: Cluster) -> None:
+    """Every nick is a client, every observer at every node hears every line, and the log has its bytes."""
     result = run(three, EXCERPT, "--json")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -106,8 +106,8 @@ def test_a_real_excerpt_is_perfect(three: Cluster) -> None:
     assert [(event.by.encode(), event.text.encode()) for event in logged if isinstance(event, Message)] == SAID
 
 
-def test_nicks_come_and_go_as_the_log_says(three: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is in the room at each line is who the log says, with changes of name and returns."""
+def test_nicks_come_and_go(three: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each line those nicks are in the room that the log tells, with changes of name and returns."""
     path = tmp_path / "day.txt"
     path.write_text(
         "=== bob [host]  has joined #c\n[12:00] <ada> one\n"
@@ -130,8 +130,8 @@ def test_nicks_come_and_go_as_the_log_says(three: Cluster, tmp_path: Path, monke
     assert told["clients"] == 3
 
 
-def test_who_only_speaks_keeps_nothing(cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of clients in one process do not each keep what all of them said."""
+def test_nicks_keep_no_events(cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clients of hundreds of nicks in one process do not each keep all lines."""
     rooms: list[Room] = []
     say = stage._say
 
@@ -144,16 +144,16 @@ def test_who_only_speaks_keeps_nothing(cluster: Cluster, short: Path, monkeypatc
     assert max(len(room._backlog) for room in rooms) == 1
 
 
-def test_batches_lost_between_nodes_lose_nothing(empty_cluster: Cluster) -> None:
-    """Nodes that drop half of what they relay still deliver all of it, once and in order."""
+def test_lossy_relay(empty_cluster: Cluster) -> None:
+    """Nodes that drop half of their batches still deliver every line, once and in order."""
     for name in ("n1", "n2", "n3"):
         empty_cluster.add_node(name, relay_loss=0.5)
     result = run(empty_cluster, EXCERPT, "--json", "--observers", "1")
     assert verdict(result)["perfect"], result.output
 
 
-def test_others_in_the_room_are_no_fault(three: Cluster, short: Path) -> None:
-    """What was said before is not heard, what a stranger says in between is told apart, and the verdict is perfect."""
+def test_other_members(three: Cluster, short: Path) -> None:
+    """Observers do not hear earlier lines, lines of others count as foreign, and the verdict is perfect."""
     stranger = three.chat("guest").join("lobby")
     stranger.say("before")
     with when_said(three, "lobby", FIRST, lambda: stranger.say("in between")):
@@ -162,8 +162,8 @@ def test_others_in_the_room_are_no_fault(three: Cluster, short: Path) -> None:
     assert {each["foreign"] for each in verdict(result)["observers"]} == {1}
 
 
-def test_several_logs_and_a_table(three: Cluster, short: Path) -> None:
-    """Logs are played one after the other, each in its room, and people get a table of each."""
+def test_several_logs(three: Cluster, short: Path) -> None:
+    """Logs are played one after the other, each in its room, and each has a table."""
     result = run(three, short, EXCERPT, "--observers", "1")
     assert result.exit_code == 0, result.output
     assert "short: 4 clients, 5 said, 5 acknowledged in " in result.stdout
@@ -176,15 +176,15 @@ def test_several_logs_and_a_table(three: Cluster, short: Path) -> None:
 
 
 def test_several_logs_in_one_room(three: Cluster, short: Path) -> None:
-    """The second log begins where the first one ended, and observers hear each once."""
+    """The second log begins when the first one ends, and observers hear each line once."""
     told = verdict(run(three, short, short, "--room", "twice", "--observers", "1", "--json"))
     assert told["perfect"] is True
     assert [each["received"] for each in told["observers"]] == [5] * 6
     assert [each["room"] for each in told["logs"]] == ["twice", "twice"]
 
 
-def test_a_speed_is_kept(cluster: Cluster, tmp_path: Path) -> None:
-    """What took two minutes takes as long as the speed makes of it."""
+def test_speed(cluster: Cluster, tmp_path: Path) -> None:
+    """Two minutes of the log take as long as the speed tells."""
     path = tmp_path / "slow.txt"
     path.write_text("[12:00] <ada> one\n[12:02] <ada> two\n")
     assert 0.6 <= verdict(run(cluster, path, "--speed", "200", "--json"))["seconds"] < 5
@@ -202,7 +202,7 @@ FAULTS: dict[str, Callable[[list[Line]], list[Line]]] = {
 def test_each_fault_fails_the_replay(
     cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    """One fault at one of the observers is told in the verdict and in a line, and the status is 1."""
+    """One fault at one observer is in the verdict and in the error, and the status is 1."""
     hear_out = Observer.hear_out
 
     def spoil(each: Observer, offset: int, deadline: float) -> None:
@@ -218,10 +218,8 @@ def test_each_fault_fails_the_replay(
     assert [each[fault] for each in verdict(result)["observers"]] == [0, 1]
 
 
-def test_a_message_that_never_comes_is_not_waited_for_for_ever(
-    cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The last line does not come to the observers: after the deadline there is a verdict, and it says so."""
+def test_missing_line_ends_at_the_deadline(cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the last line does not come, there is a verdict after the deadline, which says so."""
     monkeypatch.setattr(stage, "HEARD", 0.3)
     hear = Observer._hear
 
@@ -236,7 +234,7 @@ def test_a_message_that_never_comes_is_not_waited_for_for_ever(
 
 
 def test_observers_listen_on(cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes behind the last line, such as a second copy of it, does not escape the observers."""
+    """Observers hear a message behind the last line, such as a second copy."""
     monkeypatch.setattr(stage, "LISTENING", 1.0)
     room = cluster.chat("guest").join("short")
 
@@ -250,12 +248,12 @@ def test_observers_listen_on(cluster: Cluster, short: Path, monkeypatch: pytest.
     assert [each["foreign"] for each in verdict(result)["observers"]] == [1, 1, 1, 1]
 
 
-def test_a_node_that_stops_is_told(three: Cluster) -> None:
-    """Observers of a node that goes hear no more; the rest is played to its end, and the verdict says why it is bad."""
+def test_stopped_node(three: Cluster) -> None:
+    """Observers at a stopped node hear no more; the rest is played, and the verdict tells the reason."""
     began = time.monotonic()
     with when_said(three, "ubuntu-excerpt", FIRST, three.nodes[2].stop):
         result = run(three, EXCERPT, "--json")
-    # Nobody waits for those who cannot hear.
+    # The replay does not wait for observers that cannot hear.
     assert time.monotonic() - began < 0.5 * stage.HEARD
     told = verdict(result)
     assert isinstance(result.exception, ParlourError)
@@ -269,8 +267,8 @@ def test_a_node_that_stops_is_told(three: Cluster) -> None:
         assert (each["lost"] > 0) == (each["node"] == "n3")
 
 
-def test_a_verdict_that_nobody_reads_is_the_same(three: Cluster) -> None:
-    """Into a closed pipe, a delivery that was not perfect fails the replay in its one line."""
+def test_verdict_into_a_closed_pipe(three: Cluster) -> None:
+    """If nobody reads the tables, a bad delivery still fails with its one line."""
     command = [sys.executable, "-m", "parlour.cli", "replay", "--broker", three.address, "--json", str(EXCERPT)]
     with unread() as output, when_said(three, "ubuntu-excerpt", FIRST, three.nodes[2].stop):
         done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, timeout=60)
@@ -279,7 +277,7 @@ def test_a_verdict_that_nobody_reads_is_the_same(three: Cluster) -> None:
 
 
 def failing(times: int) -> Callable[..., Any]:
-    """Return an append that fails so many times before it works."""
+    """Return an `append` that fails so many times, and then works."""
     left = [times]
     append = MemoryLog.append
 
@@ -292,18 +290,14 @@ def failing(times: int) -> Callable[..., Any]:
     return fail
 
 
-def test_a_line_refused_for_the_moment_is_said_again(
-    cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_log_recovers(cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A room log that fails and recovers costs time, and no line."""
     monkeypatch.setattr(MemoryLog, "append", failing(2))
     assert verdict(run(cluster, short, "--json"))["perfect"] is True
 
 
-def test_a_replay_that_leads_nowhere_is_given_up(
-    cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A room log that does not recover ends the replay after some time, with a verdict that says what was said."""
+def test_failing_log_ends_the_replay(cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room log that does not recover ends the replay after some time, with a verdict on the lines so far."""
     monkeypatch.setattr(stage, "ACKNOWLEDGED", 0.2)
     monkeypatch.setattr(stage, "PATIENCE", 0.01)
     monkeypatch.setattr(MemoryLog, "append", failing(10**9))
@@ -323,8 +317,8 @@ def test_a_replay_that_leads_nowhere_is_given_up(
         (b"[12:00] <a> one\nno log\n", ": 1 of 2 lines fit no format (line 2)"),
     ],
 )
-def test_a_file_that_is_no_log_is_refused(empty_cluster: Cluster, tmp_path: Path, data: bytes, complaint: str) -> None:
-    """What cannot be played is found before anything is played, also before the cluster is asked."""
+def test_other_files_are_refused(empty_cluster: Cluster, tmp_path: Path, data: bytes, complaint: str) -> None:
+    """An unplayable file is refused before anything is played, and before the cluster is asked."""
     path = tmp_path / "bad.txt"
     path.write_bytes(data)
     result = run(empty_cluster, EXCERPT, path)
@@ -333,8 +327,8 @@ def test_a_file_that_is_no_log_is_refused(empty_cluster: Cluster, tmp_path: Path
     assert complaint in str(result.exception)
 
 
-def test_logs_without_a_word_are_refused(empty_cluster: Cluster, tmp_path: Path) -> None:
-    """Where nobody says anything in any file, there is nothing to judge."""
+def test_logs_without_lines_are_refused(empty_cluster: Cluster, tmp_path: Path) -> None:
+    """If no file has a line, there is nothing to judge."""
     (quiet := tmp_path / "quiet.txt").write_text("=== a has joined #c\n")
     (empty := tmp_path / "empty.txt").touch()
     result = run(empty_cluster, quiet, empty)
@@ -342,7 +336,7 @@ def test_logs_without_a_word_are_refused(empty_cluster: Cluster, tmp_path: Path)
 
 
 def test_logs_of_other_programs(cluster: Cluster, tmp_path: Path) -> None:
-    """A day of mIRC and one of Colabti are perfect, a quiet day too; what was not read or was mended is told."""
+    """Logs of mIRC and Colabti, and a quiet one, are perfect; unread and mended lines are told."""
     (mirc := tmp_path / "mirc.txt").write_bytes(
         b"Session Ident: #chan\r\n[10:00] * Now talking in #chan\r\n[10:00] * Joins: bob (~b@host)\r\n"
         + b"[10:01] <@ada> hi\r\n" * 59
@@ -362,16 +356,16 @@ def test_logs_of_other_programs(cluster: Cluster, tmp_path: Path) -> None:
     assert "\n1 with U+FFFD for a broken character: line 64 " in table
 
 
-def test_a_file_that_names_no_room_needs_one(empty_cluster: Cluster, tmp_path: Path) -> None:
-    """A file's name may be no room's; the user is told which option helps."""
+def test_file_name_that_is_no_room(empty_cluster: Cluster, tmp_path: Path) -> None:
+    """If a file's name cannot be a room's, the error names the option that helps."""
     path = tmp_path / ("x" * 65 + ".txt")
     path.write_text(SHORT)
     with pytest.raises(UsageError, match="needs a --room"):
         CliRunner().invoke(replay, ["--broker", empty_cluster.address, str(path)], catch_exceptions=False)
 
 
-def test_a_cluster_without_nodes_is_told(empty_cluster: Cluster, short: Path) -> None:
-    """There is nobody to observe: that is said at once."""
+def test_cluster_without_nodes(empty_cluster: Cluster, short: Path) -> None:
+    """Without nodes there is nothing to observe; the error comes at once."""
     result = run(empty_cluster, short)
     assert isinstance(result.exception, UnavailableError)
     assert "start one with `parlour node`" in str(result.exception)
@@ -381,7 +375,9 @@ def test_a_cluster_without_nodes_is_told(empty_cluster: Cluster, short: Path) ->
     ("limits", "wanted"),
     [((64, 4096), 107), ((64, resource.RLIM_INFINITY), 107), ((4096, 4096), None)],
 )
-def test_enough_files_may_be_open(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], wanted: int | None) -> None:
+def test_limit_of_open_files_is_raised(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], wanted: int | None
+) -> None:
     """The soft limit of open files is raised as far as the clients need, and no further."""
     raised: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
@@ -390,10 +386,8 @@ def test_enough_files_may_be_open(monkeypatch: pytest.MonkeyPatch, limits: tuple
     assert raised == ([] if wanted is None else [(wanted, limits[1])])
 
 
-def test_too_few_files_are_told_before_anybody_comes(
-    cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A hard limit that is too low for the log is one line that names the number to ask for."""
+def test_limit_of_open_files_is_too_low(cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the hard limit is too low, the error is one line that names the necessary limit."""
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 107))
     result = run(cluster, short)
     assert str(result.exception) == (
@@ -401,8 +395,8 @@ def test_too_few_files_are_told_before_anybody_comes(
     )
 
 
-def test_the_command_as_people_run_it(three: Cluster) -> None:
-    """In a terminal a bar shows the progress; the table goes to standard output, and nothing else does."""
+def test_command_in_a_terminal(three: Cluster) -> None:
+    """In a terminal a bar shows the progress; standard output gets the table and nothing else."""
     master, slave = os.openpty()
     try:
         command = [sys.executable, "-m", "parlour.cli", "replay", str(EXCERPT), "--broker", three.address]

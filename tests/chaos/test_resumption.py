@@ -1,4 +1,4 @@
-"""How long faults held up the clients that they hit."""
+"""The times to resume: how long faults held up the clients that they hit."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from parlour.chaos.schedule import Kind
 
 
 def heard(*times: tuple[float, float]) -> Heard:
-    """Return what a client saw: when each line was said, and when it was seen."""
+    """Return what a client saw, given when each record was said and when it was seen."""
     lines = [Record(offset, f"s-{offset}", "ada", round(1000 * said), "x") for offset, (said, _) in enumerate(times, 1)]
     return Heard(lines, [seen for _, seen in times])
 
 
 def killed(began: float, *clients: str, ended: float | None = None) -> DoneFault:
-    """Return a kill of a node that had these clients."""
+    """Return the kill of a node with these clients."""
     return DoneFault(Kind.KILL_NODE, "n1", began, began if ended is None else ended, clients)
 
 
@@ -30,29 +30,29 @@ def test_the_latest_message_counts() -> None:
     assert (round(found.resumed.p50 or 0, 3), round(found.resumed.longest or 0, 3)) == (0.25, 0.65)
 
 
-def test_what_was_said_outside_a_fault_is_not_its_doing() -> None:
-    """Neither what was late before it nor what is late afterwards is blamed on a fault."""
+def test_messages_outside_the_fault() -> None:
+    """A delay before the fault, or long after it, is not blamed on the fault."""
     streams = {"ada": [heard((99.0, 100.5), (100.1, 100.6), (102.0, 105.0))]}
     (found,) = resumptions([killed(100.0, "ada")], streams, {})
     assert round(found.resumed.longest or 0, 3) == 0.5
 
 
-def test_who_was_told_nothing_was_not_held_up() -> None:
-    """A client to which nothing was said meanwhile has no time to resume, and a kind without any shows none."""
+def test_clients_without_messages() -> None:
+    """A client for which no message came has no time to resume, and a kind without such times shows none."""
     (found,) = resumptions([killed(100.0, "ada", "bob")], {"ada": [heard((50.0, 50.1))]}, {})
     assert (found.done, found.clients, found.resumed.p50, found.resumed.longest) == (1, 0, None, None)
 
 
-def test_a_fault_that_lasts_counts_to_its_end() -> None:
-    """What is said while the fault lasts, and a second longer, belongs to it."""
+def test_long_fault() -> None:
+    """Messages during the whole fault, and a second longer, count."""
     streams = {"ada": [heard((104.5, 107.0))]}
     (long,) = resumptions([killed(100.0, "ada", ended=104.0)], streams, {})
     (short,) = resumptions([killed(100.0, "ada")], streams, {})
     assert (long.resumed.longest, short.resumed.longest) == (2.5, None)
 
 
-def test_the_more_direct_fault_is_to_blame() -> None:
-    """Who lost its node while a broker was away waited for its node; the others show what the broker cost."""
+def test_direct_fault_is_to_blame() -> None:
+    """A client whose node died while a broker was away waited for its node; other clients show what the broker cost."""
     broker = DoneFault(Kind.KILL_BROKER, "b1", 99.0, 103.0, ("ada", "bob"))
     streams = {"ada": [heard((100.1, 101.1))], "bob": [heard((100.1, 100.2))]}
     node, other = resumptions([broker, killed(100.0, "ada")], streams, {})
@@ -60,15 +60,15 @@ def test_the_more_direct_fault_is_to_blame() -> None:
     assert (other.clients, round(other.resumed.longest or 0, 3)) == (1, 0.1)
 
 
-def test_while_the_log_is_away_the_silence_counts() -> None:
-    """Posts that wait for the log are said when it is back: how long that took is seen by the first message alone."""
+def test_silence_without_a_log_counts() -> None:
+    """Posts that wait for the log get the time of its return: the first message shows how long it was away."""
     restart = DoneFault(Kind.RESTART_REDIS, "redis", 100.0, 101.0, ("ada",))
     (found,) = resumptions([restart], {"ada": [heard((101.25, 101.5), (101.5, 101.75))]}, {})
     assert found.resumed.longest == 1.5
 
 
-def test_who_came_to_a_node_that_stood_still_waited_for_that() -> None:
-    """A client that lost its node and was sent to a halted one is counted for the halt, and not twice."""
+def test_client_sent_to_a_halted_node() -> None:
+    """A client whose node died and that came to a halted node counts for the halt, and only once."""
     halt = DoneFault(Kind.STOP_NODE, "n2", 99.0, 103.0, ("ada", "bob"))
     streams = {"ada": [heard((100.1, 103.1))], "bob": [heard((100.1, 103.2))]}
     node, other = resumptions([killed(100.0, "ada"), halt], streams, {})
@@ -76,16 +76,16 @@ def test_who_came_to_a_node_that_stood_still_waited_for_that() -> None:
     assert (other.kind, other.clients) == (Kind.STOP_NODE, 2)
 
 
-def test_while_the_log_is_away_nothing_else_is_to_blame() -> None:
-    """A client that lost its node meanwhile would have heard nothing anyway."""
+def test_missing_log_is_to_blame() -> None:
+    """A client whose node died while the log was away would have heard nothing anyway."""
     away = DoneFault(Kind.SUSPEND_LOG, "log", 95.0, 105.0, ("ada",))
     node, log = resumptions([killed(100.0, "ada"), away], {"ada": [heard((105.25, 105.5))]}, {})
     assert (node.kind, node.clients) == (Kind.KILL_NODE, 0)
     assert (log.clients, log.resumed.longest) == (1, 10.5)
 
 
-def test_a_long_fault_is_measured_outside_the_graver_ones() -> None:
-    """What is on its way while a client is away is not late because of a link; the rest of the time shows the link."""
+def test_long_fault_around_a_severe_one() -> None:
+    """A message that was on its way while the client was away is not late because of a cut link."""
     link = DoneFault(Kind.CUT_RELAY, "n1 n2", 0.0, 60.0, ("ada",))
     streams = {"ada": [heard((10.0, 11.25), (29.5, 31.5), (30.25, 31.5), (50.0, 50.5))]}
     node, cut = resumptions([link, killed(30.0, "ada")], streams, {})
@@ -93,8 +93,8 @@ def test_a_long_fault_is_measured_outside_the_graver_ones() -> None:
     assert (cut.clients, cut.resumed.longest) == (1, 1.25)
 
 
-def test_what_follows_the_answer_counts_apart() -> None:
-    """Of a delay only what came after a broker last told the client where to go is its way back; else all of it."""
+def test_time_since_the_answer() -> None:
+    """The part of a delay after a broker's last answer is the way back; without an answer it is all of the delay."""
     streams = {
         "ada": [heard((100.0, 102.0), (101.75, 102.0), (102.0, 103.0))],  # told, before it saw any of this, and later
         "bob": [heard((100.0, 101.0))],  # told long ago

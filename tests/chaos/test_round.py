@@ -1,4 +1,4 @@
-"""Whole rounds with real processes: the verdict can be perfect, can fail, and leaves nothing behind."""
+"""Whole rounds with real processes: their verdict can be perfect, can fail, and they leave nothing behind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from parlour.chaos.mix import KINDS
 from parlour.chaos.schedule import Kind
 from support.processes import run
 from support.redis_server import MISSING
@@ -22,24 +23,29 @@ from support.waiting import MS, eventually
 
 
 def chaos(*arguments: str, clients: int = 12, rooms: int = 2, seed: int = 1) -> tuple[int, dict[str, Any], str]:
-    """Play a round; return its status, its outcome and what it said on standard error."""
+    """Play a round; return its status, its outcome and its standard error."""
     sizes = ["--clients", str(clients), "--rooms", str(rooms), "--seed", str(seed)]
     done = run("chaos", "--json", *sizes, *arguments, timeout=80)
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
-def test_without_faults_all_is_perfect() -> None:
-    """The control: nothing is done, and nothing is found."""
-    status, outcome, errors = chaos("--fault", "none", "--duration", "1", clients=130)  # in two processes
+def test_round_without_faults() -> None:
+    """The first control: without faults the judge finds nothing. All dialects and kinds of posts are there."""
+    status, outcome, errors = chaos("--fault", "none", "--duration", "2", clients=130)  # in two processes
     assert (status, errors) == (0, "")
     assert outcome["perfect"]
     assert outcome["faults"] == []
-    assert outcome["total"]["said"] == outcome["total"]["acknowledged"] == outcome["total"]["logged"] > 100
+    total = outcome["total"]
+    assert total["said"] - total["refused"] == total["acknowledged"] == total["logged"] > 100
+    assert total["deleted"] > 0
+    assert [(posts["dialect"], posts["clients"]) for posts in outcome["posts"]] == [("frames", 87), ("JSON lines", 43)]
+    assert all(posts[kind] > 0 for posts in outcome["posts"] for kind in KINDS)
+    assert sum(posts[kind] for posts in outcome["posts"] for kind in KINDS) == total["said"]
 
 
-def test_without_resume_the_verdict_fails() -> None:
-    """The other control: clients that lose their place when they come back miss what was said, and that is found."""
-    # Whether something is said in the moments when somebody is away is a matter of chance, so there is a second one.
+def test_round_without_resume_fails() -> None:
+    """The second control: clients that lose their position miss records, and the judge finds that."""
+    # It is a matter of chance whether anything is posted while a client is away, so there are several attempts.
     for seed in (5, 4, 1, 2):
         status, outcome, errors = chaos(
             "--fault", "cut-connection,kill-node", "--break", "resume", "--duration", "3", seed=seed
@@ -53,8 +59,8 @@ def test_without_resume_the_verdict_fails() -> None:
     assert errors.startswith(f"parlour: not perfect with seed {seed}: ")
 
 
-def test_a_round_of_everything_is_perfect() -> None:
-    """Nodes and brokers die, connections and links are cut, the log is moved away and put back: nothing is lost."""
+def test_round_of_all_faults() -> None:
+    """Nodes and brokers die, connections and links are cut, the log is away for a while: nothing is lost."""
     status, outcome, errors = chaos("--duration", "30", clients=30, rooms=3, seed=1032)
     assert outcome["failures"] == []
     assert (status, errors) == (0, "")
@@ -64,8 +70,8 @@ def test_a_round_of_everything_is_perfect() -> None:
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
-def test_a_round_on_redis_is_perfect() -> None:
-    """The log's own server is killed and comes back: what was acknowledged is there, and the rest is said again."""
+def test_round_on_redis() -> None:
+    """The Redis of the log is killed and comes back: it has all that was acknowledged, and the rest is posted again."""
     status, outcome, errors = chaos(
         "--log", "redis://", "--fault", "restart-redis,kill-node", "--duration", "3.5", seed=6
     )
@@ -75,8 +81,8 @@ def test_a_round_on_redis_is_perfect() -> None:
 
 
 @pytest.mark.parametrize("seed", [pytest.param(2, id="silent"), pytest.param(6, id="closed")])
-def test_two_nodes_that_never_hear_each_other_are_perfect(seed: int) -> None:
-    """Of two nodes neither ever reaches the other's relay: all is late by a second or two, and nothing is missing."""
+def test_two_nodes_without_a_link(seed: int) -> None:
+    """Two nodes never reach each other's relay: all is late by a second or two, and nothing is missing."""
     status, outcome, errors = chaos("--nodes", "2", "--fault", "cut-relay", "--duration", "4", seed=seed)
     assert outcome["failures"] == []
     assert (status, errors) == (0, "")
@@ -93,8 +99,8 @@ def test_two_nodes_that_never_hear_each_other_are_perfect(seed: int) -> None:
         pytest.param(["--log", "redis://"], id="halted", marks=pytest.mark.skipif(bool(MISSING), reason=MISSING)),
     ],
 )
-def test_a_round_whose_log_does_not_answer_is_perfect(log: list[str]) -> None:
-    """For five seconds and more nothing can be said; what was meant to be said then is said when the log is back."""
+def test_round_without_a_log_for_a_while(log: list[str]) -> None:
+    """For five seconds nothing can be posted; afterwards everything is."""
     status, outcome, errors = chaos(*log, "--fault", "suspend-log", "--duration", "2.5", seed=143)
     assert outcome["failures"] == []
     assert (status, errors) == (0, "")
@@ -105,7 +111,7 @@ def test_a_round_whose_log_does_not_answer_is_perfect(log: list[str]) -> None:
 
 @contextmanager
 def begun(folder: Path, mark: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a round with its files below a folder, and give it when such a file is there."""
+    """Start a round with its files below a folder, and give its process when a file matches `mark`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "parlour.cli", "chaos", "--clients", "5", *arguments],
         env={**os.environ, "TMPDIR": str(folder)},
@@ -123,8 +129,8 @@ def begun(folder: Path, mark: str, *arguments: str) -> Iterator[subprocess.Popen
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("mark", ["*.err", "rooms.sqlite"])
-def test_a_round_that_is_ended_leaves_nothing(number: signal.Signals, mark: str, tmp_path: Path) -> None:
-    """On Ctrl-C, while it starts or later, all processes end and all files are removed."""
+def test_ended_round_leaves_nothing(number: signal.Signals, mark: str, tmp_path: Path) -> None:
+    """On Ctrl-C, during the start or later, all processes end and all files are removed."""
     with begun(tmp_path, mark, "--fault", "none") as process:
         process.send_signal(number)
         printed, errors = process.communicate(timeout=30_000 * MS)
@@ -141,8 +147,8 @@ def test_a_round_that_is_ended_leaves_nothing(number: signal.Signals, mark: str,
         ),
     ],
 )
-def test_a_round_that_is_killed_leaves_nothing(log: list[str], mark: str, tmp_path: Path) -> None:
-    """Even if it has no time to end them, what it started ends by itself, and its files are removed."""
+def test_killed_round_leaves_nothing(log: list[str], mark: str, tmp_path: Path) -> None:
+    """If the round is killed, its processes are killed too, and its files are removed."""
     with begun(tmp_path, mark, *log) as process:
         process.kill()
         process.communicate(timeout=30_000 * MS)
@@ -150,8 +156,8 @@ def test_a_round_that_is_killed_leaves_nothing(log: list[str], mark: str, tmp_pa
     eventually(lambda: not list(tmp_path.iterdir()), 15, "its files are gone")
 
 
-def test_clients_that_die_are_told(tmp_path: Path) -> None:
-    """A process of clients that ends in the middle of it is no parlour's fault, but no verdict either."""
+def test_dead_client_process_ends_the_round(tmp_path: Path) -> None:
+    """If a process of clients dies, there is an error and no verdict."""
     with begun(tmp_path, "rooms.sqlite", "--fault", "none", "--duration", "1") as process:
         (clients,) = eventually(lambda: _started(tmp_path, "parlour.chaos.client_process"), 15, "they start")
         eventually(lambda: len(list(Path(f"/proc/{clients}/task").iterdir())) > 10, 15, "they come in")
@@ -163,7 +169,7 @@ def test_clients_that_die_are_told(tmp_path: Path) -> None:
 
 
 def _started(folder: Path, word: str = "") -> list[str]:
-    """Return the processes that were started with files below this folder, and have this word in their command."""
+    """Return the processes with files below this folder and with this word in their command."""
     mark = f"TMPDIR={folder}".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -178,16 +184,16 @@ def _started(folder: Path, word: str = "") -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--fault", "kill-everything"], "'kill-everything' is no fault: there are kill-node"),
-        (["--fault", "restart-redis"], "say --log redis://"),
-        (["--fault", "suspend-log", "--log", "sqlite:///nowhere"], "needs a log of our own"),
+        (["--fault", "kill-everything"], "'kill-everything' is no kind of fault: give some of kill-node"),
+        (["--fault", "restart-redis"], "give --log redis://"),
+        (["--fault", "suspend-log", "--log", "sqlite:///nowhere"], "needs a log of its own"),
         (["--fault", "cut-relay", "--nodes", "1"], "cut-relay needs two nodes"),
-        (["--log", "memory://"], "a log in memory is not shared by processes"),
+        (["--log", "memory://"], "processes cannot share a log in memory"),
         (["--clients", "0"], "0 is not in the range"),
     ],
 )
-def test_what_cannot_be_played_is_said(arguments: list[str], said: str) -> None:
-    """Wrong usage is one line, and nothing is started."""
+def test_impossible_options(arguments: list[str], said: str) -> None:
+    """An impossible option is an error of one line, and nothing is started."""
     done = run("chaos", *arguments)
     assert done.returncode == 2
     assert said in done.stderr
@@ -198,8 +204,8 @@ def test_what_cannot_be_played_is_said(arguments: list[str], said: str) -> None:
     ("log", "said"),
     [("loft", "a room log is memory://"), ("sqlite:///nonexistent/rooms.sqlite", "/nonexistent/rooms.sqlite")],
 )
-def test_a_log_that_cannot_be_opened_ends_the_round_at_once(log: str, said: str) -> None:
-    """A node's words are told, and it is not started again: nothing was done to it that would pass."""
+def test_log_that_cannot_be_opened(log: str, said: str) -> None:
+    """The node's error is told at once; the start is not repeated."""
     done = run("chaos", "--log", log)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"parlour: n\d did not start: .*{re.escape(said)}.*\n", done.stderr)

@@ -1,4 +1,4 @@
-"""The server of a round's own: what it holds can be seen, and is there again when it was killed."""
+"""The Redis of a round: its contents can be searched, and come back after a kill."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from support.redis_server import MISSING
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
-def test_the_contents_are_what_the_server_holds() -> None:
-    """What was written is found as it was written, and what was overwritten is not, also after a kill."""
+def test_contents() -> None:
+    """A value is found as it was written, and an overwritten value is not, also after a kill."""
     port = Ports().take()
     with Reaper() as reaper, Server(reaper, port, threading.Event()) as server:
         server.start()

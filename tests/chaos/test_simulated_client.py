@@ -1,4 +1,4 @@
-"""A simulated client: what it makes of what it is told, and what it posts."""
+"""A simulated client, and the client of the library: what they hand on, and what they post."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from support.waiting import eventually
 
 
 class Told:
-    """A room in which this happened."""
+    """Stands in for a room in which these events happened."""
 
     def __init__(self, *events: Event) -> None:
         self._events = events
 
     def events(self, timeout: float) -> Iterator[Event]:
-        """Yield it."""
+        """Yield the events."""
         return iter(self._events)
 
 
 def told(*events: Event) -> LibraryClient:
-    """Return a client of the library that is in a room in which this happened."""
+    """Return a client of the library in a room in which these events happened."""
     client = LibraryClient("ada", ["lobby"], [])
     client._rooms["lobby"] = cast(Room, Told(*events))
     return client
 
 
-def test_a_client_that_comes_back_has_no_trouble() -> None:
-    """What is said and changed is handed on, returns are counted, and coming and going is nothing."""
+def test_library_client_hands_records_on() -> None:
+    """Texts and changes become records, returns are counted, and presence is ignored."""
     message = Message("lobby", 1, "s-1", "bob", 1, "hello", replay=False)
     edit = Message("lobby", 2, "s-2", "bob", 1, "hi", replay=False, kind="edit", ref=1)
     news = Presence("lobby", ("bob",), (), 2)
@@ -58,15 +58,15 @@ def test_a_client_that_comes_back_has_no_trouble() -> None:
         (Disconnected("no way"), "cut off for good: no way"),
     ],
 )
-def test_what_must_not_happen_is_a_trouble(event: Event, trouble: str) -> None:
-    """No log of a round forgets or begins anew, whatever dies, and no client is lost: who is told so, tells."""
+def test_troubles_of_a_library_client(event: Event, trouble: str) -> None:
+    """No log of a round loses its end, and no client is cut off for good: both are troubles."""
     client = told(event)
     assert list(client.take()) == []
     assert client.troubles == [("lobby", trouble)]
 
 
 class Node:
-    """As much of a client's connection as a simulated client needs: each post is logged at once, or refused."""
+    """Stands in for a connected client: it logs each post at once, or refuses it."""
 
     def __init__(self, refuse: bool = False) -> None:
         self.log: list[Record] = []
@@ -86,13 +86,13 @@ class Node:
         return answer
 
     def take(self) -> Iterator[tuple[str, Record, float]]:
-        """Yield what was logged since."""
+        """Yield the records that were logged since the last call."""
         records, self._taken = self.log[self._taken :], len(self.log)
         return iter([("lobby", record, 1.0) for record in records])
 
 
 def talk(node: Node, posts: int, seed: str = "seed") -> SimulatedClient:
-    """Return a client that has made so many posts at this node, hearing of each at once."""
+    """Return a client that has made so many posts and heard of each at once."""
     client = SimulatedClient(ClientPlan("c1", ["lobby"], 1e-6, seed, None), [], {}, {})
     client._client = cast(Any, node)
     quiet = threading.Event()
@@ -111,8 +111,8 @@ def talk(node: Node, posts: int, seed: str = "seed") -> SimulatedClient:
     return client
 
 
-def test_a_client_changes_what_was_said() -> None:
-    """It replies, edits, deletes and reacts, and only to what is there: a node would refuse none of it."""
+def test_client_posts_all_kinds() -> None:
+    """It replies, edits, deletes and reacts only to records that allow it, and posts nothing twice."""
     node = Node()
     client = talk(node, 500)
     assert client.troubles() == []
@@ -132,8 +132,8 @@ def test_a_client_changes_what_was_said() -> None:
     assert len(set(texts)) == len(texts)
 
 
-def test_a_refusal_for_what_is_deleted_is_no_trouble() -> None:
-    """The judge is told, which knows whether it is right."""
+def test_refused_changes_are_for_the_judge() -> None:
+    """A refusal because of a deleted record is no trouble: the judge knows whether it is right."""
     client = talk(Node(refuse=True), 100)
     assert client.troubles() == []
     posts = [post.said() for post in client.rooms["lobby"].posts]
@@ -141,8 +141,8 @@ def test_a_refusal_for_what_is_deleted_is_no_trouble() -> None:
     assert all(post.refused == (post.offset is None) for post in posts)
 
 
-def test_the_mix_comes_from_the_seed() -> None:
-    """What a client means to post, and in which words, is the same for the same seed, whatever it is told."""
+def test_posts_come_from_the_seed() -> None:
+    """The same seed gives the same kinds and words, whatever the client hears."""
     one, other = (talk(node, 50).rooms["lobby"].posts for node in (Node(), Node(refuse=True)))
     pairs = [(a, b) for a, b in zip(one, other, strict=False) if a.kind == b.kind == ""]
     assert pairs

@@ -1,4 +1,4 @@
-"""The verdict on a replay: a perfect delivery is called perfect, and each kind of fault is found in any other."""
+"""The verdict on a replay: it finds nothing in a perfect delivery, and each kind of fault in others."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.chaos.verdict import Line, Tally, Verdict, faults, judge, percentile, summary
+from parlour.chaos.verdict import Line, ObserverTally, Verdict, faults, judge, percentile, summary
 from support.strategies import texts, words
 
 
 @st.composite
 def deliveries(draw: st.DrawFn, least: int = 1) -> tuple[list[Line], list[Line]]:
-    """Draw what some sessions said in one room, and the same as a perfect observer hears it, strangers in between."""
+    """Draw lines of some sessions in one room, and what a perfect observer hears, with lines of others in between."""
     said: list[Line] = []
     heard: list[Line] = []
     offset = draw(st.integers(0, 1000))
@@ -31,19 +31,19 @@ def deliveries(draw: st.DrawFn, least: int = 1) -> tuple[list[Line], list[Line]]
     return said, heard
 
 
-def wrong(tally: Tally) -> dict[str, int]:
-    """Return the faults that were found."""
+def wrong(tally: ObserverTally) -> dict[str, int]:
+    """Return the names of the faults that were found."""
     return {fault: count for fault, count in tally.faults.items() if count}
 
 
 def own(said: list[Line], heard: list[Line]) -> list[int]:
-    """Return where in what was heard the lines said are."""
+    """Return the places of the lines among the messages that were heard."""
     ids = {line.id for line in said}
     return [index for index, line in enumerate(heard) if line.id in ids]
 
 
 @given(deliveries())
-def test_a_perfect_delivery_is_perfect(delivery: tuple[list[Line], list[Line]]) -> None:
+def test_perfect_delivery(delivery: tuple[list[Line], list[Line]]) -> None:
     """Every line once, in order and unchanged is no fault, whatever others say in between."""
     said, heard = delivery
     tally = judge("n1", said, heard)
@@ -54,7 +54,7 @@ def test_a_perfect_delivery_is_perfect(delivery: tuple[list[Line], list[Line]]) 
 
 
 @given(deliveries(), st.data())
-def test_what_does_not_come_is_lost(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
+def test_missing_lines_are_lost(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
     """Each line that an observer never hears is lost, and nothing else is wrong."""
     said, heard = delivery
     missing = data.draw(st.sets(st.sampled_from(own(said, heard)), min_size=1))
@@ -64,8 +64,8 @@ def test_what_does_not_come_is_lost(delivery: tuple[list[Line], list[Line]], dat
 
 
 @given(deliveries(), st.data())
-def test_what_comes_again_is_duplicated(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
-    """A message, of a stranger too, that comes again at any later time is duplicated, and nothing else is wrong."""
+def test_repeated_messages_are_duplicated(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
+    """A message that comes again at any later time is duplicated, also one of another member; nothing else is wrong."""
     said, heard = delivery
     first = data.draw(st.integers(0, len(heard) - 1))
     again = data.draw(st.integers(first + 1, len(heard)))
@@ -74,8 +74,8 @@ def test_what_comes_again_is_duplicated(delivery: tuple[list[Line], list[Line]],
 
 
 @given(deliveries(), st.data())
-def test_what_is_logged_twice_is_duplicated(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
-    """A line said again though it was logged, as its acknowledgement did not come, is there twice for everybody."""
+def test_line_logged_twice_is_duplicated(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
+    """A line that was posted again after it was logged is there twice for everybody."""
     said, heard = delivery
     line = said[data.draw(st.integers(0, len(said) - 1))]
     session = line.id.rpartition("-")[0]
@@ -84,7 +84,7 @@ def test_what_is_logged_twice_is_duplicated(delivery: tuple[list[Line], list[Lin
 
 
 @given(deliveries(least=2), st.data())
-def test_what_comes_late_is_reordered(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
+def test_late_messages_are_reordered(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
     """One message that comes after others of higher offsets is reordered, once."""
     said, heard = delivery
     early = data.draw(st.integers(0, len(heard) - 2))
@@ -94,10 +94,8 @@ def test_what_comes_late_is_reordered(delivery: tuple[list[Line], list[Line]], d
 
 
 @given(deliveries(least=2), st.data())
-def test_a_room_in_another_order_than_the_log_is_reordered(
-    delivery: tuple[list[Line], list[Line]], data: st.DataObject
-) -> None:
-    """Offsets that do not follow the log are a fault also for an observer that hears them in their own order."""
+def test_other_order_is_reordered(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
+    """Offsets in another order than the lines were posted are a fault, even if an observer hears them ascending."""
     said, heard = delivery
     place = data.draw(st.integers(0, len(said) - 2))
     first, second = said[place], said[place + 1]
@@ -110,8 +108,8 @@ def test_a_room_in_another_order_than_the_log_is_reordered(
 
 
 @given(deliveries(), st.data())
-def test_what_is_altered_differs(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
-    """One character, the name of another, or another kind, is enough."""
+def test_changed_lines_differ(delivery: tuple[list[Line], list[Line]], data: st.DataObject) -> None:
+    """One character, another name or another kind is enough."""
     said, heard = delivery
     index = data.draw(st.sampled_from(own(said, heard)))
     line = heard[index]
@@ -128,8 +126,8 @@ def test_what_is_altered_differs(delivery: tuple[list[Line], list[Line]], data: 
     assert wrong(judge("n1", said, [*heard[:index], altered, *heard[index + 1 :]])) == {"differing": 1}
 
 
-def test_an_offset_other_than_the_acknowledged_one_differs() -> None:
-    """Sender and observer must mean the same place in the room."""
+def test_other_offset_differs() -> None:
+    """Sender and observer must agree on the offset of a line."""
     line = Line(0.0, 7, "s-1", "ada", "hi")
     assert wrong(judge("n1", [line], [line._replace(offset=8)])) == {"differing": 1}
 
@@ -151,12 +149,14 @@ def test_percentiles_by_nearest_rank(numbers: list[float], percent: float, expec
 
 def verdict(acknowledged: int = 2, failures: tuple[str, ...] = (), lost: int = 0) -> Verdict:
     """Return a verdict on two lines in a room of one observer."""
-    tally = Tally("n1", acknowledged - lost, lost, 0, 0, 0, 3, tuple(float(n) for n in range(acknowledged - lost)))
+    tally = ObserverTally(
+        "n1", acknowledged - lost, lost, 0, 0, 0, 3, tuple(float(n) for n in range(acknowledged - lost))
+    )
     return Verdict("day.txt", "day", 5, 2, 2, acknowledged, 1.5, (tally,), failures)
 
 
-def test_a_summary_of_perfect_verdicts() -> None:
-    """Numbers of several logs are added up, each log and each observer is listed, and JSON can hold it all."""
+def test_summary() -> None:
+    """Numbers of several logs are added up, each log and each observer is listed, and JSON can hold everything."""
     perfect = [verdict(), verdict()]
     assert faults(perfect) is None
     told = json.loads(json.dumps(summary(perfect)))
@@ -188,6 +188,6 @@ def test_a_summary_of_perfect_verdicts() -> None:
     ],
 )
 def test_one_fault_is_enough(bad: Verdict, told: str) -> None:
-    """One log that did not go well spoils the whole, which says how."""
+    """One bad log makes the whole replay fail, and the error says why."""
     assert faults([verdict(), bad]) == told
     assert summary([verdict(), bad])["perfect"] is False

@@ -1,4 +1,4 @@
-"""The folded view of a room: it is the same, whether records were seen before they were deleted or after."""
+"""The folded view of a room: it is the same for clients that saw records before and after their deletion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIKED = ("react", 1, "👍")
         ),
     ],
 )
-def test_changes_are_folded(changes: list[tuple[str, int, str]], shown: Shown) -> None:
+def test_rules_of_folding(changes: list[tuple[str, int, str]], shown: Shown) -> None:
     """The rules of the protocol's page, one by one."""
     assert fold(records(("", 0, "one"), *changes))[1] == shown
 
@@ -38,14 +38,14 @@ def records(*said: tuple[str, int, str]) -> list[Record]:
     ]
 
 
-def test_a_deletion_takes_the_edits_with_it() -> None:
-    """With a text all its edits are deleted that were there, and nothing else."""
+def test_deletion_includes_edits() -> None:
+    """A deletion also deletes the edits before it, and nothing else."""
     edits = [("edit", 1, "two"), ("edit", 1, "three")]
     assert deleted(records(("", 0, "one"), *edits, LIKED, ("redact", 1, ""), ("edit", 1, "late"))) == {1, 2, 3}
 
 
 @given(conversations(), st.data())
-def test_the_view_does_not_depend_on_when_records_were_seen(said: list[Record], data: st.DataObject) -> None:
+def test_view_is_the_same_for_all(said: list[Record], data: st.DataObject) -> None:
     """Each record may have been seen as it was posted, or as what is left of it."""
     seen = [data.draw(st.sampled_from(pair)) for pair in zip(said, without_deleted(said), strict=True)]
     assert fold(seen) == fold(said)

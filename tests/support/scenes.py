@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from parlour.chaos.judge import Evidence, RoomVerdict, judge
 from parlour.chaos.marks import mark_of, marked
-from parlour.chaos.records import Post, Record
+from parlour.chaos.records import Record, SentPost
 from parlour.chaos.view import DELETED, Shown, deleted, fold
 from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT, SAID, UTTERANCES
 
@@ -25,7 +25,7 @@ NAMES = ("c1", "c2", "c3")
 class Scene:
     """All that a judge is given, to be tampered with."""
 
-    said: list[Post]
+    said: list[SentPost]
     log: list[Record]
     heard: dict[str, list[Record]] = field(default_factory=dict)
     newcomers: dict[str, list[Record]] = field(default_factory=dict)
@@ -78,9 +78,9 @@ def conversations(draw: st.DrawFn) -> list[Record]:
     return records
 
 
-def posts_of(records: Sequence[Record]) -> list[Post]:
+def posts_of(records: Sequence[Record]) -> list[SentPost]:
     """Return the acknowledged posts that the records come from."""
-    posts = [Post(each.by, each.text, each.kind, each.ref, each.id, each.offset) for each in records]
+    posts = [SentPost(each.by, each.text, each.kind, each.ref, each.id, each.offset) for each in records]
     # What each sender remembers is in its order; how the senders' posts stand to each other, the judge is not told.
     return sorted(posts, key=lambda post: post.by)
 

@@ -1,7 +1,7 @@
-"""When brokers told which client where to go, as they publish it themselves: who cannot be told cannot come back.
+"""The times at which brokers told clients where to go: before that a client cannot come back.
 
-This module owns a subscription to all brokers' feeds, on a thread of its own; what it has heard may be read by others
-once it is stopped. It must never hold up anybody: what it misses is only not known.
+This module owns a subscription to the feeds of all brokers, on a thread of its own; other threads read the times after
+it has stopped. It must never hold up a broker: what it misses is not known.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from parlour.wire.limits import parse_address
 __all__ = ["AssignmentListener"]
 
 HIGH_WATER = 100_000
-"""Publications that may wait: a storm has as many as there are clients, and as many again that are told to wait."""
+"""Publications that may wait: when all clients come back at once, there are two or three for each."""
 
 
 class AssignmentListener(Service):
-    """Hears the brokers between `start` and `stop`. The SUB socket is made, used and closed by its thread.
+    """Listens to the brokers between `start` and `stop`. Its thread makes, uses and closes the SUB socket.
 
     Attributes:
-        times: when each client was last told to go to a node, and before, in seconds since the Unix epoch, by name.
+        times: when brokers sent each client to a node, by the client's name, in seconds since the Unix epoch.
     """
 
     def __init__(self, brokers: Sequence[str]) -> None:
-        super().__init__("answers")
+        super().__init__("assignments")
         self.times: dict[str, list[float]] = {}
         self._brokers = brokers
 
@@ -45,7 +45,7 @@ class AssignmentListener(Service):
         self.stop()
 
     def run(self) -> None:
-        """Note each decision that names a node; raises as `ask` does before it is ready."""
+        """Note each decision that names a node; raises as `ask` does, before it is ready."""
         with new_socket(shared_context(), zmq.SUB) as socket:
             socket.linger = 0
             socket.rcvhwm = HIGH_WATER

@@ -1,8 +1,8 @@
-"""Recorded days of a channel: who came, what was said, who left, line by line.
+"""Logs of a channel: who came, what was said and who left, line by line.
 
-This module owns the formats of the logs: those that write `=== ` before what the channel itself tells, those of mIRC
-(`[12:34] * Joins: ada (a@host)`) and those of Colabti and ZNC (`[12:34] *** ada has quit IRC (bye)`). It is pure, bytes
-in and entries out, on any thread. It must never pass over a line that it does not understand without counting it.
+This module owns the formats of logs: those with `=== ` before events (Ubuntu's channels), those of mIRC (`[12:34] *
+Joins: ada (a@host)`) and those of Colabti and ZNC (`[12:34] *** ada has quit IRC (bye)`). It is pure: bytes in, entries
+out, on any thread. It must never skip a line that it does not understand without counting it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name, check_text
 from parlour.wire.records import ACTION, SAID
 
-__all__ = ["SHOWN", "Came", "Entry", "Left", "Log", "Said", "crowd", "numbers", "parse_log"]
+__all__ = ["SHOWN", "Came", "Entry", "Log", "Said", "Went", "crowd", "numbers", "parse_log"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     line: int
-    """Where it stands in the log, counted from 1."""
+    """The number of the line in the log, from 1."""
     at: float
     """Seconds since the log's first minute."""
     nick: str
@@ -32,50 +32,50 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Came(_Entry):
-    """Somebody came to the channel, or goes by this name from now on."""
+    """A nick came to the channel, or is the new name of another nick."""
 
 
 @dataclass(frozen=True, slots=True)
-class Left(_Entry):
-    """Somebody left the channel, was made to, or goes by another name from now on."""
+class Went(_Entry):
+    """A nick left the channel, was kicked, or has another name from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said(_Entry):
-    """Somebody said or did something, possibly without having come: a recording begins in the middle of a day."""
+    """A nick said or did something, perhaps without `Came`: a log may begin in the middle of a day."""
 
     text: str
     kind: str = SAID
-    """The kind of the record that it becomes: an action is one of its own."""
+    """The kind of the record that it becomes."""
 
 
-Entry = Came | Left | Said
-"""What one line of a log tells; a change of name is two of them."""
+Entry = Came | Went | Said
+"""What one line of a log tells; a change of name gives two entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What was read of a log, and the numbers of the lines that were not read as they stand."""
+    """The entries of a log, and the numbers of lines that could not be read as they are."""
 
     entries: tuple[Entry, ...]
     unread: tuple[int, ...]
-    """Lines that fit none of the formats; they are not played."""
+    """Lines that fit no format; they are not played."""
     mended: tuple[int, ...]
-    """Lines with bytes that are no character of the encoding; U+FFFD is played instead."""
+    """Lines with bytes that are no character in the encoding; U+FFFD is played instead."""
 
 
 MAX_BAD = 0.02
-"""Share of a log's lines that may be unread, or may hold wrong bytes, before the log is refused."""
+"""Fraction of a log's lines that may be unread, or hold wrong bytes; with more the log is refused."""
 
 SHOWN = 5
-"""Line numbers that a message or a verdict names at most."""
+"""Line numbers that an error or a verdict names at most."""
 
 _HOURS, _MINUTES = "([01][0-9]|2[0-3])", "([0-5][0-9])"
 _TIME = re.compile(rf"\[{_HOURS}:{_MINUTES}(?::{_MINUTES})?\] (.*)")
 
-# Some loggers put a space behind a nick that ends in a bracket. No space follows where the text is empty.
+# Some programs write a space behind a nick that ends in a bracket. An empty text has no space before it.
 _SAID = re.compile(r"<([^<> ]+) ?> ?(.*)")
-# With two spaces before the star it is always a deed. With one, as mIRC has it, an event looks like a deed too.
+# Two spaces before the star always mean an action. With one space, as mIRC writes, it may also be an event.
 _DEED = re.compile(r" +\* (\S+) ?(.*)")
 _STAR = re.compile(r"\* (\S+) ?(.*)")
 _EVENT = re.compile(r"(?:\*\*\*|\*|===) (.*)")
@@ -90,7 +90,7 @@ _LEFT = re.compile(
 )
 _RENAMED = re.compile(r"(\S+) is now known as (\S+)\s*")
 
-# What channels and the logging program itself tell is of no nick's making. It is understood, and passed over.
+# Lines of the channel or of the logging program, which concern no nick, are understood and skipped.
 _TOLD = re.compile(
     r"mode/[#&].*|(?:\.\.)?\[?topic/[#&].*|\S+ (?:sets mode: |changes topic to |has changed the topic to).*"
     r"|Now talking (?:in|on) [#&].*|Topic is '.*|Topic for [#&].*|Set by \S+ on .*|Retrieving [#&].*|Disconnected"
@@ -99,21 +99,21 @@ _TOLD = re.compile(
 _SESSION = re.compile(r"Session (?:Start|Ident|Time|Close): .*")
 
 _CODES = re.compile(r"\x03(?:\d{1,2}(?:,\d{1,2})?)?|\x04[0-9a-fA-F]{6}|[\x02\x0f\x11\x16\x1d\x1e\x1f]")
-"""Colours, bold and the like: texts keep them, names and events do without."""
+"""Codes for colours, bold and the like: texts keep them, names and events lose them."""
 
 _RANKS = "~&@%+"
-"""Signs of an operator and the like before a nick, which may not begin with one (RFC 2812, 2.3.1)."""
+"""Signs of operators and the like before a nick; no nick begins with one (RFC 2812, 2.3.1)."""
 
 _MINUTE = 60.0
-"""Seconds between two times that a log without seconds can tell apart."""
+"""Seconds between two different times in a log without seconds."""
 
 _HOUR = 60 * 60
 _DAY = 24 * _HOUR
-"""Seconds after which a log's times begin again."""
+"""Seconds after which the times of a log begin again."""
 
 
 class _Clock:
-    """The time that a log tells: `now`, in seconds since its first time, in steps of `step` seconds."""
+    """The time in a log: `now`, in seconds since its first time, in steps of `step` seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -126,18 +126,18 @@ class _Clock:
         second = _HOUR * int(hours) + 60 * int(minutes) + int(seconds or 0)
         passed = 0 if self._last is None else (second - self._last) % _DAY
         # After midnight the times begin again. A step back of up to an hour is the end of summer time, or a clock that
-        # was put right, for which nobody should wait a day.
+        # was corrected: that is not a day.
         if passed < _DAY - _HOUR:
             self.now += passed
         self._last = second
 
 
 def parse_log(data: bytes, source: str, encoding: str = "utf-8") -> Log:
-    """Return what the log tells, in its order.
+    """Return the entries of a log in their order.
 
-    Spreads the lines of one minute over it where seconds were not recorded. Raises UsageError, with `source` and line
+    Spreads the lines of one minute evenly over it if the log has no seconds. Raises UsageError, with `source` and line
     numbers, for a line that a room cannot carry, for a log of which more than `MAX_BAD` cannot be read, and for an
-    encoding that does not write ASCII as it is.
+    encoding in which ASCII is not written as it is.
     """
     new_decoder = _decoders(encoding)
     entries: list[Entry] = []
@@ -154,7 +154,7 @@ def parse_log(data: bytes, source: str, encoding: str = "utf-8") -> Log:
         decoder = new_decoder()
         try:
             line = decoder.decode(raw)
-            # IRC ends a message at its 512th byte, also within a character.
+            # IRC cuts a message at its 512th byte, even within a character.
             if decoder.getstate()[0]:
                 line += "\ufffd"
                 cut.append(number)
@@ -190,18 +190,18 @@ def parse_log(data: bytes, source: str, encoding: str = "utf-8") -> Log:
 
 
 def numbers(lines: Sequence[int]) -> str:
-    """Return the first of these line numbers, as a message names them."""
+    """Return the first of these line numbers, in words."""
     return (
         ("line " if len(lines) == 1 else "lines ") + ", ".join(map(str, lines[:SHOWN])) + ", …" * (len(lines) > SHOWN)
     )
 
 
 def crowd(entries: Iterable[Entry]) -> int:
-    """Return how many nicks are there at once, at most."""
+    """Return the highest number of nicks that are there at the same time."""
     here: set[str] = set()
     most = 0
     for entry in entries:
-        if isinstance(entry, Left):
+        if isinstance(entry, Went):
             here.discard(entry.nick)
         else:
             here.add(entry.nick)
@@ -210,7 +210,7 @@ def crowd(entries: Iterable[Entry]) -> int:
 
 
 def _decoders(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
-    """Return what makes decoders of this encoding; raises UsageError if lines cannot be told apart in it."""
+    """Return a maker of decoders for this encoding; raises UsageError if it does not show where lines end."""
     try:
         if "\n[<*".encode(encoding) == b"\n[<*":
             return codecs.getincrementaldecoder(encoding)
@@ -220,8 +220,8 @@ def _decoders(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
 
 
 def _read(line: str, number: int, clock: _Clock) -> list[Entry] | None:
-    """Return what one line tells, or None if it fits no format; raises UsageError if a room cannot carry it."""
-    # mIRC colours whole lines, from before the time.
+    """Return the entries of one line, or None if it fits no format; raises UsageError if a room cannot carry it."""
+    # mIRC colours whole lines; the codes come before the time.
     while code := _CODES.match(line):
         line = line[code.end() :]
     if line.startswith("=== "):
@@ -242,7 +242,7 @@ def _read(line: str, number: int, clock: _Clock) -> list[Entry] | None:
 
 
 def _said(said: re.Match[str], number: int, clock: _Clock, kind: str) -> list[Entry]:
-    """Return what a nick said or did."""
+    """Return the entry for what a nick said or did."""
     return [Said(number, clock.now, _nick(said[1]), check_text(said[2]), kind)]
 
 
@@ -253,9 +253,9 @@ def _event(line: str, number: int, clock: _Clock) -> list[Entry] | None:
     if joined := _JOINED.fullmatch(told):
         return [Came(number, clock.now, _nick(joined[1] or joined[2]))]
     if left := _LEFT.fullmatch(told):
-        return [Left(number, clock.now, _nick(left[1] or left[2]))]
+        return [Went(number, clock.now, _nick(left[1] or left[2]))]
     if renamed := _RENAMED.fullmatch(told):
-        return [Left(number, clock.now, _nick(renamed[1])), Came(number, clock.now, _nick(renamed[2]))]
+        return [Went(number, clock.now, _nick(renamed[1])), Came(number, clock.now, _nick(renamed[2]))]
     return [] if _TOLD.fullmatch(told) else None
 
 

@@ -1,7 +1,7 @@
 """The command `chaos`.
 
-This module owns the command's options and words. The main thread waits for the round, which has a thread of its own,
-or for the signal to end it. It must never return before all that was started is gone.
+This module owns the options and the words of the command. The main thread waits for the round, which runs on a thread
+of its own, or for a signal. The command must never return before everything that it started is gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from parlour.chaos.cluster import OWN_REDIS
 from parlour.chaos.report import show, summary
-from parlour.chaos.round import Options, Outcome, play
+from parlour.chaos.round import Options, RoundOutcome, play
 from parlour.chaos.schedule import Kind
 from parlour.runtime.options import Number, json_option
 from parlour.runtime.output import print_json
@@ -28,26 +28,26 @@ from parlour.wire.errors import ParlourError, UsageError
 __all__ = ["chaos"]
 
 CLOSING = 180.0
-"""Seconds that a round which was told to end may take to clean up."""
+"""Seconds that a round has to clean up after it was told to end."""
 
 WIDE = 140
-"""Columns where the output is no terminal, so that no line is folded."""
+"""Columns if the output is no terminal, so that no line is folded."""
 
 WORST = 8
-"""Imperfections that are told in the last line."""
+"""Imperfections that the last line names at most."""
 
 NOTHING = "none"
 
 
 class _Kinds(click.ParamType[tuple[Kind, ...]]):
-    """Kinds of faults, separated by commas; `none` is none of them."""
+    """Kinds of faults, separated by commas, or `none`."""
 
     name = "KIND,..."
 
     def convert(
         self, value: str | tuple[Kind, ...], param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[Kind, ...]:
-        """Return the kinds, each once, or fail with the list of those that there are."""
+        """Return the kinds, each once, or fail with the list of all kinds."""
         if isinstance(value, tuple):
             return value
         words = [word.strip() for word in value.split(",")]
@@ -55,7 +55,7 @@ class _Kinds(click.ParamType[tuple[Kind, ...]]):
             return ()
         for word in words:
             if word not in list(Kind):
-                self.fail(f"{word!r} is no fault: there are {', '.join(Kind)}, or {NOTHING}", param, ctx)
+                self.fail(f"{word!r} is no kind of fault: give some of {', '.join(Kind)}, or {NOTHING}", param, ctx)
         return tuple(sorted({Kind(word) for word in words}))
 
 
@@ -77,17 +77,19 @@ Examples:
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long they talk.",
+    help="How long the clients talk.",
 )
 @click.option(
-    "--log", metavar="URL", help="The room log; redis:// without a host starts a server.  [default: a SQLite file]"
+    "--log",
+    metavar="URL",
+    help="The room log; redis:// without a host starts a server.  [default: a SQLite file]",
 )
-@click.option("--seed", type=int, help="Do what was done in another round.  [default: by chance]")
+@click.option("--seed", type=int, help="Random seed; repeat a round by reusing it.")
 @click.option(
     "--fault",
     "kinds",
     type=_Kinds(),
-    help=f"What to do to them: {', '.join(Kind)}, or {NOTHING}.  [default: all that is possible]",
+    help=f"The kinds of faults: {', '.join(Kind)}, or {NOTHING}.  [default: all that is possible]",
 )
 @click.option("--break", "broken", type=click.Choice(["resume"]), hidden=True)
 @json_option
@@ -103,39 +105,42 @@ def chaos(
     broken: str | None,
     as_json: bool,
 ) -> None:
-    """Prove that nothing said is lost, whatever dies: on a cluster of its own, to which all sorts of things are done.
+    """Prove that nothing said is lost, whatever dies, on a cluster of its own.
 
-    Starts brokers and nodes as processes, lets clients talk, kills, stops, cuts off and restarts what it started, and
-    compares what was said, what was acknowledged, what the log holds and what every member saw. Exits with 1 unless
-    all is perfect. A time to resume is the longest that a message said during a fault was late at a client it hit; the
-    time since the answer is what of it came after a broker told the client where to go.
+    Starts brokers, nodes and clients as processes. A third of the clients speak JSON lines, the others use the library;
+    they post texts, replies, edits, deletions and reactions. Meanwhile the command kills, stops, cuts off and restarts
+    what it started. Then it compares what was posted, what was acknowledged, what the log holds, what every member saw
+    and what it looks like in the end; a deleted text must be nowhere in the log. Exits with 1 unless all is perfect.
+
+    A time to resume is the longest delay of a message that was said while a client was hit by a fault; the time since
+    the answer is the part of it after a broker told the client where to go.
     """
     impossible = {}
     if log != OWN_REDIS:
-        impossible[Kind.RESTART_REDIS] = f"restart-redis needs a server of our own: say --log {OWN_REDIS}"
+        impossible[Kind.RESTART_REDIS] = f"restart-redis needs a Redis of its own: give --log {OWN_REDIS}"
     if log not in (None, OWN_REDIS):
-        impossible[Kind.SUSPEND_LOG] = f"suspend-log needs a log of our own: say --log {OWN_REDIS}, or leave --log out"
+        impossible[Kind.SUSPEND_LOG] = f"suspend-log needs a log of its own: give --log {OWN_REDIS}, or leave --log out"
     if nodes == 1:
-        impossible[Kind.CUT_RELAY] = "cut-relay needs two nodes: say --nodes 2, or more"
+        impossible[Kind.CUT_RELAY] = "cut-relay needs two nodes: give --nodes 2 or more"
     if kinds is None:
         kinds = tuple(kind for kind in Kind if kind not in impossible)
     for kind in kinds:
         if kind in impossible:
             raise UsageError(impossible[kind])
     if log is not None and log.startswith("memory:"):
-        raise UsageError("a log in memory is not shared by processes: say --log sqlite:///PATH, redis://, or nothing")
+        raise UsageError("processes cannot share a log in memory: give --log sqlite:///PATH or redis://")
     seed = secrets.randbelow(10**6) if seed is None else seed
     outcome = _play(Options(nodes, brokers, clients, rooms, duration, log, seed, kinds, broken == "resume"))
     try:
         _show(outcome, as_json)
     finally:
-        # The verdict is what it is, also if nobody reads how it came about.
+        # The exit status tells the verdict also if nobody reads the tables.
         found = outcome.imperfections
         if found:
             raise ParlourError(f"not perfect with seed {seed}: {'; '.join(found[:WORST])}")
 
 
-def _show(outcome: Outcome, as_json: bool) -> None:
+def _show(outcome: RoundOutcome, as_json: bool) -> None:
     if as_json:
         print_json(summary(outcome))
     else:
@@ -143,11 +148,11 @@ def _show(outcome: Outcome, as_json: bool) -> None:
         show(outcome, console if console.is_terminal else Console(highlight=False, width=WIDE))
 
 
-def _play(options: Options) -> Outcome:
-    """Play the round on a thread of its own; raises KeyboardInterrupt once all is gone, if told to stop."""
+def _play(options: Options) -> RoundOutcome:
+    """Play the round on a thread of its own; after a signal raises KeyboardInterrupt, once everything is gone."""
     stop = threading.Event()
     ended: SimpleQueue[int] = SimpleQueue()
-    result: Future[Outcome] = Future()
+    result: Future[RoundOutcome] = Future()
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:

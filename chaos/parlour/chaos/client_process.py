@@ -1,8 +1,8 @@
-"""One process of a round's clients: they come in together, talk, fall silent and go.
+"""One process of a round's clients, which does what the round requests.
 
-This module owns the clients' threads and the one that hears for all of them; the main thread takes the round's requests
-from standard input and answers each on standard output. The end of standard input ends the process. It must never help
-a client: what the library does is what is on trial.
+This module owns the clients and the thread that reads events for all of them. The main thread reads requests from
+standard input and answers each on standard output; the end of standard input ends the process. It must never help a
+client: the clients are on trial.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from parlour.chaos.memories import Memories, Tables
 from parlour.chaos.records import Record
 from parlour.chaos.requests import (
     Answer,
+    AskProgress,
     Done,
-    Enter,
+    EnterCluster,
     Failed,
-    Leave,
+    LeaveCluster,
     Locate,
     Located,
     Progress,
-    Report,
     Request,
     Save,
     StartTalking,
@@ -39,22 +39,22 @@ from parlour.wire.errors import ParlourError
 __all__ = ["ENTERED", "PARTED", "ClientProcess"]
 
 ARRIVALS = 4
-"""Clients that come in, or go, at the same time."""
+"""Clients that enter, or leave, at the same time."""
 
 ENTERED = 120.0
-"""Seconds that all have to come in."""
+"""Seconds within which all clients must have entered."""
 
 PARTED = 60.0
-"""Seconds that all have to go."""
+"""Seconds within which all clients must have left."""
 
-HEARING = 0.05
-"""Seconds between two hearings; a message is held for as much later than it came."""
+READING = 0.05
+"""Seconds between two readings of events; a record may seem so much later than it came."""
 
 STACK = 256 * 1024
-"""Bytes of stack for each thread: a client has three or four."""
+"""Bytes of stack for each thread: a client has up to four threads."""
 
 SWITCH = 0.05
-"""Seconds that a thread waits for the interpreter before it asks for it; hundreds asking every 5 ms do little else."""
+"""Seconds that a thread waits for the interpreter before it asks for it: hundreds that ask each 5 ms do little else."""
 
 
 class ClientProcess:
@@ -62,48 +62,48 @@ class ClientProcess:
 
     def __init__(self) -> None:
         self._clients: list[SimulatedClient] = []
-        self._silence = threading.Event()
-        self._deaf = threading.Event()
+        self._quiet = threading.Event()
+        self._leaving = threading.Event()
         self._event_reader: threading.Thread | None = None
 
     def do(self, request: Request) -> Answer:
-        """Do what the round asks for, and return the answer."""
+        """Do what a request asks for, and return the answer."""
         try:
             match request:
-                case Enter():
+                case EnterCluster():
                     self._enter(request)
                 case StartTalking():
                     for client in self._clients:
-                        client.talk(self._silence)
+                        client.talk(self._quiet)
                 case StopTalking():
-                    self._silence.set()
+                    self._quiet.set()
                 case Locate():
                     return Located([client.name for client in self._clients if client.node == request.node])
-                case Report():
+                case AskProgress():
                     return self._report()
                 case Save():
                     Path(request.file).write_bytes(msgspec.msgpack.encode(self._remember()))
-                case Leave():
+                case LeaveCluster():
                     self._leave()
         except ParlourError as error:
             return Failed(str(error))
         return Done()
 
-    def _enter(self, request: Enter) -> None:
+    def _enter(self, request: EnterCluster) -> None:
         records: dict[Record, Record] = {}
         self._clients = [SimulatedClient(plan, request.brokers, request.nodes, records) for plan in request.plans]
         self._in_parallel(SimulatedClient.enter, ENTERED)
-        self._event_reader = spawn("event-reader", self._hear)
+        self._event_reader = spawn("event-reader", self._read_events)
 
     def _leave(self) -> None:
-        self._silence.set()
-        self._deaf.set()
+        self._quiet.set()
+        self._leaving.set()
         if self._event_reader is not None:
             join_all([self._event_reader], PARTED)
         self._in_parallel(SimulatedClient.close, PARTED)
 
     def _in_parallel(self, do: Callable[[SimulatedClient], None], timeout: float) -> None:
-        """Do it to all clients, several at a time; raises the first error, with which it ends."""
+        """Do this to all clients, several at a time; stops at the first error and raises it."""
         waiting = list(reversed(self._clients))
         errors: list[ParlourError] = []
 
@@ -113,7 +113,7 @@ class ClientProcess:
                 try:
                     do(waiting.pop())
                 except IndexError:
-                    return  # Another took the last one.
+                    return  # Another thread took the last client.
                 except ParlourError as error:
                     errors.append(error)
 
@@ -121,10 +121,10 @@ class ClientProcess:
         if errors:
             raise errors[0]
 
-    def _hear(self) -> None:
-        """Take what has come for all clients of this process, until they are to hear no more."""
-        # One thread for all, again and again: one for each room would have to be woken for every message.
-        while not self._deaf.wait(HEARING):
+    def _read_events(self) -> None:
+        """Let each client take what has come for it, again and again, until the clients leave."""
+        # One thread reads for all clients at intervals: a thread for each room would wake up for every record.
+        while not self._leaving.wait(READING):
             for client in self._clients:
                 client.hear()
 

@@ -1,8 +1,8 @@
-"""The cluster under test: brokers, nodes that share a room log, and the proxy through which nodes are reached.
+"""The cluster under test: brokers, nodes that share a room log, and the proxy between clients and nodes.
 
-This module owns all processes of a round, its ports and files, all of which are gone when it is closed. The round's
-thread enters and closes it, the threads that carry out faults use its parts, each part by one of them at a time. It
-must never touch a process, server or file that it did not make.
+This module owns all processes, ports and files of a round, and removes them at the end. The round's thread enters and
+closes the cluster; the threads of faults use its parts, one thread per part at a time. It must never touch a process,
+server or file that it did not make.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from parlour.chaos.server import Server
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import join_all, spawn
 
-__all__ = ["OWN_REDIS", "Cluster", "Link"]
+__all__ = ["OWN_REDIS", "Link", "TrialCluster"]
 
 Link = tuple[str, str]
-"""A node that hears, and the node that it hears."""
+"""A relay link: the node that listens, and the node that it listens to."""
 
 OWN_REDIS = "redis://"
-"""The URL, without a host, of a log in a server that the cluster starts itself."""
+"""The URL, without a host, of a log in a Redis that the cluster starts."""
 
 QUIET = ("--log-level", "error")
-"""Options of brokers and nodes: that parts come and go is what a round is about, and no news."""
+"""Options of brokers and nodes: they need not log that parts come and go, as a round makes them do so."""
 
 STARTED = 60.0
-"""Seconds that parts which start at the same time have for it."""
+"""Seconds within which parts that start together must be ready."""
 
 
-class Cluster:
-    """The processes; enter it to start them all.
+class TrialCluster:
+    """All processes of a round. Enter the cluster to start them.
 
     Attributes:
-        brokers: the brokers' addresses.
+        brokers: the addresses of the brokers.
         nodes: the addresses by which clients reach the nodes, by name.
-        parts: each process by its name: `b1`, …, `n1`, …, and `redis`, if the log is in a server of our own.
-        folder: for the files of all parts.
-        file: the room log, if it is in a file of our own.
+        parts: each process by its name: `b1`, …, `n1`, …, and `redis` if the cluster starts one.
+        folder: the folder for the files of all parts.
+        file: the room log, if it is a file that the cluster made.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class Cluster:
         # Guards the talk with the proxy, a question and its answer. Rank 20.
         self._cutting = make_lock(20, "cutting")
 
-    def __enter__(self) -> Cluster:
-        """Start everything; raises ParlourError if something does not, with nothing left running."""
+    def __enter__(self) -> TrialCluster:
+        """Start everything; raises ParlourError if a part does not start, and leaves nothing running then."""
         with self._opened:
             self._start()
             self._opened = self._opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End everything at once, and remove what it wrote."""
+        """Kill all parts and remove their files."""
         self._opened.close()
 
     def _start(self) -> None:
@@ -132,7 +132,7 @@ class Cluster:
         self.start(nodes)
 
     def add(self, name: str, command: Sequence[str]) -> Part:
-        """Return a part of this name that is yet to be started, and that ends with the cluster."""
+        """Return a new part of this name, not started yet; it ends with the cluster."""
         return self._enter(Part(name, command, self._reaper, self._stop))
 
     def _enter(self, part: Part) -> Part:
@@ -140,7 +140,7 @@ class Cluster:
         return part
 
     def start(self, parts: Sequence[Part]) -> None:
-        """Start these parts at the same time, as each takes a while; raises the first one's error."""
+        """Start these parts at the same time, since each takes a while; raises the first error."""
         errors: list[BaseException] = []
 
         def start(part: Part) -> None:
@@ -154,7 +154,7 @@ class Cluster:
             raise errors[0]
 
     def cut(self, names: Sequence[str], upwards: bool) -> list[str]:
-        """Reset the connections of these clients in the middle of a frame; return those that were connected."""
+        """Reset the connections of these clients in the middle of a message; return the names of those that had one."""
         proxy = self.parts["proxy"]
         with self._cutting:
             for name in names:
@@ -162,7 +162,7 @@ class Cluster:
             return [answer for _ in names if (answer := proxy.hear())]
 
     def switch(self, links: Iterable[Link], state: LinkState) -> None:
-        """Let links between the relays of nodes be in another state; before the start, they start in it."""
+        """Put relay links into this state; before the start, this is the state in which they start."""
         for link in links:
             self._links[link] = state
             if "proxy" in self.parts:
@@ -171,16 +171,16 @@ class Cluster:
                     self.parts["proxy"].hear()
 
     def stored(self) -> bytes:
-        """Return all that the log keeps on the disk, but for its journals; nothing if the log is not ours."""
+        """Return what the log has on disk, without journals for recovery; empty if the cluster did not make it."""
         store = self.file or self._server
         return store.contents() if store is not None else b""
 
     def deaths(self) -> list[str]:
-        """Return what to say of parts that have ended by themselves since it was last asked."""
+        """Return a line for each part that has ended by itself since the last call."""
         return [death for part in self.parts.values() if (death := part.died())]
 
     def bugs(self) -> list[str]:
-        """Return what to say of parts that have printed a traceback, which no fault excuses."""
+        """Return a line for each part that printed a traceback; no fault excuses one."""
         printed = {name: part.complaints() for name, part in self.parts.items()}
         return [
             f"{name} printed a traceback, that ends: {lines[-1]}"
@@ -189,7 +189,7 @@ class Cluster:
         ]
 
     def complaints(self) -> list[str]:
-        """Return what the parts have written to their errors, a line each."""
+        """Return all lines that the parts wrote to standard error."""
         return [f"{part.name}: {line}" for part in self.parts.values() for line in part.complaints()]
 
 

@@ -1,7 +1,7 @@
-"""Carries out the schedule: what is done to the cluster, when, and what it was done to.
+"""The director carries out the schedule of faults, and notes which clients each fault hit.
 
-This module owns a thread for each fault that is under way, and the record of those done. Its `run` is called on the
-round's thread. It must never leave a part halted, nor one away while the cluster is open, nor take the last of a kind.
+This module owns a thread for each fault that is under way, and the list of the faults done. The round's thread calls
+`run`. It must never leave a part halted or dead when it returns, nor do a fault to the last part of a kind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from parlour.chaos.client_fleet import ClientFleet
-from parlour.chaos.cluster import Cluster, Link
+from parlour.chaos.cluster import Link, TrialCluster
 from parlour.chaos.proxy import LinkState
 from parlour.chaos.resumption import DoneFault
 from parlour.chaos.schedule import Fault, Kind
@@ -25,16 +25,16 @@ from parlour.wire.errors import ParlourError
 __all__ = ["Director", "unlink"]
 
 LOSS = "0.3"
-"""Fraction of its batches that a node which drops them keeps from the relay."""
+"""Fraction of its batches that a node with lossy relay drops."""
 
 TURN = 20.0
-"""Seconds that a fault waits for its part, and for others of that kind, to be back; then it is left out."""
+"""Seconds that a fault waits until its part, and another of that kind, are well; after that it is left out."""
 
 RESTING = 2.0
-"""Seconds that a part is left alone once it is back, however long that took."""
+"""Seconds without a fault for a part that has just come back."""
 
 FINISHING = 120.0
-"""Seconds that the last faults may take until all parts are back."""
+"""Seconds within which all parts must be back after the last fault."""
 
 ASKING = 3.0
 """Seconds that a broker has to answer."""
@@ -44,15 +44,15 @@ class Director:
     """Does the faults of a schedule to a cluster while the clients talk.
 
     Attributes:
-        done: what was done.
-        failures: what went otherwise than it must, a line each.
-        left_out: how many faults were not done, as the machine is too slow to have parts back for so many.
+        done: the faults that were done.
+        failures: what went wrong, a line each.
+        left_out: how many faults were not done, because parts came back too late on a slow machine.
     """
 
     def __init__(
-        self, cluster: Cluster, clients: ClientFleet, stop: threading.Event, tell: Callable[[str], object]
+        self, cluster: TrialCluster, clients: ClientFleet, stop: threading.Event, tell: Callable[[str], object]
     ) -> None:
-        """Prepare to do faults; `stop` ends all waiting, `tell` is given a line about each fault that begins."""
+        """Prepare to do faults; `stop` ends all waiting, `tell` receives a line when a fault begins."""
         self.done: list[DoneFault] = []
         self.failures: list[str] = []
         self.left_out = 0
@@ -64,7 +64,7 @@ class Director:
         # Guards _under and left_out. Rank 5.
         self._lock = make_lock(5, "director")
         self._changed = threading.Condition(self._lock)
-        self._under: set[str] = set()  # parts that something is done to
+        self._under: set[str] = set()  # parts to which a fault is being done
         self._acts: dict[Kind, Callable[[Fault, str], None]] = {
             Kind.KILL_NODE: self._kill,
             Kind.KILL_BROKER: self._kill,
@@ -80,7 +80,7 @@ class Director:
         self._until = 0.0
 
     def run(self, faults: Sequence[Fault], duration: float) -> None:
-        """Do the faults, each at its time, and return when `duration` seconds are over and all parts are back."""
+        """Do each fault at its time; return when `duration` seconds are over and all parts are back."""
         began = time.monotonic()
         self._until = began + duration
         try:
@@ -95,10 +95,11 @@ class Director:
         self.failures += self._cluster.deaths()
 
     def _left(self) -> float:
-        """Return for how many seconds there is talk yet."""
+        """Return for how many more seconds the clients talk."""
         return max(0.0, self._until - time.monotonic())
 
     def _do(self, fault: Fault) -> None:
+        """Do one fault when its part is free, and wait until the part is back."""
         what = self._what(fault)
         part = self._cluster.parts.get(what)
         if part is not None and not self._take(part.name):
@@ -117,10 +118,10 @@ class Director:
                 self._changed.notify_all()
 
     def _take(self, name: str) -> bool:
-        """Let nothing else be done to the part, nor anything to the last of its kind, if there are several.
+        """Reserve the part for one fault, so that at least one other part of its kind stays well, if there is one.
 
-        The schedule has it so, but on a busy machine parts come back later than it reckons with. Faults that wait for
-        long are left out: they would pile up. Returns whether it is this one's turn.
+        The schedule plans so, but on a busy machine parts come back later than planned. A fault that waits too long is
+        left out, since faults would pile up. Returns whether the part is reserved.
         """
         most = max(1, sum(other[0] == name[0] for other in self._cluster.parts) - 1)
 
@@ -143,7 +144,7 @@ class Director:
         return " ".join(f"{letter}{number}" for number in fault.targets)
 
     def _hit(self, fault: Fault, what: str) -> tuple[str, ...]:
-        """Return the clients that a fault hits: those of the node, or all."""
+        """Return the names of the clients that a fault hits: those at the node, or all."""
         if fault.kind in (Kind.KILL_BROKER, Kind.RESTART_REDIS, Kind.SUSPEND_LOG, Kind.REBALANCE):
             return tuple(self._clients.names)
         return self._clients.at(what)
@@ -153,7 +154,7 @@ class Director:
     ) -> None:
         self.done.append(DoneFault(fault.kind, what, began, time.time() if ended is None else ended, tuple(clients)))
 
-    # --- what can be done -------------------------------------------------------------------------------------
+    # --- the faults -------------------------------------------------------------------------------------------
 
     def _kill(self, fault: Fault, what: str) -> None:
         part, clients, began = self._cluster.parts[what], self._hit(fault, what), time.time()
@@ -161,13 +162,13 @@ class Director:
         killed = time.time()
         self._stop.wait(fault.seconds)
         part.start()
-        # A node's clients need not wait until it is back; who needs what else was killed, may have to.
+        # Clients of a killed node go to another at once; a killed broker or Redis holds clients up until it is back.
         self._record(fault, what, began, clients, killed if fault.kind is Kind.KILL_NODE else None)
 
     def _halt(self, fault: Fault, what: str) -> None:
         clients, began = self._hit(fault, what), time.time()
         self._cluster.parts[what].halt(fault.seconds)
-        # Some may have come while it stood still, and waited with the others.
+        # Clients that came while it was halted waited with the others.
         self._record(fault, what, began, {*clients, *self._clients.at(what)})
 
     def _cut(self, fault: Fault, what: str) -> None:
@@ -183,27 +184,27 @@ class Director:
         self._cluster.parts[what].start()
 
     def _drop(self, fault: Fault, what: str) -> None:
-        """Let the node come back as one that loses batches, which it goes on doing until it is started again."""
+        """Start the node again as one that drops batches; it does so until its next start."""
         self._end(what)
         self._cluster.parts[what].start("--relay-loss", LOSS)
         began = time.time()
         self._stop.wait(fault.seconds)
-        # What it loses is missing at the other nodes.
+        # The batches that it drops are missing at the other nodes.
         self._record(fault, what, began, set(self._clients.names) - set(self._clients.at(what)))
 
     def _unlink(self, fault: Fault, what: str) -> None:
-        """Let one node, or two, not hear the other. What lasts for good is still so when all is judged."""
+        """Cut the relay link between two nodes, one way or both; an endless cut stays until the round is judged."""
         links = _links(fault)
         clients, began = {name for deaf, _ in links for name in self._clients.at(deaf)}, time.time()
         unlink(self._cluster, fault)
         self._stop.wait(self._left() if math.isinf(fault.seconds) else fault.seconds)
         if not math.isinf(fault.seconds):
             self._cluster.switch(links, LinkState.OPEN)
-        # Some may have come meanwhile.
+        # Clients may have come meanwhile.
         self._record(fault, what, began, clients.union(*(self._clients.at(deaf) for deaf, _ in links)))
 
     def _suspend(self, fault: Fault, what: str) -> None:
-        """Take the room log away, or let it not answer."""
+        """Take the room log away, or keep it from answering."""
         clients, began = self._hit(fault, what), time.time()
         file = self._cluster.file
         if file is not None:
@@ -218,7 +219,7 @@ class Director:
         self._record(fault, what, began, clients)
 
     def _end(self, what: str) -> None:
-        """Drain a node; that it does not end in order is a failure."""
+        """Drain a node; it is a failure if the node does not end with status 0."""
         status = self._cluster.parts[what].terminate()
         if status != 0 and not self._stop.is_set():
             self.failures.append(f"{what} did not end in order when it was told to: status {status}")
@@ -229,8 +230,8 @@ class Director:
         self._record(fault, "all", began, clients)
 
 
-def unlink(cluster: Cluster, fault: Fault) -> None:
-    """Cut the links of a fault, or let them be cut when the cluster starts."""
+def unlink(cluster: TrialCluster, fault: Fault) -> None:
+    """Cut the links of a fault; before the start of the cluster, have them cut from the start."""
     cluster.switch(_links(fault), LinkState.SILENT if fault.silent else LinkState.CLOSED)
 
 

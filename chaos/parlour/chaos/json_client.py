@@ -1,8 +1,8 @@
-"""A client that speaks JSON lines, as a program without the library does: it says, hears, comes back and moves.
+"""A client that speaks JSON lines, as a program without the library does: it posts, reads, comes back and moves.
 
-This module owns the client's places in its rooms and its posts. The client's own thread alone uses the connection;
-another thread posts, and another takes the records that came. It must never hand on a record twice or out of order,
-nor forget a post that is not answered.
+This module owns the client's positions in its rooms and its posts. The client's own thread alone uses the connection;
+another thread posts, and another takes records. It must never yield a record twice or out of order, nor forget a post
+that is not answered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NEVER = float("inf")
 
 
 class Acknowledged(NamedTuple):
-    """The answer to a post: the record's id and its offset."""
+    """The acknowledgement of a post: the id and the offset of its record."""
 
     id: str
     offset: int
@@ -39,20 +39,20 @@ class Acknowledged(NamedTuple):
 
 @dataclass
 class _Place:
-    """Where the client is in a room."""
+    """The client's position in a room."""
 
     epoch: str | None = None
-    """None before the first `joined`."""
+    """The room's epoch; None before the first `joined`."""
     last: int = 0
-    """The offset of the last record that was handed on."""
+    """The offset of the last record that the client took."""
     id: str = ""
     """The id of the record at `last`; empty if it is not known."""
     inside: bool = False
     """Whether this connection has joined the room."""
     asked: bool = False
-    """Whether a `join` is not answered yet, or is to be sent again."""
+    """Whether a `join` is not answered yet, or was refused and is due again."""
     join_at: float = NEVER
-    """When to send a refused `join` again."""
+    """When to send a refused `join` again; NEVER if none was refused."""
 
 
 @dataclass
@@ -67,9 +67,9 @@ class JsonClient(Service):
     """A client in these rooms; `start` returns once it has joined all of them.
 
     Attributes:
-        node: the name of the node that it is connected to, or was last.
-        returns: how often it was connected again after a loss.
-        troubles: what went wrong, a room and a line each.
+        node: the name of the current node, or of the last one; None before it is connected.
+        returns: how often it came back after a loss.
+        troubles: what went wrong, as pairs of a room and a line.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class JsonClient(Service):
         nodes: Mapping[str, str],
         history: int = 0,
     ) -> None:
-        """Prepare the client; `nodes` are addresses by name, `history` is how many old records a newcomer asks for."""
+        """Prepare the client; `nodes` gives addresses by name, `history` how many old records a newcomer asks for."""
         super().__init__(f"{name}-lines")
         self.node: str | None = None
         self.returns = 0
@@ -100,7 +100,7 @@ class JsonClient(Service):
     # --- for other threads --------------------------------------------------------------------------------------
 
     def post(self, room: str, text: str, kind: str = "", ref: int = 0) -> Future[Acknowledged]:
-        """Post a record and return its future acknowledgement, or NodeError; called by one thread alone."""
+        """Post a record; the future gives its acknowledgement, or NodeError. One thread alone may call this."""
         self._last_id += 1
         say: dict[str, Any] = {"room": room, "id": self._last_id, "text": text}
         if kind:
@@ -113,14 +113,14 @@ class JsonClient(Service):
         return post.answer
 
     def take(self) -> Iterator[tuple[str, Record, float]]:
-        """Yield the records that came since the last call: room, record, and when (seconds since the Unix epoch)."""
+        """Yield each new record with its room before it, and its time (seconds since the Unix epoch) behind it."""
         while self._records:
             yield self._records.popleft()
 
     # --- the client's thread ------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Enter and serve the connection, and again whenever it is lost, until the client is stopped."""
+        """Enter and serve the connection, again whenever it is lost, until the client is stopped."""
         while not self.stopping:
             try:
                 self._begin(self._entrance.enter())
@@ -133,7 +133,7 @@ class JsonClient(Service):
             self._connection.close(politely=True)
 
     def _lost(self, error: OSError | ParlourError) -> float:
-        """Take in that the connection, or an attempt to make one, failed; return the seconds to wait."""
+        """Note that the connection, or an attempt to make one, failed; return how many seconds to wait."""
         if self._connection is not None:
             self._entrance.failed = [self._connection.node]
             self._connection.close()
@@ -143,7 +143,7 @@ class JsonClient(Service):
         return self._backoff.next(BRIEF)
 
     def _wait(self, timeout: float, connection: JsonConnection | None = None) -> bool:
-        """Wait until the connection can be read, the client is woken or the time is up; return whether it can."""
+        """Wait until the connection can be read, another thread wakes the client or time is up; return the first."""
         poll = select.poll()
         poll.register(self.wakeup, select.POLLIN)
         if connection is not None:
@@ -154,7 +154,7 @@ class JsonClient(Service):
         return connection is not None and connection.socket.fileno() in ready
 
     def _begin(self, connection: JsonConnection) -> None:
-        """Go on with this connection: join all rooms; posts go out again when their room is joined."""
+        """Go on with this connection: join all rooms. Posts without an answer follow when their room is joined."""
         self._connection, self.node = connection, connection.node
         for post in self._posts.values():
             post.due = 0.0
@@ -177,12 +177,12 @@ class JsonClient(Service):
             due = self._send(connection, time.monotonic())
             if self._wait(due - time.monotonic(), connection):
                 connection.read()
-                # What an old connection has after `move` comes again on the new one.
+                # After a `move`, the new connection brings again what is left here.
                 while connection.messages and self._connection is connection:
                     self._handle(connection, connection.messages.popleft())
 
     def _send(self, connection: JsonConnection, now: float) -> float:
-        """Send what is due, and return when there is something to send next."""
+        """Send what is due, and return when something is due next."""
         if now >= connection.silent_at:
             raise ConnectionError("the node is silent")
         if now >= connection.ping_at:
@@ -247,7 +247,7 @@ class JsonClient(Service):
             record = Record(offset, message["id"], message["by"], message["at"], message["text"], kind, ref)
             self._records.append((room, record, time.time()))
         elif offset > place.last and not place.asked:
-            self._join(connection, room, place)  # Some are missing.
+            self._join(connection, room, place)  # Records are missing.
 
     def _acknowledge(self, connection: JsonConnection, number: int, offset: int) -> None:
         post = self._posts.pop(number, None)
@@ -270,7 +270,7 @@ class JsonClient(Service):
             self.troubles.append((room, f"{refused.code}: {refused}"))
 
     def _follow(self, connection: JsonConnection, move: dict[str, Any]) -> None:
-        """Go on at another node; stay if that does not let the client in."""
+        """Go on at another node; stay here if that node does not let the client in."""
         try:
             new = self._entrance.dial(move["node"], move["address"], move["ticket"])
         except (OSError, NodeError):

@@ -1,7 +1,7 @@
-"""A connection to a node in JSON lines, and the way in, as a program without the library has them.
+"""A connection to a node in JSON lines, and the ways to get one, as a program without the library has them.
 
-This module owns the socket and the bytes that are not a whole line yet. The thread that enters uses the connection
-alone. It must never use the library's or the node's code for messages: what these promise is on trial.
+This module owns the socket and the bytes of an incomplete line. The thread that makes a connection uses it alone. It
+must never read or write messages with code of the library or the node, since that code is on trial.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from parlour.wire.limits import PROTOCOL, parse_address
 __all__ = ["SILENT", "Entrance", "JsonConnection", "refusal"]
 
 REACHING = 5.0
-"""Seconds that a node has to accept a connection, and to send its first message."""
+"""Seconds within which a node must accept the connection, and again for its first message."""
 
 QUIET, SILENT = 15.0, 45.0
-"""Seconds without a byte from the node after which a client sends a ping, and after which it gives the node up."""
+"""Seconds without a byte from the node until the client sends a ping, and until it gives the node up."""
 
 CHUNK = 64 * 1024
 
 
 class JsonConnection:
-    """A connection to the node at an address; raises OSError if there is none.
+    """A connection to the node at an address; raises OSError if the node cannot be reached.
 
     Attributes:
-        node: the node's name, once it has welcomed the client.
-        session: what the client's posts are counted in.
-        messages: what the node sent, and nobody has taken yet.
-        silent_at: when the client gives the node up, in monotonic seconds.
-        ping_at: when the client sends a ping, unless it hears something before.
+        node: the node's name, after its `welcome`.
+        session: the client's session, after the `welcome`.
+        messages: messages from the node that nobody has taken yet.
+        silent_at: when to give the node up, in monotonic seconds.
+        ping_at: when to send a ping, in monotonic seconds.
     """
 
     def __init__(self, address: str) -> None:
@@ -58,7 +58,7 @@ class JsonConnection:
         self.socket.sendall(json.dumps({"type": kind, **fields}, ensure_ascii=False).encode() + b"\n")
 
     def read(self) -> None:
-        """Read what there is, at least something; raises OSError if the connection is lost."""
+        """Read at least one byte; raises OSError if the connection is lost."""
         data = self.socket.recv(CHUNK)
         if not data:
             raise ConnectionError("the node closed the connection")
@@ -71,7 +71,7 @@ class JsonConnection:
         self.ping_at, self.silent_at = now + QUIET, now + SILENT
 
     def answer(self) -> dict[str, Any]:
-        """Return the next message; raises NodeError if that is an error, OSError if the connection is lost."""
+        """Return the next message; raises NodeError if it is an error, OSError if the connection is lost."""
         while not self.messages:
             self.read()
         message = self.messages.popleft()
@@ -87,7 +87,7 @@ class JsonConnection:
         self.socket.settimeout(SILENT)
 
     def close(self, politely: bool = False) -> None:
-        """Close the connection, after a `bye` if that is polite."""
+        """Close the connection, after a `bye` if `politely` says so."""
         if politely:
             with suppress(OSError):
                 self.send("bye")
@@ -95,7 +95,7 @@ class JsonConnection:
 
 
 def refusal(error: Mapping[str, Any]) -> NodeError:
-    """Return what a message `error` says."""
+    """Return the exception for a message `error`."""
     return NodeError(error["text"], error["code"], error.get("retry_after"))
 
 
@@ -110,11 +110,11 @@ class Entrance:
     nodes: Mapping[str, str]
     """The addresses of the nodes, by name."""
     failed: list[str] = field(default_factory=list)
-    """The nodes that failed since the client was last connected."""
-    _turn_at: str | None = None  # the broker that keeps a turn for the client
+    """The names of the nodes that failed since the client was last connected."""
+    _turn_at: str | None = None  # the broker that reserved a turn for the client
 
     def enter(self) -> JsonConnection:
-        """Try once to get in; raises OSError, NodeError, or another ParlourError of the broker's."""
+        """Try once to enter; raises OSError or NodeError if a node is at fault, ParlourError if the brokers are."""
         if len(self.failed) >= len(self.nodes):
             self.failed = []
         if self.door is Door.BROKER:
@@ -139,7 +139,7 @@ class Entrance:
         return self.dial(reply.node, reply.address, reply.ticket)
 
     def _ask(self, node: str) -> dict[str, Any]:
-        """Ask a node where to go."""
+        """Ask a node where to enter; raises OSError or NodeError."""
         connection: JsonConnection | None = None
         try:
             connection = JsonConnection(self.nodes[node])
@@ -153,7 +153,7 @@ class Entrance:
                 connection.close()
 
     def dial(self, node: str, address: str, ticket: str = "") -> JsonConnection:
-        """Return a connection to this node, which has welcomed the client; raises OSError or NodeError."""
+        """Connect to this node and greet it; raises OSError or NodeError."""
         connection: JsonConnection | None = None
         try:
             connection = JsonConnection(address)

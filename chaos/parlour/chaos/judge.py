@@ -1,9 +1,9 @@
-"""What was said in a room, what its log holds and what each member saw: lost, doubled, out of order or divergent.
+"""The judge: compares what clients posted in a room, what the log holds and what each member saw.
 
-This module owns the rules by which a room is judged. It is pure: it is called once all is over, and all it needs is
-given to it. It must never forgive a fault because another one explains it. (`parlour.chaos.verdict` judges another
-case: one sender after the other, each waiting for its acknowledgement, before observers, with strangers in the room.
-Here many speak at once, so that only the log knows the order, and it is itself on trial.)
+This module owns the rules by which a room is judged. It is pure; the round calls it when everything is over. It must
+never forgive a fault because another fault explains it. (`parlour.chaos.verdict` judges another case: the senders of a
+replay post one after the other, and observers watch. Here many clients post at once, so only the log knows the order,
+and the log itself is on trial.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from parlour.chaos.marks import mark_of
-from parlour.chaos.records import Post, Record
+from parlour.chaos.records import Record, SentPost
 from parlour.chaos.view import DELETED, Shown, deleted, fold
 from parlour.wire.records import EDIT, GONE, REACT
 
@@ -22,26 +22,26 @@ __all__ = ["FAULTS", "Evidence", "RoomVerdict", "judge", "total"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a room is judged by."""
+    """The evidence on one room."""
 
     room: str
-    said: Sequence[Post]
-    """The posts, of each sender in its order."""
+    said: Sequence[SentPost]
+    """The posts; those of each sender are in its order."""
     log: Sequence[Record]
-    """The log at the end; the room was empty before."""
+    """The log at the end; it was empty before the round."""
     seen: Mapping[str, Sequence[Record]]
-    """What each member saw, by name; all were in the room from before the first post until the end."""
+    """What each member saw, by name. All members joined before the first post, and stayed until the end."""
     newcomers: Mapping[str, Sequence[Record]]
-    """What newcomers were sent at the end, by the words for them."""
+    """What newcomers received at the end, by a name for each newcomer."""
     shown: Mapping[str, Mapping[int, Shown]]
-    """What the library shows of the last records of the room, by the member that uses it and by offset."""
+    """How the library shows the last records of the room, by member and by offset."""
     stored: Collection[str]
-    """The marks of texts in the files of the log at the end; empty if these cannot be looked into."""
+    """The marks of the texts in the files of the log at the end; empty if the round does not own these files."""
 
 
 @dataclass(frozen=True)
 class RoomVerdict:
-    """How it went in one room; what is counted for members is the sum over all of them."""
+    """The verdict on one room. What is counted for members is the sum over all members."""
 
     room: str
     members: int
@@ -52,33 +52,33 @@ class RoomVerdict:
     lost: int
     """Records of the log that a member never saw."""
     duplicated: int
-    """Records that a member saw again, and posts that the log holds again, under whatever id."""
+    """Records that a member saw twice, and posts that the log holds twice, under any id."""
     reordered: int
     """Records that a member saw after one of a higher offset."""
     divergent: int
-    """Records that a member saw otherwise than the log holds them, or the log otherwise than they were posted."""
+    """Records that a member saw differently from the log, and records that differ from what was posted."""
     holes: int
-    """Offsets that a member had not seen when it saw a higher one, and those that the log leaves out."""
+    """Offsets that a member had not seen when it saw a higher one, and offsets that are missing in the log."""
     unlogged: int
-    """Posts that were acknowledged and are not in the log where they were acknowledged to be."""
+    """Acknowledged posts that are not in the log at the acknowledged offset."""
     unanswered: int
-    """Posts that were not acknowledged within their deadline, or refused without a reason."""
+    """Posts that were not acknowledged in time, or were refused without a reason."""
     undeleted: int
-    """Deleted texts that are still in the log, in its files or in what a newcomer is sent."""
+    """Deleted texts that are still in the log, in its files or in what a newcomer received."""
     misfolded: int
-    """Records that look otherwise to a member than by the log, once edits, deletions and reactions are applied."""
+    """Records that a member sees differently from the log after edits, deletions and reactions are applied."""
     examples: tuple[str, ...]
-    """The first of each kind of fault, in words, from the log and from each member."""
+    """The first fault of each kind in the log and at each member, in words."""
     overtaken: int
-    """Posts logged before an earlier one of their sender. No fault: what a failing log refused comes later."""
+    """Posts logged before an earlier post of the same sender. No fault: posts that the log refused come later."""
     refused: int
-    """Edits and reactions that were refused, as what they were about was deleted by then. No fault."""
+    """Edits and reactions that were refused because the record was already deleted. No fault."""
     deleted: int
-    """Records whose text is deleted in the log. No fault."""
+    """Deleted records in the log. No fault."""
 
     @property
     def faults(self) -> dict[str, int]:
-        """What must be 0."""
+        """The counts that must be 0."""
         return {name: getattr(self, name) for name in FAULTS}
 
 
@@ -93,11 +93,11 @@ FAULTS = (
     "undeleted",
     "misfolded",
 )
-"""The faults that are counted."""
+"""The kinds of faults."""
 
 
 class _Findings:
-    """The faults found by looking at the log, or at what one member saw."""
+    """The faults found in one place: in the log, or at one client."""
 
     def __init__(self, where: str) -> None:
         self.counts: Counter[str] = Counter()
@@ -105,14 +105,14 @@ class _Findings:
         self._where = where
 
     def add(self, name: str, what: object, count: int = 1) -> None:
-        """Count a fault, the first of its kind in words too; nothing if `count` is 0."""
+        """Count a fault, and keep the first of its kind as an example; do nothing if `count` is 0."""
         if count and not self.counts[name]:
             self.examples.append(f"{name}, {self._where}: {what}")
         self.counts[name] += count
 
 
 class _Log:
-    """The log of a room, and what its records were before they were deleted, as far as their senders know."""
+    """The log of a room, its folded view, and the original records of what is deleted, as their senders know them."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.records = evidence.log
@@ -125,7 +125,7 @@ class _Log:
                 self.originals[gone.offset] = gone._replace(text=post.text, kind=post.kind, ref=post.ref)
 
     def whole(self) -> list[Record]:
-        """Return the records as they were before any was deleted, as far as that is known."""
+        """Return the records as they were posted, as far as their senders know that."""
         return [self.originals.get(record.offset, record) for record in self.records]
 
 
@@ -155,13 +155,13 @@ def judge(evidence: Evidence) -> RoomVerdict:
     )
 
 
-def _words(each: Record | Post) -> tuple[str, str, str, int]:
-    """Return by what a post is known again in the log."""
+def _words(each: Record | SentPost) -> tuple[str, str, str, int]:
+    """Return the fields that identify a post in the log."""
     return each.by, each.text, each.kind, each.ref
 
 
 def _in_log(evidence: Evidence, log: _Log) -> _Findings:
-    """Look for what was logged twice, not at all or otherwise."""
+    """Look for posts that were logged twice, not at all, or differently."""
     found = _Findings(f"log of {evidence.room}")
     ids: set[str] = set()
     offsets: dict[tuple[str, str, str, int], int] = {}
@@ -190,7 +190,7 @@ def _in_log(evidence: Evidence, log: _Log) -> _Findings:
             found.add("unlogged", f"{post}, but there is {log.places.get(post.offset)}")
         offset = offsets.get(_words(post))
         if offset is not None:
-            # No fault, and so without an example.
+            # This is no fault, so it gets no example.
             found.counts["overtaken"] += offset < last.get(post.by, 0)
             last[post.by] = max(offset, last.get(post.by, 0))
     return found
@@ -201,7 +201,7 @@ def _is_gone(log: _Log, offset: int) -> bool:
 
 
 def _in_changes(evidence: Evidence, log: _Log) -> _Findings:
-    """Look for deleted texts that are still there, and for texts that nobody deleted and that are gone."""
+    """Look for deleted texts that are still there, and for texts that are gone though nobody deleted them."""
     found = _Findings(f"log of {evidence.room}")
     wanted = deleted(log.whole())
     for record in log.records:
@@ -216,7 +216,7 @@ def _in_changes(evidence: Evidence, log: _Log) -> _Findings:
 
 
 def _at_client(who: str, records: Sequence[Record], log: _Log, originals: Mapping[int, Record]) -> _Findings:
-    """Look at what one client saw; it may have seen the `originals` of what is deleted now."""
+    """Look at what one client saw; it may have seen these originals before they were deleted."""
     found = _Findings(who)
     offsets: set[int] = set()
     ids: set[str] = set()
@@ -247,7 +247,7 @@ def _at_client(who: str, records: Sequence[Record], log: _Log, originals: Mappin
 
 
 def _in_library(who: str, view: Mapping[int, Shown], log: _Log) -> _Findings:
-    """Look at what the library shows of the last records; it may leave out what is deleted."""
+    """Look at how the library shows the last records; it may leave out deleted ones."""
     found = _Findings(who)
     for offset, right in log.view.items():
         if offset >= min(view, default=0) and view.get(offset) != right and (offset in view or right is not DELETED):
@@ -256,7 +256,7 @@ def _in_library(who: str, view: Mapping[int, Shown], log: _Log) -> _Findings:
 
 
 def total(rooms: Sequence[RoomVerdict]) -> RoomVerdict:
-    """Return the sums over all rooms, and all their examples."""
+    """Return the sums over all rooms, with all examples."""
     counts = ("members", "said", "acknowledged", "logged", "heard", "overtaken", "refused", "deleted", *FAULTS)
     return RoomVerdict(
         room="all",

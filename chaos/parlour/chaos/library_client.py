@@ -1,7 +1,7 @@
-"""A client that uses the library, and speaks frames by it.
+"""A client that uses the library, which speaks frames.
 
-This module owns its chat and its rooms. One thread posts, and another takes the records that came. It must never help
-the library: it posts once, and takes what comes as it comes.
+This module owns the chat and its rooms. One thread posts, and another takes records. It must never help the library:
+it posts each thing once, and takes events as they come.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from parlour.client.room import Room
 __all__ = ["ANSWERED", "LibraryClient", "record_of"]
 
 ANSWERED = 60.0
-"""Seconds that a post has to be acknowledged: longer than any fault lasts, and another one that follows it."""
+"""Seconds within which a post must be acknowledged: longer than two faults in a row."""
 
 
 def record_of(event: Message | Changed) -> Record:
-    """Return the record that an event comes from."""
+    """Return the record that an event tells of."""
     record = event.record if isinstance(event, Changed) else event
     return Record(record.offset, record.id, record.by, record.at, record.text, record.kind, record.ref)
 
@@ -32,8 +32,8 @@ class LibraryClient:
     """A client of this name in these rooms.
 
     Attributes:
-        returns: how often it was connected again after a loss.
-        troubles: what went wrong, a room and a line each.
+        returns: how often it came back after a loss.
+        troubles: what went wrong, as pairs of a room and a line.
     """
 
     def __init__(self, name: str, rooms: Sequence[str], brokers: Sequence[str]) -> None:
@@ -46,11 +46,11 @@ class LibraryClient:
 
     @property
     def node(self) -> str | None:
-        """The node that it is connected to, or was last; None before it came in."""
+        """The name of the current node, or of the last one; None before `start`."""
         return None if self._chat is None else self._chat.node
 
     def start(self, timeout: float) -> None:
-        """Connect and join the rooms, with `timeout` seconds for each; raises as `connect` and `Chat.join` do."""
+        """Connect and join the rooms, within `timeout` seconds each; raises as `connect` and `Chat.join` do."""
         self._chat = connect(self._brokers, self._name, room=next(iter(self._rooms)), timeout=timeout)
         for name in self._rooms:
             self._rooms[name] = self._chat.join(name, timeout=timeout)
@@ -60,20 +60,20 @@ class LibraryClient:
         return self._joined(room).post(text, ANSWERED, kind=kind, ref=ref)
 
     def take(self) -> Iterator[tuple[str, Record, float]]:
-        """Yield the records that came since the last call: room, record, and when (seconds since the Unix epoch)."""
+        """Yield each new record with its room before it, and its time (seconds since the Unix epoch) behind it."""
         for number, (name, room) in enumerate(self._rooms.items()):
             for event in () if room is None else room.events(timeout=0):
                 if isinstance(event, Message | Changed):
                     yield name, record_of(event), time.time()
                 elif isinstance(event, Reconnected):
-                    self.returns += not number  # Each room tells of it.
+                    self.returns += not number  # Every room tells of it: count it once.
                 elif isinstance(event, Restarted):
                     self.troubles.append((name, "it could not go on from its last message"))
                 elif isinstance(event, Disconnected):
                     self.troubles.append((name, f"cut off for good: {event.reason}"))
 
     def shown(self, room: str) -> dict[int, Shown]:
-        """Return what the library shows of the last records of a room."""
+        """Return how the library shows the last records of a room."""
         return {
             message.offset: DELETED
             if message.redacted
@@ -92,5 +92,5 @@ class LibraryClient:
 
     def _joined(self, name: str) -> Room:
         room = self._rooms[name]
-        assert room is not None, "it has not come in"
+        assert room is not None, "start the client before"
         return room

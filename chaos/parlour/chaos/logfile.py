@@ -1,7 +1,7 @@
-"""The file of a round's room log, which may be taken away from the nodes for a while, and given back as it was.
+"""The SQLite file of a round's room log, which faults take away from the nodes for a while.
 
-This module owns the ways in which a file is away; the thread of a fault uses it, one at a time. It must never touch a
-file that is not of the round.
+This module owns the ways to take the file away, and to look into it. One thread at a time uses it. It must never touch
+a file that does not belong to the round.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from parlour.wire.errors import ParlourError
 __all__ = ["LogFile"]
 
 TURN = 60.0
-"""Seconds to wait for the lock: nodes that commit again and again leave little room for others."""
+"""Seconds to wait for the lock: nodes that commit all the time leave few gaps."""
 
 
 class LogFile:
-    """The SQLite file at a path; `url` is that of the room log in it."""
+    """The SQLite file at a path; `url` names the room log in it."""
 
     def __init__(self, path: Path) -> None:
         self.url = f"sqlite://{quote(str(path))}"
         self._path = path
 
     def contents(self) -> bytes:
-        """Return all that is in the file and its journal; raises ParlourError if that cannot be."""
+        """Return all bytes of the file and of the files beside it; raises ParlourError if that is not possible."""
         try:
             with closing(sqlite3.connect(self._path, timeout=TURN, isolation_level=None)) as connection:
-                # Until nobody reads: then the journal is empty, and what it held is in the file.
+                # This brings the journal into the file and empties it, as soon as nobody reads.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             raise ParlourError(f"the journal of the room log could not be carried over: {error}") from None
@@ -39,7 +39,7 @@ class LogFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let no node write to it, as another program would that holds it; raises ParlourError if that cannot be."""
+        """Lock the file against writing, as another program might; raises ParlourError if that is not possible."""
         try:
             with closing(sqlite3.connect(self._path, timeout=TURN, isolation_level=None)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -50,7 +50,7 @@ class LogFile:
 
     @contextmanager
     def moved(self) -> Iterator[None]:
-        """Let another place have it, as after a slip of a person's hand; raises OSError if that cannot be."""
+        """Move the file to another name, as a person might by mistake; raises OSError if that is not possible."""
         away = self._path.with_suffix(".away")
         self._path.rename(away)
         try:

@@ -1,6 +1,6 @@
-"""The mark at the beginning of each text of a round, by which the text is found wherever it is kept.
+"""The mark at the beginning of each text of a round, by which a file can be searched for the text.
 
-This module owns the form of marks. It is pure. A mark must never be a part of another.
+This module owns the form of marks. It is pure. A mark must never be a part of another mark.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MARKS = re.compile(_MARK.pattern.encode())
 
 
 def marked(name: str, number: int, words: Iterable[str]) -> str:
-    """Return the text that the client `c1`, `c2`, … posts as its post of this number."""
+    """Return the text of the post with this number by the client of this name (`c1`, `c2`, …)."""
     return " ".join([f"{name} {number}:", *words])
 
 
@@ -26,5 +26,5 @@ def mark_of(text: str) -> str | None:
 
 
 def marks_in(data: bytes) -> set[str]:
-    """Return all marks in the bytes of a file."""
+    """Return all marks in these bytes."""
     return {mark.decode() for mark in _MARKS.findall(data)}

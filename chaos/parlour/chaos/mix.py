@@ -1,7 +1,6 @@
-"""What a round's clients spoke, and what they posted: how many of each.
+"""The mix of dialects and kinds of posts in a round.
 
-This module owns the words for dialects and kinds of posts, and their count. It is pure. It must never count a client or
-a post twice.
+This module owns the words for them, and their count. It is pure. It must never count a client or a post twice.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from parlour.chaos.records import Post
+from parlour.chaos.records import SentPost
 from parlour.wire.records import EDIT, REACT, REDACT
 
-__all__ = ["KINDS", "Dialect", "Mix", "mix"]
+__all__ = ["KINDS", "ClientDialect", "Mix", "mix"]
 
 KINDS = ("text", "reply", EDIT, REDACT, REACT)
-"""What a post may be."""
+"""The kinds of posts."""
 
 
-class Dialect(StrEnum):
-    """What a client speaks: frames, by the library, or JSON lines, without it."""
+class ClientDialect(StrEnum):
+    """The dialect of a client: frames, which the library speaks, or JSON lines."""
 
     FRAMES = "frames"
     JSON = "JSON lines"
@@ -29,18 +28,18 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True)
 class Mix:
-    """The clients that speak one dialect."""
+    """The clients of one dialect."""
 
-    dialect: Dialect
+    dialect: ClientDialect
     clients: int
     posts: Mapping[str, int]
-    """How many posts they made of each kind."""
+    """The number of their posts of each kind."""
 
 
-def mix(dialects: Mapping[str, Dialect], posts: Iterable[Post]) -> list[Mix]:
-    """Return what the clients, whose dialects are given by name, spoke and posted."""
+def mix(dialects: Mapping[str, ClientDialect], posts: Iterable[SentPost]) -> list[Mix]:
+    """Count the clients, given with their dialects by name, and their posts."""
     clients = Counter(dialects.values())
-    counts = {dialect: Counter(dict.fromkeys(KINDS, 0)) for dialect in Dialect}
+    counts = {dialect: Counter(dict.fromkeys(KINDS, 0)) for dialect in ClientDialect}
     for post in posts:
         counts[dialects[post.by]][post.kind or ("reply" if post.ref else "text")] += 1
-    return [Mix(dialect, clients[dialect], counts[dialect]) for dialect in Dialect]
+    return [Mix(dialect, clients[dialect], counts[dialect]) for dialect in ClientDialect]

@@ -1,7 +1,7 @@
-"""A client that hears everything in a room at one node, for the verdict on a replay.
+"""An observer: a client that records everything in a room at one node, for the verdict on a replay.
 
-This module owns the observer's connection; the connection's reader thread notes what comes, the thread that opened it
-waits. It must never put right what came wrong, as a room of the library would: that is what it is to show.
+This module owns the observer's connection. Its reader thread records messages; the thread that opened it waits. It must
+record messages as they come, and never reorder or deduplicate them as a room of the library would.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from parlour.wire.limits import PROTOCOL
 __all__ = ["Observer"]
 
 ENTERING = 10.0
-"""Seconds that an observer has to reach its node, and again to get into the room."""
+"""Seconds within which an observer must have connected, and again to join the room."""
 
 
 class Observer:
-    """A client at a named node, in the room for as long as its `with` block goes on.
+    """A client at the node of this name, which is in the room during its `with` block.
 
     Attributes:
         node: the node's name.
-        heard: the messages in the order in which they came; to be read when the block is over.
-        lost: why nothing came any more before the block was over, or None.
+        heard: the messages in the order in which they came; read them after the block.
+        lost: why the connection ended before the block did, or None.
     """
 
     def __init__(self, brokers: Sequence[str], node: str, room: str) -> None:
@@ -63,7 +63,7 @@ class Observer:
         self._connection.close()
 
     def hear_out(self, offset: int, deadline: float) -> None:
-        """Wait until the message at this offset is here, or the deadline (monotonic, seconds) is, or all is lost."""
+        """Wait for the message at this offset, until the deadline (monotonic, seconds) or the end of the connection."""
         self._wait(lambda: self._top >= offset, deadline)
 
     def _wait(self, condition: Callable[[], bool], deadline: float) -> bool:

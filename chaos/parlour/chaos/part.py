@@ -1,7 +1,7 @@
-"""One process of the cluster under test: started, killed, halted, told to stop, and started again at the same place.
+"""A part: one process of the cluster under test, which faults kill, halt, stop and start again at the same address.
 
-This module owns the process and the file that takes its errors. The thread of whoever does something to the part calls
-it, one at a time. It must never leave a process behind once `close` has returned.
+This module owns the process and the file with its standard error. One thread at a time calls a part. It must never
+leave a process behind after `close`.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from parlour.wire.errors import ParlourError
 __all__ = ["Part", "module", "parlour"]
 
 STARTING = 40.0
-"""Seconds that a part has to be ready, however often it has to be started: a killed node's name is taken for 3."""
+"""Seconds within which a part must be ready, with all attempts: the name of a killed node is taken for 3."""
 
 CHUNK = 64 * 1024
-"""Bytes that are read at once of what a part prints."""
+"""Bytes to read at once of a part's standard output."""
 
 LOOK = 0.05
-"""Seconds between two looks whether it has ended instead."""
+"""Seconds between two looks whether a part has ended."""
 
 AGAIN = 0.3
-"""Seconds between two attempts to start."""
+"""Seconds between two attempts to start a part."""
 
 ANSWERING = 20.0
-"""Seconds that a part has to print the line that is waited for."""
+"""Seconds within which a part must print the expected line."""
 
 ENDING = 15.0
-"""Seconds that a part may take to end when it is told to, before it is killed; a draining node promises 9."""
+"""Seconds from the request to end until the part is killed; a draining node promises to end within 9."""
 
 
 def parlour(*arguments: str) -> list[str]:
@@ -47,23 +47,23 @@ def parlour(*arguments: str) -> list[str]:
 
 
 def module(name: str, *arguments: str) -> list[str]:
-    """Return the command line that runs a module with this very interpreter; SIGABRT makes it say where it stood."""
+    """Return the command line that runs a module with this interpreter; on SIGABRT it prints its threads' stacks."""
     return [sys.executable, "-X", "faulthandler", "-m", name, *arguments]
 
 
 class Part:
-    """A process that prints a line with `ready` in it once it is there."""
+    """A process that prints a line with the word `ready` when it is ready."""
 
     def __init__(self, name: str, command: Sequence[str], reaper: Reaper, stop: threading.Event) -> None:
-        """Prepare the part; `stop` makes every wait give up."""
+        """Prepare the part; `stop` ends all waiting."""
         self.name = name
         self._command = command
         self._reaper = reaper
         self._errors = reaper.folder / f"{name}.err"
-        self._printed = b""  # and not yet asked for
+        self._printed = b""  # printed, and not read by a caller yet
         self._stop = stop
         self._process: subprocess.Popen[bytes] | None = None
-        self._expected = True  # whether it is we who made it end
+        self._expected = True  # whether this program ended it
         self._ran = False
 
     def __enter__(self) -> Self:
@@ -74,21 +74,22 @@ class Part:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The process; raises ParlourError if there is none."""
+        """The process; raises ParlourError if it does not run."""
         if self._process is None:
             raise ParlourError(f"{self.name} does not run")
         return self._process
 
     def start(self, *options: str) -> None:
-        """Start it, with these options besides its own, and return when it is ready.
+        """Start the process, with these options besides its own, and return when it is ready.
 
-        One that ran before is started again if it ends at once. Raises ParlourError, with its own last words, if it is
-        not ready within its time.
+        If it ran before, try again when it ends at once. Raises ParlourError, with its last line of standard error, if
+        it is not ready in time.
         """
         deadline = time.monotonic() + STARTING
         while not self._begin([*self._command, *options], deadline):
             self.kill()
-            # What else is away comes back, and a name is free again; what never ran has other reasons, which stay.
+            # Retry only a part that ran before: another part may be away, or the name still taken. A first start would
+            # fail again.
             if not self._ran or self._stop.wait(AGAIN) or time.monotonic() >= deadline:
                 raise ParlourError(f"{self.name} did not start: {self.last_words()}")
         self._expected = False
@@ -97,7 +98,7 @@ class Part:
     def _begin(self, command: Sequence[str], deadline: float) -> bool:
         """Start the process and wait until it is ready; return False if it ended or time is up."""
         with self._errors.open("ab") as errors:
-            # In a session of its own, so that Ctrl-C at the terminal reaches us alone.
+            # In a session of its own, so that Ctrl-C at the terminal does not reach it.
             self._process = subprocess.Popen(
                 command,
                 bufsize=0,
@@ -116,11 +117,11 @@ class Part:
         return False
 
     def is_ready(self) -> bool:
-        """Whether it has said that it is ready, which is waited for a little."""
+        """Wait a moment, and return whether the process has printed that it is ready."""
         return b"ready" in self._line(LOOK)
 
     def tell(self, line: str) -> None:
-        """Write a line to its standard input; raises ParlourError if it is gone."""
+        """Write a line to its standard input; raises ParlourError if the process is gone."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(f"{line}\n".encode())
@@ -135,7 +136,7 @@ class Part:
         return line.decode().strip()
 
     def _line(self, timeout: float) -> bytes:
-        """Return the next line that it prints, or nothing if none comes in time, or ever."""
+        """Return the next line that it prints; empty if none comes in time."""
         output = self.process.stdout
         assert output is not None
         deadline = time.monotonic() + timeout
@@ -152,7 +153,7 @@ class Part:
         return line + b"\n"
 
     def kill(self) -> None:
-        """End it as a failing machine would."""
+        """Kill the process, as a failing machine would."""
         self._expected = True
         if self._process is None:
             return
@@ -164,7 +165,7 @@ class Part:
         self._process = None
 
     def halt(self, seconds: float) -> None:
-        """Let it not run for so long."""
+        """Halt the process for so many seconds."""
         self.process.send_signal(signal.SIGSTOP)
         try:
             self._stop.wait(seconds)
@@ -172,9 +173,9 @@ class Part:
             self.process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> int | None:
-        """Ask it to stop and return its exit status; None if it had to be killed as it did not.
+        """Ask the process to stop and return its exit status; None if it did not stop and was killed.
 
-        Its errors then tell where each of its threads stood.
+        Before it is killed it prints the stacks of its threads to standard error.
         """
         self._expected = True
         self.process.terminate()
@@ -188,13 +189,13 @@ class Part:
         return status
 
     def _abort(self) -> None:
-        """End it so that it writes to its errors where each thread stood."""
+        """End the process with SIGABRT, so that it prints the stacks of its threads."""
         self.process.send_signal(signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(ANSWERING)
 
     def died(self) -> str | None:
-        """Return what to say if it has ended by itself; any thread may ask."""
+        """Return a line if the process has ended by itself, once; any thread may call this."""
         process = self._process
         if self._expected or process is None or process.poll() is None:
             return None
@@ -202,17 +203,17 @@ class Part:
         return f"{self.name} ended by itself, with status {process.returncode}: {self.last_words()}"
 
     def last_words(self) -> str:
-        """Return the last line of its errors."""
+        """Return the last line of its standard error."""
         said = [line.strip() for line in self.complaints() if line.strip()]
         return said[-1].removeprefix("parlour: ") if said else "it said nothing"
 
     def complaints(self) -> list[str]:
-        """Return the lines that it ever wrote to its errors."""
+        """Return all lines of its standard error."""
         try:
             return self._errors.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return []
 
     def close(self) -> None:
-        """End it at once, if it runs."""
+        """Kill the process, if it runs."""
         self.kill()

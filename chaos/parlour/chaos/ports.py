@@ -1,7 +1,7 @@
-"""Free ports on this machine for parts that must be told theirs, so that they come back at the same place.
+"""Free ports of this machine, for parts that must come back at the same address.
 
-This module owns the choice; one round asks it, on one thread. It must never choose of the range that the system gives
-to connections by itself: there another may take a port while its part is away.
+This module owns the choice of ports; one thread of a round calls it. It must never choose from the range that the
+system uses for outgoing connections: another program might take the port while its part is away.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from parlour.wire.errors import ParlourError
 __all__ = ["HOST", "Ports"]
 
 HOST = "127.0.0.1"
-"""Where all of a round happens."""
+"""The address at which all parts of a round listen."""
 
-LOWEST, HIGHEST = 10_000, 20_000  # Linux gives out those from 32768 on, and servers of the bench are between
+# Linux uses ports from 32768 on for outgoing connections; the benchmarks' servers are in between.
+LOWEST, HIGHEST = 10_000, 20_000
 
 ATTEMPTS = 1000
 
 
 class Ports:
-    """Gives out ports that nobody listens on, and none of them twice."""
+    """Gives out free ports, each once."""
 
     def __init__(self) -> None:
         self._taken: set[int] = set()
 
     def take(self, count: int = 1) -> int:
-        """Return the first of so many free ports in a row; raises ParlourError if there are none."""
+        """Return the first of `count` free ports in a row; raises ParlourError if there are none."""
         for _ in range(ATTEMPTS):
             first = random.randrange(LOWEST, HIGHEST)
             ports = set(range(first, first + count))

@@ -1,17 +1,17 @@
-"""A proxy between clients and nodes, and between the relays of nodes, that cuts connections when it is told to.
+"""A proxy between clients and nodes, and between the relays of nodes, that cuts connections on request.
 
-This module owns the sockets that nodes advertise as theirs, those through which they reach each other, and every
-connection through them; all of it runs on the main thread of a process of its own, so that it does not wait for the
-clients' threads. It must never hold back what it can hand on.
+This module owns the ports that nodes advertise, the ports through which nodes reach each other, and every connection
+through them. It runs on the main thread of a process of its own, so that it does not wait for the clients' threads. It
+must never hold back bytes that it can pass on.
 
-Arguments are its doors: `PORT:TARGET` for the clients of the node that listens at TARGET, `LINK:STATE:PORT:TARGET` for
-a link to the relay at TARGET. Each line of standard input is an order, and is answered on standard output when it is
-done:
+Its arguments are its doors: `PORT:TARGET` for the clients of the node that listens at TARGET, `LINK:STATE:PORT:TARGET`
+for a link to the relay at TARGET. Each line of standard input is an order; the proxy answers it on standard output when
+it is done:
 
-- `up NAME` or `down NAME` resets a client's connection, where the word is the half of it that ends in mid-frame. The
-  answer is the name, or an empty line if there is no such client.
-- `closed LINK` resets the connections of a link and refuses others; `silent LINK` lets nothing through, without a word;
-  `open LINK` hands on again. The answer is the link.
+- `up NAME` and `down NAME` reset the connection of a client in the middle of a message: `up` of one that the client
+  sends, `down` of one that the node sends. The answer is the name, or an empty line if there is no such client.
+- `closed LINK` resets the connections of a link and refuses new ones; `silent LINK` passes nothing on, and resets
+  nothing; `open LINK` passes bytes on again. The answer is the link.
 
 The end of standard input ends the process.
 """
@@ -40,21 +40,21 @@ from parlour.wire.messages import ClientMessage, Hello, Join
 __all__ = ["FORGETFUL", "LinkState", "Proxy"]
 
 FORGETFUL = "--forgetful"
-"""The argument that has the proxy take the position out of every join: the deliberate fault of `--break resume`."""
+"""The argument that makes the proxy remove the position from every `join`: the fault that `--break resume` wants."""
 
 CHUNK = 64 * 1024
 
-PATIENCE = 1.0
-"""Seconds to wait for a frame in the middle of which to cut."""
+CUTTING = 1.0
+"""Seconds to wait for a message in the middle of which to cut; then the connection is reset anyway."""
 
 TICK = 0.05
-"""Seconds between two looks at that patience."""
+"""Seconds between two looks whether that time is over."""
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time; close then sends a reset
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends a reset
 
 
 class LinkState(StrEnum):
-    """How the proxy treats a link: it hands bytes on, refuses and resets connections, or keeps silent."""
+    """How the proxy treats a link: it passes bytes on, resets and refuses connections, or passes nothing on."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -62,7 +62,7 @@ class LinkState(StrEnum):
 
 
 class _Door:
-    """A socket at which the proxy listens; `link` is empty if it is for clients."""
+    """A port at which the proxy listens; `link` is empty if it is for clients."""
 
     def __init__(self, port: int, target: int, link: str, state: LinkState) -> None:
         self.socket = socket.create_server((HOST, port), backlog=4096)
@@ -74,7 +74,13 @@ class _Door:
 
 
 class _End:
-    """One end of a connection: a socket, what it has not taken yet, and whether it has said, and been told, all."""
+    """One end of a connection.
+
+    Attributes:
+        pending: bytes that the socket has not taken yet.
+        ended: whether the peer has sent its last byte.
+        told: whether the peer was told that no more bytes come.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -104,23 +110,23 @@ _decode_line = msgspec.json.Decoder(ClientMessage).decode
 
 
 class _Way:
-    """A connection from a client, or a node, and one to a node, each of which gets what the other sends."""
+    """A way through the proxy: a connection from a client or node, and one to a node."""
 
     def __init__(self, door: _Door, client: socket.socket, node: socket.socket) -> None:
         self.door = door
         self.client = _End(client)
         self.node = _End(node)
         self.ends = {client.fileno(): (self.client, self.node), node.fileno(): (self.node, self.client)}
-        self.decoder: FrameDecoder[ClientMessage] | _LineDecoder | None = None  # none before the first byte
+        self.decoder: FrameDecoder[ClientMessage] | _LineDecoder | None = None  # None before the first byte
         self.name: str | None = None
-        self.cut: tuple[_End, float] | None = None  # the end whose next chunk is the last, and until when to wait
+        self.cut: tuple[_End, float] | None = None  # the end whose next bytes are cut, and until when to wait for them
 
 
 class Proxy:
-    """Hands on what comes in at its doors to the ports of the nodes behind them; `run` is all of it."""
+    """Passes bytes between its doors and the ports of the nodes behind them."""
 
     def __init__(self, doors: Sequence[_Door], forgetful: bool) -> None:
-        """Make ready; `forgetful` takes the position out of every join of a client."""
+        """Prepare; `forgetful` removes the position from every `join` of a client."""
         self._forgetful = forgetful
         self._epoll = select.epoll()
         self._doors = {door.socket.fileno(): door for door in doors}
@@ -133,7 +139,7 @@ class Proxy:
                 self._epoll.register(door.socket, select.EPOLLIN)
 
     def run(self, orders: int) -> None:
-        """Hand on what comes, and obey `orders`, a descriptor, until that ends."""
+        """Pass bytes on and obey the orders that come from this descriptor, until it ends."""
         self._epoll.register(orders, select.EPOLLIN)
         while True:
             for descriptor, events in self._epoll.poll(TICK if self._cutting() else None):
@@ -157,16 +163,16 @@ class Proxy:
             if way is None or way.cut is not None:
                 print(flush=True)
             else:
-                way.cut = way.client if word == "up" else way.node, time.monotonic() + PATIENCE
+                way.cut = way.client if word == "up" else way.node, time.monotonic() + CUTTING
         return bool(data)
 
     def _switch(self, door: _Door, state: LinkState) -> None:
-        """Let a link be in another state from now on."""
+        """Put a link into a state."""
         before, door.state = door.state, state
         if LinkState.SILENT in (before, state) and before is not state:
             watched = [door.socket, *(end.socket for way in door.ways for end in (way.client, way.node))]
             for sock in watched:
-                # An end, or a reset, would be told of a descriptor that is in there, whatever one asks for.
+                # epoll reports the end or reset of a registered descriptor, whatever one asks for.
                 if state is LinkState.SILENT:
                     self._epoll.unregister(sock)
                 else:
@@ -179,7 +185,7 @@ class Proxy:
                 self._reset(way)
 
     def _cutting(self) -> bool:
-        """Reset those in which nothing came to cut; return whether others wait."""
+        """Reset connections whose time to be cut is over; return whether others wait."""
         now = time.monotonic()
         waiting = [way for way in self._named.values() if way.cut is not None]
         for way in waiting:
@@ -193,14 +199,14 @@ class Proxy:
         try:
             client, _ = door.socket.accept()
         except OSError:
-            return  # It has thought better of it.
+            return  # The client has given up.
         if door.state is LinkState.CLOSED:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             client.close()
             return
         node = socket.socket()
         way = _Way(door, client, node)
-        # Refused or not, what comes of it is seen when it is read.
+        # If it is refused, the first read shows that.
         node.connect_ex((HOST, door.target))
         door.ways.add(way)
         for end in (way.client, way.node):
@@ -237,7 +243,7 @@ class Proxy:
         self._watch(way)
 
     def _watch(self, way: _Way) -> None:
-        """Wait for what can be handed on."""
+        """Wait for bytes that can be passed on."""
         for one, two in ((way.client, way.node), (way.node, way.client)):
             wanted = select.EPOLLIN if not one.ended and not two.pending else 0
             self._epoll.modify(one.socket, wanted | (select.EPOLLOUT if one.pending else 0))
@@ -250,7 +256,7 @@ class Proxy:
             end.pending = data
 
     def _read(self, way: _Way, data: bytes) -> bytes:
-        """Learn the client's name from its hello; return what is to be handed on."""
+        """Learn the client's name from its `hello`; return the bytes to pass on."""
         if way.door.link or (way.name is not None and not self._forgetful):
             return data
         if way.decoder is None:
@@ -259,7 +265,7 @@ class Proxy:
         for message in messages:
             if isinstance(message, Hello):
                 way.name = message.name
-                # A client that moves is here twice for a moment: the new connection is the one that counts.
+                # A client that moves has two connections for a moment: the new one counts.
                 self._named[way.name] = way
         if not self._forgetful:
             return data

@@ -1,8 +1,8 @@
-"""What outlives a round: a small process that ends whatever the round has left running, and removes its files.
+"""The reaper: a small process that outlives a round, kills what the round left running and removes its files.
 
-`Reaper` is the round's end of it, which any thread may use; `python -m` of this module is the other, which makes the
-round's folder, is told of each process, and acts when its standard input ends: because the round is over, or was
-killed. It must never touch a process that it was not told of.
+`Reaper` is its face in the round's process; any thread may use it. `python -m` of this module is the reaper itself: it
+makes the round's folder, reads the number of each process, and acts when its standard input ends, because the round is
+over or was killed. It must never touch a process whose number it was not given.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from parlour.wire.errors import ParlourError
 __all__ = ["Reaper"]
 
 REMOVAL = 5.0
-"""Seconds that parts which are ending are given to let go of their files."""
+"""Seconds that dying parts have to close their files."""
 
 
 class Reaper:
-    """The round's folder, and the process that guards it from the start on.
+    """The round's folder, and the reaper that removes it.
 
     Attributes:
-        folder: for all files of the round; it is there until the `with` block is over.
+        folder: the folder for all files of the round, until the `with` block ends.
     """
 
     def __init__(self) -> None:
-        # In a session of its own, so that Ctrl-C at the terminal reaches us alone.
+        # In a session of its own, so that Ctrl-C at the terminal does not reach it.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "parlour.chaos.reaper"],
             bufsize=0,
@@ -52,30 +52,30 @@ class Reaper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End what still runs, and remove the folder."""
+        """Kill the parts that still run, and remove the folder."""
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
         self._process.wait(2 * REMOVAL)
 
     def watch(self, pid: int) -> None:
-        """Have this process of ours killed, should we no longer be there to do it."""
+        """Have the reaper kill this process of the round at the end, even if the round itself was killed."""
         assert self._process.stdin is not None
-        # So short a line is written whole, whichever threads write at the same time.
+        # A line this short is written whole, also if other threads write at the same time.
         self._process.stdin.write(b"%d\n" % pid)
 
 
 def _main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="parlour-chaos-"))
     print(folder, flush=True)
-    # A descriptor stands for one process for good: its number may be another's by then.
+    # A descriptor always means the same process; a process number may be given out again.
     watched: list[int] = []
     for line in sys.stdin:
         watched = [each for each in watched if not _has_ended(each)]
         try:
             watched.append(os.pidfd_open(int(line)))
         except ProcessLookupError:
-            pass  # So soon.
+            pass  # It has ended already.
     for each in watched:
         try:
             signal.pidfd_send_signal(each, signal.SIGKILL)
@@ -83,7 +83,7 @@ def _main() -> None:
             pass
     deadline = time.monotonic() + REMOVAL
     shutil.rmtree(folder, ignore_errors=True)
-    # One that is just ending may still write to it.
+    # A part that is just ending may still write to the folder.
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
         shutil.rmtree(folder, ignore_errors=True)

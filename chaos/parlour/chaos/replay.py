@@ -1,7 +1,7 @@
-"""The command `replay`: recorded days of a channel, played on a cluster by a client for every nick, and judged.
+"""The command `replay`: plays recorded days of a channel on a cluster, with a client for each nick, and judges them.
 
-This module owns the nicks' clients and the course of the replay; it runs on the program's main thread. It must never
-wait for anything without a deadline: what does not come is the verdict's matter.
+This module owns the clients of the nicks and the course of the replay. It runs on the main thread. It must never wait
+without a deadline: the verdict tells what did not come.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from parlour.chaos.chatlog import Left, Log, Said, crowd, numbers, parse_log
+from parlour.chaos.chatlog import Log, Said, Went, crowd, numbers, parse_log
 from parlour.chaos.observer import Observer
 from parlour.chaos.verdict import Line, Verdict, faults, judge, percentile, summary
 from parlour.client.chat import Chat, connect
@@ -35,33 +35,33 @@ from parlour.wire.limits import check_room
 __all__ = ["replay"]
 
 ENTERING = 10.0
-"""Seconds that a client has to get into the room."""
+"""Seconds within which a client must have joined the room."""
 
 ACKNOWLEDGED = 10.0
-"""Seconds that a line has to be acknowledged."""
+"""Seconds within which a line must be acknowledged."""
 
 PATIENCE = 60.0
-"""Seconds that failures may cost, all together, before the replay is given up."""
+"""Seconds that all failures together may take; then the replay is given up."""
 
 HEARD = 30.0
-"""Seconds after the last acknowledgement in which observers may still hear the rest."""
+"""Seconds after the last acknowledgement within which observers must have heard the rest."""
 
 LISTENING = 0.25
-"""Seconds for which observers that have heard all listen for what should not come, such as the last line again."""
+"""Seconds for which observers listen on after the last line, for lines that should not come."""
 
 SPARE_FILES = 100
 """Files that the program needs besides one for each client."""
 
 DEAF = 1
-"""Events kept for a nick, which only speaks: to hear everything is the observers' part."""
+"""Events kept for a nick: it only posts, and the observers listen."""
 
 WIDE = 120
-"""Columns where the output is no terminal, so that no line is folded."""
+"""Columns if the output is no terminal, so that no line is folded."""
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """A log, and the room that it is to be played in."""
+    """A log, and the room in which to play it."""
 
     file: Path
     room: str
@@ -74,7 +74,7 @@ class _Recording:
 
 @dataclass
 class _Performance:
-    """What came of playing a log."""
+    """The outcome of playing a log."""
 
     said: int = 0
     acknowledged: list[Line] = field(default_factory=list)
@@ -83,7 +83,7 @@ class _Performance:
 
 
 class _Cast:
-    """The nicks of a log, each a client that came through the broker for this room and hears nothing it need keep."""
+    """The nicks of a log: each is a client of its own in this room, and keeps none of the events there."""
 
     def __init__(self, brokers: Sequence[str], room: str) -> None:
         self.names: set[str] = set()
@@ -99,7 +99,7 @@ class _Cast:
             self.leave(nick)
 
     def enter(self, nick: str) -> Room:
-        """Return the nick's room, which it enters if it is not there; raises as `connect` and `Chat.join` do."""
+        """Return the nick's room; connect and join it if necessary; raises as `connect` and `Chat.join` do."""
         if nick not in self._here:
             self.names.add(nick)
             chat = connect(self._brokers, nick, room=self._room, timeout=ENTERING)
@@ -111,14 +111,14 @@ class _Cast:
         return self._here[nick][1]
 
     def leave(self, nick: str) -> None:
-        """Close the nick's client; nothing happens if it is not there."""
+        """Close the nick's client, if there is one."""
         if nick in self._here:
             chat, _ = self._here.pop(nick)
             chat.close()
 
 
 def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Callable[[], object]) -> _Performance:
-    """Play the log, calling `advance` after each entry; failures are noted, and end it when they cost too much time."""
+    """Play the log and call `advance` after each entry; note failures, and stop when they have taken too long."""
     performance = _Performance()
     began = time.monotonic()
     wasted = 0.0
@@ -127,7 +127,7 @@ def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Call
             time.sleep(max(0.0, began + entry.at / speed - time.monotonic()))
         tried = time.monotonic()
         try:
-            if isinstance(entry, Left):
+            if isinstance(entry, Went):
                 cast.leave(entry.nick)
             elif isinstance(entry, Said):
                 performance.said += 1
@@ -136,7 +136,7 @@ def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Call
                 cast.enter(entry.nick)
         except ParlourError as error:
             performance.failures.append(f"{recording.file.name}:{entry.line}: {entry.nick}: {error}")
-            # It comes again when it has something to say.
+            # The nick connects again with its next line.
             cast.leave(entry.nick)
             wasted += time.monotonic() - tried
             if wasted > PATIENCE:
@@ -147,7 +147,7 @@ def _play(recording: _Recording, cast: _Cast, speed: float | None, advance: Call
 
 
 def _say(room: Room, said: Said) -> Line:
-    """Say a line and return what became of it; raises as `Room.say` does."""
+    """Post a line and return it as it was logged; raises as `Room.say` does."""
     at = time.monotonic()
     message = room.say(said.text, ACKNOWLEDGED, kind=said.kind)
     return Line(at, message.offset, message.id, message.by, said.text, said.kind)
@@ -160,7 +160,7 @@ def _perform(
     speed: float | None,
     advance: Callable[[], object],
 ) -> Verdict:
-    """Play a log before an observer at each of the nodes named, and judge what they heard."""
+    """Play a log while an observer listens at each of these nodes; judge what the observers heard."""
     with ExitStack() as leaving:
         observers = [leaving.enter_context(Observer(brokers, node, recording.room)) for node in nodes]
         with _Cast(brokers, recording.room) as cast:
@@ -199,7 +199,7 @@ def _read(file: Path, room: str | None, encoding: str) -> _Recording:
 
 
 def _nodes(brokers: Sequence[str]) -> list[str]:
-    """Return the names of the nodes that take clients; raises UnavailableError if there are none."""
+    """Return the names of the nodes that take clients; raises UnavailableError if there is none."""
     broker, fleet = ask(brokers, Status())
     if not isinstance(fleet, FleetStatus):
         raise ProtocolError(f"{broker} answered {type(fleet).__name__}, not how the fleet is: is it a broker?")
@@ -210,7 +210,7 @@ def _nodes(brokers: Sequence[str]) -> list[str]:
 
 
 def _allow_files(clients: int) -> None:
-    """Raise the limit of open files as far as these clients need; raises ParlourError if it may not be so high."""
+    """Raise the limit of open files as far as these clients need; raises ParlourError if that is not allowed."""
     needed = clients + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
@@ -306,12 +306,12 @@ def replay(
 ) -> None:
     """Play recorded days of a channel on a cluster, one after the other, and judge the delivery.
 
-    Every nick is a client that comes and goes when the log says so, and says its lines in the log's order. Exits with
-    1 unless every observer heard every line once, in order and unchanged. What others say in the room meanwhile is
-    counted as foreign, and is no fault.
+    Each nick is a client that comes and goes as the log tells, and posts its lines in the order of the log. Exits with
+    1 unless every observer heard every line once, in order and unchanged. Messages that others post in the room
+    meanwhile count as foreign, and are no fault.
     """
     recordings = [_read(file, room, encoding) for file in files]
-    # A quiet day may be one of many, but nothing can be judged where nobody says anything at all.
+    # One day of many may be quiet, but without any line there is nothing to judge.
     if not any(recording.lines for recording in recordings):
         names = ", ".join(str(recording.file) for recording in recordings)
         raise UsageError(f"{names}: no line such as `[12:34] <ada> hello`: is it the log of a channel?")
@@ -325,7 +325,7 @@ def replay(
     try:
         _show(verdicts, as_json)
     finally:
-        # The verdict is what it is, also if nobody reads how it came about.
+        # The exit status tells the verdict also if nobody reads the tables.
         if (found := faults(verdicts)) is not None:
             raise ParlourError(f"the delivery was not perfect: {found}")
 

@@ -1,6 +1,6 @@
 """The outcome of a round, as tables for people and as one object for programs.
 
-This module owns the words and the rounding; it runs on the main thread. It must never leave out a fault.
+This module owns the words and the rounding. It runs on the main thread. It must never leave out a fault.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from parlour.chaos.cluster import OWN_REDIS
 from parlour.chaos.judge import FAULTS, total
 from parlour.chaos.mix import KINDS
 from parlour.chaos.resumption import Times
-from parlour.chaos.round import Options, Outcome
+from parlour.chaos.round import Options, RoundOutcome
 from parlour.runtime.output import counted
 
 __all__ = ["show", "summary"]
 
 TROUBLES = 10
-"""Failures and examples of faults that are shown to a person; programs get all."""
+"""Failures and examples of faults that the tables show at most; programs get all."""
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: RoundOutcome, console: Console) -> None:
     """Print the tables."""
     options = outcome.options
     console.print(
@@ -40,7 +40,7 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print()
     console.print(_faults(outcome))
     console.print()
-    left_out = f" ({outcome.left_out} more would have been too much for this machine)" if outcome.left_out else ""
+    left_out = f" ({outcome.left_out} were left out, as this machine is too slow)" if outcome.left_out else ""
     console.print(f"{len(outcome.done)} faults were done{left_out}, clients came back {outcome.returns} times")
     trouble = [*outcome.failures, *total(outcome.rooms).examples]
     for line in trouble[:TROUBLES]:
@@ -50,7 +50,7 @@ def show(outcome: Outcome, console: Console) -> None:
 
 
 def _log(options: Options) -> str:
-    """Return the kind of the log: its URL may hold a password."""
+    """Return the kind of the log, without its URL, which may hold a password."""
     if options.log is None:
         return "sqlite"
     return "redis, a server of our own" if options.log == OWN_REDIS else options.log.partition(":")[0]
@@ -63,14 +63,14 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _mix(outcome: Outcome) -> Table:
+def _mix(outcome: RoundOutcome) -> Table:
     table = _table("dialect", "clients", *KINDS)
     for each in outcome.mix:
         table.add_row(str(each.dialect), *map(str, (each.clients, *(each.posts[kind] for kind in KINDS))))
     return table
 
 
-def _rooms(outcome: Outcome) -> Table:
+def _rooms(outcome: RoundOutcome) -> Table:
     table = _table("room", "members", "said", "acked", "refused", "logged", "deleted", "heard", *FAULTS)
     rooms = [*outcome.rooms, *([total(outcome.rooms)] if len(outcome.rooms) > 1 else [])]
     for room in rooms:
@@ -91,7 +91,7 @@ def _rooms(outcome: Outcome) -> Table:
     return table
 
 
-def _faults(outcome: Outcome) -> Table:
+def _faults(outcome: RoundOutcome) -> Table:
     table = _table(
         "fault", "done", "clients hit", "resumed p50", "p99", "max (s)", "since answer p50", "p99", "max (s)"
     )
@@ -106,8 +106,8 @@ def _faults(outcome: Outcome) -> Table:
     return table
 
 
-def summary(outcome: Outcome) -> dict[str, Any]:
-    """Return everything for programs, times in seconds: the sums, each room, each kind of fault, each fault."""
+def summary(outcome: RoundOutcome) -> dict[str, Any]:
+    """Return everything for programs, with times in seconds: sums, rooms, kinds of faults, faults."""
     options = outcome.options
     return {
         "perfect": not outcome.imperfections,

@@ -1,7 +1,7 @@
-"""What a round and the processes of its clients say to each other: a request is a line of JSON, and so is its answer.
+"""The requests of a round to the processes of its clients, and their answers: a line of JSON each.
 
-This module owns those lines; the record that a process writes to a file at the end is `memories`'s. It is pure. It must
-never carry what grows with the time that a round lasts.
+This module owns these lines; `memories` owns the file that a process writes at the end. It is pure. A line must never
+grow with the length of the round.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import msgspec
 
 __all__ = [
     "Answer",
+    "AskProgress",
     "ClientPlan",
     "Done",
     "Door",
-    "Enter",
+    "EnterCluster",
     "Failed",
-    "Leave",
+    "LeaveCluster",
     "Locate",
     "Located",
     "Progress",
-    "Report",
     "Request",
     "Save",
     "StartTalking",
@@ -41,19 +41,19 @@ class Door(StrEnum):
 
 
 class ClientPlan(msgspec.Struct, frozen=True):
-    """A client that shall come: what it is called, where it goes, how often it speaks."""
+    """What one client is to do."""
 
     name: str
     rooms: list[str]
     pause: float
-    """Seconds between two things that it says, on average."""
+    """Seconds between two posts, on average."""
     seed: str
     door: Door | None
-    """How it finds its node if it speaks JSON lines; None if it uses the library."""
+    """How the client finds its node, if it speaks JSON lines; None if it uses the library."""
 
 
-class Enter(msgspec.Struct, frozen=True, tag=True):
-    """Let these clients come in to the cluster of these brokers, and of nodes at these addresses, by name."""
+class EnterCluster(msgspec.Struct, frozen=True, tag=True):
+    """Let these clients enter the cluster with these brokers, and with nodes at these addresses, by name."""
 
     brokers: list[str]
     nodes: dict[str, str]
@@ -61,49 +61,49 @@ class Enter(msgspec.Struct, frozen=True, tag=True):
 
 
 class StartTalking(msgspec.Struct, frozen=True, tag=True):
-    """Let all begin to talk."""
+    """Let all clients begin to post."""
 
 
 class StopTalking(msgspec.Struct, frozen=True, tag=True):
-    """Let nobody say anything more."""
+    """Let all clients stop posting."""
 
 
 class Locate(msgspec.Struct, frozen=True, tag=True):
-    """Which clients are at this node? Answered by `Located`."""
+    """Ask which clients are at this node; answered by `Located`."""
 
     node: str
 
 
-class Report(msgspec.Struct, frozen=True, tag=True):
-    """How far are they? Answered by `Progress`."""
+class AskProgress(msgspec.Struct, frozen=True, tag=True):
+    """Ask how far the clients are; answered by `Progress`."""
 
 
 class Save(msgspec.Struct, frozen=True, tag=True):
-    """Save the record of all that was said and seen to this file."""
+    """Write what the clients remember to this file."""
 
     file: str
 
 
-class Leave(msgspec.Struct, frozen=True, tag=True):
-    """Let all go."""
+class LeaveCluster(msgspec.Struct, frozen=True, tag=True):
+    """Let all clients leave."""
 
 
-Request = Enter | StartTalking | StopTalking | Locate | Report | Save | Leave
-"""What the round may ask for."""
+Request = EnterCluster | StartTalking | StopTalking | Locate | AskProgress | Save | LeaveCluster
+"""Any request."""
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """It is done."""
+    """The request is done."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """It could not be done."""
+    """The request failed; `text` tells why."""
 
     text: str
 
 
 class Located(msgspec.Struct, frozen=True, tag=True):
-    """The names of the clients there."""
+    """The names of the clients at a node."""
 
     names: list[str]
 
@@ -112,12 +112,12 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
     """How far the clients of a process are."""
 
     waiting: int
-    """Clients that may still say something, or wait for an acknowledgement."""
+    """Clients that may still post, or wait for an acknowledgement."""
     acknowledged: dict[str, int]
     """The highest offset that was acknowledged in each room."""
     seen: dict[str, list[int]]
-    """The offset of the last message that each member has seen, by room."""
+    """The offset of the last record that each member has seen, by room."""
 
 
 Answer = Done | Failed | Located | Progress
-"""What a process of clients may answer."""
+"""Any answer."""

@@ -1,7 +1,8 @@
-"""How long a fault held up the clients that it hit: for each the longest that a message said then was late.
+"""The times to resume: for how long a fault held up the clients that it hit.
 
-This module owns that measure and its percentiles, also of what is left of it after a broker's answer. It is pure. It
-must never blame a fault for a message said before it began, nor for one said long after it was over.
+This module owns that measure and its percentiles: the longest delay of a message that was said during the fault, in
+all and since a broker last told the client where to go. It is pure. It must never blame a fault for a message said
+before it began, nor for one said long after its end.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from parlour.chaos.verdict import percentile
 __all__ = ["DoneFault", "Heard", "Resumption", "Times", "resumptions"]
 
 AFTER = 1.0
-"""Seconds after the end of a fault in which what is said may still be late because of it."""
+"""Seconds after the end of a fault in which a message may still be late because of it."""
 
-GRAVE = (Kind.SUSPEND_LOG, Kind.STOP_NODE, Kind.KILL_NODE, Kind.CUT_CONNECTION, Kind.DRAIN)
-"""Faults that hold up longer than all others, the longest first: without a log nobody is heard, and the rest hit a
-client's own node or connection, not what is behind it."""
+SEVERE = (Kind.SUSPEND_LOG, Kind.STOP_NODE, Kind.KILL_NODE, Kind.CUT_CONNECTION, Kind.DRAIN)
+"""The faults that hold clients up longest, the longest first: without a log nothing is heard, and the others hit the
+client's own node or connection."""
 
 LOGLESS = (Kind.SUSPEND_LOG, Kind.RESTART_REDIS)
-"""Faults during which nothing can be said."""
+"""Faults during which nothing can be posted."""
 
 
 @dataclass(frozen=True)
 class DoneFault:
-    """A fault that was done, and to whom. Times are in seconds since the Unix epoch, as nodes stamp messages."""
+    """A fault that was done, and the clients that it hit. Times are in seconds since the Unix epoch."""
 
     kind: Kind
     what: str
-    """What it was done to, in words."""
+    """The names of the parts to which it was done."""
     began: float
     ended: float
     clients: tuple[str, ...]
-    """The names of the clients that it hit."""
+    """The names of the clients."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Times:
-    """How long it took the clients, in seconds; None if there were none."""
+    """Percentiles of the clients' times, in seconds; None if there were no clients."""
 
     p50: float | None
     p99: float | None
@@ -58,35 +59,35 @@ class Times:
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Times:
-        """Return them for these clients."""
+        """Return the percentiles of these times."""
         ordered = sorted(seconds)
         return cls(*(percentile(ordered, percent) for percent in (50, 99, 100)))
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """The faults of one kind, and how long until the streams of the clients that they hit went on."""
+    """The faults of one kind, and how long they held up the clients that they hit."""
 
     kind: Kind
     done: int
     clients: int
-    """Clients that were hit and to whom something was said meanwhile, counted once for each fault."""
+    """Clients that were hit and for whom messages came meanwhile, counted once for each fault."""
     resumed: Times
-    """Since a message was said, or could not be."""
+    """The delays since a message was said; if nothing could be posted, since the fault began."""
     answered: Times
-    """The same, but since a broker told the client where to go, if that was later."""
+    """The same, but since a broker last told the client where to go, if that was later."""
 
 
 def resumptions(
     done: Iterable[DoneFault], heard: Mapping[str, Sequence[Heard]], answers: Mapping[str, Sequence[float]]
 ) -> list[Resumption]:
-    """Return the measure for each kind that was done, from what each client (by name) saw in its rooms.
+    """Return the times for each kind of fault that was done, from what each client saw in its rooms, by name.
 
-    `answers` tells when each was told by a broker where to go, in order, in seconds since the Unix epoch.
+    `answers` tells when a broker told each client where to go, in order, in seconds since the Unix epoch.
 
-    A client's stream was held up for as long as the latest message was late that was said from the beginning of the
-    fault until a second after its end; but what it waited for while it was hit by a graver one is counted for that
-    alone. What was never seen at all is the judge's matter.
+    A fault held a client up for the longest delay of a message that was said from the beginning of the fault until a
+    second after its end. Delays during a more severe fault that hit the same client count for that fault alone.
+    Messages that were never seen are the judge's matter.
     """
     done = list(done)
     delays: dict[Kind, list[tuple[float, float]]] = {}
@@ -94,14 +95,14 @@ def resumptions(
     for fault in done:
         counts[fault.kind] = counts.get(fault.kind, 0) + 1
         for client in fault.clients:
-            graver = [
+            severer = [
                 (other.began, other.ended + AFTER)
                 for other in done
                 if _weight(other) > _weight(fault) and client in other.clients
             ]
             told = answers.get(client, ())
             found = [
-                delay for room in heard.get(client, ()) if (delay := _delay(fault, room, told, graver)) is not None
+                delay for room in heard.get(client, ()) if (delay := _delay(fault, room, told, severer)) is not None
             ]
             if found:
                 delays.setdefault(fault.kind, []).append(
@@ -117,18 +118,17 @@ def resumptions(
 
 
 def _weight(fault: DoneFault) -> int:
-    return len(GRAVE) - GRAVE.index(fault.kind) if fault.kind in GRAVE else 0
+    return len(SEVERE) - SEVERE.index(fault.kind) if fault.kind in SEVERE else 0
 
 
 def _delay(
-    fault: DoneFault, room: Heard, answers: Sequence[float], graver: Sequence[tuple[float, float]]
+    fault: DoneFault, room: Heard, answers: Sequence[float], severer: Sequence[tuple[float, float]]
 ) -> tuple[float, float] | None:
-    """Return the longest delay of what was said during the fault, and that since the last answer; None if nothing was.
+    """Return the longest delay of a message that was said during the fault, in all and since the last answer.
 
-    Messages on their way during one of the `graver` faults, from its beginning to its end, are left out.
-
-    While the log is away nothing can be said, and what was posted counts as said when it is back: then the time until
-    the first message is the delay.
+    Leaves out messages that were on their way during one of the more severe faults, given by beginning and end. Returns
+    None if no message is left. If nothing could be posted during the fault, the delay of the first message counts from
+    the beginning of the fault, since its time is that of the log's return.
     """
     longest: tuple[float, float] | None = None
     first = fault.kind in LOGLESS
@@ -136,7 +136,7 @@ def _delay(
     for index in range(bisect_left(room.times, fault.began), len(room.times)):
         said, seen = room.records[index].at / 1000, room.times[index]
         if said > until + AFTER:
-            break  # In the log's order times rise, but for what nodes took in at nearly the same moment.
+            break  # Times rise in the order of the log, but for posts that nodes received at nearly the same moment.
         if fault.began <= said <= until:
             since, first = fault.began if first else said, False
             told = bisect_right(answers, seen)
@@ -144,7 +144,7 @@ def _delay(
             whole, rest = seen - since, seen - max(since, answered)
             if longest is not None and whole <= longest[0] and rest <= longest[1]:
                 continue
-            if not any(began <= seen and said <= ended for began, ended in graver):
+            if not any(began <= seen and said <= ended for began, ended in severer):
                 before = longest or (0.0, 0.0)
                 longest = max(before[0], whole), max(before[1], rest)
     return longest

@@ -1,7 +1,7 @@
-"""One round: a cluster is started, clients talk, faults are done, all settles, and the verdict is given.
+"""One round: the cluster starts, clients talk, faults are done, everything settles, and the judge gives the verdict.
 
-This module owns the course of a round and its outcome; it runs on a thread of its own, so that the main thread is free
-to hear that it shall stop. It must never judge before all had the time to be delivered.
+This module owns the course of a round and its outcome. It runs on a thread of its own, so that the main thread can
+receive signals. It must never judge before everything had time to be delivered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from parlour.chaos.assignment_listener import AssignmentListener
 from parlour.chaos.client_fleet import ClientFleet
-from parlour.chaos.cluster import OWN_REDIS, Cluster
+from parlour.chaos.cluster import OWN_REDIS, TrialCluster
 from parlour.chaos.director import Director, unlink
 from parlour.chaos.judge import Evidence, RoomVerdict, judge, total
 from parlour.chaos.marks import mark_of, marks_in
@@ -25,22 +25,22 @@ from parlour.chaos.resumption import DoneFault, Resumption, resumptions
 from parlour.chaos.schedule import Kind, schedule
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Options", "Outcome", "play"]
+__all__ = ["Options", "RoundOutcome", "play"]
 
 ANSWERED = 75.0
-"""Seconds after the talk in which posts may still be acknowledged: their own deadline is shorter."""
+"""Seconds after the talk within which posts may be acknowledged; the deadline of a post is shorter."""
 
 LISTENING = 0.5
-"""Seconds for which all listen for what should not come, such as a message seen again."""
+"""Seconds to wait for records that should not come, such as duplicates."""
 
 
 SEEN = 0.9
-"""Fraction of the texts in the log that are found in its files, at least: some are cut by the edge of a page."""
+"""Fraction of the texts in the log that must be found in its files; the edge of a page cuts some."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is to be played."""
+    """The options of a round."""
 
     nodes: int
     brokers: int
@@ -49,16 +49,16 @@ class Options:
     duration: float
     """Seconds of talk."""
     log: str | None
-    """A URL, OWN_REDIS for a server of the round's own, None for a file of its own."""
+    """A URL; OWN_REDIS starts a server; None makes a file."""
     seed: int
     kinds: tuple[Kind, ...]
     forgetful: bool
-    """Whether clients are made to lose their place when they come back: a round that must fail."""
+    """Whether the proxy makes clients lose their place when they come back, so that the round must fail."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a round."""
+class RoundOutcome:
+    """The outcome of a round."""
 
     options: Options
     mix: tuple[Mix, ...]
@@ -67,27 +67,27 @@ class Outcome:
     resumptions: tuple[Resumption, ...]
     done: tuple[DoneFault, ...]
     left_out: int
-    """Faults that were not done: the machine was too slow for so many."""
+    """Faults that were not done, because the machine was too slow."""
     returns: int
-    """Times that clients were connected again."""
+    """How often clients came back after a loss."""
     began: float
     """When the talk began, in seconds since the Unix epoch."""
     failures: tuple[str, ...]
     """What went wrong with parts and clients, a line each."""
     complaints: tuple[str, ...]
-    """What the parts said about it, a line each; no fault."""
+    """What the parts wrote to standard error, a line each; no fault."""
 
     @property
     def imperfections(self) -> list[str]:
-        """What was not perfect, in words."""
+        """What was not perfect, a few words each."""
         found = [f"{count} {name}" for name, count in total(self.rooms).faults.items() if count]
         return found + list(self.failures)
 
 
-def play(options: Options, stop: threading.Event, tell: Callable[[str], object]) -> Outcome:
-    """Play a round and return its outcome, with nothing left behind. `tell` is given a line on how it goes.
+def play(options: Options, stop: threading.Event, tell: Callable[[str], object]) -> RoundOutcome:
+    """Play a round, remove everything that it started, and return the outcome. `tell` receives a line on each step.
 
-    Raises ParlourError if it could not be played, or was told by `stop` to end.
+    Raises ParlourError if the round could not be played, or `stop` ended it.
     """
     faults = schedule(
         options.seed,
@@ -97,11 +97,11 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         clients=options.clients,
         duration=options.duration,
     )
-    # A log that is not ours may hold rooms of earlier rounds.
+    # A log that the round did not make may hold rooms of earlier rounds.
     prefix = "room" if options.log in (None, OWN_REDIS) else f"chaos-{secrets.token_hex(4)}"
     rooms = [f"{prefix}-{number}" for number in range(1, options.rooms + 1)]
     tell("the cluster starts")
-    cluster = Cluster(
+    cluster = TrialCluster(
         options.nodes,
         options.brokers,
         options.log,
@@ -114,24 +114,24 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         if fault.kind is Kind.CUT_RELAY and fault.at == 0.0:
             unlink(cluster, fault)
     with cluster:
-        tell("the clients come in")
+        tell("the clients enter")
         clients = ClientFleet(cluster, options.clients, rooms, options.seed, stop)
-        clients.come()
+        clients.enter()
         director = Director(cluster, clients, stop, tell)
         began = time.time()
         with AssignmentListener(cluster.brokers) as answers:
             clients.talk()
             director.run(faults, options.duration)
             clients.stop_talking()
-        tell("all settles")
+        tell("everything settles")
         recollection, evidence = _settle(cluster, clients, stop)
         verdicts = [judge(each) for each in evidence]
         clients.leave()
         _check(stop)
-        failures = [*director.failures, *cluster.bugs(), *recollection.troubles, *_blindness(evidence)]
+        failures = [*director.failures, *cluster.bugs(), *recollection.troubles, *_search_failure(evidence)]
         if not total(verdicts).said:
-            failures.append("nothing was said: let it last longer")
-        return Outcome(
+            failures.append("nothing was said: give a longer --duration")
+        return RoundOutcome(
             options=options,
             mix=tuple(mix(clients.dialects, [post for each in evidence for post in each.said])),
             rooms=tuple(verdicts),
@@ -145,8 +145,8 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         )
 
 
-def _settle(cluster: Cluster, clients: ClientFleet, stop: threading.Event) -> tuple[Recollection, list[Evidence]]:
-    """Wait until all that was posted is acknowledged and heard; return what the clients remember, and each room's."""
+def _settle(cluster: TrialCluster, clients: ClientFleet, stop: threading.Event) -> tuple[Recollection, list[Evidence]]:
+    """Wait until all posts are answered and all records seen; return the memories, and the evidence of each room."""
     clients.answered(ANSWERED)
     _check(stop)
     logs = read_logs(cluster.brokers, clients.acknowledged(), stop)
@@ -170,15 +170,15 @@ def _settle(cluster: Cluster, clients: ClientFleet, stop: threading.Event) -> tu
     ]
 
 
-def _blindness(evidence: Sequence[Evidence]) -> list[str]:
-    """Return what to say if the files of the log do not show the texts that are kept: nobody could see others there."""
+def _search_failure(evidence: Sequence[Evidence]) -> list[str]:
+    """Return a line if texts are not found in the files of the log: then deleted texts would not be found either."""
     stored = {mark for each in evidence for mark in each.stored}
     kept = {mark for each in evidence for record in each.log if (mark := mark_of(record.text))}
     if not stored or len(kept & stored) > SEEN * len(kept):
         return []
-    return [f"of {len(kept)} texts that are kept only {len(kept & stored)} were found in the files of the log"]
+    return [f"only {len(kept & stored)} of {len(kept)} texts were found in the files of the log"]
 
 
 def _check(stop: threading.Event) -> None:
     if stop.is_set():
-        raise ParlourError("the round was ended before its time")
+        raise ParlourError("the round was ended early")

@@ -1,7 +1,7 @@
-"""What is done to the cluster, and when: computed in advance from a seed, so that a round can be had again.
+"""The schedule of faults: what is done to the cluster and when, computed from a seed, so that a round can be repeated.
 
-This module owns the kinds of faults and what may happen at the same time as what. It is pure; whoever carries the
-faults out asks it once. It must never leave a cluster of several nodes, or several brokers, without one that is well.
+This module owns the kinds of faults, and which faults may overlap. It is pure; the round asks it once. It must never
+plan faults for all nodes, or all brokers, at the same time if there are several.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Fault", "Kind", "schedule"]
 
 
 class Kind(StrEnum):
-    """What may be done."""
+    """The kinds of faults."""
 
     KILL_NODE = "kill-node"
     KILL_BROKER = "kill-broker"
@@ -32,32 +32,32 @@ class Kind(StrEnum):
 
 
 FIRST = 1.0
-"""Seconds of undisturbed talk at the start."""
+"""Seconds of talk before the first fault."""
 
 PAUSE = (0.5, 2.5)
 """Seconds between the beginnings of two faults, at least and at most."""
 
 LAST = 1.0
-"""Seconds of talk that follow the beginning of the last fault, at least."""
+"""Seconds of talk after the beginning of the last fault, at least."""
 
 RECOVERY = 4.0
-"""Seconds that a process usually takes to be back after its start; a killed node's name is taken for 3."""
+"""Seconds that a process usually takes to start; the name of a killed node is taken for 3 of them."""
 
 DRAINING = 2.0
-"""Seconds that a node usually takes to move its clients and end."""
+"""Seconds that a draining node usually takes to move its clients and to end."""
 
 LASTS: dict[Kind, tuple[float, float]] = {
     Kind.KILL_NODE: (0.5, 4.0),
     Kind.KILL_BROKER: (0.5, 4.0),
     Kind.STOP_NODE: (1.0, 5.0),
     Kind.DROP_RELAY: (2.0, 6.0),
-    # A node finds out after 6 s that a peer is silent; the shorter ones it does not notice.
+    # A node notices after 6 s that a peer is silent; some cuts are shorter than that.
     Kind.CUT_RELAY: (3.0, 12.0),
     Kind.DRAIN: (0.0, 2.0),
     Kind.SUSPEND_LOG: (5.0, 20.0),
     Kind.RESTART_REDIS: (0.1, 2.0),
 }
-"""Seconds, at least and at most, that a fault lasts: something is away or halted, or the relay loses batches."""
+"""Seconds, at least and at most, for which a part is away or halted, or the relay loses batches."""
 
 BUSY: dict[Kind, float] = {
     Kind.KILL_NODE: RECOVERY,
@@ -66,14 +66,14 @@ BUSY: dict[Kind, float] = {
     Kind.DROP_RELAY: DRAINING + RECOVERY,
     Kind.CUT_RELAY: 2.0,
     Kind.DRAIN: DRAINING + RECOVERY,
-    # While the log is away nobody can say anything: there has to be some talk in between.
+    # Nothing can be posted while the log is away: there must be some talk in between.
     Kind.SUSPEND_LOG: 10.0,
     Kind.RESTART_REDIS: RECOVERY,
 }
-"""Seconds besides for which nothing else is planned for what a fault was done to; but it is waited for."""
+"""Seconds after a fault for which no other is planned for the same part; the director also waits for the part."""
 
 CUT_AT_MOST = 10
-"""One client in so many is cut off at once, at most."""
+"""At most one client in so many is cut off at the same time."""
 
 _NODES = {Kind.KILL_NODE, Kind.STOP_NODE, Kind.DROP_RELAY, Kind.DRAIN}
 
@@ -82,42 +82,44 @@ _LOGS = {Kind.SUSPEND_LOG, Kind.RESTART_REDIS}
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something to be done."""
+    """A fault to be done."""
 
     at: float
-    """Seconds after the talk began."""
+    """Seconds from the beginning of the talk."""
     kind: Kind
     targets: tuple[int, ...]
-    """The node or broker that it is done to, the node that cannot hear and the one that it cannot hear, or the clients
-    that are cut off, counted from 1; else nothing."""
+    """The numbers, from 1, of the node or broker, of the clients to cut off, or of the node that cannot hear and the
+    node that it cannot hear; empty for other kinds."""
     seconds: float
-    """How long it lasts: something is away or halted, the relay loses batches; 0 for what is over at once, infinite for
-    what lasts until the round is over."""
+    """How long it lasts; 0 if it is over at once, infinite if it lasts until the round is over."""
     upwards: bool = False
-    """Whether it is the clients' half of a connection that ends in the middle of a frame, and not the node's."""
+    """Whether a cut connection ends in the middle of a message of the client, and not of the node."""
     mutual: bool = False
-    """Whether neither of two nodes hears the other."""
+    """Whether the link is cut in both directions."""
     silent: bool = False
-    """Whether a relay link or the log is there and does not answer, and not gone."""
+    """Whether the relay link or the log does not answer; else it is gone."""
 
 
 def schedule(
     seed: int, kinds: Iterable[Kind], *, nodes: int, brokers: int, clients: int, duration: float
 ) -> list[Fault]:
-    """Return the faults for a talk of `duration` seconds, in order: the same for the same arguments."""
+    """Return the faults for a talk of `duration` seconds, in order; the same arguments give the same faults."""
     return list(_Dealer(random.Random(seed), sorted(kinds), nodes, brokers, clients).deal(duration))
 
 
 class _Dealer:
-    """Deals the kinds like cards, so that each has its turn; while parts recover, those that need none have more."""
+    """Deals the kinds of faults like cards, so that each has its turn.
+
+    While all parts recover, kinds that need no part come more often.
+    """
 
     def __init__(self, chance: random.Random, kinds: Sequence[Kind], nodes: int, brokers: int, clients: int) -> None:
         self._chance = chance
         self._kinds = kinds
         self._clients = clients
-        # The links between two nodes, by a number.
+        # The pairs of nodes, by a number.
         self._links = dict(enumerate(combinations(range(1, nodes + 1), 2)))
-        # When each node, broker, link or log is well again.
+        # When each node, broker, link or log is well again, in seconds.
         self._well = {
             "node": dict.fromkeys(range(1, nodes + 1), 0.0),
             "broker": dict.fromkeys(range(1, brokers + 1), 0.0),
@@ -140,7 +142,7 @@ class _Dealer:
     def _next(self, now: float) -> Fault | None:
         if not self._deck:
             self._deck = self._chance.sample(self._kinds, len(self._kinds))
-        # What cannot be done now keeps its turn; what was never possible in this time must not hold up the others.
+        # A kind that cannot be done now keeps its turn, and must not hold up the others.
         for kind in (*self._deck, *self._kinds):
             targets = self._targets(kind, now)
             if targets is not None:
@@ -159,7 +161,7 @@ class _Dealer:
         return Fault(now, kind, targets if kind not in _LOGS else (), seconds, upwards, silent=silent)
 
     def _never_linked(self) -> Fault:
-        """Return the fault that two nodes cannot reach each other from the start on, for a while or for good."""
+        """Return a fault that cuts a link from the start on, for a while or for the whole round."""
         number = self._chance.choice(list(self._links))
         seconds = self._chance.choice((self._chance.uniform(*LASTS[Kind.CUT_RELAY]), math.inf))
         self._well["link"][number] = seconds + BUSY[Kind.CUT_RELAY]
@@ -178,7 +180,7 @@ class _Dealer:
         return self._well["broker" if kind is Kind.KILL_BROKER else "link"]
 
     def _targets(self, kind: Kind, now: float) -> tuple[int, ...] | None:
-        """Return to what it can be done now, drawn by lot; None if to nothing."""
+        """Return targets drawn from those to which this kind can be done now; None if there are none."""
         if kind is Kind.REBALANCE:
             return ()
         if kind is Kind.CUT_CONNECTION:

@@ -1,7 +1,7 @@
-"""A Redis or Valkey server of a round's own, which may be killed and started again with all that it acknowledged.
+"""A Redis or Valkey server that a round starts, kills, and starts again with everything that it acknowledged.
 
-This module owns the server's settings and how it is known to be ready; see `part` for its process. It must never touch
-a server that it did not start.
+This module owns the settings of the server and the questions to it; `part` owns its process. It must never touch a
+server that it did not start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROGRAMS = ("redis-server", "valkey-server")
 
 
 class Server(Part):
-    """The server, on this port and with its files in the round's folder; raises UsageError if none is installed."""
+    """A server on this port with its files in the round's folder; raises UsageError if none is installed."""
 
     def __init__(self, reaper: Reaper, port: int, stop: threading.Event) -> None:
         program = next(filter(None, map(shutil.which, PROGRAMS)), None)
@@ -34,10 +34,10 @@ class Server(Part):
             )
         self._port = port
         self._folder = reaper.folder
-        # No file of settings, which would be the machine's. Each write is on the disk before it is acknowledged, which
-        # is what the promise needs; `--save ""` switches snapshots off.
+        # Without a file name the server reads no settings of the machine. Each write is on the disk before the server
+        # acknowledges it, as parlour's promise needs; `--save ""` switches automatic snapshots off.
         settings = ["--bind", HOST, "--port", str(port), "--dir", str(reaper.folder), "--save", ""]
-        # Nor is a snapshot compressed, so that one sees what is in it.
+        # A snapshot on request is not compressed, so that texts in it can be found.
         settings += ["--rdbcompression", "no"]
         settings += ["--appendonly", "yes", "--appendfsync", "always", "--logfile", str(reaper.folder / "redis.log")]
         super().__init__("redis", [program, *settings], reaper, stop)
@@ -48,19 +48,19 @@ class Server(Part):
         return f"redis://{HOST}:{self._port}/0"
 
     def contents(self) -> bytes:
-        """Return a snapshot of all that the server holds; raises ParlourError if it does not give one."""
+        """Return a snapshot of everything in the server; raises ParlourError if the server does not make one."""
         try:
             with socket.create_connection((HOST, self._port), SAVING) as connection:
                 connection.sendall(b"SAVE\r\n")
                 answer = connection.recv(64)
         except OSError as error:
-            raise ParlourError(f"redis gives no snapshot: {error}") from None
+            raise ParlourError(f"redis makes no snapshot: {error}") from None
         if not answer.startswith(b"+OK"):
-            raise ParlourError(f"redis gives no snapshot: {answer.decode(errors='replace').strip()}")
+            raise ParlourError(f"redis makes no snapshot: {answer.decode(errors='replace').strip()}")
         return (self._folder / "dump.rdb").read_bytes()
 
     def is_ready(self) -> bool:
-        """Whether it answers and has its data loaded."""
+        """Ask the server, and return whether it answers and has loaded its data."""
         try:
             with socket.create_connection((HOST, self._port), 1.0) as connection:
                 connection.sendall(b"PING\r\n")

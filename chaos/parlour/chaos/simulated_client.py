@@ -1,8 +1,8 @@
-"""One client of a round: in a room or two, posting something now and then, remembering all it posted and saw.
+"""A simulated client: it posts something now and then in one or two rooms, and remembers what it posted and saw.
 
-This module owns the thread on which a client talks, and what the client remembers; another thread, one for all clients,
-has it take what there is to hear. What it remembers may be read by others at any time. It must never help the client
-that it drives: it posts a thing once, and takes what comes as it comes.
+This module owns the thread that posts, and the client's memory. Another thread, one for all clients, calls `hear`;
+other threads may read the memory at any time. It must never help the client that it drives: it posts each thing once,
+and takes records as they come.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from parlour.chaos.json_client import Acknowledged, JsonClient
 from parlour.chaos.library_client import LibraryClient
 from parlour.chaos.marks import marked
-from parlour.chaos.records import Post, Record
+from parlour.chaos.records import Record, SentPost
 from parlour.chaos.requests import ClientPlan
 from parlour.chaos.view import Shown
 from parlour.client.errors import NodeError
@@ -29,10 +29,10 @@ from parlour.wire.records import EDIT, GONE, REACT, REDACT, SAID, UTTERANCES
 __all__ = ["Membership", "SimulatedClient"]
 
 ENTERING = 30.0
-"""Seconds that a client has to come in, and again to join each room."""
+"""Seconds within which a client must have connected, and again for each room that it joins."""
 
 ENDING = 15.0
-"""Seconds that a client's threads have to end."""
+"""Seconds within which a client's threads must have ended."""
 
 WORDS = ("so", "the", "ship", "went", "down", "at", "noon", "and", "nobody", "saw", "it", "ünd", "船")
 
@@ -41,21 +41,21 @@ REACTIONS = ("👍", "❤️", "ship")
 REPLY = "reply"
 
 WEIGHTS = {SAID: 68, REPLY: 8, EDIT: 8, REDACT: 8, REACT: 8}
-"""How often a client means to post each kind; where there is nothing to refer to, it says something."""
+"""How often a client wants to post each kind. If there is nothing to refer to, it posts a plain text instead."""
 
 
 class Membership:
-    """What a client remembers of one room."""
+    """A client's memory of one room."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
-        self.times = array("d")  # of each record, in seconds since the Unix epoch
+        self.times = array("d")  # when each record came, in seconds since the Unix epoch
         self.posts: list[_Pending] = []
-        self.texts: list[int] = []  # offsets of what was said
-        self.deleted: set[int] = set()  # offsets of what is known to be deleted
+        self.texts: list[int] = []  # offsets of texts that may be answered
+        self.deleted: set[int] = set()  # offsets of records that are known to be deleted
 
     def take(self, record: Record, time: float) -> None:
-        """Remember a record that came at this time."""
+        """Remember a record that came at this time (seconds since the Unix epoch)."""
         self.records.append(record)
         self.times.append(time)
         if record.kind in UTTERANCES:
@@ -66,7 +66,7 @@ class Membership:
             self.deleted.add(record.offset)
 
     def mine(self, kinds: frozenset[str]) -> list[int]:
-        """Return the offsets of this client's own records of these kinds that it has not deleted."""
+        """Return the offsets of the client's own records of these kinds that are not deleted."""
         logged = [post.logged.offset for post in self.posts if post.kind in kinds and post.logged is not None]
         return [offset for offset in logged if offset not in self.deleted]
 
@@ -81,40 +81,40 @@ class _Pending:
 
     @property
     def error(self) -> BaseException | None:
-        """Why the post failed; None if it did not, or not yet."""
+        """Why the post failed; None if it has not failed."""
         return self.answer.exception() if self.answer is not None and self.answer.done() else None
 
     @property
     def refused(self) -> bool:
-        """Whether the node refused it for what it refers to."""
+        """Whether the node refused it because of the record that it refers to."""
         return isinstance(self.error, NodeError) and self.error.code == "bad_ref"
 
     @property
     def logged(self) -> Message | Acknowledged | None:
-        """The acknowledgement; None if there is none, or not yet."""
+        """The acknowledgement; None if there is none."""
         answer = self.answer
         return answer.result() if answer is not None and answer.done() and answer.exception() is None else None
 
-    def said(self) -> Post:
-        """Return the post, with its acknowledgement if that has come."""
-        post = Post(self.by, self.text, self.kind, self.ref, refused=self.refused)
+    def said(self) -> SentPost:
+        """Return the post, with its acknowledgement if there is one."""
+        post = SentPost(self.by, self.text, self.kind, self.ref, refused=self.refused)
         return post if self.logged is None else post._replace(id=self.logged.id, offset=self.logged.offset)
 
 
 class SimulatedClient:
-    """A client that does what its plan tells. Its pauses, and what it means to post, come from the plan's seed alone.
+    """A client that follows a plan. The plan's seed alone decides its pauses, and what it wants to post.
 
     Attributes:
-        name: what it is called.
-        rooms: what it remembers, by room.
+        name: the client's name.
+        rooms: its memory of each room.
     """
 
     def __init__(
         self, plan: ClientPlan, brokers: Sequence[str], nodes: Mapping[str, str], records: dict[Record, Record]
     ) -> None:
-        """Prepare a client of the cluster that has these brokers, and nodes at these addresses.
+        """Prepare a client of the cluster with these brokers, and with nodes at these addresses, by name.
 
-        `records` holds each record once for all clients: they remember the same ones, in millions.
+        `records` holds each record once for all clients of a process, since they remember the same ones.
         """
         self.name = plan.name
         self.rooms = {room: Membership() for room in plan.rooms}
@@ -130,47 +130,47 @@ class SimulatedClient:
 
     @property
     def node(self) -> str | None:
-        """The node that it is connected to, or was last; None before it came in."""
+        """The name of the current node, or of the last one; None before it entered."""
         return self._client.node
 
     @property
     def returns(self) -> int:
-        """How often it was connected again after a loss."""
+        """How often it came back after a loss."""
         return self._client.returns
 
     def enter(self) -> None:
-        """Come in and join the rooms; raises ParlourError."""
+        """Connect and join the rooms; raises ParlourError."""
         self._client.start(ENTERING)
 
     def talk(self, until: threading.Event) -> None:
-        """Begin to post, until the event is set."""
+        """Begin to post; stop when the event is set."""
         self._thread = spawn(f"{self.name}-talks", self._talk, until)
 
     def hear(self) -> None:
-        """Take all that has come since; called by one thread at a time."""
+        """Remember the records that came since the last call; one thread at a time calls this."""
         for room, record, time in self._client.take():
             self.rooms[room].take(self._records.setdefault(record, record), time)
 
     def shown(self, room: str) -> dict[int, Shown] | None:
-        """Return what the library shows of the last records of a room; None if this client does not use it."""
+        """Return how the library shows the last records of a room; None if the client does not use it."""
         return self._client.shown(room) if isinstance(self._client, LibraryClient) else None
 
     def close(self) -> None:
-        """Leave the cluster, and join the threads; raises StuckThreadError if they do not end."""
+        """Disconnect and join the threads; raises StuckThreadError if they do not end."""
         self._client.stop(ENDING)
         if self._thread is not None:
             join_all([self._thread], ENDING)
 
     @property
     def waiting(self) -> bool:
-        """Whether it may still post something, or waits for an acknowledgement."""
+        """Whether it may still post, or waits for an acknowledgement."""
         if self._thread is not None and self._thread.is_alive():
             return True
         posts = [post for membership in self.rooms.values() for post in membership.posts]
         return any(post.answer is not None and not post.answer.done() for post in posts)
 
     def troubles(self) -> list[str]:
-        """Return what went wrong, a line each: why posts failed, and what befell the rooms."""
+        """Return what went wrong, a line each: failed posts, and troubles of rooms."""
         found = [f"{self.name} in {room}: {trouble}" for room, trouble in self._client.troubles]
         for name, membership in self.rooms.items():
             for post in membership.posts:
@@ -184,7 +184,7 @@ class SimulatedClient:
         while not until.wait(self._chance.expovariate(1 / self._pause)):
             number += 1
             room = self._chance.choice(list(self.rooms))
-            # All is drawn each time, so that what comes next does not depend on what can be done now.
+            # Draw everything each time, so that later draws do not depend on what is possible now.
             (meant,) = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
             place, reaction = self._chance.random(), self._chance.choice(REACTIONS)
             words = self._chance.choices(WORDS, k=self._chance.randrange(12))
@@ -196,7 +196,7 @@ class SimulatedClient:
                 self._client.troubles.append((room, f"{type(error).__name__}: {error}"))
 
     def _draft(self, membership: Membership, meant: str, place: float, reaction: str, text: str) -> _Pending:
-        """Return the post that is meant, about a record that is drawn by `place`, or else a text."""
+        """Return a post of the kind that is meant, about a record that `place` chooses, or else a plain text."""
         match meant:
             case "edit":
                 ref = _recent(membership.mine(UTTERANCES), place)
@@ -217,5 +217,5 @@ class SimulatedClient:
 
 
 def _recent(offsets: Sequence[int], place: float) -> int:
-    """Return one of these offsets, most often one of the last; 0 if there is none."""
+    """Return the offset that `place` (from 0 to 1) chooses, most often one of the last; 0 if there is none."""
     return offsets[-1 - int(len(offsets) * place**3)] if offsets else 0

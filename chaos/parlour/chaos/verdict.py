@@ -1,7 +1,7 @@
-"""What was said and acknowledged, against what each observer heard: lost, twice, out of order, altered or on time.
+"""The verdict on a replay: compares the acknowledged lines with what each observer heard.
 
-This module owns the rules by which a delivery is judged. It is pure: it is called on any thread once all is over, and
-all it needs is given to it. It must never forgive a fault because another one explains it.
+This module owns the rules by which a delivery is judged. It is pure; any thread may call it when the replay is over. It
+must never forgive a fault because another fault explains it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from parlour.chaos.chatlog import SHOWN
 from parlour.wire.records import session_of_id
 
-__all__ = ["Line", "Tally", "Verdict", "faults", "judge", "percentile", "summary"]
+__all__ = ["Line", "ObserverTally", "Verdict", "faults", "judge", "percentile", "summary"]
 
 
 class Line(NamedTuple):
-    """A message, as its sender knows it from its acknowledgement, or as an observer heard it."""
+    """A line as its sender knows it from the acknowledgement, or as an observer heard it."""
 
     at: float
-    """When it was said, or heard, on the same monotonic clock, in seconds."""
+    """When it was posted or heard, in seconds on the same monotonic clock."""
     offset: int
     id: str
     by: str
@@ -31,27 +31,27 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What one observer heard of what was said."""
+class ObserverTally:
+    """The counts of one observer."""
 
     node: str
     received: int
-    """Lines that were heard at least once."""
+    """Lines that it heard at least once."""
     lost: int
     duplicated: int
-    """Messages heard again, and lines heard under an id that was never acknowledged, as they were said again."""
+    """Messages heard twice, and lines heard under an id that was not acknowledged, since they were posted twice."""
     reordered: int
-    """Messages heard after one of a higher offset, and lines heard after one that was said later."""
+    """Messages heard after one with a higher offset, and lines heard after a line that was posted later."""
     differing: int
-    """Lines heard with another offset, name, text or kind than what was said; equal texts have equal bytes."""
+    """Lines heard with another offset, name, text or kind than acknowledged; equal texts have equal bytes."""
     foreign: int
-    """Messages of others in the room. They are no fault, but none may come twice or out of order either."""
+    """Messages of others in the room. They are no fault, but must not come twice or out of order."""
     latencies: tuple[float, ...]
-    """Milliseconds from saying a line to hearing it, in ascending order."""
+    """Milliseconds from posting a line to hearing it, in ascending order."""
 
     @property
     def faults(self) -> dict[str, int]:
-        """What must be 0."""
+        """The counts that must be 0."""
         return {
             "lost": self.lost,
             "duplicated": self.duplicated,
@@ -62,30 +62,30 @@ class Tally:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one log went in one room."""
+    """The verdict on one log in one room."""
 
     file: str
     room: str
     clients: int
-    """Nicks, each of them a client."""
+    """Nicks; each is a client."""
     lines: int
     """Lines in the log."""
     said: int
-    """Lines that were tried; fewer than `lines` if the replay was given up."""
+    """Lines that were posted; fewer than `lines` if the replay was given up."""
     acknowledged: int
     seconds: float
     """From the first entry of the log to the last acknowledgement."""
-    observers: tuple[Tally, ...]
+    observers: tuple[ObserverTally, ...]
     failures: tuple[str, ...]
-    """What went wrong on the way, a line each."""
+    """What went wrong, a line each."""
     unread: tuple[int, ...] = ()
-    """Numbers of the file's lines that fit no format of a log."""
+    """Numbers of lines in the file that fit no format."""
     mended: tuple[int, ...] = ()
-    """Numbers of the file's lines in which U+FFFD stands for a broken character."""
+    """Numbers of lines in the file in which U+FFFD replaces a broken character."""
 
 
-def judge(node: str, said: Sequence[Line], heard: Iterable[Line]) -> Tally:
-    """Compare what was said and acknowledged, in the log's order, with what came to an observer, in its order."""
+def judge(node: str, said: Sequence[Line], heard: Iterable[Line]) -> ObserverTally:
+    """Compare acknowledged lines, in the order of the log, with what an observer heard, in the order it came."""
     places = {line.id: place for place, line in enumerate(said)}
     sessions = {session_of_id(line.id) for line in said}
     seen: set[str] = set()
@@ -107,7 +107,7 @@ def judge(node: str, said: Sequence[Line], heard: Iterable[Line]) -> Tally:
         line = said[place]
         counts["differing"] += message[1:] != line[1:]
         latencies.append(1000 * (message.at - line.at))
-    return Tally(
+    return ObserverTally(
         node=node,
         received=len(latencies),
         lost=len(said) - len(latencies),
@@ -120,12 +120,12 @@ def judge(node: str, said: Sequence[Line], heard: Iterable[Line]) -> Tally:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """Return the least number that is no less than `percent` of them (nearest rank); None if there are none."""
+    """Return the percentile of ascending numbers by the nearest rank; None if there are no numbers."""
     return ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1] if ordered else None
 
 
 def faults(verdicts: Sequence[Verdict]) -> str | None:
-    """Return all that was not perfect, in one line, or None."""
+    """Return everything that was not perfect in one line, or None."""
     found: Counter[str] = Counter()
     for verdict in verdicts:
         found["not acknowledged"] += verdict.lines - verdict.acknowledged
@@ -137,7 +137,7 @@ def faults(verdicts: Sequence[Verdict]) -> str | None:
 
 
 def summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Return everything for programs, latencies in milliseconds: sums, then each log, then each room's observers."""
+    """Return everything for programs, with latencies in milliseconds: sums, logs, observers."""
     return {
         "perfect": faults(verdicts) is None,
         "clients": sum(verdict.clients for verdict in verdicts),

@@ -1,7 +1,7 @@
-"""What a room looks like to a person: its records folded, each text with its edits, its deletion and the reactions.
+"""The folded view of a room: each text with its edits, its deletion and the reactions to it.
 
-This module owns the rules of folding, as docs/protocol.md tells them. It is pure. It must never use the library's own
-folding, which is on trial.
+This module owns the rules of folding, as docs/protocol.md tells them to programs. It is pure. It must never use the
+library's folding, which is on trial.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ __all__ = ["DELETED", "Shown", "deleted", "fold"]
 
 @dataclass
 class Shown:
-    """How a record is shown."""
+    """How a program shows one record."""
 
     text: str
     edited: bool = False
     reactions: set[tuple[str, str]] = field(default_factory=set)
-    """Who reacted with what."""
+    """The pairs of a name and its reaction."""
 
 
 DELETED = Shown("")
-"""How a deleted record is shown, whatever it was."""
+"""How a program shows a deleted record of any kind."""
 
 
 def deleted(records: Iterable[Record]) -> set[int]:
-    """Return the offsets of the records of a room, given in order, that are deleted: by a deletion, or already gone."""
+    """Return the offsets of the deleted records among the records of a room, which are given in order."""
     found: set[int] = set()
     edits: dict[int, list[int]] = {}
     for record in records:
@@ -44,7 +44,7 @@ def deleted(records: Iterable[Record]) -> set[int]:
 
 
 def fold(records: Collection[Record]) -> dict[int, Shown]:
-    """Return what is shown of the records of a room, given in order, by offset: what was said, and what is deleted."""
+    """Return how the records of a room, which are given in order, are shown: texts and deleted records, by offset."""
     gone = deleted(records)
     view: dict[int, Shown] = {}
     for record in records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parlour.node.log import Post, RichPost, RoomLog
+from parlour.node.log import LogError, Post, RichPost, RoomLog
 from parlour.node.log.memory import MemoryLog
 from parlour.node.log.opening import open_log
-from parlour.node.log.redis_script import key
+from parlour.node.log.redis_job import key
+from parlour.runtime.threads import join_all, spawn
 from parlour.wire.records import EDIT, GONE, GONE_TEXT, REDACT
-from support.redis_server import MISSING, RedisServer, redis_server
+from support.redis_server import MISSING, SYNCED, RedisServer, redis_server
+from support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
@@ -103,6 +106,71 @@ def test_long_texts_are_gone_as_well(server: RedisServer, log: RoomLog) -> None:
     log.append("lobby", [about(4, REDACT, 2)])
     assert SECRET.encode() not in dump(server)
     assert [len(message.text) for message in log.read("lobby", 0, 9)] == [1, len(GONE_TEXT), 10_000, 0]
+
+
+@pytest.mark.parametrize("nodes", [0, 1000, 7], ids=["unbounded", "large", "small"])
+def test_nodes_of_any_size_are_moved_whole(server: RedisServer, log: RoomLog, nodes: int) -> None:
+    """However many entries the operator lets a node hold; what is aside has left no bytes in the stream."""
+    with server.client() as client:
+        client.config_set("stream-node-max-entries", nodes)
+        client.config_set("stream-node-max-bytes", 20_000)
+        log.append("lobby", [say(number, f"{SECRET} {number}.") for number in range(1, 1001)])
+        for deleted in (500, 499, 501, 520, 480, 1, 1000):
+            log.append("lobby", [about(1000 + deleted, REDACT, deleted)])
+            assert f"{SECRET} {deleted}.".encode() not in dump(server)
+        client.config_set("stream-node-max-entries", 100)
+        client.config_set("stream-node-max-bytes", 4096)
+    assert [message.offset for message in log.read("lobby", 0, 2000)] == list(range(1, 1008))
+
+
+def test_a_deletion_moves_two_nodes_and_no_more(server: RedisServer, log: RoomLog) -> None:
+    """Nor does one of a record that is aside already, of which there are hundreds around the first."""
+    log.append("lobby", [say(number, f"{SECRET} {number}.") for number in range(1, 2001)])
+    with server.client() as client:
+        log.append("lobby", [about(3000, REDACT, 1000)])
+        moved = [int(member.partition(" ")[0]) for member in client.zrange(key("lobby", "aside"), 0, -1)]
+        assert moved == list(range(moved[0], moved[-1] + 1))
+        assert 1000 in moved
+        assert len(moved) <= 200
+        for deleted in moved:
+            log.append("lobby", [about(3000 + deleted, REDACT, deleted)])
+        assert client.zcard(key("lobby", "aside")) == len(moved)
+        data = dump(server)
+        assert not [deleted for deleted in moved if f"{SECRET} {deleted}.".encode() in data]
+
+
+def test_a_server_that_is_killed_has_deleted_or_not(tmp_path: Path) -> None:
+    """Whenever it is killed, a record is gone if and only if its deletion is logged, and so are its edits."""
+    with redis_server(tmp_path, *SYNCED) as server, closing(open_log(server.url)) as log:
+        chance, numbers = random.Random(3), itertools.count(1)
+
+        def talk(logged: list[int]) -> None:
+            while True:
+                (place,) = log.append("lobby", [say(next(numbers), SECRET * 10)])
+                log.append("lobby", [about(next(numbers), EDIT, place.offset, SECRET), say(next(numbers))])
+                log.append("lobby", [about(next(numbers), REDACT, place.offset)])
+                logged.append(place.offset)
+
+        def kill(due: int, logged: list[int]) -> None:
+            eventually(lambda: len(logged) > due, 20)
+            server.kill()
+
+        for _ in range(4):
+            logged: list[int] = []
+            killer = spawn("killer", kill, 20 + chance.randrange(100), logged)
+            with pytest.raises(LogError):
+                talk(logged)
+            join_all([killer], 20)
+            server.start()
+        messages = log.read("lobby", 0, 100_000)
+        assert [message.offset for message in messages] == list(range(1, len(messages) + 1))
+        deleted = {message.ref for message in messages if message.kind == REDACT}
+        assert len(deleted) > 20
+        for message in messages:
+            if message.kind == GONE:
+                assert {message.offset, message.offset - 1} & deleted
+            elif message.kind in ("", EDIT):
+                assert (message.ref or message.offset) not in deleted
 
 
 def test_a_deletion_sent_again_does_nothing(log: RoomLog) -> None:

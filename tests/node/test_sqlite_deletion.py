@@ -145,6 +145,23 @@ def test_a_reader_holds_up_the_wiping_and_nothing_else(
     assert len(log.read("lobby", 0, 1000)) == 102
 
 
+def test_the_look_through_the_pages_keeps_sqlites_locks(path: Path, log: RoomLog) -> None:
+    """Another node that comes and goes leaves the journal alone: it sees that the file is still in use."""
+    log.append("lobby", [post(1, "secret 1"), post(2, "", "redact", 1)])
+
+    def wiped() -> bool:
+        with closing(sqlite3.connect(path)) as file:
+            return not file.execute("SELECT * FROM meta WHERE key = 'deleted'").fetchall()
+
+    eventually(wiped, 10)
+    log.append("lobby", [post(3, "kept")])
+    code = f"from parlour.node.log.opening import open_log\nlog = open_log('sqlite://{path}')\nlog.close()\n"
+    subprocess.run([sys.executable, "-c", code], timeout=30, check=True)
+    assert Path(f"{path}-wal").exists()
+    log.append("lobby", [post(4, "kept, too")])
+    assert [message.text for message in log.read("lobby", 2, 9)] == ["kept", "kept, too"]
+
+
 def test_a_node_that_dies_leaves_the_wiping_to_the_next(path: Path) -> None:
     """The file knows that something was deleted."""
     code = f"""

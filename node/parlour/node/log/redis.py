@@ -15,14 +15,14 @@ import re
 import secrets
 import time
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from parlour.node.log import Appended, Extent, LogError, Post
-from parlour.node.log.redis_script import IDENTITY, Job, key, message_of, read_aside, room_of
+from parlour.node.log.redis_job import IDENTITY, Job, key, message_of, read_aside, room_of
 from parlour.node.log.redis_server import ANSWER, REWRITE, RedisServer
 from parlour.runtime.locks import make_lock
 from parlour.wire.limits import sane_time
@@ -74,19 +74,23 @@ class RedisLog:
         """Return messages after an offset; see `RoomLog.read`."""
         # No transaction, which a server without memory refuses; whose log it was is asked after what was in it. A
         # record may be moved aside meanwhile, so what is aside is asked for after the stream.
-        entries, members, identity = self._call(
-            Job.plain("XRANGE", key(room, "log"), after + 1, "+", "COUNT", limit),
-            Job.plain("ZRANGEBYSCORE", key(room, "aside"), after + 1, "+inf", "LIMIT", 0, limit),
-            Job.plain("HGET", key(room, "room"), "log"),
-        )
+        stream = Job.plain("XRANGE", key(room, "log"), after + 1, "+", "COUNT", limit)
+        owner = Job.plain("HMGET", key(room, "room"), "log", "aside")
+        others = Job.plain("ZRANGEBYSCORE", key(room, "aside"), after + 1, "+inf", "LIMIT", 0, limit)
+        known = room in self._rooms_aside
+        entries, (identity, aside), *members = self._call(stream, owner, *([others] if known else []))
         if identity is None:
             return []
         if identity != self.identity:
             raise self._home.explain(ResponseError("OTHERLOG the room is of another log"))
-        found: dict[int, Mapping[str, str]] = {int(name.partition("-")[0]): fields for name, fields in entries}
-        if members:
-            found.update(map(read_aside, members))
-        return [message_of(room, offset, found[offset]) for offset in sorted(found)[:limit]]
+        if aside and not known:
+            self._remember_aside(room)
+            members = self._call(others)
+        if members and members[0]:
+            # What was moved aside in between is in both.
+            both = dict(entries) | dict(map(read_aside, members[0]))
+            entries = sorted(both.items(), key=lambda entry: int(entry[0][:-2]))[:limit]
+        return [message_of(room, entry, fields) for entry, fields in entries]
 
     def extent(self, room: str) -> Extent:
         """Return what is kept of the room; see `RoomLog.extent`."""
@@ -153,9 +157,13 @@ class RedisLog:
         if room in self._rooms_aside:
             job.widen()
         answer = self._call(job)
-        if job.wide and len(self._rooms_aside) < REMEMBERED_ROOMS:
-            self._rooms_aside.add(room)
+        if job.wide:
+            self._remember_aside(room)
         return answer
+
+    def _remember_aside(self, room: str) -> None:
+        if len(self._rooms_aside) < REMEMBERED_ROOMS:
+            self._rooms_aside.add(room)
 
     # --- where the rooms are ----------------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ from redis.exceptions import AskError, ClusterDownError, NoScriptError, RedisErr
 from redis.retry import Retry
 
 from parlour.node.log import LogError
-from parlour.node.log.redis_script import PATTERN, SYNCED, Job, scripts
+from parlour.node.log.redis_job import PATTERN, Job
+from parlour.node.log.redis_script import SYNCED, scripts
 from parlour.runtime.locks import make_lock
 
 __all__ = ["ANSWER", "REWRITE", "RedisServer"]

@@ -39,7 +39,7 @@ class Mix:
 def mix(dialects: Mapping[str, ClientDialect], posts: Iterable[SentPost]) -> list[Mix]:
     """Count the clients, given with their dialects by name, and their posts."""
     clients = Counter(dialects.values())
-    counts = {dialect: Counter(dict.fromkeys(KINDS, 0)) for dialect in ClientDialect}
+    counts: dict[ClientDialect, Counter[str]] = {dialect: Counter(dict.fromkeys(KINDS, 0)) for dialect in ClientDialect}
     for post in posts:
         counts[dialects[post.by]][post.kind or ("reply" if post.ref else "text")] += 1
     return [Mix(dialect, clients[dialect], counts[dialect]) for dialect in ClientDialect]

@@ -43,12 +43,13 @@ def test_round_without_faults() -> None:
     assert sum(posts[kind] for posts in outcome["posts"] for kind in KINDS) == total["said"]
 
 
+@pytest.mark.timeout(300)  # each attempt is a whole round
 def test_round_without_resume_fails() -> None:
     """The second control: clients that lose their position miss records, and the judge finds that."""
     # It is a matter of chance whether anything is posted while a client is away, so there are several attempts.
     for seed in (5, 4, 1, 2):
         status, outcome, errors = chaos(
-            "--fault", "cut-connection,kill-node", "--break", "resume", "--duration", "3", seed=seed
+            "--fault", "cut-connection,kill-node", "--break", "resume", "--duration", "3", clients=30, seed=seed
         )
         if status:
             break

@@ -30,9 +30,11 @@ __all__ = ["Options", "RoundOutcome", "play"]
 ANSWERED = 75.0
 """Seconds after the talk within which posts may be acknowledged; the deadline of a post is shorter."""
 
+ANSWERED_IF_FORGETFUL = 10.0
+"""The same where clients lose their place: the answer to a post may be in the part that its client never receives."""
+
 LISTENING = 0.5
 """Seconds to wait for records that should not come, such as duplicates."""
-
 
 SEEN = 0.9
 """Fraction of the texts in the log that must be found in its files; the edge of a page cuts some."""
@@ -124,7 +126,8 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
             director.run(faults, options.duration)
             clients.stop_talking()
         tell("everything settles")
-        recollection, evidence = _settle(cluster, clients, stop)
+        answered = ANSWERED_IF_FORGETFUL if options.forgetful else ANSWERED
+        recollection, evidence = _settle(cluster, clients, answered, stop)
         verdicts = [judge(each) for each in evidence]
         clients.leave()
         _check(stop)
@@ -145,9 +148,14 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         )
 
 
-def _settle(cluster: TrialCluster, clients: ClientFleet, stop: threading.Event) -> tuple[Recollection, list[Evidence]]:
-    """Wait until all posts are answered and all records seen; return the memories, and the evidence of each room."""
-    clients.answered(ANSWERED)
+def _settle(
+    cluster: TrialCluster, clients: ClientFleet, answered: float, stop: threading.Event
+) -> tuple[Recollection, list[Evidence]]:
+    """Wait until all posts are answered and all records seen; return the memories, and the evidence of each room.
+
+    Waits `answered` seconds for the answers, at most.
+    """
+    clients.answered(answered)
     _check(stop)
     logs = read_logs(cluster.brokers, clients.acknowledged(), stop)
     tops = {room: log[-1].offset if log else 0 for room, log in logs.items()}

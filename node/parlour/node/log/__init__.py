@@ -18,19 +18,19 @@ __all__ = ["AHEAD", "Appended", "Extent", "LogError", "Post", "RichPost", "RoomL
 
 
 AHEAD = 10_000
-"""Messages that a trim looks at, at most, for one whose time is not ahead of the log's clock."""
+"""Most messages that a trim reads to find one whose time is not ahead of the log's clock."""
 
 
 class LogError(UnavailableError):
     """The room log cannot be opened, read or written now.
 
-    Of the failed call nothing was logged; or, if a server did not answer in time, perhaps all: the same posts sent
-    again tell which.
+    The failed call logged nothing; only if a server did not answer in time, it may have logged all. Append the same
+    posts again to learn which.
     """
 
 
 class Post(Struct, frozen=True, array_like=True, gc=False):
-    """What a client asks to say. `(session, id)` is logged once in a room; `at` is in ms since the Unix epoch."""
+    """What a client posts. A room logs each `(session, id)` once; `at` is in ms since the Unix epoch."""
 
     session: str
     id: int
@@ -40,9 +40,9 @@ class Post(Struct, frozen=True, array_like=True, gc=False):
 
 
 class RichPost(Post, frozen=True, array_like=True, gc=False):
-    """A post with a record's own fields (see `wire.records`). What is plainly said is a `Post`, which costs less.
+    """A post with a record's own fields (see `wire.records`). A plain text is a `Post`, which costs less.
 
-    An engine may write both as they are, as arrays of two lengths, and read both as this class.
+    An engine may write both classes as arrays, which differ in length, and read both as this class.
     """
 
     kind: str = ""
@@ -52,9 +52,9 @@ class RichPost(Post, frozen=True, array_like=True, gc=False):
 
 
 class Appended(Struct, frozen=True, gc=False):
-    """Where a post stands in the log; for a duplicate, where and when it was first logged.
+    """The place of a post in the log; for a duplicate, the place and time of the first copy.
 
-    A post that was refused, since the record that it refers to is deleted, is a duplicate at offset 0.
+    A refused post (the record that it refers to is deleted) is a duplicate at offset 0.
     """
 
     epoch: str
@@ -64,7 +64,7 @@ class Appended(Struct, frozen=True, gc=False):
 
 
 class Extent(NamedTuple):
-    """What is kept of a room: the messages of `epoch` after `trimmed`, up to `top`; the two are equal if none is."""
+    """The offsets that a room keeps: those of `epoch` after `trimmed`, up to `top`; both are equal if it keeps none."""
 
     epoch: str
     trimmed: int
@@ -72,19 +72,19 @@ class Extent(NamedTuple):
 
 
 def settled_time(at: int, before: int, now: int) -> int:
-    """Return the time that is logged for a post: not ahead of the log's clock, nor before the last one in the room.
+    """Return the time to log for a post: not ahead of the log's clock, nor before the last post in the room.
 
-    All are in ms since the Unix epoch. `before` may itself be ahead, in a log with times of a clock that was wrong.
+    All times are in ms since the Unix epoch. `before` may itself be ahead, if a node's clock was once wrong.
     """
     return max(min(at, now), min(before, now))
 
 
 def old_enough(times: Iterable[int], before: int, now: int) -> int:
-    """Return how many of a room's oldest messages, given their times, were logged before a time, as `trim` has it."""
+    """Return how many of a room's oldest messages, given their times, `trim` may forget as older than `before`."""
     count = 0
     for number, at in enumerate(times, 1):
         if at > now:
-            continue  # as old as the next one whose time is known
+            continue  # as old as the next message whose time is not ahead
         if at >= before:
             break
         count = number
@@ -96,64 +96,65 @@ class RoomLog(Protocol):
 
     @property
     def identity(self) -> str:
-        """A word that names this log, wherever and through whatever path it is opened."""
+        """The name of this log; it is the same for every node and every path or URL that leads to the log."""
         ...
 
     def now(self) -> int:
-        """Return the time by the log's own clock, in ms since the Unix epoch: the one that all its nodes go by."""
+        """Return the time of the log's own clock, which all its nodes use, in ms since the Unix epoch."""
         ...
 
     def check(self) -> None:
-        """Return if the log can be asked now; raises LogError, and changes nothing."""
+        """Do nothing if the log answers now; raises LogError if it does not. Changes nothing."""
         ...
 
     @property
     def remark(self) -> str:
-        """What its operator should know of how it keeps what was said, in a line; empty if there is nothing to say."""
+        """A line for the operator about a risk to the log's data (who can read it, what a crash loses); else empty."""
         ...
 
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
-        """Log the posts in their order, all or none, and return where each stands.
+        """Log the posts in their order, all or none, and return the place of each.
 
-        New posts get consecutive offsets from 1 on. A post whose (session, id) the room has is not logged again. A new
-        post that edits or reacts to a deleted record is refused. Times are logged as `settled_time` has them.
+        New posts get consecutive offsets; the first in a room is 1. The log does not log a post again whose (session,
+        id) the room has, and refuses a new post that edits or reacts to a deleted record. It logs the times that
+        `settled_time` returns.
 
         A post of the kind `redact` also deletes, in the same transaction, the record that its `ref` names and all edits
         of that record: `read` then gives records of the kind `gone` in their places, with `GONE_TEXT`, no `ref` and no
-        `data`. Nothing of the deleted texts stays in the log's files or memory, but in what the engine writes for its
-        own recovery.
+        `data`. The deleted texts leave the log's files and memory; only what the engine writes for its own recovery may
+        still hold them.
         """
         ...
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
-        """Return at most `limit` messages whose offsets follow `after`, in order, as far as they are kept."""
+        """Return the first kept messages whose offsets follow `after`, in order, at most `limit`."""
         ...
 
     def extent(self, room: str) -> Extent:
-        """Return what is kept of the room; `top` is 0 if nothing was said yet."""
+        """Return which offsets the room keeps; `top` is 0 if nothing was logged yet."""
         ...
 
     def rooms(self, after: str, limit: int) -> list[str]:
-        """Return at most `limit` names, in the order of their code points, of the rooms that follow `after`.
+        """Return the names of the rooms that follow `after`, in the order of their code points, at most `limit`.
 
-        Where rooms are on several servers, those on one that does not answer now may be missing.
+        In a log of several servers, the rooms of a server that does not answer may be missing.
         """
         ...
 
     def trim(self, room: str, keep: int, before: int, limit: int) -> bool:
         """Forget the room's oldest messages, at most `limit`; return whether there may be more to forget.
 
-        The last `keep` messages stay, and so do those from the first on that was logged at `before` (ms since the Unix
-        epoch) or later. A time ahead of the log's clock tells nothing: such a message is as old as the next one whose
-        time is known, and stays if there is none. Offsets go on as if nothing had been forgotten; a forgotten message's
-        post may not be known any more. Takes no longer than an append may have to wait.
+        The last `keep` messages stay. So does the first message that was logged at `before` (ms since the Unix epoch)
+        or later, with all that follow it. A time ahead of the log's clock says nothing: such a message counts as old as
+        the next one with a time that is not ahead, and stays if there is none. Trimming does not change offsets; the
+        log may log a post again whose message it forgot. A trim takes no longer than an append may wait.
         """
         ...
 
     def hasten(self) -> None:
-        """Wait no longer than a moment for a log that another program holds: the node is about to close it."""
+        """From now on wait only a moment for a lock that another program holds: the node is about to close the log."""
         ...
 
     def close(self) -> None:
-        """Close what is open; the log may not be used after."""
+        """Close the log; do not use it afterwards."""
         ...

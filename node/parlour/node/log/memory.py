@@ -1,4 +1,4 @@
-"""A room log in this process's memory, for tests and for measuring what the others cost.
+"""A room log in the memory of this process, for tests and as the baseline when other engines are measured.
 
 This module owns the engine behind `memory://`; any thread may call it. It must never be used by nodes in several
 processes: each would have a log of its own.
@@ -32,10 +32,10 @@ class _Place(NamedTuple):
 
 @dataclass
 class _Shelf:
-    """One room's messages, those up to offset `trimmed` forgotten, and where each post stands."""
+    """One room's messages after offset `trimmed`, and the place of each post."""
 
     trimmed: int = 0
-    at: int = 0  # of the last message, which may be forgotten
+    at: int = 0  # time of the last message, even if that is forgotten
     messages: list[Message] = field(default_factory=list)
     posts: dict[tuple[str, int], _Place] = field(default_factory=dict)
 
@@ -44,7 +44,7 @@ class _Shelf:
         return self.trimmed + len(self.messages)
 
     def log(self, room: str, place: _Place, post: Post) -> None:
-        """Add a post that is new, and delete the record that it deletes."""
+        """Add a new post; if it is a redaction, delete its record."""
         message = Message(room, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
         if isinstance(post, RichPost):
             message = replace(message, kind=post.kind, ref=post.ref, account=post.account, data=post.data)
@@ -80,7 +80,7 @@ class MemoryLog:
     _named: ClassVar[WeakValueDictionary[str, MemoryLog]] = WeakValueDictionary()
 
     def __init__(self) -> None:
-        # Guards _shelves and what is on them. Rank 70.
+        # Guards _shelves and their contents. Rank 70.
         self._mutex = make_lock(70, "memory log")
         self._shelves: dict[str, _Shelf] = {}
         self.identity = f"memory-{secrets.token_hex(8)}"
@@ -98,11 +98,11 @@ class MemoryLog:
         return time.time_ns() // 1_000_000
 
     def check(self) -> None:
-        """Nothing can be wrong with it; see `RoomLog.check`."""
+        """Do nothing: memory always answers; see `RoomLog.check`."""
 
     @property
     def remark(self) -> str:
-        """Nothing: who chose it knows that it ends with the process; see `RoomLog.remark`."""
+        """Empty: everybody expects that memory ends with the process; see `RoomLog.remark`."""
         return ""
 
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
@@ -157,7 +157,7 @@ class MemoryLog:
             return count == limit
 
     def hasten(self) -> None:
-        """No other program can hold it."""
+        """Do nothing: no other program can hold a lock on it."""
 
     def close(self) -> None:
-        """Nothing is open; the messages live as long as somebody holds the log."""
+        """Do nothing: the messages live as long as somebody refers to the log."""

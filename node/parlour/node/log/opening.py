@@ -1,7 +1,7 @@
-"""Opening a room log by its URL: the one place that knows which engines there are.
+"""Opening a room log by its URL: the one place that knows all engines.
 
-This module owns the spelling of log URLs and the default one; it runs on the thread that starts a node. It must
-never create a folder that nobody asked for: only the default log's own.
+This module owns the syntax of log URLs and the default URL; it runs on the thread that starts a node. It must never
+create a folder except that of the default log.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["default_log", "open_log"]
 
 
 def default_log(broker: str) -> tuple[str, str]:
-    """Return the URL of the log that a user's nodes share at a broker unless told otherwise, with its folder made.
+    """Return the URL of the default log of a user's nodes at this broker, and a line for the operator or "".
 
-    The second is a line for the operator, where a log is begun beside one that may be meant, or nothing. Raises
-    ParlourError if the folder cannot be made.
+    Makes the log's folder; raises ParlourError if it cannot. The line warns that a new log begins although the user
+    already has one, which the user may mean.
     """
     folder = home_folder(user_data_path, "XDG_DATA_HOME")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
         for file in folder.glob("rooms*.sqlite*"):
-            file.chmod(PRIVATE)  # of before, when all could read them
+            file.chmod(PRIVATE)  # older versions left the files readable by others
     except OSError as error:
         raise LogError(f"cannot make the folder {folder} ({error.strerror}): make it yours, or give --log") from None
     address = canonical_address(broker)
@@ -55,17 +55,18 @@ def _url_of(path: Path) -> str:
 
 
 def open_log(url: str) -> RoomLog:
-    """Open the log; raises UsageError for a URL that is none and LogError if the engine cannot open it.
+    """Open the log at a URL; raises UsageError for a malformed URL and LogError if the engine cannot open it.
 
-    `memory://NAME` lives in this process (the same NAME is the same log), `sqlite:///PATH` in a file, with
-    `?sync=full` for commits that survive power loss, `redis://[USER:PASSWORD@]HOST:PORT/DB` in a Redis or Valkey
-    server or cluster, as does `rediss://` over TLS; with `?wait=N` a post is logged when N replicas have it.
+    - `memory://NAME` is in this process; the same NAME gives the same log.
+    - `sqlite:///PATH` is in a file; with `?sync=full` commits survive power loss.
+    - `redis://[USER:PASSWORD@]HOST:PORT/DB` is in a Redis or Valkey server or cluster, `rediss://` the same over TLS;
+      with `?wait=N` a post is logged when N replicas have it.
     """
     try:
         parts = urlsplit(url)
         port = parts.port if parts.scheme in ("redis", "rediss") else None
         (parts.hostname or "").encode("idna")
-    except ValueError:  # brackets that do not match, a port that is no number, a host that is no name of one
+    except ValueError:  # unbalanced brackets, a port that is not a number, an invalid host name
         raise _usage(url) from None
     if "#" in url:
         raise UsageError("write # in the URL of a room log as %23, and ? and % in the path of a file as %3F and %25")
@@ -79,14 +80,14 @@ def open_log(url: str) -> RoomLog:
     server = parts.scheme in ("redis", "rediss") and parts.hostname and re.fullmatch("/?|/[0-9]{1,9}", parts.path)
     wait = options.pop("wait", "0")
     if server and port != 0 and re.fullmatch("[0-9]{1,3}", wait) and not options:
-        from parlour.node.log.redis import RedisLog  # its library takes long to load, and few need it
+        from parlour.node.log.redis import RedisLog  # its library loads slowly, and most nodes do not need it
 
         return RedisLog(parts._replace(query="").geturl(), int(wait))
     raise _usage(url)
 
 
 def _usage(url: str) -> UsageError:
-    """Return the error for a URL that is none, without the password that may stand in it."""
+    """Return the error for a malformed URL; it does not show the password in the URL."""
     shown = f"{url.partition(':')[0]}:…@{url.rpartition('@')[2]}" if "@" in url else url
     return UsageError(
         "a room log is memory://, sqlite:///PATH with ?sync=full if it shall survive power loss,"

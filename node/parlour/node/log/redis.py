@@ -1,11 +1,11 @@
 """A room log in Redis or Valkey, shared by nodes on many machines: in one server, or in a Redis Cluster.
 
-This module owns the knowledge which server has which room, and follows the rooms when they move; any thread may call
-it. It must never take two servers for one: each has its own run, and a room's epoch is of the run of its server.
+This module owns the map from hash slots to servers, and follows rooms that move; any thread may call it. It must never
+confuse two servers: each has its own run, and the epoch of a room belongs to the run of its server.
 
-redis-py's own client of a cluster is not used, as it sends again by itself what may have been done, and knows nothing
-of runs. Slots are looked up once, then patched as servers say that they have moved; when a server does not answer, the
-next call asks the others whether one of them has taken its place.
+parlour does not use redis-py's cluster client, which repeats commands that may have been done, and does not know runs.
+It looks the slots up once, and corrects the map when a server answers that a slot has moved. When a server does not
+answer, the next call asks the others whether one of them has taken its place.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ __all__ = ["RedisLog"]
 
 
 REMEMBERED_ROOMS = 100_000
-"""Rooms with records aside that are remembered, at most: others cost a second question each time."""
+"""Most rooms that are remembered to have records aside; each call about another one costs a second question."""
 
 
 class RedisLog:
     """The engine behind `redis://HOST:PORT/DB` and, over TLS, `rediss://HOST:PORT/DB`."""
 
     def __init__(self, url: str, wait: int = 0) -> None:
-        """Connect; raises LogError if there is no server to keep a log. `wait` replicas have to have each post."""
+        """Connect; raises LogError if no usable server answers. A post is logged when `wait` replicas have it."""
         self.identity = ""
         self._wait = wait
         # Guards _servers. Rank 74.
         self._mutex = make_lock(74, "redis log's servers")
         self._servers: dict[str, RedisServer] = {}
         self._listing: list[str] = []
-        self._rooms_aside: set[str] = set()  # that are known to have records aside; to ask for these is quicker then
+        self._rooms_aside: set[str] = set()  # rooms known to have records aside: one question is enough
         self._home = self._at(url)
-        # Any thread may replace a slot's server: whoever still asks the one of before is told so.
+        # Any thread may replace a slot's server. A thread that still asks the old one gets a MOVED error.
         self._slots = [self._home] * REDIS_CLUSTER_HASH_SLOTS
         try:
             self._clustered = self._home.is_clustered()
@@ -72,8 +72,9 @@ class RedisLog:
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""
-        # No transaction, which a server without memory refuses; whose log it was is asked after what was in it. A
-        # record may be moved aside meanwhile, so what is aside is asked for after the stream.
+        # A server without free memory refuses transactions, so this is a pipeline. The order matters: the owner after
+        # the entries, so that they are known to be this log's; the records aside last, since a deletion may move
+        # records from the stream to there meanwhile.
         stream = Job.plain("XRANGE", key(room, "log"), after + 1, "+", "COUNT", limit)
         owner = Job.plain("HMGET", key(room, "room"), "log", "aside")
         others = Job.plain("ZRANGEBYSCORE", key(room, "aside"), after + 1, "+inf", "LIMIT", 0, limit)
@@ -87,35 +88,35 @@ class RedisLog:
             self._remember_aside(room)
             members = self._call(others)
         if members and members[0]:
-            # What was moved aside in between is in both.
+            # A record that was moved in between is in both.
             both = dict(entries) | dict(map(read_aside, members[0]))
             entries = sorted(both.items(), key=lambda entry: int(entry[0][:-2]))[:limit]
         return [message_of(room, entry, fields) for entry, fields in entries]
 
     def extent(self, room: str) -> Extent:
-        """Return what is kept of the room; see `RoomLog.extent`."""
+        """Return which offsets the room keeps; see `RoomLog.extent`."""
         ((epoch, trimmed, top, _),) = self._script(room, Job.append(room, ()))
         return Extent(epoch, trimmed, top)
 
     def now(self) -> int:
-        """Return the time of the server that was named; see `RoomLog.now`."""
+        """Return the time of the server in the log's URL; see `RoomLog.now`."""
         return self._home.now()
 
     def check(self) -> None:
-        """Ask every server for a sign of life; see `RoomLog.check`."""
+        """Ask each server for its time; see `RoomLog.check`."""
         for server in set(self._slots):
             server.now()
 
     @property
     def remark(self) -> str:
-        """What a crash of the server would lose; see `RoomLog.remark`."""
+        """What a crash of a server would lose; see `RoomLog.remark`."""
         return next((server.remark for server in set(self._slots) if server.remark), "")
 
     def rooms(self, after: str, limit: int) -> list[str]:
-        """Return names of rooms; see `RoomLog.rooms`. What follows the first part is of the time of the first.
+        """Return names of rooms; see `RoomLog.rooms`. Later pages come from the snapshot of the first page.
 
-        To look through 300,000 keys takes half a second, so it is done once for all parts. What is on a server that
-        does not answer is left out.
+        A scan of 300,000 keys takes half a second, so one scan serves all pages. Rooms on a server that does not answer
+        are missing.
         """
         if not after or not self._listing:
             if self._clustered:
@@ -130,7 +131,7 @@ class RedisLog:
         return bool(count == limit)
 
     def hasten(self) -> None:
-        """Nothing waits longer than the server may take for its answer."""
+        """Do nothing: no call waits longer than a server may take to answer."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -168,7 +169,7 @@ class RedisLog:
     # --- where the rooms are ----------------------------------------------------------------------------------
 
     def _call(self, *jobs: Job) -> list[Any]:
-        """Return the answers to jobs about one room, asked where that is, or moves to meanwhile; raises LogError."""
+        """Do jobs about one room on the server that has it, following the room if it moves; raises LogError."""
         deadline = time.monotonic() + ANSWER
         server, left = self._server(jobs[0].slot), list(jobs)
         for hop in itertools.count():
@@ -180,7 +181,7 @@ class RedisLog:
             if not left:
                 break
             if hop:
-                time.sleep(0.02)  # some keys are here and some there, or the servers do not agree yet
+                time.sleep(0.02)  # the room's keys are on two servers, or the servers do not agree yet
             server = self._follow(left, server, deadline)
         for job in jobs:
             if job.error or (job.script and job.answer is None):
@@ -188,7 +189,7 @@ class RedisLog:
         return [job.answer for job in jobs]
 
     def _follow(self, jobs: Sequence[Job], server: RedisServer, deadline: float) -> RedisServer:
-        """Return the server that has the jobs' room now, or has to be asked as it is getting it; raises LogError."""
+        """Return the server that has the jobs' room now, or is just receiving it; raises LogError."""
         moved = jobs[-1].moved
         assert moved is not None
         if time.monotonic() > deadline:
@@ -203,7 +204,7 @@ class RedisLog:
         return there
 
     def _server(self, slot: int) -> RedisServer:
-        """Return the server that has a slot, as far as is known."""
+        """Return the server that has a slot, by the map."""
         lost = self._slots[slot]
         if lost.lost and self._clustered:
             lost.lost = False
@@ -211,7 +212,7 @@ class RedisLog:
         return self._slots[slot]
 
     def _look(self, lost: RedisServer | None = None) -> None:
-        """Learn from the first server that answers which has which slots; the one that was lost is asked last."""
+        """Get the map of slots from the first server that answers; lost servers are asked last."""
         with self._mutex:
             servers = sorted(self._servers.values(), key=lambda server: server is lost or server.lost)
         for server in servers:
@@ -230,22 +231,22 @@ class RedisLog:
             return self._servers[url]
 
     def _identify(self, server: Any) -> str:
-        """Return the log's identity, through a connection to a server; raises LogError if it is another than before.
+        """Return the log's identity, read through a connection to a server; raises LogError if it has changed.
 
-        A server that is empty gets the identity that this log always had: it was emptied, but is where the nodes meet.
+        An empty server gets the identity that this node remembers: somebody emptied it, but the nodes still share it.
         """
         ask = server.execute_command
         try:
             try:
                 identity = ask("GET", IDENTITY)
-            except AskError:  # another server of the cluster has it, for all of them
+            except AskError:  # the key is on another server of the cluster
                 ask = self._ask
                 identity = ask("GET", IDENTITY)
         except LogError:
             if not self.identity:
                 raise
-            return self.identity  # that one is away, which must not hold up the others' rooms
-        if identity is None:  # only then is it written, which a server without memory refuses
+            return self.identity  # the server with the key is away; rooms on other servers go on
+        if identity is None:  # write only if it is missing: a server without free memory refuses writes
             ask("SET", IDENTITY, self.identity or secrets.token_hex(8), "NX")
             identity = ask("GET", IDENTITY)
         if self.identity not in ("", identity):

@@ -1,7 +1,7 @@
-"""What is asked of a Redis server about one room: the names of the room's keys, and jobs on them.
+"""Jobs for a Redis server, each about one room, and the names of the room's keys.
 
-This module owns the spelling of names and records; each job is one thread's at a time. `redis_script.py` tells what the
-keys hold.
+This module owns the syntax of keys and records; each job belongs to one thread at a time. `redis_script.py` describes
+the contents of the keys.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ IDENTITY = "parlour:identity"
 """The key of the log's identity."""
 
 PATTERN = "parlour:{*}:log"
-"""What the names of all streams look like."""
+"""The pattern of the names of all streams."""
 
-_PLAIN = 5  # fields of what is plainly said
+_PLAIN = 5  # fields of a plain record
 
 _BUCKET = 100  # ids in one hash: as few as Redis keeps without a table, in some 25 bytes each
 
 
 def key(room: str, kind: str) -> str:
-    """Return the name of a room's key: a brace in the room's name would end the hash tag."""
+    """Return the name of a room's key. Braces in the room's name are escaped: they would end the hash tag."""
     return "parlour:{" + re.sub("[%{}]", lambda found: f"%{ord(found[0]):X}", room) + "}:" + kind
 
 
@@ -44,7 +44,7 @@ def room_of(stream: str) -> str:
 
 
 def _more(post: RichPost) -> str:
-    """Return the fields of a post besides those that all posts have, as the script takes them."""
+    """Return the optional fields of a post that are not empty, as the script's JSON array of names and values."""
     fields: list[str] = []
     if post.kind:
         fields += ("kind", post.kind)
@@ -58,7 +58,7 @@ def _more(post: RichPost) -> str:
 
 
 def message_of(room: str, entry: str, fields: Mapping[str, str]) -> Message:
-    """Return a record as it is read, from the id of its entry and its fields."""
+    """Return the message of an entry with this id and these fields."""
     identity = f"{fields['session']}-{fields['id']}"
     message = Message(room, int(entry[:-2]), identity, fields["by"], sane_time(int(fields["at"])), fields["text"])
     if len(fields) == _PLAIN:
@@ -73,17 +73,17 @@ def message_of(room: str, entry: str, fields: Mapping[str, str]) -> Message:
 
 
 def read_aside(member: str) -> tuple[str, dict[str, str]]:
-    """Return what a record that is aside would be as an entry of the stream: its id and its fields."""
+    """Return a record that is aside as an entry of the stream: its id and its fields."""
     offset, _, fields = member.partition(" ")
     values = json.loads(fields)
     return f"{offset}-0", dict(zip(values[::2], values[1::2], strict=True))
 
 
 class Job:
-    """One command about one room, or one script, and what became of it.
+    """One command or one script about one room, and its outcome.
 
-    `moved` is what a server said that has the room no more, and `asking` that the next one is asked although it does
-    not have it yet.
+    `moved` is the error of a server that no longer has the room. `asking` is true if the next server is asked although
+    it does not have the room yet (ASKING).
     """
 
     __slots__ = ("answer", "asking", "command", "error", "keys", "moved", "posts", "script", "wide")
@@ -101,7 +101,7 @@ class Job:
 
     @classmethod
     def append(cls, room: str, posts: Sequence[Post]) -> Job:
-        """Log the posts; without any, only tell where the room stands."""
+        """Return a job that logs posts; without posts it only reads the room's epoch and extent."""
         prefix = key(room, "")
         buckets = [f"{prefix}posts:{post.session}:{post.id // _BUCKET}" for post in posts]
         arguments: list[Any] = [value for p in posts for value in (p.session, p.id, p.by, p.at, p.text)]
@@ -115,16 +115,16 @@ class Job:
 
     @classmethod
     def trim(cls, room: str, keep: int, before: int, limit: int) -> Job:
-        """Forget the oldest messages."""
+        """Return a job that forgets the oldest messages."""
         return cls("trim", [key(room, "room"), key(room, "log")], [keep, before, limit])
 
     @classmethod
     def plain(cls, command: str, name: str, *arguments: Any) -> Job:
-        """Give a command on the key of this name."""
+        """Return a job that gives a command on the key of this name."""
         return cls("", [name], [command, name, *arguments])
 
     def widen(self) -> None:
-        """Give the script the keys of records aside and of edits, too."""
+        """Give the script the keys of records aside and of edits as well."""
         if not self.wide:
             self.wide = True
             begin = self.keys[0].removesuffix("room")
@@ -132,7 +132,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether it was given to a server."""
+        """Whether a server has answered it, or it has failed."""
         return self.answer is not None or self.error is not None or self.moved is not None
 
     @property

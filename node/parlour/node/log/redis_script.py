@@ -1,26 +1,26 @@
-"""What the room log does inside a Redis server: what a room's keys hold, and the scripts that read and write them.
+"""The scripts of the room log in a Redis server, and the contents of a room's keys.
 
-This module owns the scripts' text; its function is pure. A script must never write anything before it has read all that
-could make it fail.
+This module owns the scripts' text; its function is pure. A script must never write before it has done every read that
+could fail.
 
 The keys of a room, all with the hash tag `{ROOM}`, so that in a Redis Cluster they are on one server:
 
 - `parlour:{ROOM}:log`, a stream: the record with offset N is the entry `N-0`;
-- `parlour:{ROOM}:room`, a hash: the epoch, the top offset (which outlives a trimmed stream), the log's identity, the
-  server's run of which the epoch is, and whether there are records aside;
-- `parlour:{ROOM}:aside`, a sorted set by offset: the records that a deletion moved out of the stream. An entry of a
-  stream cannot be replaced, and the bytes of a deleted one stay in memory and in dumps until its whole node is deleted,
-  some hundred entries. So a deletion moves whole nodes, and takes the text from the deleted record among them;
-- `parlour:{ROOM}:edits`, a sorted set: the offsets of edits by the offset of the record that they edit;
-- `parlour:{ROOM}:posts:SESSION:N`, a hash for each 100 ids of a session: where and when each was logged. Redis forgets
-  it an hour after the last of them, so what is remembered grows with what was said in the last hour alone. Within that
-  hour every id is known exactly, whatever the order the ids came in and however much of the stream is trimmed.
+- `parlour:{ROOM}:room`, a hash: the epoch, the top offset (which a trim does not change), the log's identity, the run
+  of the server that began the epoch, and whether there are records aside;
+- `parlour:{ROOM}:aside`, a sorted set by offset: the records that deletions moved out of the stream. Redis cannot
+  replace an entry of a stream, and keeps the bytes of a deleted entry in memory and in dumps until its whole node,
+  about a hundred entries, is deleted. So a deletion moves whole nodes, and removes the deleted record's text aside;
+- `parlour:{ROOM}:edits`, a sorted set: the offsets of edits, scored by the offset of the edited record;
+- `parlour:{ROOM}:posts:SESSION:N`, a hash for each 100 ids of a session: the offset and time of each. Redis forgets it
+  an hour after the last post, so the memory for ids depends on the posts of the last hour alone. Within that hour every
+  id is known exactly, in whatever order the ids came and however much of the stream is trimmed.
 
-`parlour:identity` stands alone. Each script is about one room. Its text, and so its name, contains the server's *line*,
-which is the id of the history that it gives to replicas: it is another after every start and every promotion of a
-replica. A server that was restarted does not know the script, one that was a replica meanwhile refuses it, and neither
-can be mistaken for the one before. The *run* is the line too, with which the epoch ends, as the server may have lost
-what it acknowledged; or it is a word that outlives the line, if everything stays on the server's disk.
+`parlour:identity` belongs to no room; each script is about one room. The text of a script, and so its SHA, contains the
+server's *line*: its replication id, which changes at every start and at every promotion of a replica. A restarted
+server does not know the script, and a server that was a replica meanwhile refuses it, so neither can be mistaken for
+the old one. The *run* decides when an epoch ends. It is the line if the server may lose acknowledged posts in a crash,
+and a fixed word if everything that it acknowledges is on its disk.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT
 __all__ = ["REMEMBERED", "SYNCED", "scripts"]
 
 REMEMBERED = 3600
-"""How long a post is known at the least, for it to be sent again and logged once, in seconds."""
+"""Shortest time, in seconds, for which the log recognizes a post that is sent again."""
 
 SYNCED = "synced"
-"""The run of every server that has on its disk what it acknowledges."""
+"""The run of every server that syncs each acknowledged post to its disk."""
 
 _BEGIN = """
 if not string.find(redis.call('INFO', 'replication'), 'master_replid:' .. LINE, 1, true) then

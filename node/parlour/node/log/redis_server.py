@@ -1,12 +1,12 @@
-"""One Redis or Valkey server that keeps rooms: alone, or one of a Redis Cluster.
+"""One Redis or Valkey server that keeps rooms: a single server, or one of a Redis Cluster.
 
-This module owns the connections to a server and what it must be to keep a log; any thread may call it. Appends of
-several rooms that wait at the same time go out together. It must never retry by itself what may have been done, wait
-longer than its timeouts, nor show the URL's password to anybody.
+This module owns the connections to a server and the check that it is fit to keep a log; any thread may call it. Appends
+that wait at the same time go out together. It must never repeat a command that may have been done, wait longer than its
+timeouts, nor show the password of the URL.
 
-A server that is alone and has `appendfsync always` rewrites its append-only file once in each run before anything is
-logged in it: Redis 7.0, killed in the middle of a write, leaves the beginning of a transaction in the file and writes
-on behind it, and the next start takes that for one.
+A single server with `appendfsync always` rewrites its append-only file once in each run before parlour logs anything in
+it. The reason: Redis 7.0, killed in the middle of a write, leaves the beginning of a transaction in the file and
+appends further commands to it, and the next start reads both as one transaction.
 """
 
 from __future__ import annotations
@@ -32,25 +32,27 @@ from parlour.runtime.locks import make_lock
 __all__ = ["ANSWER", "REWRITE", "RedisServer"]
 
 CONNECT = 1.0
-"""How long to wait for a connection to the server, in seconds."""
+"""Longest wait for a connection to the server, in seconds."""
 
 ANSWER = 2.0
-"""How long to wait for one answer of the server, and for one of the connections to come free, in seconds."""
+"""Longest wait for one answer of the server, and for a free connection, in seconds."""
 
 REPLICATED = 1.0
-"""How long to wait for the replicas that have to have a post, in seconds."""
+"""Longest wait for the replicas that must have a post, in seconds."""
 
 REWRITE = 60.0
-"""How long posts are refused, at most, while a server rewrites its append-only file after a start, in seconds."""
+"""Longest time that posts are refused while a server rewrites its append-only file after its start, in seconds."""
 
 PAUSE = 1.0
-"""How long a server that gave no answer in time is not asked: threads that wait for it are missing elsewhere. Then one
-finds out for all, in seconds."""
+"""Pause before a server that did not answer in time is asked again, by one thread for all, in seconds.
+
+Threads that wait for a stuck server cannot do other work.
+"""
 
 CONNECTIONS = 16
-"""Connections of a node to the server, at most: one writes, the others read."""
+"""Most connections of a node to the server: one writes, the others read."""
 
-_OLDEST = (7, 0)  # older servers give scripts to their replicas and files, so that one would outlive the run
+_OLDEST = (7, 0)  # older servers replicate and save scripts, so that a script would survive its run
 
 _ADVICE = {
     "AuthenticationError": "check the user and password in its URL",
@@ -72,14 +74,14 @@ _ADVICE = {
     "DB index": "give --log a lower number",
     "cluster mode": "a Redis Cluster has no database but 0; give --log that",
 }
-"""What to do about an error, by its class or by a word of its text."""
+"""The advice for an error, by its class or by a word of its text."""
 
 
 class RedisServer:
-    """The server at a URL; `identify` tells the log's identity through a connection to it, and makes it if need be."""
+    """The server at a URL; `identify` reads the log's identity through a connection to it, and makes a missing one."""
 
     def __init__(self, url: str, identify: Callable[[Any], str], wait: int) -> None:
-        """Make ready; connections are made when they are needed, `wait` replicas have to have each post."""
+        """Connect on demand only. A post counts as logged when `wait` replicas have it."""
         self.url = urlsplit(url)
         self.shown = f"{self.url.scheme}://{self.url.netloc.rpartition('@')[2]}{self.url.path}"
         secure = {"ssl_check_hostname": True} if self.url.scheme == "rediss" else {}
@@ -94,26 +96,26 @@ class RedisServer:
             protocol=2,
             **secure,
         )
-        # Its own types are those of its asynchronous twin too.
+        # redis-py's types cover its asynchronous client as well, and do not fit here.
         self.client: Any = redis.Redis(connection_pool=pool)
-        self.remark = ""  # what a crash of it would lose, if that is more than a moment
-        self.lost = False  # it did not answer, and nobody has looked since whether another has taken its place
+        self.remark = ""  # what a crash of the server would lose, if more than the last moment
+        self.lost = False  # it did not answer, and no call has looked for a successor yet
         self._identify = identify
         self._wait = wait
         # Guards _waiting. Rank 72.
         self._mutex = make_lock(72, "redis log's queue")
-        # Guards the turn to send what waits. Rank 60.
+        # Guards the turn to send all waiting jobs. Rank 60.
         self._writing = make_lock(60, "redis log's writer")
         self._waiting: list[Job] = []
         self._closed = False
-        # What a server that is stuck failed with, and until when nobody is to ask it.
+        # The error of a stuck server, and the time until which no thread asks it.
         self._stuck: tuple[LogError | None, float] = (None, 0.0)
-        # Both are replaced by any thread that meets the server; whoever still calls the scripts of before is told so.
+        # Any thread that meets the server replaces both. A thread that calls an old script gets a NOSCRIPT error.
         self._scripts: dict[str, str] = {}
-        self._patience = ("", 0.0)  # the run whose rewriting is waited for, and until when
+        self._patience = ("", 0.0)  # the line whose rewrite is awaited, and the deadline
 
     def commit(self, job: Job) -> None:
-        """Do the job together with those of the others who wait: whoever gets the turn first sends for all."""
+        """Do the job together with all waiting jobs: the first thread to get the turn sends for all."""
         failure, until = self._stuck
         if time.monotonic() < until:
             job.error = failure
@@ -127,7 +129,7 @@ class RedisServer:
                 self.run(jobs)
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Do the jobs in one round, and once more those that need the server to be met anew. Errors are the jobs'."""
+        """Do the jobs in one round trip, and repeat those that need new scripts. Errors are noted in the jobs."""
         jobs, meet = list(jobs), False
         try:
             for _ in range(3):
@@ -139,7 +141,7 @@ class RedisServer:
                 self._stuck = (None, 0.0)
                 for job, answer in zip(jobs, answers, strict=True):
                     if isinstance(answer, NoScriptError) or (answer is None and job.script):
-                        # The room is not there, or the server was restarted: it may be another one, or emptied.
+                        # The room does not exist, or the server was restarted, replaced or emptied.
                         undone.append(job)
                     elif isinstance(answer, ResponseError) and str(answer).startswith("ASIDE"):
                         job.widen()
@@ -162,7 +164,7 @@ class RedisServer:
             job.error = failure
 
     def _send(self, jobs: Sequence[Job], new: bool) -> list[Any]:
-        """Return the answer, or the error, for each job; with `new`, a room that is not there is made."""
+        """Return the answer or the error of each job; `new` makes rooms that do not exist."""
         epoch, wait = secrets.token_hex(4), self._wait if any(job.posts for job in jobs) else 0
         commands: list[Sequence[Any]] = []
         for job in jobs:
@@ -196,12 +198,12 @@ class RedisServer:
         return answers
 
     def meet(self, patience: float) -> None:
-        """See what server this is and give it the scripts for this run of it; raises LogError if it is none for us.
+        """Check that the server can keep the log, and load the scripts for its run; raises LogError if it cannot.
 
-        If it has to rewrite its append-only file first, that is waited for `patience` seconds.
+        If the server must first rewrite its append-only file, wait for that at most `patience` seconds.
         """
         try:
-            # One connection for all of it, which a restart would break: the scripts are not given to another run.
+            # One connection for all commands: a restart breaks it, so that no other run gets these scripts.
             with self.client.client() as server:
                 info: dict[str, Any] = server.info()
                 self._check_kind(info)
@@ -217,25 +219,25 @@ class RedisServer:
             raise self.explain(error) from None
 
     def now(self) -> int:
-        """Return the server's time, in ms since the Unix epoch; raises LogError if it does not tell."""
+        """Return the server's time, in ms since the Unix epoch; raises LogError."""
         seconds, micros = self._ask(self.client.time)
         return int(seconds) * 1000 + int(micros) // 1000
 
     def is_clustered(self) -> bool:
-        """Whether the server is one of a Redis Cluster; raises LogError if it does not tell."""
+        """Return whether the server is one of a Redis Cluster; raises LogError."""
         return bool(self._ask(self.client.info, "cluster").get("cluster_enabled"))
 
     def slots(self) -> list[tuple[int, int, str]]:
-        """Return the first and last of each range of hash slots, and the URL of the server that has them."""
+        """Return the ranges of hash slots: first slot, last slot, and the URL of the server that has them."""
         said = self._ask(self.client.cluster, "SLOTS")
         return [(first, last, self.peer(host, port)) for first, last, (host, port, *_), *_ in said]
 
     def streams(self) -> list[str]:
-        """Return the names of all streams that the server has."""
+        """Return the names of all streams on the server."""
         return list(self._ask(lambda: list(self.client.scan_iter(PATTERN, 1000, "STREAM"))))
 
     def peer(self, host: str | None, port: int) -> str:
-        """Return the URL of another server of the same cluster; without a host, it is on this one's."""
+        """Return the URL of another server of the cluster; without a host, it is on the host of this one."""
         user, at, _ = self.url.netloc.rpartition("@")
         host = host or self.url.hostname or ""
         return self.url._replace(netloc=f"{user}{at}{f'[{host}]' if ':' in host else host}:{port}").geturl()
@@ -246,7 +248,7 @@ class RedisServer:
         self.client.connection_pool.disconnect()
 
     def explain(self, error: Exception) -> LogError:
-        """Return the error that a person can act upon, for what Redis or its library said."""
+        """Return an error that says what to do, for an error of Redis or of its library."""
         self.lost = self.lost or isinstance(error, redis.ConnectionError | redis.TimeoutError | ClusterDownError)
         text = str(error).partition("\n")[0].rstrip(".")
         names = [kind.__name__ for kind in type(error).__mro__]
@@ -268,7 +270,7 @@ class RedisServer:
         return answer
 
     def _check_open(self) -> None:
-        """Raise LogError if the server is not to be asked now."""
+        """Raise LogError if the log is closed, or a pause after a time-out has not ended."""
         if self._closed:
             raise LogError("the room log is closed: the node is stopping")
         failure, until = self._stuck
@@ -292,20 +294,20 @@ class RedisServer:
             raise LogError(f"the room log {self.shown} is a replica: give --log the primary")
 
     def _kept(self, server: Any, info: dict[str, Any]) -> str:
-        """Return what a crash would lose, if that is more than a moment; nothing where the server does not tell."""
+        """Return what a crash would lose, if more than the last moment; "" if the server does not tell its settings."""
         if info.get("aof_enabled", 1):
             return ""
         try:
             snapshots = server.config_get("save").get("save", "")
         except ResponseError:
-            return ""  # servers for hire do not tell
+            return ""  # hosted servers often forbid CONFIG
         lost = "all since its last snapshot" if snapshots else "everything, as it writes nothing to its disk"
         return f"the room log {self.shown} would lose {lost} if it crashed: set its appendonly to yes"
 
     def _is_rewritten(self, server: Any, line: str, lossy: str, patience: float) -> bool:
-        """Whether the server has rewritten its append-only file in this run; raises LogError if it is about to.
+        """Return whether the server has rewritten its append-only file in this run; raises LogError while it does.
 
-        If it has not, it is told to, once for all nodes. What one node has given up, all give up until the run ends.
+        Asks for the rewrite if none has run, once for all nodes. If one node gives up, all do so until the run ends.
         """
         now = time.monotonic()
         if self._patience[0] != line:
@@ -317,12 +319,12 @@ class RedisServer:
                 return True
             if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
                 if told:
-                    return False  # it may not, or has tried in vain
+                    return False  # the user may not ask for it, or it has failed
                 told = True
                 try:
                     server.bgrewriteaof()
                 except ResponseError:
-                    pass  # it may not, or another node was quicker: the next look shows which
+                    pass  # the user may not, or another node was faster: the next look shows which
             elif time.monotonic() > self._patience[1]:
                 return False
             elif time.monotonic() > deadline:
@@ -333,14 +335,14 @@ class RedisServer:
 
 
 def _is_alone(info: dict[str, Any]) -> bool:
-    """Whether the server has no replica that could take its place, and did not take another's place itself."""
+    """Return whether the server never had a replica in this run, and was not itself a promoted replica."""
     return not info.get("repl_backlog_active", 1) and not str(info.get("master_replid2", "1")).strip("0")
 
 
 def _is_synced(server: Any) -> bool:
-    """Whether what the server has acknowledged is on its disk, and stays there."""
+    """Return whether everything that the server acknowledges is synced to its disk."""
     wanted = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
     try:
         return bool(server.config_get(*wanted) == wanted)
     except ResponseError:
-        return False  # servers for hire do not tell
+        return False  # hosted servers often forbid CONFIG

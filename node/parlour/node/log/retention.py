@@ -1,6 +1,6 @@
-"""How much of each room's history is kept, and how that is spelled.
+"""How much of each room's history is kept, and the syntax of that setting.
 
-This module is pure. It must never allow what is recent to be forgotten.
+This module is pure. It must never allow recent messages to be forgotten.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from parlour.wire.errors import UsageError
 __all__ = ["RECENT", "Retention"]
 
 RECENT = 600.0
-"""Seconds for which all is kept: a post that is sent again must be known, or it would be said twice."""
+"""Seconds for which everything is kept: the log must recognize a post that is sent again, or it logs it twice."""
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True)
 class Retention:
-    """What is kept of each room: its last `count` messages, and none older than `age` seconds; None: all."""
+    """What each room keeps: its last `count` messages, and none older than `age` seconds; None means no limit."""
 
     count: int | None = None
     age: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Retention:
-        """Return what a text such as `10000`, `30d` or `10000,30d` says; raises UsageError for any other."""
+        """Parse a text such as `10000`, `30d` or `10000,30d`; raises UsageError."""
         found = re.fullmatch(r"([0-9]{1,12})?(?:(?:^|(?<=[0-9]),)([0-9]{1,6})([mhd]))?", text)
         if found is None or not text:
             raise UsageError(f"what to keep is a COUNT, an AGE such as 90m, 12h or 30d, or COUNT,AGE, not {text!r}")

@@ -1,10 +1,10 @@
 """A room log in one SQLite file, shared by all nodes of a machine: WAL, one writer connection per node.
 
-This module owns what is read and written; any thread may call it. Appends of several rooms that wait at the same time
-become one transaction. It must never leave a transaction open.
+This module owns the reads and writes of messages; any thread may call it. Appends that wait at the same time become one
+transaction. It must never leave a transaction open.
 
-A row for each message, and another in an index of posts, would take most of a node's time. So a batch of posts is one
-row, and small commits write nothing else: `sqlite_index.py` tells how it is known what was logged before.
+A row for each message and another in an index of posts would take most of a node's time. So a batch of posts is one
+row, and a small commit writes nothing else: `sqlite_index.py` describes how duplicates are recognized.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = ["SqliteLog"]
 T = TypeVar("T")
 
 HOLD = 0.05
-"""Seconds after which a transaction takes no further posts: other nodes wait for it."""
+"""Seconds after which a transaction takes no more posts, so that other nodes get their turn."""
 
 _OF_ROOM = f"b.id > r.id * {ROOM} AND b.id < (r.id + 1) * {ROOM}"
 
 
 class _Job:
-    """One caller's posts, waiting for the transaction that logs them."""
+    """One caller's posts, which wait for the transaction that logs them."""
 
     __slots__ = ("appended", "error", "posts", "room")
 
@@ -55,7 +55,7 @@ class SqliteLog:
     """The engine behind `sqlite:///PATH`."""
 
     def __init__(self, path: Path, sync_full: bool = False) -> None:
-        """Open the file, making it if there is none; raises LogError if that cannot be."""
+        """Open the file, or make it; raises LogError."""
         # Guards _waiting. Rank 72.
         self._mutex = make_lock(72, "sqlite log's queue")
         # Guards the file's writer, _index and _closed. Rank 60.
@@ -73,26 +73,26 @@ class SqliteLog:
 
     @property
     def identity(self) -> str:
-        """The log's name, which is in the file."""
+        """The log's name, which is stored in the file."""
         return self._file.identity
 
     def now(self) -> int:
-        """Return this machine's time, as all nodes that share the file are on it; see `RoomLog.now`."""
+        """Return this machine's time: all nodes that share the file run here; see `RoomLog.now`."""
         return time.time_ns() // 1_000_000
 
     def check(self) -> None:
-        """See whether the file is there and can be read; see `RoomLog.check`."""
-        # Without the writer, for which one may have to wait. That the file is another is seen to by the next append.
+        """Read a row of the file; see `RoomLog.check`."""
+        # This avoids the writer's lock, which may take long to get. The next append opens a file that was replaced.
         self._file.replaced()
         self._select("SELECT value FROM meta WHERE key = 'epoch'", ())
 
     @property
     def remark(self) -> str:
-        """Whether others may read the file; see `RoomLog.remark`."""
+        """A warning if other users can read the file; see `RoomLog.remark`."""
         return self._file.remark()
 
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
-        """Log the posts; see `RoomLog.append`. Whoever gets the writer first commits for all who wait."""
+        """Log the posts; see `RoomLog.append`. The first thread to get the writer commits all waiting posts."""
         job = _Job(room, posts)
         with self._mutex:
             self._waiting.append(job)
@@ -115,7 +115,7 @@ class SqliteLog:
         found: list[Message] = []
         with self._reading:
             try:
-                # Row by row: how many messages are in one is seen when it is there.
+                # Row by row: the number of messages in a row is known only once it is read.
                 with closing(self._file.reader.execute(query, (after, room, limit))) as rows:
                     for first, blob in rows:
                         posts = self._file.decode(blob, POSTS)
@@ -143,7 +143,7 @@ class SqliteLog:
         return found[:limit]
 
     def extent(self, room: str) -> Extent:
-        """Return what is kept of the room; see `RoomLog.extent`."""
+        """Return which offsets the room keeps; see `RoomLog.extent`."""
         with self._writing:
             self._check_file()
         rows = self._select(
@@ -174,12 +174,12 @@ class SqliteLog:
                 count = self._in_transaction(lambda: self._trim(room, keep, before, limit))
             except sqlite3.Error as error:
                 raise self._file.explain(error) from None
-            # Posts have the journal carried over, too, but there may be none for long.
+            # Appends start checkpoints as well, but the next append may be far away.
             self._file.journal.grown(ROW * (writer.total_changes - changes))
         return count == limit
 
     def hasten(self) -> None:
-        """Give up waiting for other programs soon; see `RoomLog.hasten`."""
+        """From now on wait only a moment for other programs; see `RoomLog.hasten`."""
         self._file.hasty = True
 
     def close(self) -> None:
@@ -192,9 +192,9 @@ class SqliteLog:
     # --- writing; the caller holds _writing -------------------------------------------------------------------------
 
     def _commit(self, jobs: list[_Job]) -> int:
-        """Log the first jobs in one transaction, or fail all with one error; return of how many the outcome is known.
+        """Log the first jobs in one transaction, or fail all jobs with one error; return the number of jobs done.
 
-        Where they take long, the other nodes have their turn after each.
+        A transaction that takes long ends early, so that other nodes get their turn.
         """
         try:
             self._check_file()
@@ -226,14 +226,14 @@ class SqliteLog:
             result = work()
             writer.execute("COMMIT")
         except BaseException:
-            self._index.forget()  # what this transaction did is undone
+            self._index.forget()  # it describes the transaction that is rolled back
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
             raise
         return result
 
     def _log(self, job: _Job) -> list[Appended]:
-        """Log those of the posts that were not logged before and are not refused."""
+        """Log the posts that are neither duplicates nor refused."""
         tail = self._index.tail(job.room)
         if RichPost not in set(map(type, job.posts)):
             return self._log_part(tail, job.posts, ())
@@ -256,7 +256,7 @@ class SqliteLog:
         fresh: dict[tuple[str, int], Post] = {}
         for post in posts:
             if (post.session, post.id) not in known:
-                # Of two copies the first is logged: it is the one that will be delivered.
+                # Log the first of two copies: that is the one that the node delivers.
                 fresh.setdefault((post.session, post.id), post)
         if fresh:
             new = list(fresh.values())
@@ -273,7 +273,7 @@ class SqliteLog:
         return appended
 
     def _settle_times(self, tail: Tail, posts: Sequence[Post]) -> Sequence[Post]:
-        """Return the posts with the times that they are logged with; those of most are such already."""
+        """Return the posts with the times to log (see `settled_time`); most posts need no change."""
         now, before = self.now(), tail.at
         for post in posts:
             if not before <= post.at <= now:
@@ -290,7 +290,7 @@ class SqliteLog:
         return settled
 
     def _insert(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None) -> None:
-        """Write a batch of posts that are all new."""
+        """Write a batch of new posts."""
         blob = encode(posts)
         first = tail.top + 1
         self._file.writer.execute(
@@ -303,7 +303,7 @@ class SqliteLog:
             self._deletion.follow(tail.room, first, posts)
 
     def _trim(self, name: str, keep: int, before: int, limit: int) -> int:
-        """Forget at most `limit` messages; return how many there were to be forgotten."""
+        """Forget at most `limit` messages; return the number of messages forgotten."""
         writer, count = self._file.writer, 0
         while count < limit:
             row = writer.execute(
@@ -320,7 +320,7 @@ class SqliteLog:
             old = posts[: min(most, old_enough(times, before, self.now()))]
             count += len(old)
             writer.executemany(
-                # A run whose last post goes is gone with it; of another, the rest is still known.
+                # This removes a run when its last post goes; until then its other posts stay known.
                 "DELETE FROM runs WHERE room = ? AND session = ? AND last = ?",
                 [(room, post.session, post.id) for post in old],
             )
@@ -333,14 +333,14 @@ class SqliteLog:
                     )
                 break
             writer.execute("DELETE FROM batches WHERE id = ?", (batch,))
-            # If it was the last, this is where the room goes on counting.
+            # If this was the last batch, the room continues to count from here.
             writer.execute("UPDATE rooms SET indexed = max(indexed, ?) WHERE id = ?", (batch % ROOM, room))
         return count
 
     def _times(self, batch: int, posts: Sequence[Post], newest: int, most: int) -> Iterator[int]:
-        """Yield the times of a batch's posts, and, where the last is ahead of the clock, of those that follow.
+        """Yield the times of a batch's posts and, if the last is ahead of the clock, of the posts that follow.
 
-        They are `most` at most, and no more than within reason.
+        Yields at most `most` times, and reads at most `AHEAD` posts.
         """
         yield from (post.at for post in posts[: max(0, most)])
         if posts[-1].at <= self.now():
@@ -365,7 +365,7 @@ class SqliteLog:
                 raise self._file.explain(error) from None
 
     def _check_file(self) -> None:
-        """See whether the file is still the one that was opened; another is opened. The caller holds _writing."""
+        """Reopen the file if another stands at the path; raises LogError. The caller holds _writing."""
         if self._closed:
             raise LogError("the room log is closed: the node is stopping")
         if self._file.replaced():

@@ -1,7 +1,7 @@
-"""The deletion of records in a SQLite room log: a deleted record's row is rewritten, and so are those of its edits.
+"""The deletion of records in a SQLite room log: it rewrites the row of a deleted record and the rows of its edits.
 
-This module owns the table `edits`, in which the edits of a record are found without a look through the room. The
-caller is within a write transaction. It must never leave a deleted text in a row.
+This module owns the table `edits`, which finds the edits of a record without a scan of the room. The caller is within a
+write transaction. It must never leave a deleted text in a row.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT
 __all__ = ["RAW", "Deletion", "parts"]
 
 RAW: Decoder[list[Raw]] = Decoder(list[Raw], ours=True)
-"""A batch whose posts stay encoded, with what a newer version may have added to them."""
+"""A batch whose posts stay encoded, so that fields of newer versions survive."""
 
 _POST: Decoder[RichPost] = Decoder(RichPost, ours=True)
 
 
 def parts(posts: Sequence[Post]) -> Iterator[list[Post]]:
-    """Yield the posts in parts. In no part does an edit or a reaction follow a deletion, which may be of its record."""
+    """Split the posts so that in no part an edit or a reaction follows a deletion, which may be of its record."""
     part: list[Post] = []
     deleting = False
     for post in posts:
@@ -46,7 +46,7 @@ class Deletion:
         self._file = file
 
     def follow(self, room: int, first: int, posts: Sequence[Post]) -> None:
-        """Remember the edits among posts that were logged from offset `first` on, and delete what they say."""
+        """Store the edits among posts that were logged from offset `first` on, and do the deletions among them."""
         for offset, post in enumerate(posts, first):
             if not isinstance(post, RichPost):
                 continue
@@ -56,7 +56,7 @@ class Deletion:
                 self._delete(room, post.ref)
 
     def about_deleted(self, room: int, posts: Sequence[Post]) -> list[Post]:
-        """Return the posts that edit a record that is deleted, or react to one."""
+        """Return the posts that edit a deleted record or react to one."""
         return [
             post
             for post in posts
@@ -70,7 +70,7 @@ class Deletion:
         return self._file.decode(bytes(found[2][offset - found[1]]), _POST).kind == GONE
 
     def _batch(self, room: int, offset: int) -> tuple[int, int, list[Raw]] | None:
-        """Return the row, the first offset and the posts of the batch in which a record is, or the one behind it."""
+        """Return the row, the first offset and the posts of the batch that holds an offset, or of the next batch."""
         found = self._file.writer.execute(
             "SELECT id, first, posts FROM batches WHERE id >= ? AND id < ? ORDER BY id LIMIT 1",
             (room * ROOM + offset, (room + 1) * ROOM),
@@ -78,11 +78,11 @@ class Deletion:
         return None if found is None else (found[0], found[1], self._file.decode(found[2], RAW))
 
     def trimmed(self, room: int, offset: int) -> None:
-        """Forget the edits of records up to an offset: these records are forgotten, too."""
+        """Forget the edits of the records up to an offset, which were trimmed."""
         self._file.writer.execute("DELETE FROM edits WHERE room = ? AND ref <= ?", (room, offset))
 
     def _delete(self, room: int, offset: int) -> None:
-        """Delete a record and its edits; a record that was trimmed, or is gone, is left alone."""
+        """Delete a record and its edits; do nothing if the record was trimmed or deleted before."""
         if not self._erase(room, [offset]):
             return
         writer = self._file.writer
@@ -92,7 +92,7 @@ class Deletion:
         self._file.journal.note_deletion(writer)
 
     def _erase(self, room: int, offsets: Iterable[int]) -> bool:
-        """Rewrite the batches of these records, which are in order; return whether any record was there to erase."""
+        """Erase the records at these offsets, which are in order; return whether any was there to erase."""
         writer = self._file.writer
         row, first, posts, changed = 0, 0, list[Raw](), False
         for offset in offsets:

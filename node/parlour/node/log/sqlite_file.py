@@ -1,8 +1,7 @@
-"""The file of a SQLite room log: its schema, its identity and epoch, and what to make of a file that is not as it was.
+"""The file of a SQLite room log: its schema, its identity and epoch, and the detection of a replaced or restored file.
 
-This module owns all connections to the file; who calls holds the locks that guard `writer` and `reader`. It must never
-go on with a file that was moved away or replaced, nor take offsets of before for offsets in a file that may have lost
-some.
+This module owns all connections to the file; the caller holds the locks that guard `writer` and `reader`. It must never
+continue with a file that was moved away or replaced, nor keep the epoch of a file that may have lost messages.
 """
 
 from __future__ import annotations
@@ -28,30 +27,30 @@ __all__ = ["SqliteFile"]
 T = TypeVar("T")
 
 BUSY = 5.0
-"""How long to wait for another node's commit, in seconds."""
+"""Longest wait for the commit of another node, in seconds."""
 
 READABLE, ENTERABLE = 0o044, 0o011
-"""Bits of the modes of a file, and of each folder on the way to it, that let others read the file."""
+"""Mode bits of a file, and of each folder on its path, that let other users read the file."""
 
 LOOK = 0.25
-"""Seconds from one look to the next whether one still has to wait for another node's commit, about."""
+"""Seconds, about, between two checks whether to wait on for the commit of another node."""
 
 TURN = 1.0
-"""How long to wait for the turn to write, in seconds."""
+"""Longest wait for the turn to write, in seconds."""
 
 KEEP = 0.03
-"""Seconds for which a node that had its turn goes on without another: others may have to wait that much longer."""
+"""Seconds for which a node may write after its turn without a new one; others may wait that much longer."""
 
 PEEK = 0.001
-"""Seconds between two looks whether the turn is free."""
+"""Seconds between two checks whether the turn is free."""
 
 MARK = 1.0
-"""Seconds between two writings of the mark, while messages come."""
+"""Seconds between two writes of the mark while messages are logged."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-"""A word that is new each time the machine starts."""
+"""A file whose content is new each time the machine starts."""
 
-_APPLICATION = 0x70726C72  # "prlr", in the file's header: a file of another program is not touched
+_APPLICATION = 0x70726C72  # "prlr" in the file's header, which tells a room log from other databases
 _FORMAT = 3
 
 _ADDED = (
@@ -59,8 +58,8 @@ _ADDED = (
     "CREATE TABLE IF NOT EXISTS edits (room INTEGER, ref INTEGER, offset INTEGER, PRIMARY KEY (room, ref, offset))"
     " WITHOUT ROWID",
 )
-"""What files lack that an older parlour made. It may go on with them: SQLite keeps the index up to date, and an older
-parlour logs no edits."""
+"""What the files of older versions lack. Older versions still work with a file that has it: SQLite maintains the index,
+and older versions log no edits."""
 
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -81,7 +80,7 @@ class SqliteFile:
     """One file, open twice: `writer` and `reader`."""
 
     def __init__(self, path: Path, sync_full: bool) -> None:
-        """Open the file, making it if there is none; raises LogError if that cannot be."""
+        """Open the file, or make it; raises LogError."""
         self.identity = ""
         self.epoch = ""
         self._path = path
@@ -90,14 +89,14 @@ class SqliteFile:
         self._sync = "FULL" if sync_full else "NORMAL"
         self._id = ""
         self.journal = Journal(path, self._sync)
-        self._turn = -1  # the mark, opened: its advisory lock is the turn to write
+        self._turn = -1  # descriptor of the mark; its advisory lock is the turn to write
         self._turn_due = 0.0  # until then (monotonic, seconds) the file may be written without the turn
         self.hasty = False
-        """Whether nobody is to wait for another program's lock, but for a moment: the file is about to be closed."""
+        """Whether to wait only a moment for locks of other programs: the file is about to be closed."""
         self._open()
 
     def replaced(self) -> bool:
-        """Whether another file stands at the path by now; raises LogError if none does."""
+        """Return whether another file stands at the path by now; raises LogError if none does."""
         try:
             return self._stat() != self._id
         except FileNotFoundError:
@@ -106,9 +105,9 @@ class SqliteFile:
             raise self.explain(error) from None
 
     def remark(self) -> str:
-        """Return a line that says so if other users of the machine can read the file, else nothing."""
+        """Return a warning if other users of the machine can read the file, else ""."""
         readable = False
-        for file in (self._path, Path(f"{self._path}-wal")):  # what was said last may be in the journal alone
+        for file in (self._path, Path(f"{self._path}-wal")):  # the newest messages may be in the journal alone
             with suppress(OSError):
                 readable = readable or bool(file.stat().st_mode & READABLE)
         with suppress(OSError):
@@ -119,16 +118,16 @@ class SqliteFile:
         return ""
 
     def reopen(self) -> None:
-        """Open what stands at the path now; raises LogError if it is not this log."""
+        """Open the file that stands at the path now; raises LogError if it is another log."""
         self._disconnect()
         self._open()
 
     def begin(self) -> None:
         """Begin a transaction that writes. Nodes that wait for each other get the file in turn.
 
-        SQLite has no queue: a node that commits without a pause would be found at it whenever another looks. So a node
-        holds the turn from when it asks until it has the file, and the one that had it before must wait for the turn.
-        It does not ask for it each time: that is two system calls, which would be felt.
+        SQLite has no queue: a node that commits without a pause would hold the lock whenever another node tries it. So
+        a node first takes the turn, an advisory lock, and keeps it until it has the file; the node that wrote before
+        must then wait for the turn. A node does not take the turn for every commit, as it costs two system calls.
         """
         began = time.monotonic()
         if began < self._turn_due:
@@ -141,7 +140,7 @@ class SqliteFile:
                 break
             except BlockingIOError:
                 if self.hasty or time.monotonic() >= began + TURN:
-                    break  # a node stands still with the turn: only the order depends on it
+                    break  # a stopped node holds the turn; go on, only fairness depends on it
                 time.sleep(PEEK)
         try:
             self._lock(began + BUSY)
@@ -158,22 +157,22 @@ class SqliteFile:
                     raise
 
     def close(self) -> None:
-        """Close both connections; raises StuckThreadError if the journal is being carried over and that hangs."""
+        """Close both connections; raises StuckThreadError if a checkpoint hangs."""
         self.journal.close(BUSY)
-        with suppress(sqlite3.Error, OSError):  # else the next start takes this for an unclean end, which it was
+        with suppress(sqlite3.Error, OSError):  # if this fails, the next start sees an unclean end, which is true
             self._count_mark()
             self.writer.execute("UPDATE meta SET value = CAST(value AS INTEGER) - 1 WHERE key = 'open'")
         self._disconnect()
 
     def decode(self, blob: bytes, decoder: Decoder[T]) -> T:
-        """Return what a batch holds; raises LogError if it is damaged."""
+        """Return the posts of a batch; raises LogError if it is damaged."""
         try:
             return decoder(blob)
         except ProtocolError as error:
             raise LogError(f"the room log {self._path} is damaged ({error}): restore a backup of it") from None
 
     def explain(self, error: sqlite3.Error | OSError) -> LogError:
-        """Return the error that a person can act upon, for what SQLite or the system said."""
+        """Return an error that says what to do, for an error of SQLite or of the system."""
         text = (isinstance(error, OSError) and error.strerror) or str(error)
         if "not a database" in text:
             advice = "it is not a room log; give --log another path"
@@ -190,10 +189,10 @@ class SqliteFile:
     # --- opening ----------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        """Open both connections; raises LogError, with none left open."""
+        """Open both connections; raises LogError and then leaves none open."""
         path = self._path
         try:
-            # SQLite would say of all these only that it cannot open them.
+            # For each of these SQLite would only say that it cannot open the file.
             if not path.parent.is_dir():
                 raise LogError(f"cannot open the room log {path}: the folder {path.parent} does not exist")
             if path.exists() and not path.is_file():
@@ -215,12 +214,12 @@ class SqliteFile:
             raise self.explain(error) from None
 
     def _stands(self) -> bool:
-        """Whether the file is there; raises LogError if one was, whose other files are.
+        """Return whether the file exists; raises LogError if only the files that belong to it (-mark, -wal, -shm) do.
 
-        A new one must not be begun then: SQLite would remove the journal, in which is what was said last, under the
-        nodes that still have the old file open. When that is put back, it would lack what they have acknowledged.
+        A new file must not begin then: SQLite would remove the journal with the newest messages, while other nodes
+        still have the old file open. If the old file came back, it would lack messages that were acknowledged.
         """
-        # Before the file itself, which is made first: another node may be making all of them now.
+        # Look for these before the file itself: another node may be making all of them now, and makes the file first.
         rest = [str(path) for ending in ("-mark", "-wal", "-shm") if (path := Path(f"{self._path}{ending}")).exists()]
         if self._path.exists():
             return True
@@ -232,7 +231,7 @@ class SqliteFile:
         return False
 
     def _disconnect(self) -> None:
-        self._id = ""  # whatever stands there next has to be opened anew
+        self._id = ""  # so that `replaced` is true until the file is opened again
         self.reader.close()
         self.writer.close()
         self._raw.close()
@@ -256,7 +255,7 @@ class SqliteFile:
         self._enter_wal()
         self.writer.execute("BEGIN IMMEDIATE")
         try:
-            # Asked again now that nobody else can write: two nodes may make the file at the same moment.
+            # Ask again now that no other node can write: two nodes may make the file at the same moment.
             (tables,) = self.writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if not tables:
                 for statement in _SCHEMA.split(";"):
@@ -271,9 +270,8 @@ class SqliteFile:
             rebooted = meta.get("boot") != boot
             unclean = rebooted and meta.get("open", "0") != "0" and self._sync != "FULL"
             if meta.get("file") != self._id or unclean or int(meta.get("mark", "0")) < self._read_mark():
-                # The file is new, was copied or restored, or the machine stopped without writing all that was
-                # committed: offsets that were given out could be given out again, so that positions of before must
-                # not be taken for positions in this one.
+                # The file is new, was copied or restored, or the machine stopped before it had written every commit.
+                # The log could give out an offset a second time. A new epoch makes all old positions invalid.
                 meta["identity"] = meta.get("identity") or secrets.token_hex(8)
                 meta["epoch"] = secrets.token_hex(4)
                 meta["file"] = self._id
@@ -295,7 +293,7 @@ class SqliteFile:
         self.writer.execute(f"PRAGMA busy_timeout = {round(1000 * LOOK)}")
 
     def _enter_wal(self) -> None:
-        """Switch the file to WAL, waiting for another node that does so: SQLite's own time-out is not kept here."""
+        """Switch the file to WAL, and wait for another node that does so: SQLite's own time-out does not apply here."""
         deadline = time.monotonic() + BUSY
         while True:
             try:
@@ -309,13 +307,13 @@ class SqliteFile:
     # --- after a commit ---------------------------------------------------------------------------------------
 
     def committed(self) -> None:
-        """Messages were logged: write the mark, and have the journal carried over, if it is time."""
+        """Write the mark and start a checkpoint, each if it is time; call this after each commit of messages."""
         if time.monotonic() >= self._mark_due:
-            with suppress(sqlite3.Error, OSError):  # tried again after the next commit
+            with suppress(sqlite3.Error, OSError):  # the next commit tries again
                 self._count_mark()
         self.journal.grown(COMMIT)
 
-    # --- the mark: a count of its own writings, also written beside the file, where a copy put back cannot undo it ----
+    # --- the mark: a counter in the file, also written beside it, where a restored copy of the file cannot undo it ----
 
     def _read_mark(self) -> int:
         try:

@@ -1,15 +1,15 @@
-"""Which posts a SQLite room log has: what keeps (room, session, id) from being logged twice.
+"""The index of posts in a SQLite room log: it keeps a (room, session, id) from being logged twice.
 
-This module owns the table `runs` and what is remembered of rooms in use; who calls is within a write transaction. It
-must never take a post for new that is kept, whichever node logged it.
+This module owns the table `runs` and the memory of rooms in use; the caller is within a write transaction. It must
+never report a kept post as new, whichever node logged it.
 
-A row for what each session said in a batch is on another page for each session, and cost more than all else of a small
-commit. So the last batches of a room, its *tail*, are in no index. A node remembers the last id of each session, reads
-what other nodes have logged since, and sees from that alone that a higher id is new. A long tail is *settled*: what a
-session said in it becomes one run, with the first and last of its ids and the place of each. The ids of a session count
-up in a tail, and go on from those of its runs. Where a post may be known, which is rare, it is looked for in the run
-that its id falls into, and in the tail. If it is in neither, though its session has said higher ones, all is settled at
-once, and the post gets a run of its own, without `first`.
+One index row for each session of a batch would be on another page each, and would cost more than the rest of a small
+commit. So the last batches of a room, its *tail*, have no index. A node remembers the last id of each session and reads
+what other nodes have logged since; so it knows that a higher id is new. A long tail is *settled*: the posts of each
+session become one run, with the first and last id and the place of each post. The ids of a session count up in a tail,
+and continue from those of its runs. A post that may be known, which is rare, is searched in the run that its id falls
+into, and in the tail. If it is in neither, although its session has posted higher ids, the tail is settled at once and
+the post gets a run of its own, without `first`.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ __all__ = ["POSTS", "PostIndex", "Tail"]
 T = TypeVar("T")
 
 TAIL = 128 * 1024
-"""Bytes of posts at which a tail is settled: what a node reads of a room that it does not remember."""
+"""Bytes of posts at which a tail is settled; a node reads as much for a room that it does not remember."""
 
 REMEMBERED = 100_000
-"""Sessions and rooms after which all are forgotten, to be read again, in some 200 bytes each."""
+"""Sessions and rooms in memory, some 200 bytes each, at which all are forgotten and read again on demand."""
 
 _Known = dict[tuple[str, int], Appended]
-"""Where posts stand, by session and id, as duplicates are answered."""
+"""The places of posts, by session and id, as answers to duplicates."""
 
 
 class _Said(Struct, frozen=True, array_like=True, gc=False):
-    """The beginning of a `Post`: to read no more of it takes half the time."""
+    """The first fields of a `Post`; decoding only these takes half the time."""
 
     session: str
     id: int
 
 
 POSTS: Decoder[list[RichPost]] = Decoder(list[RichPost], ours=True)
-"""A batch; plain posts in it are shorter arrays, whose other fields are empty."""
+"""A batch; its plain posts are shorter arrays, whose other fields are read as empty."""
 
 _SAID: Decoder[list[_Said]] = Decoder(list[_Said], ours=True)
 
 _PLACES: Decoder[dict[int, int]] = Decoder(dict[int, int], ours=True)
-"""Where the posts of a run stand: by id, the offset less the run's `after`."""
+"""The places of a run's posts: by id, the offset less the run's `after`."""
 
 _RUN_OF_POST = "SELECT last, first, after, places FROM runs WHERE room = ? AND session = ? AND last = ?"
 
@@ -62,7 +62,7 @@ _RUN_AMONG = (
     "SELECT last, first, after, places FROM runs INDEXED BY spans"
     " WHERE room = ? AND session = ? AND last >= ? AND first IS NOT NULL ORDER BY last LIMIT 1"
 )
-"""Without the index, which has no runs of single posts, all of these that follow would be looked at."""
+"""The index leaves out the runs of single posts, so that SQLite does not step through them."""
 
 
 class _Places(NamedTuple):
@@ -79,23 +79,23 @@ _Run = tuple[int, str, int, int | None, int, bytes]
 
 
 class Tail:
-    """A room as it was after this node's last transaction there."""
+    """A room's state after the last transaction of this node there."""
 
     __slots__ = ("at", "indexed", "last", "room", "size", "top", "version")
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.version = -1
-        """The version of the file in which this was looked up."""
+        """SQLite's data version of the file when this was read."""
         self.top = -1
         self.indexed = 0
-        """The offset after which the tail begins: what is up to here has runs, or was trimmed."""
+        """The offset after which the tail begins; posts up to here have runs, or were trimmed."""
         self.size = 0
-        """Bytes of posts in the tail, or somewhat more."""
+        """Bytes of posts in the tail; it may be a little too high."""
         self.at = 0
         """The time of the last post, in ms since the Unix epoch; 0 if none is kept."""
         self.last: dict[str, int] = {}
-        """The highest id, or a higher one, of each session in the tail, and of others that were asked for."""
+        """An upper bound of the ids of each session in the tail, and of other sessions that were looked up."""
 
 
 class PostIndex:
@@ -105,25 +105,25 @@ class PostIndex:
         self._file = file
         self._tails: dict[str, Tail] = {}
         self._remembered = 0
-        self._version = 0  # of the file, as SQLite counts it: another connection's commit makes it another
+        self._version = 0  # SQLite's data version, which changes with each commit of another connection
 
     def begin(self) -> None:
-        """Look, at the beginning of a transaction, whether other nodes have written since the last one."""
+        """Read the file's data version at the beginning of a transaction: have other nodes written?"""
         ((self._version,),) = self._file.writer.execute("PRAGMA data_version").fetchall()
 
     def forget(self) -> None:
-        """Forget what is remembered: it may not be what the file has."""
+        """Forget everything in memory, since it may differ from the file."""
         self._tails.clear()
         self._remembered = 0
 
     def tail(self, name: str) -> Tail:
-        """Return a room as it is now; it is made if there is none."""
+        """Return a room's current state; makes the room if it does not exist."""
         writer = self._file.writer
         if self._remembered >= REMEMBERED:
             self.forget()
         tail = self._tails.get(name)
         if tail is None:
-            # Not OR IGNORE, which would be silent about one room too many.
+            # OR IGNORE would also hide the error of one room too many.
             writer.execute(
                 "INSERT INTO rooms (name, indexed) SELECT ?, 0 WHERE NOT EXISTS (SELECT 1 FROM rooms WHERE name = ?)",
                 (name, name),
@@ -145,7 +145,7 @@ class PostIndex:
         return tail
 
     def highest(self, tail: Tail, posts: Sequence[Post]) -> dict[str, int] | None:
-        """Return each session's last id in the posts, if it is plain that all are new: they count up from the last."""
+        """Return the last id of each session in the posts if all are surely new (the ids count up); else None."""
         highest: dict[str, int] = {}
         for post in posts:
             session = post.session
@@ -160,11 +160,11 @@ class PostIndex:
         return highest
 
     def find(self, tail: Tail, posts: Sequence[Post]) -> _Known:
-        """Return where those of the posts stand that were logged."""
+        """Return the places of those posts that were logged before."""
         offsets: dict[tuple[str, int], int] = {}
         rest: set[tuple[str, int]] = set()
-        runs: dict[str, _Places] = {}  # of each session the run that was read last
-        # In the order of their ids, so that no run is read twice: to decode one takes as long as a hundred look-ups.
+        runs: dict[str, _Places] = {}  # the last run that was read, by session
+        # In the order of ids, so that no run is read twice: decoding one takes as long as a hundred look-ups.
         for post in sorted(posts, key=lambda post: post.id):
             offset = self._find_in_runs(tail, post, runs)
             if offset is not None:
@@ -175,7 +175,7 @@ class PostIndex:
             offsets |= self._find_in_tail(tail, rest)
         found: _Known = {}
         first, batch = 0, list[RichPost]()
-        # In the order of their offsets, so that no batch is read twice.
+        # In the order of offsets, so that no batch is read twice.
         for key, offset in sorted(offsets.items(), key=lambda item: item[1]):
             if not first <= offset < first + len(batch):
                 first, batch = self._batch(tail, offset)
@@ -184,7 +184,7 @@ class PostIndex:
         return found
 
     def add(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None, size: int) -> None:
-        """Know of posts that were logged as the next batch; `highest` is theirs, and `size` the batch's bytes."""
+        """Note posts that were logged as the next batch of `size` bytes; `highest` is what `highest()` returned."""
         if highest is not None:
             tail.last |= highest
             tail.top += len(posts)
@@ -208,11 +208,11 @@ class PostIndex:
     # --- within ---------------------------------------------------------------------------------------------------
 
     def _catch_up(self, tail: Tail, top: int) -> None:
-        """Read what other nodes have logged."""
+        """Read the posts that other nodes have logged."""
         last = tail.last
         self._remembered -= len(last)
         if not tail.indexed <= tail.top <= top:
-            # It is new here, or the tail of before was settled by another node; or a copy was put back.
+            # The room is new here, or another node has settled its tail, or somebody restored a copy of the file.
             last.clear()
             tail.top, tail.size = tail.indexed, 0
         after, tail.top = tail.top, top
@@ -231,7 +231,7 @@ class PostIndex:
         return self._file.decode(found[0][0], POSTS)[-1].at if found else 0
 
     def _settle(self, tail: Tail) -> None:
-        """Write the runs of the tail. It is read again: parts of it may have been trimmed."""
+        """Write the runs of the tail. Reads the tail again, since parts of it may have been trimmed."""
         runs: defaultdict[str, dict[int, int]] = defaultdict(dict)
         for first, said, _ in self._batches(tail, tail.indexed, _SAID):
             for place, post in enumerate(said, first - tail.indexed):
@@ -245,14 +245,14 @@ class PostIndex:
         )
 
     def _insert(self, tail: Tail, runs: list[_Run]) -> None:
-        """Write runs up to the top, where a new tail begins."""
-        # In the order of the table, a thousand take a tenth less time.
+        """Write runs up to the top offset; a new tail begins there."""
+        # In the order of the table, a thousand rows take a tenth less time.
         self._file.writer.executemany("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)", sorted(runs))
         self._file.writer.execute("UPDATE rooms SET indexed = ? WHERE id = ?", (tail.top, tail.room))
         tail.indexed, tail.size = tail.top, 0
 
     def _last_of_runs(self, tail: Tail, session: str) -> int:
-        """Look up a session that is not in the tail; remember and return the last id of its runs, or -1."""
+        """Look up a session that is not in the tail: store and return the last id of its runs, or -1."""
         ((last,),) = self._file.writer.execute(
             "SELECT max(last) FROM runs WHERE room = ? AND session = ?", (tail.room, session)
         ).fetchall()
@@ -261,10 +261,10 @@ class PostIndex:
         return highest
 
     def _find_in_runs(self, tail: Tail, wanted: Post, runs: dict[str, _Places]) -> int | None:
-        """Return the offset of a post, which may have been trimmed, if it has a run.
+        """Return the offset of a post that has a run, even if the post was trimmed; else None.
 
-        That takes two steps at most, however many runs the session has: the run of this post alone, and the one whose
-        ids it falls among. `runs` has the one of these that was read last, by session.
+        This takes at most two look-ups, however many runs the session has: a run of this post alone, and the run whose
+        ids include this one. `runs` holds the last run of the second kind that was read, by session.
         """
         session, number = wanted.session, wanted.id
         read = runs.get(session)
@@ -285,9 +285,9 @@ class PostIndex:
         return after + places[number] if number in places else None
 
     def _find_in_tail(self, tail: Tail, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Return the offsets of those posts that are in the tail."""
+        """Return the offsets of the wanted posts that are in the tail."""
         found: dict[tuple[str, int], int] = {}
-        # What is sent again was mostly said just now.
+        # From the end: clients mostly repeat recent posts.
         for first, said, _ in self._batches(tail, tail.indexed, _SAID, "DESC"):
             for offset, post in enumerate(said, first):
                 if (post.session, post.id) in wanted:
@@ -297,7 +297,7 @@ class PostIndex:
         return found
 
     def _batch(self, tail: Tail, offset: int) -> tuple[int, list[RichPost]]:
-        """Return the batch that has an offset, or the next one if that was trimmed: its first offset and its posts."""
+        """Return the first offset and the posts of the batch that holds an offset, or of the next if it was trimmed."""
         base = tail.room * ROOM
         ((first, blob),) = self._file.writer.execute(
             "SELECT first, posts FROM batches WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1",
@@ -308,7 +308,7 @@ class PostIndex:
     def _batches(
         self, tail: Tail, after: int, decoder: Decoder[list[T]], order: str = ""
     ) -> Iterator[tuple[int, list[T], int]]:
-        """Yield the batches after an offset: the first offset, what the decoder gives, and the size in bytes."""
+        """Yield the batches after an offset: first offset, decoded posts, and size in bytes."""
         base = tail.room * ROOM
         query = f"SELECT first, posts FROM batches WHERE id > ? AND id <= ? ORDER BY id {order}"
         with closing(self._file.writer.execute(query, (base + after, base + tail.top))) as rows:

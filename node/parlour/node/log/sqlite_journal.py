@@ -1,12 +1,11 @@
-"""The journal of a SQLite room log: when it is carried over into the file, and how deleted texts leave both.
+"""The journal (WAL) of a SQLite room log: its checkpoints, and how deleted texts leave the journal and the file.
 
-This module owns the checkpoint thread, which runs while there is something to do, on a connection of its own; the
-caller of the methods holds the writer's lock. It must never have a post wait for the file.
+This module owns the checkpoint thread, which runs on demand and has a connection of its own; callers of the methods
+hold the writer's lock. It must never make a post wait for the disk.
 
-What is deleted is at first still in the journal, in copies of the pages as they were before. So the transaction that
-deletes also notes in the file, as `deleted`, that the journal must be emptied and the file be cleaned. Every node that
-carries the journal over, or opens the file, sees to that; the note goes when it is done. A reader that does not end
-holds it up, and nothing else.
+A deletion leaves the text in the journal at first, in copies of old pages. So the transaction also writes a note to the
+file, `deleted`: the journal must be emptied and the file be cleaned. Every node that does a checkpoint or opens the
+file does this, and then removes the note. Only a reader that does not end can delay it.
 """
 
 from __future__ import annotations
@@ -27,38 +26,38 @@ from parlour.runtime.threads import join_all, spawn
 __all__ = ["COMMIT", "JOURNAL", "LONG", "ROW", "Journal", "connect"]
 
 JOURNAL = 4 * 1024 * 1024
-"""Bytes in the journal after which it is carried over, about."""
+"""Bytes in the journal, about, at which a checkpoint begins."""
 
 COMMIT = 2 * 4096
-"""Bytes of the journal that a commit takes besides its posts, about."""
+"""Bytes that a commit adds to the journal besides its posts, about."""
 
 ROW = 4096
-"""Bytes of the journal that a row takes when it is forgotten, about: each session of a room has its own pages."""
+"""Bytes that each forgotten row adds to the journal, about: each session of a room has its own pages."""
 
 LONG = 4000
-"""Pages of 4 KiB in the journal at which it has to be begun anew."""
+"""Pages of 4 KiB in the journal at which it is restarted from its beginning."""
 
 PATIENCE = 0.1
-"""Seconds that beginning it anew may hold up commits while somebody reads."""
+"""Longest time, in seconds, that a restart of the journal may delay commits while somebody reads."""
 
 PAUSES = (0.0, 0.2, 1.0, 3.0, 6.0)
-"""Seconds before each attempt to empty the journal while somebody reads; the next carrying over tries again."""
+"""Seconds before each attempt to empty the journal while somebody reads; after the last, the next checkpoint tries."""
 
 PAGES = 256
-"""Pages that are looked through at once, in about a millisecond."""
+"""Pages that are searched at once, in about a millisecond."""
 
 REST = 9.0
-"""How much longer than it took to look through some pages the thread rests after that."""
+"""The rest of the thread after each search, as a multiple of the time that the search took."""
 
 
 def connect(path: Path, sync: str, timeout: float) -> sqlite3.Connection:
-    """Return a connection to the file, which waits so many seconds for other writers; raises sqlite3.Error."""
+    """Return a connection to the file that waits `timeout` seconds for other writers; raises sqlite3.Error."""
     uri = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, timeout=timeout, isolation_level=None, check_same_thread=False, uri=True)
     try:
         connection.execute(f"PRAGMA synchronous = {sync}")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")  # posts need not wait for it: see Journal
-        connection.execute("PRAGMA secure_delete = ON")  # most builds of SQLite leave what is deleted in the file
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # Journal does it, so that posts need not wait
+        connection.execute("PRAGMA secure_delete = ON")  # most builds of SQLite leave deleted bytes in the file
     except BaseException:
         connection.close()
         raise
@@ -69,7 +68,7 @@ class Journal:
     """The journal of one file.
 
     Attributes:
-        size: bytes that commits have put into it since it was last carried over, about.
+        size: bytes that commits have added since the last checkpoint, about.
     """
 
     def __init__(self, path: Path, sync: str) -> None:
@@ -84,19 +83,19 @@ class Journal:
         self._thread: threading.Thread | None = None
 
     def note_deletion(self, writer: sqlite3.Connection) -> None:
-        """Note in the transaction that it deletes a text; raises sqlite3.Error."""
+        """Write the note that the transaction deletes a text; raises sqlite3.Error."""
         writer.execute("INSERT OR REPLACE INTO meta VALUES ('deleted', ?)", (secrets.token_hex(4),))
         self._deleted = True
 
     def grown(self, size: int) -> None:
-        """So many bytes, about, were committed: have the journal carried over, if it is time."""
+        """Count `size` committed bytes (about), and start a checkpoint if it is time."""
         self.size += size
         if self.size >= JOURNAL or self._deleted:
             self.carry_over()
 
     def carry_over(self) -> None:
-        """Have the journal carried over, and what was deleted wiped."""
-        with self._mutex, suppress(RuntimeError):  # no thread is to be had: tried again after the next commit
+        """Start a checkpoint on its thread; it also wipes deleted texts."""
+        with self._mutex, suppress(RuntimeError):  # the system has no thread left: the next commit tries again
             self._asked = True
             if self._thread is None:
                 self._thread = spawn("sqlite-checkpoint", self._run)
@@ -121,10 +120,10 @@ class Journal:
             self._carry_over()
 
     def _carry_over(self) -> None:
-        """Bring what was committed from the journal into the file itself.
+        """Do a checkpoint: copy the committed pages from the journal to the file.
 
-        On a thread of its own, with a connection of its own: done within a commit, as SQLite does by default, it held
-        up one post in fifty for 5 ms and more, and all took a tenth longer. It fails without harm: the journal has all.
+        It has its own thread and connection, because SQLite's default, a checkpoint within a commit, delayed one post
+        in fifty by 5 ms or more, and made all posts a tenth slower. A failure does no harm: the journal keeps the data.
         """
         with suppress(sqlite3.Error, OSError), closing(connect(self._path, self._sync, PATIENCE)) as connection:
             (_, pages, _) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -132,16 +131,16 @@ class Journal:
                 if not self._wipe(connection, noted[0]):
                     return
             if pages > LONG:
-                # Where commits never pause, SQLite does not begin anew by itself. Hardly anything is left to be done.
+                # While commits never pause, SQLite does not restart the journal by itself. Few pages are left to copy.
                 connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def _wipe(self, connection: sqlite3.Connection, noted: str) -> bool:
-        """Empty the journal, clean the pages that hold copies of rows, and take the note away; return whether it is."""
+        """Empty the journal, clean the stained pages and remove the note; return whether the note is removed."""
         stained: list[StainedPage] = []
         for pause in PAUSES:
             if self._closing.wait(pause):
                 break
-            # It fails while another program holds the file.
+            # This fails while another program holds a lock on the file.
             with suppress(sqlite3.OperationalError), closing(RawFile(self._path)) as file:
                 if not self._emptied(connection):
                     continue
@@ -157,13 +156,13 @@ class Journal:
         return False
 
     def _emptied(self, connection: sqlite3.Connection) -> bool:
-        """Carry the journal over and empty it; return whether nobody who reads has prevented that."""
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # so that little is left while posts wait
+        """Do a checkpoint and empty the journal; return False if a reader prevents that."""
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # first, so that the next step delays posts only briefly
         (blocked, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not blocked
 
     def _all_pages(self, connection: sqlite3.Connection) -> Iterator[range]:
-        """Yield all pages in parts, at leisure; in between carry the journal over if it is time, and end if told to."""
+        """Yield all pages in parts, with rests. In between, do a checkpoint if one is due, and end when closing."""
         for first in itertools.count(0, PAGES):
             begun = time.monotonic()
             yield range(first, first + PAGES)

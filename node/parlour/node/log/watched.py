@@ -1,6 +1,6 @@
-"""A room log whose failures are noted, so that they can be told to those who watch over it.
+"""A room log that notes its failures, so that the node can report them to operators.
 
-This module owns what is known of how the log does; any thread may call it. It must never change an engine's answer.
+This module owns the health of the log; any thread may call it. It must never change an engine's answer.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ __all__ = ["WatchedLog"]
 T = TypeVar("T")
 
 NOTED = 1000
-"""Rooms whose failure is noted at most: where a log is away, they are all alike."""
+"""Most rooms with a noted failure: when a log is away, all rooms fail alike."""
 
 STALE = 15.0
-"""Seconds after which a failure that did not come again is forgotten: nobody may ask for that room any more.
+"""Seconds after which a failure that did not recur is forgotten: perhaps nobody uses that room any more.
 
-More than pass between two failures of a client that sends its post again: an engine may take 5 s until it gives up.
+This is longer than the time between two attempts of a client that posts again: an engine may take 5 s to give up.
 """
 
 CHECK = ""
-"""What stands for a room where the log itself was asked how it does."""
+"""The key of failures that concern the whole log, in the place of a room's name."""
 
 
 class _Failure(NamedTuple):
@@ -36,12 +36,12 @@ class _Failure(NamedTuple):
 
 
 class WatchedLog:
-    """An engine, and what of it fails; see `RoomLog` for the methods that it hands on.
+    """An engine with its failures; `RoomLog` documents the methods that call the engine.
 
-    Failures are noted by room, since of a Redis Cluster some rooms may be away and others not.
+    Failures are noted by room, since a part of a Redis Cluster may fail while the rest works.
 
     Attributes:
-        errors: how many calls have failed.
+        errors: number of failed calls.
     """
 
     def __init__(self, engine: RoomLog) -> None:
@@ -50,7 +50,7 @@ class WatchedLog:
         self._failures: dict[str, _Failure] = {}  # single operations on it are atomic
 
     def failure(self) -> tuple[float, str] | None:
-        """Return since when (monotonic, seconds) the log fails, and the last that was said; None if all is well."""
+        """Return since when the log fails (monotonic, seconds) and its last error; None if it works."""
         now = time.monotonic()
         for room, failure in list(self._failures.items()):
             if now - failure.last > STALE:
@@ -60,12 +60,12 @@ class WatchedLog:
 
     @property
     def identity(self) -> str:
-        """The log's name."""
+        """The log's name; see `RoomLog.identity`."""
         return self.engine.identity
 
     @property
     def remark(self) -> str:
-        """What its operator should know."""
+        """A line for the operator; see `RoomLog.remark`."""
         return self.engine.remark
 
     def now(self) -> int:
@@ -73,7 +73,7 @@ class WatchedLog:
         return self._call(CHECK, self.engine.now)
 
     def check(self) -> None:
-        """See whether the log can be asked."""
+        """Raise LogError if the log does not answer."""
         self._call(CHECK, self.engine.check)
 
     def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
@@ -85,7 +85,7 @@ class WatchedLog:
         return self._call(room, self.engine.read, room, after, limit)
 
     def extent(self, room: str) -> Extent:
-        """Return what is kept of the room."""
+        """Return which offsets the room keeps."""
         return self._call(room, self.engine.extent, room)
 
     def rooms(self, after: str, limit: int) -> list[str]:
@@ -97,7 +97,7 @@ class WatchedLog:
         return self._call(room, self.engine.trim, room, keep, before, limit)
 
     def hasten(self) -> None:
-        """Wait no longer than a moment."""
+        """From now on wait only a moment for other programs."""
         self.engine.hasten()
 
     def close(self) -> None:

@@ -152,7 +152,7 @@ def test_lost_order_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
         clients = [RawClient(running.address, f"client-{n}", "n1") for n in range(6)]
         eventually(lambda: [state.report.clients for state in fleet(running.address).nodes] == [6, 0])
         with monkeypatch.context() as deaf:
-            deaf.setattr(Broker, "_publish_orders", lambda *_: None)
+            deaf.setattr(Broker, "_publish_orders", lambda *_, **__: None)
             ask([running.address], Rebalance())
         assert [client.get(Move).node for client in clients[3:]] == ["n2"] * 3
         check_not_moved(clients[:3])

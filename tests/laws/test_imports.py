@@ -11,13 +11,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": set(),
     "runtime": {"wire"},
     "dialects": {"wire"},
+    "directory": {"wire", "runtime"},
     "broker": {"wire", "runtime"},
-    "node": {"wire", "runtime", "dialects"},
+    "node": {"wire", "runtime", "dialects", "directory"},
     "client": {"wire", "runtime"},
     "monitor": {"wire", "runtime"},
     "chaos": {"wire", "runtime", "client"},
     "simulate": {"wire", "runtime", "broker"},
-    "cli": {"wire", "runtime", "broker", "node", "client", "monitor", "chaos", "simulate"},
+    "cli": {"wire", "runtime", "directory", "broker", "node", "client", "monitor", "chaos", "simulate"},
 }
 """What each part may know besides itself."""
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from parlour.wire import codec, control, messages, relay
+from parlour.wire import asks, codec, control, messages, relay, signin
 from parlour.wire.codec import Decoder
 
 __all__ = ["CLASSES", "DECODERS", "GOLDEN", "Vector", "decoders_of"]
@@ -29,7 +29,7 @@ class Vector(NamedTuple):
         return f"{self.kind.__name__}-{len(self.body)}"
 
 
-_MODULES = {"messages": messages, "control": control, "relay": relay}
+_MODULES = {"messages": messages, "signin": signin, "asks": asks, "control": control, "relay": relay}
 
 CLASSES: list[type[msgspec.Struct]] = [
     kind

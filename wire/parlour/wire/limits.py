@@ -41,7 +41,7 @@ __all__ = [
     "sane_time",
 ]
 
-PROTOCOL = "1.2"
+PROTOCOL = "1.3"
 """The protocol version of this code, `major.minor`; peers of the same major version understand each other."""
 
 MAX_FRAME = 64 * 1024

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 from msgspec.structs import force_setattr
 
+from parlour.wire.asks import Answer, Ask, News
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import (
     MAX_COUNT,
@@ -24,7 +25,9 @@ from parlour.wire.limits import (
     check_room,
     check_text,
 )
-from parlour.wire.records import GONE, GONE_TEXT, MAX_KIND, check_data
+from parlour.wire.records import GONE, GONE_TEXT, check_data
+from parlour.wire.root import Kind, Secret, WireMessage
+from parlour.wire.signin import Auth, Challenge
 
 __all__ = [
     "MAX_KEY",
@@ -62,8 +65,6 @@ MAX_OFFSET = MAX_COUNT
 MAX_KEY = 128
 """Longest key of a session, in characters."""
 
-_Kind = Annotated[str, Meta(max_length=MAX_KIND)]
-
 
 def _check_count(what: str, number: int, least: int = 0) -> None:
     # A fraction, a bool or another library's number would be encoded as such, or not at all.
@@ -71,11 +72,7 @@ def _check_count(what: str, number: int, least: int = 0) -> None:
         raise UsageError(f"{what} is a whole number from {least} to {MAX_OFFSET}, not {number!r}")
 
 
-class _Wire(Struct, frozen=True, tag_field="type", omit_defaults=True, gc=False):
-    """The root of all messages: a MessagePack map whose `type` names the class; unknown fields are ignored."""
-
-
-class _InRoom(_Wire, frozen=True, gc=False):
+class _InRoom(WireMessage, frozen=True, gc=False):
     """A message about one room, whose name is checked and brought to NFC."""
 
     room: str
@@ -89,13 +86,16 @@ class _InRoom(_Wire, frozen=True, gc=False):
 # --- client to node -------------------------------------------------------------------------------------------
 
 
-class Hello(_Wire, frozen=True, tag="hello"):
+class Hello(WireMessage, frozen=True, tag="hello"):
     """The client's first message: its name, and the ticket from the broker for this node, if it asked a broker.
 
     `key` is a secret that the client chooses, at most 128 characters. Its hash names the session, so a client that
     sends the same key again, to any node, continues its session. Without a key the session is new.
 
     An `observer` receives everything, is not shown to others and may not post. A `bot` is a program, and shown as one.
+
+    A client signs in to the account `name` by one of `password`, `token` (a device token) and `jwt`, or by `auth`
+    before the hello; without any it is a guest. With an `invitation`, `password` is that of a new account.
     """
 
     name: str
@@ -104,6 +104,10 @@ class Hello(_Wire, frozen=True, tag="hello"):
     key: str = ""
     observer: bool = False
     bot: bool = False
+    password: Secret = ""
+    token: Secret = ""
+    jwt: Secret = ""
+    invitation: Secret = ""
 
     def __post_init__(self) -> None:
         force_setattr(self, "name", check_name(self.name))
@@ -144,7 +148,7 @@ class Say(_InRoom, frozen=True, tag="say"):
 
     id: int
     text: str
-    kind: _Kind = ""
+    kind: Kind = ""
     ref: Count = 0
     data: dict[str, Any] = {}
 
@@ -177,7 +181,7 @@ class History(_InRoom, frozen=True, tag="history"):
         _check_count("limit", self.limit, least=1)
 
 
-class Enter(_Wire, frozen=True, tag="enter"):
+class Enter(WireMessage, frozen=True, tag="enter"):
     """Asks the node to ask its broker where this client should go. Answered by `entry`. It may come before `hello`.
 
     `name` is the name that `hello` will have; after `hello` it may be left out.
@@ -196,15 +200,15 @@ class Enter(_Wire, frozen=True, tag="enter"):
 # --- both ways ------------------------------------------------------------------------------------------------
 
 
-class Ping(_Wire, frozen=True, tag="ping"):
+class Ping(WireMessage, frozen=True, tag="ping"):
     """Asks whether the other side is alive. Answered by `pong`."""
 
 
-class Pong(_Wire, frozen=True, tag="pong"):
+class Pong(WireMessage, frozen=True, tag="pong"):
     """The answer to `ping`."""
 
 
-class Bye(_Wire, frozen=True, tag="bye"):
+class Bye(WireMessage, frozen=True, tag="bye"):
     """Tells that the sender is about to close the connection, and why."""
 
     reason: str = ""
@@ -213,14 +217,19 @@ class Bye(_Wire, frozen=True, tag="bye"):
 # --- node to client -------------------------------------------------------------------------------------------
 
 
-class Welcome(_Wire, frozen=True, tag="welcome", omit_defaults=False):
-    """The answer to `hello`: the node's name, and the session in which the client's posts count."""
+class Welcome(WireMessage, frozen=True, tag="welcome", omit_defaults=False):
+    """The answer to `hello`: the node's name, and the session in which the client's posts count.
+
+    `name` is the client's name here, and `account` its account, which is empty for a guest.
+    """
 
     # No default is omitted: a reader would take a missing version for its own.
 
     node: str
     session: str
     protocol: str = PROTOCOL
+    name: str = ""
+    account: str = ""
 
 
 class Joined(_InRoom, frozen=True, tag="joined"):
@@ -243,7 +252,7 @@ class Left(_InRoom, frozen=True, tag="left"):
     """The answer to `leave`; no more messages of the room follow."""
 
 
-class Message(_Wire, frozen=True, tag="message"):
+class Message(WireMessage, frozen=True, tag="message"):
     """One record of the room log. `id` is `SESSION-N` of its sender, `at` milliseconds since the Unix epoch.
 
     `kind`, `ref` and `data` are those of the post; the node sets `account`, the sender's account. For every kind,
@@ -258,7 +267,7 @@ class Message(_Wire, frozen=True, tag="message"):
     by: str
     at: int
     text: str
-    kind: _Kind = ""
+    kind: Kind = ""
     ref: Count = 0
     account: Annotated[str, Meta(max_length=MAX_NAME)] = ""
     data: dict[str, Any] = {}
@@ -317,14 +326,15 @@ class Presence(_InRoom, frozen=True, tag="presence"):
     bots: list[Count] = []
 
 
-class Lagging(_Wire, frozen=True, tag="lagging"):
+class Lagging(WireMessage, frozen=True, tag="lagging"):
     """Tells that the client reads too slowly: it will get everything, but late."""
 
 
-class Error(_Wire, frozen=True, tag="error"):
+class Error(WireMessage, frozen=True, tag="error"):
     """Tells that the node did not do what the client asked. With `fatal` it closes the connection after it.
 
-    If `retry_after` (seconds) is given, the same request may succeed later.
+    If `retry_after` (seconds) is given, the same request may succeed later. `id` is that of the post that failed, and
+    `ask` that of the `ask`. `name` is a free name that is like the one that the client wanted.
     """
 
     code: str
@@ -333,9 +343,11 @@ class Error(_Wire, frozen=True, tag="error"):
     id: Count | None = None
     retry_after: Seconds | None = None
     fatal: bool = False
+    ask: Count | None = None
+    name: str | None = None
 
 
-class Move(_Wire, frozen=True, tag="move"):
+class Move(WireMessage, frozen=True, tag="move"):
     """Asks the client to go to another node: connect there with the ticket, join the rooms, close this connection."""
 
     node: str
@@ -343,7 +355,7 @@ class Move(_Wire, frozen=True, tag="move"):
     ticket: str
 
 
-class Entry(_Wire, frozen=True, tag="entry"):
+class Entry(WireMessage, frozen=True, tag="entry"):
     """The answer to `enter`: the node for this client, perhaps this one. The ticket is valid `expires_in` seconds."""
 
     node: str
@@ -352,11 +364,14 @@ class Entry(_Wire, frozen=True, tag="entry"):
     expires_in: Seconds
 
 
-ClientMessage = Hello | Enter | Join | Leave | Say | Who | History | Ping | Pong | Bye
+ClientMessage = Hello | Auth | Enter | Join | Leave | Say | Who | History | Ask | Ping | Pong | Bye
 """The messages of a client."""
 
 NodeMessage = (
     Welcome
+    | Challenge
+    | Answer
+    | News
     | Joined
     | Left
     | Message

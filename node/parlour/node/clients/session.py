@@ -23,6 +23,7 @@ from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.room import Room
 from parlour.runtime.broker_rpc import RefusedError, ask
+from parlour.wire.asks import Ask
 from parlour.wire.codec import frame
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.errors import ParlourError, UsageError
@@ -46,6 +47,7 @@ from parlour.wire.messages import (
     Who,
 )
 from parlour.wire.records import UTTERANCES, post_fault, reference_fault, session_of_id
+from parlour.wire.signin import Auth
 
 __all__ = ["Session", "session_of"]
 
@@ -99,6 +101,8 @@ class Session:
             Leave: self._leave,
             Who: self._who,
             History: self._history,
+            Auth: self._auth_again,
+            Ask: self._ask,
             Ping: self._ping,
             Pong: self._pong,
         }
@@ -360,6 +364,12 @@ class Session:
 
     def _hello_again(self, _: Hello) -> None:
         self.answer(Error("again", "hello was said before: say it once"))
+
+    def _auth_again(self, _: Auth) -> None:
+        self.answer(Error("again", "auth comes before hello: connect again to sign in"))
+
+    def _ask(self, ask: Ask) -> None:
+        self.answer(Error("bad_request", f"this node does not know what {ask.what!r} asks", ask=ask.id))
 
     def _ping(self, _: Ping) -> None:
         self.writer.answer(_PONG)

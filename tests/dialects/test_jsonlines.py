@@ -98,7 +98,7 @@ def test_byte_by_byte() -> None:
         (b'{"type":"join","room":"a","after":NaN}', "line 1, character 35: JSON is malformed: invalid character"),
         (b'{"type":"bye","reason":"\xff"}', "line 1, character 25: not UTF-8"),
         (b'{"type":"bye","reason":"\xed\xa0\x80"}', "line 1, character 25: not UTF-8"),
-        (b"[" * 60_000, f"line 1: objects and arrays may lie in each other {MAX_DEPTH} deep, not deeper"),
+        (b"[" * 60_000, f"line 1: objects and arrays may be nested {MAX_DEPTH} deep, not deeper"),
         (b'{"type":"\\u001b[2J\\u202e"}', "line 1: invalid value '?[2J?' at `$.type`"),
     ],
 )
@@ -208,7 +208,7 @@ values = st.recursive(
 
 
 def depth_of(value: object) -> int:
-    """Return how many maps and lists lie in each other."""
+    """Return how deep maps and lists are nested."""
     if isinstance(value, dict):
         value = list(value.values())
     return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0

@@ -53,7 +53,7 @@ _AT_BYTE = re.compile(r"(.*) \(byte ([0-9]+)\)")
 
 
 def _too_deep(line: bytes) -> bool:
-    """Return whether arrays and objects lie in each other too deeply; brackets in strings are text."""
+    """Return whether arrays and objects are nested too deeply; brackets in strings are text."""
     if line.count(b"[") + line.count(b"{") <= MAX_DEPTH:
         return False
     steps = _STRING.sub(b"", line).translate(_STEPS, _NO_BRACKETS)
@@ -92,7 +92,7 @@ class JsonLinesDialect:
                 continue
             try:
                 if _too_deep(line):
-                    raise UsageError(f"objects and arrays may lie in each other {MAX_DEPTH} deep, not deeper")
+                    raise UsageError(f"objects and arrays may be nested {MAX_DEPTH} deep, not deeper")
                 message = _decode(line)
             except (msgspec.MsgspecError, UsageError, UnicodeDecodeError) as error:
                 yield _bad_line(line, self._number, error)

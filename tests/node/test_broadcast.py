@@ -23,6 +23,7 @@ from parlour.node.rooms.member import Member
 from parlour.node.rooms.room import Room
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.messages import Message
+from parlour.wire.people import Person
 from support.cluster import RawClient, cluster
 from support.ports import free_ports
 from support.processes import processes
@@ -141,7 +142,7 @@ def test_members_get_the_part_they_lack(broadcast: Broadcast) -> None:
     with connected(2 * MAX_SENDS + 9) as pairs:
         nowhere = cast(Room, None)
         writers = [ConnectionWriter(TcpTransport(near), 1000, lagging.append) for near, _ in pairs]
-        members = [Member(writer, nowhere, "", "", True) for writer in writers]
+        members = [Member(writer, nowhere, "", Person(""), True) for writer in writers]
         positions = {0: 3, 1: 5, 2: 7, MAX_SENDS: 6, MAX_SENDS + 1: 3, len(pairs) - 1: 5}
         for index, member in enumerate(members):
             member.offset = positions.get(index, 4)

@@ -11,6 +11,7 @@ from parlour.node.clients.writer import ConnectionWriter
 from parlour.node.rooms.batch import Batch
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.room import Room
+from parlour.wire.people import Person
 
 
 def test_live_only_without_members_behind() -> None:
@@ -19,7 +20,7 @@ def test_live_only_without_members_behind() -> None:
     near, far = socket.socketpair()
     with near, far:
         writer = ConnectionWriter(TcpTransport(near), 1000, lambda _: None)
-        member = Member(writer, cast(Room, room), "session", "ada", modern=True)
+        member = Member(writer, cast(Room, room), "session", Person("ada"), modern=True)
         writer.enter(member)
         assert writer.release(member, "e", 3, b"joined"), "the caller has to bring it up to date"
         assert not writer.go_live()
@@ -39,7 +40,7 @@ def test_messages_for_an_old_position_are_not_sent() -> None:
     near, far = socket.socketpair()
     with near, far:
         writer = ConnectionWriter(TcpTransport(near), 1000, lambda _: None)
-        member = Member(writer, cast(Room, SimpleNamespace(epoch="e", offset=9)), "session", "ada", modern=True)
+        member = Member(writer, cast(Room, SimpleNamespace(epoch="e", offset=9)), "session", Person("ada"), modern=True)
         writer.enter(member)
         writer.release(member, "e", 3, b"")
         for epoch, offset in (("d", 3), ("e", 2)):

@@ -116,7 +116,7 @@ class Cluster:
         arguments = ["--broker", self.broker, "--name", name, "--listen", self.ports.choose(name)]
         arguments += ["--log", self.setup.log] if self.setup.log else []
         arguments += ["--retain", self.setup.retain] if self.setup.retain else []
-        self._launch(name, "node", *arguments)
+        self._launch(name, "node", *arguments, *self.setup.signin)
 
     def _wait_until_forgotten(self, pause: Callable[[float], None]) -> dict[str, str]:
         """Return the fleet when the broker has noticed which nodes died; a name still in it belongs to a new node."""

@@ -32,6 +32,9 @@ LOCK_TIMEOUT = 60.0
 """Seconds to wait while another `up --detach` or `down` uses the folder. Their own deadlines are shorter."""
 
 
+_SIGNIN = ("registration", "guests", "jwt_key", "jwks", "jwt_name_claim", "jwt_operator_claim")
+
+
 @dataclass(frozen=True)
 class Setup:
     """The options of `up`: how the parts of a cluster run."""
@@ -42,6 +45,13 @@ class Setup:
     log: str | None = None
     # The messages that each room keeps, as `--retain` takes it; None for all.
     retain: str | None = None
+    # Who may come in, as the options of `node` of these names take it; None for their defaults.
+    registration: str | None = None
+    guests: str | None = None
+    jwt_key: str | None = None
+    jwks: str | None = None
+    jwt_name_claim: str | None = None
+    jwt_operator_claim: str | None = None
     # HOST:PORT where clients reach the first node, the others at the next ports; None for 10 ports above the broker.
     listen: str | None = None
     # HOST:PORT where the broker serves metrics, the nodes at the next ports; None for no metrics.
@@ -49,6 +59,17 @@ class Setup:
     # How the parts log, and the lowest level; None for "info" in the background and "warning" in the foreground.
     log_format: str = "text"
     log_level: str | None = None
+
+    @property
+    def signin(self) -> list[str]:
+        """The options of a node that tell who may come in."""
+        given = {name: getattr(self, name) for name in _SIGNIN}
+        return [
+            word
+            for name, value in given.items()
+            if value is not None
+            for word in (f"--{name.replace('_', '-')}", value)
+        ]
 
     @property
     def names(self) -> list[str]:

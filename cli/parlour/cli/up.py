@@ -18,7 +18,7 @@ from parlour.cli.cluster import Cluster, running_nodes
 from parlour.cli.ports import NodePorts
 from parlour.cli.signals import Signals
 from parlour.cli.state import SavedState, Setup, StateFolder
-from parlour.node.cli import retain_option
+from parlour.node.cli import retain_option, signin_options
 from parlour.node.log.opening import default_log
 from parlour.runtime.broker_rpc import DEFAULT_BROKER
 from parlour.runtime.operator_messages import printable
@@ -208,6 +208,7 @@ def _watch(cluster: Cluster, signals: Signals) -> None:
 )
 @click.option("--log", metavar="URL", help="The room log that the nodes share; a file of yours by default.")
 @retain_option
+@signin_options
 @metrics_option
 @log_options
 def up(
@@ -220,6 +221,7 @@ def up(
     metrics: str | None,
     log_format: str,
     log_level: str | None,
+    **signin: str | None,
 ) -> None:
     """Start a broker and nodes on this machine.
 
@@ -237,6 +239,7 @@ def up(
         "metrics": metrics,
         "log_format": log_format,
         "log_level": log_level,
+        **signin,
     }
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}

@@ -24,9 +24,11 @@ from parlour.runtime.options import (
     metrics_option,
 )
 
-__all__ = ["node", "retain_option"]
+__all__ = ["node", "retain_option", "signin_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_READABLE = click.Path(exists=True, dir_okay=False, readable=True, resolve_path=True)
 
 _DEFAULTS = NodeSettings()
 
@@ -38,6 +40,45 @@ def retain_option(command: F) -> F:
         type=Checked("COUNT,AGE", Retention.parse),
         help="The messages to keep in each room: COUNT, an AGE such as 12h or 30d, or both.  [default: all]",
     )(command)
+
+
+def signin_options(command: F) -> F:
+    """Add the options that tell who may come in; they must be the same for all nodes of a cluster."""
+    options = [
+        click.option(
+            "--registration",
+            type=click.Choice(["open", "invite", "closed"]),
+            default=_DEFAULTS.registration,
+            show_default=True,
+            help="Who may make an account: anybody, people with an invitation, or operators alone.",
+        ),
+        click.option(
+            "--guests",
+            type=click.Choice(["yes", "no"]),
+            help="Whether people without an account may come in.  [default: yes on loopback, no elsewhere]",
+        ),
+        click.option(
+            "--jwt-key",
+            type=_READABLE,
+            help="Take the tokens (JWT) of your own site, which this key signs: a public key in PEM, or a secret.",
+        ),
+        click.option("--jwks", type=_READABLE, help="The same with a JSON Web Key Set."),
+        click.option(
+            "--jwt-name-claim",
+            metavar="CLAIM",
+            default=_DEFAULTS.jwt_name_claim,
+            show_default=True,
+            help="The claim that has the account's name.",
+        ),
+        click.option(
+            "--jwt-operator-claim",
+            metavar="CLAIM",
+            help="The claim that makes its account an operator if it is true.  [default: none does]",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command(
@@ -64,6 +105,7 @@ def retain_option(command: F) -> F:
     "--log", metavar="URL", help="The room log.  [default: a SQLite file in your data directory, one per broker]"
 )
 @retain_option
+@signin_options
 @click.option(
     "--relay", type=ADDRESS, help="The address for the other nodes.  [default: a free port on the host of --listen]"
 )
@@ -80,6 +122,12 @@ def node(
     capacity: int,
     log: str | None,
     retain: str | None,
+    registration: str,
+    guests: str | None,
+    jwt_key: str | None,
+    jwks: str | None,
+    jwt_name_claim: str,
+    jwt_operator_claim: str | None,
     relay: str | None,
     relay_loss: float,
     relay_via: tuple[tuple[str, str], ...],
@@ -121,6 +169,12 @@ def node(
             capacity=capacity,
             log=log,
             retention=Retention.parse(retain) if retain else None,
+            registration=registration,
+            guests=None if guests is None else guests == "yes",
+            jwt_key=jwt_key,
+            jwks=jwks,
+            jwt_name_claim=jwt_name_claim,
+            jwt_operator_claim=jwt_operator_claim,
             relay=relay,
             relay_loss=relay_loss,
             relay_via=relay_via,

@@ -31,6 +31,17 @@ class NodeSettings:
     capacity: int = 10_000
     # URL of the room log; the nodes of one cluster share it.
     log: str = "memory://"
+    # Who may make an account: anybody ("open"), people with an invitation ("invite"), or operators alone ("closed").
+    registration: str = "invite"
+    # Whether people without an account may come in; if None, on loopback alone.
+    guests: bool | None = None
+    # Files with the key (PEM, or a secret word) or the keys (a JSON Web Key Set) that sign the tokens of the operator's
+    # own site; None: no such tokens are taken.
+    jwt_key: str | None = None
+    jwks: str | None = None
+    # The claims of such a token that tell the account's name, and whether it is an operator (None: never).
+    jwt_name_claim: str = "sub"
+    jwt_operator_claim: str | None = None
     # The messages to keep in each room, and the seconds between two rounds of trimming the others.
     retention: Retention | None = None
     trim_interval: float = 60.0

@@ -18,9 +18,11 @@ class Person(Struct, frozen=True, gc=False):
         account: the account's name; empty for a guest.
         operator: whether the account is an operator of the cluster.
         address: the client's IP address; empty if there is none.
+        display: the account's display name, a free text; empty if it has none.
     """
 
     name: str
     account: str = ""
     operator: bool = False
     address: str = ""
+    display: str = ""

@@ -37,7 +37,7 @@ class Connection:
         self._fault: ProtocolError | None = None  # why the connection ends, once the messages before it are handled
         self._heard_at = time.monotonic()
         self.writer = ConnectionWriter(self._transport, context.settings.unread_answers, context.catchup.watch)
-        self.session = Session(context, self.writer)
+        self.session = Session(context, self.writer, self._transport.address)
 
     def run(self) -> None:
         """Serve the client until it or the node ends the connection; close the socket."""

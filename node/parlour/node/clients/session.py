@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
+from parlour.node.clients.asks import answer_ask
 from parlour.node.clients.catchup import BATCHES_PER_TURN, catch_up
 from parlour.node.clients.context import ClientContext, RefusedClientError
 from parlour.node.clients.questions import PAUSE, QuestionLimit
@@ -46,6 +49,7 @@ from parlour.wire.messages import (
     Welcome,
     Who,
 )
+from parlour.wire.people import Person
 from parlour.wire.records import UTTERANCES, post_fault, reference_fault, session_of_id
 from parlour.wire.signin import Auth
 
@@ -76,11 +80,12 @@ class _Membership(NamedTuple):
 class Session:
     """One client, from its hello to its leaving."""
 
-    def __init__(self, context: ClientContext, writer: ConnectionWriter) -> None:
+    def __init__(self, context: ClientContext, writer: ConnectionWriter, address: str = "") -> None:
+        """Serve the client at this IP address."""
         self._context = context
         self._settings = context.settings
         self._members: dict[str, _Membership] = {}
-        self.name = ""
+        self.person = Person("", address=address)
         self._modern = False  # whether the client speaks protocol 1.1 or a later minor version
         self.id = ""
         self._observer = self._bot = False
@@ -108,6 +113,16 @@ class Session:
         }
 
     @property
+    def context(self) -> ClientContext:
+        """The parts of the node, for what the client asks."""
+        return self._context
+
+    @property
+    def name(self) -> str:
+        """The client's name; empty before its hello."""
+        return self.person.name
+
+    @property
     def moving(self) -> bool:
         """Whether the node has asked the client to move, and the client may still do so."""
         return time.monotonic() < self.leaves_by
@@ -124,11 +139,11 @@ class Session:
         except UsageError as error:
             raise RefusedClientError("bad_version", str(error)) from None
         self._context.admission.admit(hello)
-        self.name = hello.name
+        self.person = replace(self.person, name=hello.name)
         self._modern = minor_version(hello.protocol) >= 1
         self._observer, self._bot = hello.observer, hello.bot
         self.id = session_of(hello.key or secrets.token_hex())
-        self.answer(Welcome(self._context.node, self.id))
+        self.answer(Welcome(self._context.node, self.id, name=self.name))
 
     def answer(self, message: NodeMessage) -> None:
         """Send the client a message, after those that wait already."""
@@ -307,7 +322,7 @@ class Session:
     def _enter(self, name: str) -> _Membership:
         """Return a new membership, without a position yet; raises LogError if the room cannot be opened."""
         room = self._context.rooms.hold(name)
-        member = Member(self.writer, room, self.id, self.name, self._modern, self._observer, self._bot)
+        member = Member(self.writer, room, self.id, self.person, self._modern, self._observer, self._bot)
         self.writer.enter(member)
         return _Membership(room, member)
 
@@ -369,7 +384,7 @@ class Session:
         self.answer(Error("again", "auth comes before hello: connect again to sign in"))
 
     def _ask(self, ask: Ask) -> None:
-        self.answer(Error("bad_request", f"this node does not know what {ask.what!r} asks", ask=ask.id))
+        answer_ask(self, ask)
 
     def _ping(self, _: Ping) -> None:
         self.writer.answer(_PONG)

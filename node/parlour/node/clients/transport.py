@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from ipaddress import ip_address
 
 from parlour.node.clients.broadcast import send
 
@@ -22,6 +23,16 @@ class TcpTransport:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; empty if the connection is gone."""
+        try:
+            host = ip_address(self.socket.getpeername()[0].partition("%")[0])
+        except OSError:
+            return ""
+        # A listener for both kinds sees an IPv4 address as an IPv6 one.
+        return str(getattr(host, "ipv4_mapped", None) or host)
 
     def prepare(self) -> None:
         """Have small messages sent at once; raises OSError if the connection is gone."""

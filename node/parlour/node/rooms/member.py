@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from parlour.dialects import Variant
 from parlour.node.rooms.batch import Batch, Encoded
 from parlour.wire.messages import Joined
+from parlour.wire.people import Person
 
 __all__ = ["NOWHERE", "Deliver", "Feed", "Member", "Subscriber"]
 
@@ -87,9 +88,9 @@ class Member(Generic[S]):
         "left",
         "missed_presence",
         "modern",
-        "name",
         "observer",
         "offset",
+        "person",
         "room",
         "session",
         "subscriber",
@@ -100,7 +101,7 @@ class Member(Generic[S]):
         subscriber: S,
         room: Feed,
         session: str,
-        name: str,
+        person: Person,
         modern: bool,
         observer: bool = False,
         bot: bool = False,
@@ -112,11 +113,16 @@ class Member(Generic[S]):
         self.bot = bot
         self.room = room
         self.session = session
-        self.name = name
+        self.person = person  # replaced, never changed, when the person takes another name or signs up
         self.epoch = ""
         self.offset = NOWHERE
         self.missed_presence = False
         self.left = False
+
+    @property
+    def name(self) -> str:
+        """The name that others see."""
+        return self.person.name
 
     @property
     def behind(self) -> bool:

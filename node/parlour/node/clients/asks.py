@@ -1,0 +1,58 @@
+"""The table of what a client may ask besides posts and rooms, and how one ask is answered.
+
+This module owns the table: for each word the type of its data, and its handler in a module of its kind. It runs on the
+client's own thread. It must never leave an ask without an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from parlour.directory.store import DirectoryError
+from parlour.node.clients.account_asks import whoami
+from parlour.node.clients.asker import Asker, RefusedAskError
+from parlour.node.log import LogError
+from parlour.wire import ask_data
+from parlour.wire.asks import Answer, Ask
+from parlour.wire.errors import UsageError
+from parlour.wire.messages import Error
+
+__all__ = ["HANDLERS", "Handler", "answer_ask"]
+
+
+class Handler(NamedTuple):
+    """How one kind of ask is answered: the type of its data, and the function that returns the data of the answer.
+
+    The function raises RefusedAskError if it refuses; UsageError, DirectoryError and LogError are answered, too.
+    """
+
+    data: type[msgspec.Struct]
+    answer: Callable[[Asker, Any], dict[str, Any]]
+
+
+HANDLERS: dict[str, Handler] = {
+    "whoami": Handler(ask_data.WhoAmI, whoami),
+}
+"""What may be asked."""
+
+
+def answer_ask(session: Asker, ask: Ask) -> None:
+    """Answer an ask with `answer`, or with an `error` that has its id."""
+    session.answer(_outcome(session, ask))
+
+
+def _outcome(session: Asker, ask: Ask) -> Answer | Error:
+    handler = HANDLERS.get(ask.what)
+    if handler is None:
+        return Error("bad_request", f"this node does not know what {ask.what!r} asks", ask=ask.id)
+    try:
+        return Answer(ask.id, handler.answer(session, msgspec.convert(ask.data, handler.data)))
+    except RefusedAskError as refused:
+        return Error(refused.code, str(refused), None, None, refused.retry_after, False, ask.id, refused.name)
+    except (msgspec.ValidationError, UsageError) as error:
+        return Error("bad_request", f"{ask.what}: {error}", ask=ask.id)
+    except (DirectoryError, LogError) as error:
+        return Error("unavailable", str(error), retry_after=1.0, ask=ask.id)

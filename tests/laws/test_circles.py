@@ -11,8 +11,9 @@ FLOORS: dict[str, set[str]] = {
     "log": set(),
     "settings": {"log"},
     "cluster": {"log", "settings"},
+    "people": {"log", "settings"},
     "rooms": {"log", "settings", "cluster"},
-    "clients": {"log", "settings", "cluster", "rooms"},
+    "clients": {"log", "settings", "cluster", "people", "rooms"},
 }
 """The floors of the node, and which others each may import."""
 

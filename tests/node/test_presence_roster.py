@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlour.node.rooms.roster import NAMES, ClusterRoster
+from parlour.node.rooms.roster import NAMES, SHOWN, ClusterRoster, Sessions
 from parlour.wire.codec import NodeDecoder
 from parlour.wire.messages import Members, Presence
 
@@ -25,24 +25,24 @@ def test_snapshots_repair_lost_changes(
             mine.leave(f"{node}-{session}")
             if what == "enter":
                 mine.enter(f"{node}-{session}", name)
-        first, version, told, _ = mine.take_unpublished()
+        first, version, told = mine.take_unpublished()
         if number % 2 == 0 and not other.change(node, "x", first, version, told):
-            other.replace(node, "x", mine.version, *mine.own())
+            other.replace(node, "x", mine.version, mine.own())
     for node, mine in rosters.items():
-        rosters["n2" if node == "n1" else "n1"].replace(node, "x", mine.version, *mine.own())
+        rosters["n2" if node == "n1" else "n1"].replace(node, "x", mine.version, mine.own())
     assert rosters["n1"].names() == rosters["n2"].names()
 
 
 def test_missed_changes_are_noticed() -> None:
     """A gap in the numbers of changes, or an unknown instance, makes the listener ask."""
     roster = ClusterRoster("lobby")
-    assert not roster.change("n2", "i", 1, 1, {"s": "bob"})
-    roster.replace("n2", "i", 1, {"s": "bob"})
-    assert roster.change("n2", "i", 2, 2, {"t": "cy"})
-    assert not roster.change("n2", "i", 4, 4, {"t": None})
-    assert not roster.change("n2", "another start", 3, 3, {})
+    assert not roster.change("n2", "i", 1, 1, Sessions({"s": "bob"}))
+    roster.replace("n2", "i", 1, Sessions({"s": "bob"}))
+    assert roster.change("n2", "i", 2, 2, Sessions({"t": "cy"}))
+    assert not roster.change("n2", "i", 4, 4, Sessions({"t": None}))
+    assert not roster.change("n2", "another start", 3, 3, Sessions({}))
     assert roster.names() == ["bob", "cy"]
-    roster.replace("n2", "i", 1, {})
+    roster.replace("n2", "i", 1, Sessions({}))
     assert roster.names() == ["bob", "cy"], "a late snapshot must not undo later changes"
 
 
@@ -51,7 +51,7 @@ def test_name_leaves_with_its_last_session() -> None:
     roster = ClusterRoster("lobby")
     roster.enter("s", "ada")
     assert roster.take_changes() == (["ada"], [])
-    roster.replace("n2", "i", 1, {"t": "ada"})
+    roster.replace("n2", "i", 1, Sessions({"t": "ada"}))
     roster.leave("s")
     assert not roster.changed
     roster.forget("n2", "i")
@@ -119,9 +119,48 @@ def test_listed_changes_are_told() -> None:
 def test_restarted_node_keeps_its_former_members() -> None:
     """Members of the former instance keep their grace period, although the node is back and empty."""
     roster = ClusterRoster("lobby")
-    roster.replace("n2", "first start", 7, {"s": "bob"})
+    roster.replace("n2", "first start", 7, Sessions({"s": "bob"}))
     roster.take_changes()
-    roster.replace("n2", "second start", 1, {})
+    roster.replace("n2", "second start", 1, Sessions({}))
     assert not roster.changed
     roster.forget("n2", "first start")
     assert roster.take_changes() == ([], ["bob"])
+
+
+def test_accounts_and_display_names_are_told() -> None:
+    """A name that becomes an account, or gets a display name, is told again; on the other nodes, too."""
+    roster, other = ClusterRoster("lobby"), ClusterRoster("lobby")
+    other.replace("n1", "i", 0, Sessions({}))
+    roster.enter("s", "ada")
+    roster.enter("t", "bob", bot=True)
+    for display in ("", "Ada L."):
+        roster.enter("s", "ada", account=True, display=display)
+        assert other.change("n1", "i", *roster.take_unpublished())
+        for each in (roster, other):
+            (told,) = NodeDecoder().feed(each.presence_frame())
+            assert isinstance(told, Presence)
+            place = told.joined.index("ada")
+            assert (told.accounts, told.displays) == ([place], {"ada": display} if display else {})
+            (listed,) = NodeDecoder().feed(b"".join(each.members_frames(whole=True)))
+            assert isinstance(listed, Members)
+            assert (listed.names, listed.bots, listed.accounts) == (["ada", "bob"], [1], [0])
+            each.take_changes()
+    roster.enter("s", "ada", account=True, display="Ada L.")
+    assert not roster.changed
+    assert not roster.unpublished
+    roster.leave("s")
+    roster.enter("s", "ada", account=True, display="Countess")
+    assert roster.take_changes() == (["ada"], [])
+
+
+def test_display_names_fit_into_frames() -> None:
+    """With the longest names and display names, frames have fewer names."""
+    roster = ClusterRoster("lobby")
+    for number in range(NAMES + 1):
+        roster.enter(str(number), f"{number:03}" + "😀" * 61, account=True, display="😀" * 64)
+    whole = list(NodeDecoder().feed(b"".join(roster.members_frames(whole=True))))
+    assert sum(len(part.names) for part in whole if isinstance(part, Members)) == NAMES + 1
+    assert len(whole) == NAMES // SHOWN + 1
+    (told,) = NodeDecoder().feed(roster.presence_frame())
+    assert isinstance(told, Presence)
+    assert len(told.joined) == SHOWN // 2

@@ -305,25 +305,31 @@ class Members(_InRoom, frozen=True, tag="members"):
     """The names in a room: distinct, sorted, at most 200 in a frame; with `more`, the next frame continues the list.
 
     `count` is the number of all distinct names in the room; after a `join` the list may be shorter. `bots` are the
-    places in `names`, from 0, of the names of programs.
+    places in `names`, from 0, of the names of programs, and `accounts` those of the names that are accounts.
+    `displays` are the display names of accounts that have one, by their names.
     """
 
     names: list[str]
     count: Count
     more: bool = False
     bots: list[Count] = []
+    accounts: list[Count] = []
+    displays: dict[str, str] = {}
 
 
 class Presence(_InRoom, frozen=True, tag="presence"):
     """The names that came to a room or left it since the last such frame, and the number of names there now.
 
-    `bots` are the places in `joined`, from 0, of the names of programs.
+    `bots`, `accounts` and `displays` are as in `members`, for the names in `joined`. A name that was there before is in
+    `joined` again if it has become an account, or if its display name has changed.
     """
 
     joined: list[str]
     left: list[str]
     count: Count
     bots: list[Count] = []
+    accounts: list[Count] = []
+    displays: dict[str, str] = {}
 
 
 class Lagging(WireMessage, frozen=True, tag="lagging"):

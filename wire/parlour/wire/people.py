@@ -5,9 +5,27 @@ This module is pure; instances are immutable, and any thread may use them.
 
 from __future__ import annotations
 
+import unicodedata
+
 from msgspec import Struct
 
-__all__ = ["Person"]
+from parlour.wire.errors import UsageError
+from parlour.wire.limits import MAX_NAME
+
+__all__ = ["Person", "check_display"]
+
+# Line and paragraph separators, control characters and surrogates: a display name is one line.
+_REFUSED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def check_display(display: str) -> str:
+    """Return a display name in NFC, without white space around it; raises UsageError if it is not one line."""
+    display = unicodedata.normalize("NFC", display[: 4 * MAX_NAME + 1].strip())
+    if len(display) > MAX_NAME:
+        raise UsageError(f"a display name has at most {MAX_NAME} characters")
+    if any(unicodedata.category(character) in _REFUSED for character in display):
+        raise UsageError(f"a display name is one line without control characters, not {display!r}")
+    return display
 
 
 class Person(Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import Count, Place, check_name, check_older_name, check_room
+from parlour.wire.limits import MAX_NAME, Count, Place, check_name, check_older_name, check_room
 
 __all__ = [
     "LogHead",
@@ -29,6 +29,9 @@ __all__ = [
 
 _Word = Annotated[str, Meta(min_length=1, max_length=128)]
 """An epoch, an instance or a session."""
+
+_Display = Annotated[str, Meta(max_length=MAX_NAME)]
+"""A display name."""
 
 
 class _Relay(Struct, frozen=True, tag_field="type", omit_defaults=True):
@@ -70,6 +73,8 @@ class PresenceSnapshot(_FromNode, frozen=True, tag="here"):
     version: Count  # the number of this node's last change in this room
     members: dict[_Word, str]
     bots: list[str] = []  # the sessions that are programs
+    accounts: list[str] = []  # the sessions that are signed in
+    displays: dict[_Word, _Display] = {}  # the display names of sessions that have one
 
     def __post_init__(self) -> None:
         _FromNode.__post_init__(self)
@@ -87,6 +92,8 @@ class PresenceDelta(_FromNode, frozen=True, tag="whereabouts"):
     version: Count
     members: dict[_Word, str | None] = {}
     bots: list[str] = []  # the sessions that are programs
+    accounts: list[str] = []  # the sessions that are signed in
+    displays: dict[_Word, _Display] = {}  # the display names of sessions that have one
 
     def __post_init__(self) -> None:
         _FromNode.__post_init__(self)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from parlour.node.rooms.batch import Encoded
 from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.member import Member
-from parlour.node.rooms.roster import ClusterRoster
+from parlour.node.rooms.roster import ClusterRoster, Sessions
 from parlour.node.rooms.throttle import Throttle
 from parlour.wire import relay as wire
 
@@ -48,9 +48,10 @@ class RoomPresence:
     # --- this node's members ------------------------------------------------------------------------------------
 
     def enter(self, member: Member[Any]) -> None:
-        """Show a member, unless it is an observer."""
+        """Show a member as it is now, unless it is an observer."""
         if not member.observer:
-            self._roster.enter(member.session, member.name, member.bot)
+            person = member.person
+            self._roster.enter(member.session, person.name, member.bot, bool(person.account), person.display)
 
     def leave(self, member: Member[Any], grace: float | None) -> None:
         """Remove a member; with `grace`, its session stays in the list for so many seconds."""
@@ -70,14 +71,12 @@ class RoomPresence:
 
     def replace(self, header: wire.PresenceSnapshot) -> None:
         """Replace all members of another node."""
-        self._roster.replace(header.node, header.instance, header.version, header.members, header.bots)
+        self._roster.replace(header.node, header.instance, header.version, _sessions(header))
         self._heard(header.node)
 
     def change(self, header: wire.PresenceDelta) -> bool:
         """Apply changes among the members of another node; return False if earlier changes are missing."""
-        return self._roster.change(
-            header.node, header.instance, header.first, header.version, header.members, header.bots
-        )
+        return self._roster.change(header.node, header.instance, header.first, header.version, _sessions(header))
 
     def forget(self, node: str, instance: str) -> None:
         """Drop the members of a node that is gone."""
@@ -111,7 +110,10 @@ class RoomPresence:
         """Return the news to tell at `now` (monotonic seconds)."""
         unpublished = None
         if self._roster.unpublished:
-            unpublished = wire.PresenceDelta(self._node, self._instance, *self._roster.take_unpublished())
+            first, version, sessions = self._roster.take_unpublished()
+            unpublished = wire.PresenceDelta(
+                self._node, self._instance, first, version, dict(sessions.names), *_details(sessions)
+            )
         changes = None
         if self._roster.changed and self._throttle.take(now):
             changes = Encoded(self._roster.presence_frame())
@@ -125,9 +127,19 @@ class RoomPresence:
 
     def snapshot(self) -> wire.PresenceSnapshot:
         """Return all members of this node, for the other nodes."""
-        return wire.PresenceSnapshot(self._node, self._instance, self._roster.version, *self._roster.own())
+        own = self._roster.own()
+        members = {session: name for session, name in own.names.items() if name is not None}
+        return wire.PresenceSnapshot(self._node, self._instance, self._roster.version, members, *_details(own))
 
     def heartbeat(self) -> wire.PresenceDelta:
         """Return an empty change, which shows another node whether it missed one."""
         version = self._roster.version
         return wire.PresenceDelta(self._node, self._instance, version + 1, version)
+
+
+def _sessions(header: wire.PresenceSnapshot | wire.PresenceDelta) -> Sessions:
+    return Sessions(header.members, header.bots, header.accounts, header.displays)
+
+
+def _details(sessions: Sessions) -> tuple[list[str], list[str], dict[str, str]]:
+    return list(sessions.bots), list(sessions.accounts), dict(sessions.displays)

@@ -23,6 +23,7 @@ from parlour.node.clients.catchup import CatchUp
 from parlour.node.clients.context import ClientContext
 from parlour.node.clients.listener import Listener
 from parlour.node.clients.migration import Migration
+from parlour.node.clients.news import NewsDesk
 from parlour.node.clients.pool import ClientPool
 from parlour.node.clients.registry import ClientRegistry
 from parlour.node.clients.writer import ConnectionWriter
@@ -136,7 +137,8 @@ class Node(ProcessBound):
                 deliver=partial(ConnectionWriter.deliver, broadcast),
             )
         )
-        self._relay.serve(self.rooms)
+        self.news = NewsDesk(self._relay)
+        self._relay.serve(self.rooms, self.news)
         self.watches = Watches(self.log, self._relay, self._scheduler, self.rooms.check_log)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self.clients = ClientRegistry(self.name, settings.admits, self.load, self.refusals, self._clients_changed)
@@ -147,6 +149,7 @@ class Node(ProcessBound):
             rooms=self.rooms,
             catchup=self.catchup,
             admission=self.clients,
+            news=self.news,
         )
         self._pool = ClientPool(f"{self.name}-client", self.capacity, partial(self.clients.serve, context))
         self._migration = Migration(

@@ -11,7 +11,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from parlour.wire.limits import MAX_NAME, PROTOCOL, Count, Figure, Moment, Seconds, check_name, check_room
+from parlour.wire.limits import MAX_NAME, PROTOCOL, Count, Figure, Moment, Seconds, check_name, check_public_room
 
 __all__ = [
     "Assign",
@@ -193,7 +193,7 @@ class Assign(_Control, frozen=True, tag="assign"):
     def __post_init__(self) -> None:
         force_setattr(self, "name", check_name(self.name))
         if self.room is not None:
-            force_setattr(self, "room", check_room(self.room))
+            force_setattr(self, "room", check_public_room(self.room))
 
 
 class Enroll(_Control, frozen=True, tag="enroll"):

@@ -15,6 +15,7 @@ from msgspec import Meta
 from parlour.wire.errors import UsageError
 
 __all__ = [
+    "DIRECT",
     "LEADING",
     "MAX_COUNT",
     "MAX_DEPTH",
@@ -33,8 +34,10 @@ __all__ = [
     "check_name",
     "check_older_name",
     "check_protocol",
+    "check_public_room",
     "check_room",
     "check_text",
+    "is_direct",
     "marked_name",
     "minor_version",
     "parse_address",
@@ -77,6 +80,9 @@ Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
 
 LEADING = "#&@+%~:!$-*"
 """Characters with which no name begins: chat programs put them before names, rooms or their own lines."""
+
+DIRECT = "@"
+"""The first character of the room of a private conversation; 32 hexadecimal digits follow, see `wire.direct`."""
 
 # Control characters in a name could move the cursor of a terminal; surrogates are no text.
 _CONTROL = frozenset({"Cc", "Cs"})
@@ -197,7 +203,19 @@ def check_name(name: str) -> str:
 @_remembered
 def check_room(room: str) -> str:
     """Return a room's name in NFC; raises UsageError outside the limits."""
-    return _check_word("room name", room)
+    return room if isinstance(room, str) and is_direct(room) else _check_word("room name", room)
+
+
+def check_public_room(room: str) -> str:
+    """Return the name in NFC of a room that brokers may know; raises UsageError also for private conversations."""
+    if isinstance(room, str) and is_direct(room):
+        raise UsageError("brokers know nothing of private conversations: leave the room out")
+    return check_room(room)
+
+
+def is_direct(room: str) -> bool:
+    """Return whether a room is that of a private conversation: no client can choose such a name."""
+    return len(room) == 33 and room[0] == DIRECT and all(digit in "0123456789abcdef" for digit in room[1:])
 
 
 def check_text(text: str) -> str:

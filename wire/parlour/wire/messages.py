@@ -22,6 +22,7 @@ from parlour.wire.limits import (
     Place,
     Seconds,
     check_name,
+    check_public_room,
     check_room,
     check_text,
 )
@@ -194,7 +195,7 @@ class Enter(WireMessage, frozen=True, tag="enter"):
         if self.name is not None:
             force_setattr(self, "name", check_name(self.name))
         if self.room is not None:
-            force_setattr(self, "room", check_room(self.room))
+            force_setattr(self, "room", check_public_room(self.room))
 
 
 # --- both ways ------------------------------------------------------------------------------------------------

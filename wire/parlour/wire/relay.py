@@ -7,16 +7,20 @@ are not in the log, except presence.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_NAME, Count, Place, check_name, check_older_name, check_room
+from parlour.wire.records import check_data
+from parlour.wire.root import Kind
 
 __all__ = [
+    "PEOPLE_TOPIC",
     "LogHead",
+    "PersonNews",
     "PresenceDelta",
     "PresenceSnapshot",
     "RelayBatch",
@@ -114,8 +118,23 @@ class Resync(_Relay, frozen=True, tag="resync"):
         force_setattr(self, "room", check_room(self.room))
 
 
-RelayMessage = RelayBatch | LogHead | PresenceSnapshot | PresenceDelta | Resync
+class PersonNews(_Relay, frozen=True, tag="news"):
+    """News for a person, by identity (see `wire.direct`); each node gives them to the sessions of that person."""
+
+    person: Annotated[str, Meta(min_length=1, max_length=4 * MAX_NAME + 16)]
+    what: Kind
+    data: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        check_data(self.data)
+
+
+RelayMessage = RelayBatch | LogHead | PresenceSnapshot | PresenceDelta | Resync | PersonNews
 """The headers on the relay."""
+
+
+PEOPLE_TOPIC = b"p\0"
+"""The topic of news for people. All nodes listen to it, as such news are rare."""
 
 
 def room_topic(room: str) -> bytes:

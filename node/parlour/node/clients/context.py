@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parlour.node.clients.catchup import CatchUp
+from parlour.node.clients.news import NewsDesk
 from parlour.node.log import RoomLog
 from parlour.node.rooms.table import RoomTable
 from parlour.node.settings import NodeSettings
@@ -65,3 +66,4 @@ class ClientContext:
     rooms: RoomTable
     catchup: CatchUp
     admission: Admission
+    news: NewsDesk

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from parlour.node.clients.asks import answer_ask
 from parlour.node.clients.catchup import BATCHES_PER_TURN, catch_up
 from parlour.node.clients.context import ClientContext, RefusedClientError
+from parlour.node.clients.entries import Entries
 from parlour.node.clients.questions import PAUSE, QuestionLimit
 from parlour.node.clients.writer import ClientMember, ConnectionWriter
 from parlour.node.log import LogError, Post, RichPost
@@ -25,17 +26,15 @@ from parlour.node.rooms.history import read_page
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.room import Room
-from parlour.runtime.broker_rpc import RefusedError, ask
 from parlour.wire.asks import Ask
 from parlour.wire.codec import frame
-from parlour.wire.control import Assign, Assigned
-from parlour.wire.errors import ParlourError, UsageError
-from parlour.wire.limits import MAX_QUESTIONS, PROTOCOL, WINDOW, check_protocol, minor_version
+from parlour.wire.direct import account_identity, guest_identity
+from parlour.wire.errors import UsageError
+from parlour.wire.limits import MAX_QUESTIONS, WINDOW, check_protocol, is_direct, minor_version
 from parlour.wire.messages import (
     Bye,
     ClientMessage,
     Enter,
-    Entry,
     Error,
     Hello,
     History,
@@ -60,12 +59,6 @@ _PONG = frame(Pong())
 SETTLE_TIMEOUT = 1.0
 """Seconds, at most, to log the last posts of a client that has said bye, and to send it their messages."""
 
-ENTER_INTERVAL = 1.0
-"""Seconds between two `enter` requests of a client: each one is a question to a broker."""
-
-ASK_TIMEOUT = 1.0
-"""Seconds for the brokers to answer that question."""
-
 
 def session_of(key: str) -> str:
     """Return the id of the session with this secret key: all may see the id, but none can derive the key from it."""
@@ -86,7 +79,7 @@ class Session:
         self._settings = context.settings
         self._members: dict[str, _Membership] = {}
         self.person = Person("", address=address)
-        self._modern = False  # whether the client speaks protocol 1.1 or a later minor version
+        self._minor = 0  # the minor version of the client's protocol
         self.id = ""
         self._observer = self._bot = False
         self.since = time.monotonic()
@@ -94,9 +87,10 @@ class Session:
         self._said_bye = False
         self._questions = QuestionLimit()
         self._posted_rooms: set[str] = set()  # rooms that the messages read last posted to
-        self._entered_at = float("-inf")  # when the client last asked `enter`, in monotonic seconds
+        self._entries = Entries(context)
         self._lists_asked: set[str] = set()  # rooms whose names the messages read last asked for
         self._highest_id = 0  # the highest id of all posts
+        self.conversations: set[str] = set()  # rooms of private conversations that the client may join
         self.writer = writer
         self._handlers: dict[type, Callable[..., None]] = {
             Error: self.answer,
@@ -123,6 +117,12 @@ class Session:
         return self.person.name
 
     @property
+    def identity(self) -> str:
+        """The identity of the person in private conversations, see `wire.direct`."""
+        account = self.person.account
+        return account_identity(account) if account else guest_identity(self.id)
+
+    @property
     def moving(self) -> bool:
         """Whether the node has asked the client to move, and the client may still do so."""
         return time.monotonic() < self.leaves_by
@@ -140,52 +140,28 @@ class Session:
             raise RefusedClientError("bad_version", str(error)) from None
         self._context.admission.admit(hello)
         self.person = replace(self.person, name=hello.name)
-        self._modern = minor_version(hello.protocol) >= 1
+        self._minor = minor_version(hello.protocol)
         self._observer, self._bot = hello.observer, hello.bot
         self.id = session_of(hello.key or secrets.token_hex())
+        self._context.news.enter(self.identity, self)
         self.answer(Welcome(self._context.node, self.id, name=self.name))
 
     def answer(self, message: NodeMessage) -> None:
         """Send the client a message, after those that wait already."""
         self.writer.answer(frame(message))
 
-    def answer_enter(self, enter: Enter) -> None:
-        """Answer where the broker would send the client now; it may ask once a second, also before its hello."""
-        name, now = enter.name or self.name, time.monotonic()
-        if not name:
-            self.answer(Error("bad_request", "enter needs a name before hello: add the field name", enter.room))
-            return
-        if now < self._entered_at + ENTER_INTERVAL:
-            text = f"enter is answered once in {ENTER_INTERVAL:g} s: try again later"
-            self.answer(Error("too_many_questions", text, enter.room, retry_after=ENTER_INTERVAL))
-            return
-        self._entered_at = now
-        if not self._context.admission.begin_question():
-            text = "too many clients ask this node where to go: try again later"
-            self.answer(Error("too_many_questions", text, enter.room, retry_after=ENTER_INTERVAL))
-            return
-        try:
-            answer = self._entry(name, enter.room)
-        finally:
-            self._context.admission.end_question()
-        self.answer(answer)
+    def tell(self, frames: bytes) -> None:
+        """Send the client news, if it speaks protocol 1.3 or later."""
+        if self._minor >= 3:
+            self.writer.answer(frames)
 
-    def _entry(self, name: str, room: str | None) -> Entry | Error:
-        """Ask the brokers where a client of this name should go; return the answer for the client."""
-        try:
-            _, reply = ask(self._settings.brokers, Assign(name, room, protocol=PROTOCOL), ASK_TIMEOUT)
-        except RefusedError as refused:
-            return Error(refused.code, str(refused), room, retry_after=refused.retry_after)
-        except ParlourError:
-            # What is wrong with the brokers, and where they are, is for the operator: status and log tell it.
-            text = "no broker answers this node now: ask again later, or stay at this node"
-            return Error("no_broker", text, room, retry_after=ENTER_INTERVAL)
-        if isinstance(reply, Assigned):
-            return Entry(reply.node, reply.address, reply.ticket, reply.expires_in)
-        return Error("no_broker", "this node's broker gives no answer that is understood: stay at this node", room)
+    def answer_enter(self, enter: Enter) -> None:
+        """Answer where the broker would send the client now, also before its hello."""
+        self.answer(self._entries.answer(enter, enter.name or self.name))
 
     def end(self) -> None:
         """Leave all rooms, after the last posts are logged and answered."""
+        self._context.news.leave(self.identity, self)
         for name in self._posted_rooms & self._members.keys():
             room, member = self._members[name]
             room.settle(member, SETTLE_TIMEOUT)
@@ -292,6 +268,11 @@ class Session:
             self.answer(Error(code, text, room, number))
 
     def _join(self, join: Join) -> None:
+        if is_direct(join.room) and join.room not in self.conversations:
+            # The same for every room of this kind, whether or not the two have ever talked.
+            text = "you are in no such conversation: ask `direct` with the other's name first"
+            self.answer(Error("no_conversation", text, join.room))
+            return
         known = self._members.get(join.room)
         if known is None and len(self._members) >= self._settings.rooms_per_client:
             text = f"a client may be in {self._settings.rooms_per_client} rooms at once: leave one"
@@ -322,7 +303,7 @@ class Session:
     def _enter(self, name: str) -> _Membership:
         """Return a new membership, without a position yet; raises LogError if the room cannot be opened."""
         room = self._context.rooms.hold(name)
-        member = Member(self.writer, room, self.id, self.person, self._modern, self._observer, self._bot)
+        member = Member(self.writer, room, self.id, self.person, self._minor >= 1, self._observer, self._bot)
         self.writer.enter(member)
         return _Membership(room, member)
 

@@ -65,6 +65,10 @@ class RelayHandler(Protocol):
         """Ask another node to publish all its members of a room again."""
         ...
 
+    def pass_on(self, news: wire.PersonNews) -> None:
+        """Give news to a person's sessions on this node."""
+        ...
+
 
 class PeerLinkState(NamedTuple):
     """The state of a link: connected or not, since when (monotonic seconds), and whether it was ever connected."""
@@ -146,6 +150,9 @@ class PeerLink:
         header = decode_relay(body)
         if isinstance(header, wire.Resync):
             self._handler.announce(header.room)
+            return
+        if isinstance(header, wire.PersonNews):
+            self._handler.pass_on(header)
             return
         name = wire.room_of(topic)
         room = self._handler.room(name)

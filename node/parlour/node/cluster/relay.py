@@ -24,7 +24,7 @@ from parlour.wire.codec import encode
 from parlour.wire.control import Peer
 from parlour.wire.errors import ParlourError, UsageError
 
-__all__ = ["Relay", "RelayedRooms"]
+__all__ = ["Relay", "RelayedPeople", "RelayedRooms"]
 
 MAX_QUEUED = 10_000
 """Publications that may wait for the relay thread; more are dropped, and nodes read them from the log."""
@@ -45,6 +45,14 @@ class RelayedRooms(Protocol):
 
     def announcement(self, name: str) -> Iterable[wire.RelayMessage]:
         """Return the publications for a node that begins to listen to a room."""
+        ...
+
+
+class RelayedPeople(Protocol):
+    """The people at a node, as the relay sees them."""
+
+    def hear(self, news: wire.PersonNews) -> None:
+        """Give news to a person's sessions on this node; does not block."""
         ...
 
 
@@ -77,20 +85,25 @@ class Relay(Service):
         self._loss = loss
         self._via = via or {}
         self._rooms: RelayedRooms | None = None
+        self._people: RelayedPeople | None = None
         self._queue: deque[tuple[str, bytes, bytes, bytes | memoryview]] = deque()
         self._sleeping = False
         self._peers: dict[str, Peer] = {}
         self._listened_topics: set[bytes] = set()  # other nodes listen to these; the relay thread alone changes it
-        self._topics = {wire.inbox_topic(node)}  # this node listens to these; for the relay thread alone
+        self._topics = {
+            wire.inbox_topic(node),
+            wire.PEOPLE_TOPIC,
+        }  # this node listens to these; for the relay thread alone
         self._links: dict[str, PeerLink] = {}  # by the node's name; for the relay thread alone
         self._states: dict[Peer, PeerLinkState] = {}  # the relay thread alone changes it
         self.port = port
 
     # --- called by other threads; no method blocks ------------------------------------------------------------
 
-    def serve(self, rooms: RelayedRooms) -> None:
-        """Pass arrivals to these rooms; called once, before `start`."""
+    def serve(self, rooms: RelayedRooms, people: RelayedPeople | None = None) -> None:
+        """Pass arrivals to these rooms and people; called once, before `start`."""
         self._rooms = rooms
+        self._people = people
 
     def publish(self, topic: bytes, header: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
         """Send to the nodes that listen to the topic."""
@@ -267,3 +280,8 @@ class Relay(Service):
     def resync(self, node: str, name: str) -> None:
         """Ask another node to publish all its members of a room again."""
         self.publish(wire.inbox_topic(node), wire.Resync(name))
+
+    def pass_on(self, news: wire.PersonNews) -> None:
+        """Give news to a person's sessions on this node."""
+        if self._people is not None:
+            self._people.hear(news)

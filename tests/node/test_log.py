@@ -11,10 +11,9 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,63 +28,13 @@ from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import sane_time
 from parlour.wire.records import EDIT, GONE, REACT, REDACT
-from support.redis_server import RedisServer, missing, redis_cluster, redis_server
+from support.opener import Opener
 from support.waiting import eventually
-
-ENGINES = ["memory", "sqlite", "sqlite-full", "redis", "redis-cluster", "valkey"]
 
 
 def post(number: int, session: str = "s", text: str = "hello") -> Post:
     """Return a post of ada's."""
     return Post(session, number, "ada", 1_700_000_000_000 + number, text)
-
-
-class Opener(Protocol):
-    """Opens the log under test again, as another node would."""
-
-    def __call__(self) -> RoomLog:
-        """Return the log, opened once more."""
-        ...
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[RedisServer]]]:
-    """Run one Redis server, a cluster of them, and a Valkey server, for all tests here; those that are installed."""
-    with ExitStack() as stack:
-        running: dict[str, list[RedisServer]] = {}
-        if not missing("redis-server"):
-            running["redis"] = [stack.enter_context(redis_server(tmp_path_factory.mktemp("redis")))]
-            running["redis-cluster"] = stack.enter_context(redis_cluster(tmp_path_factory.mktemp("cluster")))
-        if not missing("valkey-server"):
-            valkey = redis_server(tmp_path_factory.mktemp("valkey"), program="valkey-server")
-            running["valkey"] = [stack.enter_context(valkey)]
-        yield running
-
-
-@pytest.fixture(params=ENGINES)
-def opener(request: pytest.FixtureRequest, tmp_path: Path, servers: dict[str, list[RedisServer]]) -> Iterator[Opener]:
-    """Give a way to open one log several times; close all that were opened."""
-    opened: list[RoomLog] = []
-    program = {"redis": "redis-server", "redis-cluster": "redis-server", "valkey": "valkey-server"}.get(request.param)
-    if program and missing(program):
-        pytest.skip(missing(program))
-    for server in servers.get(request.param, []):
-        with server.client() as client:
-            client.flushall()
-    urls = {
-        "memory": f"memory://{tmp_path}",
-        "sqlite": f"sqlite://{tmp_path}/log.sqlite",
-        "sqlite-full": f"sqlite://{tmp_path}/log.sqlite?sync=full",
-        **{name: running[0].url for name, running in servers.items()},
-    }
-
-    def again() -> RoomLog:
-        opened.append(open_log(urls[request.param]))
-        return opened[-1]
-
-    yield again
-    for log in opened:
-        log.close()
 
 
 @pytest.mark.parametrize("at", [2**60, -(2**40)], ids=["late", "early"])
@@ -277,8 +226,8 @@ def test_a_time_ahead_of_the_clock_does_not_end_trimming(
 def write_as_of_before(log: RoomLog, monkeypatch: pytest.MonkeyPatch, times: list[int]) -> None:
     """Log messages at these times, as logs did when they took any."""
     with monkeypatch.context() as patched:
-        for module in (memory, sqlite):
-            patched.setattr(module, "settled_time", lambda at, *_: at)
+        patched.setattr(memory, "settled_time", lambda at, *_: at)
+        patched.setattr(sqlite, "settled_times", lambda posts, *_: posts)
         log.append("lobby", [replace(post(number), at=at) for number, at in enumerate(times, 1)])
     if isinstance(log, RedisLog):
         stream = key("lobby", "log")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parlour.node.log import Appended, Post
+from parlour.node.log import Appended, Post, StaleStateError
 from parlour.node.log import sqlite as module
 from parlour.node.log.opening import open_log
 from parlour.node.log.sqlite import SqliteLog
@@ -42,7 +42,7 @@ def test_a_node_that_never_pauses_gives_the_others_their_turn(logs: tuple[Sqlite
     done = threading.Event()
     log_job = greedy._log
 
-    def log_slowly(job: module._Job) -> list[Appended]:
+    def log_slowly(job: module._Job) -> list[Appended] | StaleStateError:
         poll(lambda: False, 0.02)
         return log_job(job)
 

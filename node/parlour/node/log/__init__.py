@@ -10,11 +10,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from parlour.wire.errors import UnavailableError
+from parlour.wire.errors import ParlourError, UnavailableError
 from parlour.wire.messages import Message
 
-__all__ = ["AHEAD", "Appended", "Extent", "LogError", "Post", "RichPost", "RoomLog", "old_enough", "settled_time"]
+__all__ = [
+    "AHEAD",
+    "Appended",
+    "Extent",
+    "LogError",
+    "Post",
+    "RichPost",
+    "RoomLog",
+    "StaleStateError",
+    "StateVersion",
+    "old_enough",
+    "settled_time",
+    "settled_times",
+]
 
 
 AHEAD = 10_000
@@ -27,6 +41,30 @@ class LogError(UnavailableError):
     The failed call logged nothing; only if a server did not answer in time, it may have logged all. Append the same
     posts again to learn which.
     """
+
+
+class StateVersion(NamedTuple):
+    """A version of a room's state: the offset of the room's last state record, 0 if it has none, in this epoch.
+
+    After a log lost its end, it may give out an offset again, so the offset alone does not name a state.
+    """
+
+    epoch: str
+    offset: int
+
+
+class StaleStateError(ParlourError):
+    """The posts were judged by another state than the room has; nothing was logged. This is no failure of the log.
+
+    Attributes:
+        version: the version of the room's state in the log.
+        state: the document of that version; empty if the room has none.
+    """
+
+    def __init__(self, version: StateVersion, state: bytes) -> None:
+        super().__init__("the room's state has changed: judge the posts by the new state, and append them again")
+        self.version = version
+        self.state = state
 
 
 class Post(Struct, frozen=True, array_like=True, gc=False):
@@ -79,6 +117,22 @@ def settled_time(at: int, before: int, now: int) -> int:
     return max(min(at, now), min(before, now))
 
 
+def settled_times(posts: Sequence[Post], before: int, now: int) -> Sequence[Post]:
+    """Return the posts with the times to log (see `settled_time`); most posts need no change."""
+    last = before
+    for post in posts:
+        if not last <= post.at <= now:
+            break
+        last = post.at
+    else:
+        return posts
+    settled: list[Post] = []
+    for post in posts:
+        before = settled_time(post.at, before, now)
+        settled.append(post if before == post.at else replace(post, at=before))
+    return settled
+
+
 def old_enough(times: Iterable[int], before: int, now: int) -> int:
     """Return how many of a room's oldest messages, given their times, `trim` may forget as older than `before`."""
     count = 0
@@ -112,7 +166,9 @@ class RoomLog(Protocol):
         """A line for the operator about a risk to the log's data (who can read it, what a crash loses); else empty."""
         ...
 
-    def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
+    def append(
+        self, room: str, posts: Sequence[Post], checked: StateVersion | None = None, state: bytes = b""
+    ) -> list[Appended]:
         """Log the posts in their order, all or none, and return the place of each.
 
         New posts get consecutive offsets; the first in a room is 1. The log does not log a post again whose (session,
@@ -123,6 +179,18 @@ class RoomLog(Protocol):
         of that record: `read` then gives records of the kind `gone` in their places, with `GONE_TEXT`, no `ref` and no
         `data`. The deleted texts leave the log's files and memory; only what the engine writes for its own recovery may
         still hold them.
+
+        With `checked`, the posts were judged by the room's state of that version. If the room's state in the log is of
+        another version, the log appends nothing and raises StaleStateError. With `state`, the last of the posts is a
+        state record: unless the log has it already, `state` becomes the room's document and the post's offset its
+        version, in the same transaction.
+        """
+        ...
+
+    def state(self, room: str) -> tuple[int, bytes]:
+        """Return the version (without its epoch) and the document of the room's state; 0 and b"" if it has none.
+
+        A trim does not change the state, and it is there after a restart.
         """
         ...
 

@@ -15,7 +15,16 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from parlour.node.log import Appended, Extent, Post, RichPost, old_enough, settled_time
+from parlour.node.log import (
+    Appended,
+    Extent,
+    Post,
+    RichPost,
+    StaleStateError,
+    StateVersion,
+    old_enough,
+    settled_time,
+)
 from parlour.runtime.locks import make_lock
 from parlour.wire.messages import Message, erased
 from parlour.wire.records import EDIT, GONE, REACT, REDACT
@@ -32,12 +41,14 @@ class _Place(NamedTuple):
 
 @dataclass
 class _Shelf:
-    """One room's messages after offset `trimmed`, and the place of each post."""
+    """One room's messages after offset `trimmed`, the place of each post, and the room's state."""
 
     trimmed: int = 0
     at: int = 0  # time of the last message, even if that is forgotten
     messages: list[Message] = field(default_factory=list)
     posts: dict[tuple[str, int], _Place] = field(default_factory=dict)
+    version: int = 0
+    state: bytes = b""
 
     @property
     def top(self) -> int:
@@ -105,11 +116,15 @@ class MemoryLog:
         """Empty: everybody expects that memory ends with the process; see `RoomLog.remark`."""
         return ""
 
-    def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
+    def append(
+        self, room: str, posts: Sequence[Post], checked: StateVersion | None = None, state: bytes = b""
+    ) -> list[Appended]:
         """Log the posts; see `RoomLog.append`."""
         appended: list[Appended] = []
         with self._mutex:
             shelf = self._shelves.setdefault(room, _Shelf())
+            if checked is not None and checked != (self._epoch, shelf.version):
+                raise StaleStateError(StateVersion(self._epoch, shelf.version), shelf.state)
             now = self.now()
             for post in posts:
                 key = (post.session, post.id)
@@ -123,7 +138,15 @@ class MemoryLog:
                     shelf.posts[key] = place
                     shelf.log(room, place, post)
                 appended.append(Appended(self._epoch, place.offset, place.at, known is not None))
+            if state and not appended[-1].duplicate:
+                shelf.version, shelf.state = appended[-1].offset, state
         return appended
+
+    def state(self, room: str) -> tuple[int, bytes]:
+        """Return the room's state; see `RoomLog.state`."""
+        with self._mutex:
+            shelf = self._shelves.get(room, _EMPTY)
+            return shelf.version, shelf.state
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset; see `RoomLog.read`."""

@@ -21,8 +21,8 @@ from typing import Any
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
-from parlour.node.log import Appended, Extent, LogError, Post
-from parlour.node.log.redis_job import IDENTITY, Job, key, message_of, read_aside, room_of
+from parlour.node.log import Appended, Extent, LogError, Post, StaleStateError, StateVersion
+from parlour.node.log.redis_job import IDENTITY, Job, key, message_of, read_aside, read_state, room_of
 from parlour.node.log.redis_server import ANSWER, REWRITE, RedisServer
 from parlour.runtime.locks import make_lock
 from parlour.wire.limits import sane_time
@@ -61,9 +61,13 @@ class RedisLog:
 
     # --- the contract -----------------------------------------------------------------------------------------
 
-    def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
+    def append(
+        self, room: str, posts: Sequence[Post], checked: StateVersion | None = None, state: bytes = b""
+    ) -> list[Appended]:
         """Log the posts; see `RoomLog.append`."""
-        ((epoch, _, _, places),) = self._script(room, Job.append(room, posts))
+        ((epoch, _, _, places, *stale),) = self._script(room, Job.append(room, posts, checked, state))
+        if stale:
+            raise StaleStateError(StateVersion(epoch, int(stale[0])), read_state(stale[1]))
         appended: list[Appended] = []
         for place in places:
             offset, at, *new = place.split()
@@ -97,6 +101,13 @@ class RedisLog:
         """Return which offsets the room keeps; see `RoomLog.extent`."""
         ((epoch, trimmed, top, _),) = self._script(room, Job.append(room, ()))
         return Extent(epoch, trimmed, top)
+
+    def state(self, room: str) -> tuple[int, bytes]:
+        """Return the room's state; see `RoomLog.state`."""
+        ((identity, version, state),) = self._call(Job.plain("HMGET", key(room, "room"), "log", "version", "state"))
+        if identity not in (None, self.identity):
+            raise self._home.explain(ResponseError("OTHERLOG the room is of another log"))
+        return int(version or 0), read_state(state or "")
 
     def now(self) -> int:
         """Return the time of the server in the log's URL; see `RoomLog.now`."""

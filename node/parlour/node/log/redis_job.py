@@ -14,12 +14,12 @@ from typing import Any
 from msgspec.structs import replace
 from redis.crc import key_slot
 
-from parlour.node.log import LogError, Post, RichPost
+from parlour.node.log import LogError, Post, RichPost, StateVersion
 from parlour.wire.limits import sane_time
 from parlour.wire.messages import Message
 from parlour.wire.records import EDIT, REDACT
 
-__all__ = ["IDENTITY", "PATTERN", "Job", "key", "message_of", "read_aside", "room_of"]
+__all__ = ["IDENTITY", "PATTERN", "Job", "key", "message_of", "read_aside", "read_state", "room_of"]
 
 IDENTITY = "parlour:identity"
 """The key of the log's identity."""
@@ -79,6 +79,11 @@ def read_aside(member: str) -> tuple[str, dict[str, str]]:
     return f"{offset}-0", dict(zip(values[::2], values[1::2], strict=True))
 
 
+def read_state(text: str) -> bytes:
+    """Return the document of a room's state from a field of its hash: all answers are text, so it is Latin-1 there."""
+    return text.encode("latin-1")
+
+
 class Job:
     """One command or one script about one room, and its outcome.
 
@@ -100,7 +105,7 @@ class Job:
         self.wide = False
 
     @classmethod
-    def append(cls, room: str, posts: Sequence[Post]) -> Job:
+    def append(cls, room: str, posts: Sequence[Post], checked: StateVersion | None = None, state: bytes = b"") -> Job:
         """Return a job that logs posts; without posts it only reads the room's epoch and extent."""
         prefix = key(room, "")
         buckets = [f"{prefix}posts:{post.session}:{post.id // _BUCKET}" for post in posts]
@@ -108,6 +113,10 @@ class Job:
         rich = [(place, post) for place, post in enumerate(posts, 1) if isinstance(post, RichPost)]
         for place, post in rich:
             arguments += (place, _more(post))
+        if checked is not None:
+            arguments += ("checked", f"{checked.epoch} {checked.offset}")
+        if state:
+            arguments += ("state", state.decode("latin-1"))
         job = cls("append", [f"{prefix}room", f"{prefix}log", *buckets], arguments, len(posts))
         if any(post.kind in (EDIT, REDACT) for _, post in rich):
             job.widen()

@@ -7,7 +7,7 @@ The keys of a room, all with the hash tag `{ROOM}`, so that in a Redis Cluster t
 
 - `parlour:{ROOM}:log`, a stream: the record with offset N is the entry `N-0`;
 - `parlour:{ROOM}:room`, a hash: the epoch, the top offset (which a trim does not change), the log's identity, the run
-  of the server that began the epoch, and whether there are records aside;
+  of the server that began the epoch, whether there are records aside, and the room's state with its version;
 - `parlour:{ROOM}:aside`, a sorted set by offset: the records that deletions moved out of the stream. Redis cannot
   replace an entry of a stream, and keeps the bytes of a deleted entry in memory and in dumps until its whole node,
   about a hundred entries, is deleted. So a deletion moves whole nodes, and removes the deleted record's text aside;
@@ -40,7 +40,7 @@ _BEGIN = """
 if not string.find(redis.call('INFO', 'replication'), 'master_replid:' .. LINE, 1, true) then
     return redis.error_reply('NOSCRIPT the server was a replica meanwhile')
 end
-local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'log', 'run', 'at', 'aside')
+local state = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'log', 'run', 'at', 'aside', 'version')
 local epoch, top = state[1], tonumber(state[2] or '0')
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -133,7 +133,9 @@ _APPEND = (
     """
 -- KEYS: the room's hash, its stream, perhaps its records aside and its edits; for each post the hash of its id.
 -- ARGV: an epoch, in case a new one has to begin; "new" if the room may be made; for each post session, id, name, time
--- and text; and for each that has more its place, and its other fields as a JSON array of names and values.
+-- and text; for each that has more its place, and its other fields as a JSON array of names and values; perhaps
+-- "checked" and the epoch and version of the state by which the posts were judged; perhaps "state" and the document
+-- that the last post brings.
 -- Without posts it only looks. A room in which nothing was said yet is forgotten when nobody has looked at it for as
 -- long as posts are remembered.
 if not epoch and ARGV[2] ~= 'new' then
@@ -154,7 +156,13 @@ if count == 0 then
     trimmed = first and tonumber(string.match(first[1], '%d+')) - 1 or top
 end
 for i = 5 * count + 3, #ARGV, 2 do
-    more[tonumber(ARGV[i])] = cjson.decode(ARGV[i + 1])
+    local place = tonumber(ARGV[i])
+    more[place or ARGV[i]] = place and cjson.decode(ARGV[i + 1]) or ARGV[i + 1]
+end
+local version = state[7] or '0'
+local stale = more.checked and more.checked ~= epoch .. ' ' .. version
+if stale then
+    count = 0
 end
 if fixed == 4 then
     local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2]
@@ -202,6 +210,9 @@ for i = 1, count do
         places[i] = said[name] .. ' new'
     end
 end
+if more.state and count > 0 and string.sub(places[count], -4) == ' new' then
+    redis.call('HSET', KEYS[1], 'version', string.format('%d', top), 'state', more.state)
+end
 -- Also for posts that were logged before: WAIT counts the replicas that have what this connection wrote.
 if renewed or count > 0 then
     redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', string.format('%d', top), 'log', LOG, 'run', RUN)
@@ -213,6 +224,9 @@ if top == 0 then
     redis.call('EXPIRE', KEYS[1], REMEMBERED)
 elseif before == 0 then
     redis.call('PERSIST', KEYS[1])
+end
+if stale then
+    return {epoch, trimmed, top, {}, version, redis.call('HGET', KEYS[1], 'state') or ''}
 end
 return {epoch, trimmed, top, places}
 """

@@ -16,14 +16,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
-
-from parlour.node.log import AHEAD, Appended, Extent, LogError, Post, RichPost, old_enough, settled_time
+from parlour.node.log import (
+    AHEAD,
+    Appended,
+    Extent,
+    LogError,
+    Post,
+    RichPost,
+    StaleStateError,
+    StateVersion,
+    old_enough,
+    settled_times,
+)
 from parlour.node.log.sqlite_deletion import RAW, Deletion, parts
 from parlour.node.log.sqlite_file import SqliteFile
 from parlour.node.log.sqlite_index import POSTS, PostIndex, Tail
 from parlour.node.log.sqlite_journal import ROW
 from parlour.node.log.sqlite_pages import ROOM
+from parlour.node.log.sqlite_state import STATE, StateTable
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import encode
 from parlour.wire.limits import MAX_TIME, sane_time
@@ -42,13 +52,17 @@ _OF_ROOM = f"b.id > r.id * {ROOM} AND b.id < (r.id + 1) * {ROOM}"
 class _Job:
     """One caller's posts, which wait for the transaction that logs them."""
 
-    __slots__ = ("appended", "error", "posts", "room")
+    __slots__ = ("appended", "checked", "error", "posts", "room", "state")
 
-    def __init__(self, room: str, posts: Sequence[Post]) -> None:
+    def __init__(
+        self, room: str, posts: Sequence[Post], checked: StateVersion | None = None, state: bytes = b""
+    ) -> None:
         self.room = room
         self.posts = posts
+        self.checked = checked
+        self.state = state
         self.appended: list[Appended] | None = None
-        self.error: LogError | None = None
+        self.error: LogError | StaleStateError | None = None
 
 
 class SqliteLog:
@@ -68,6 +82,7 @@ class SqliteLog:
         self._file = SqliteFile(path, sync_full)
         self._index = PostIndex(self._file)
         self._deletion = Deletion(self._file)
+        self._states = StateTable(self._file)
 
     # --- the contract -----------------------------------------------------------------------------------------
 
@@ -91,9 +106,11 @@ class SqliteLog:
         """A warning if other users can read the file; see `RoomLog.remark`."""
         return self._file.remark()
 
-    def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
+    def append(
+        self, room: str, posts: Sequence[Post], checked: StateVersion | None = None, state: bytes = b""
+    ) -> list[Appended]:
         """Log the posts; see `RoomLog.append`. The first thread to get the writer commits all waiting posts."""
-        job = _Job(room, posts)
+        job = _Job(room, posts, checked, state)
         with self._mutex:
             self._waiting.append(job)
         with self._writing:
@@ -159,6 +176,13 @@ class SqliteLog:
             return Extent(epoch, indexed or 0, indexed or 0)
         return Extent(epoch, first - 1, newest % ROOM)
 
+    def state(self, room: str) -> tuple[int, bytes]:
+        """Return the room's state; see `RoomLog.state`."""
+        with self._writing:
+            self._check_file()
+        rows = self._select(STATE, (room,))
+        return rows[0] if rows else (0, b"")
+
     def rooms(self, after: str, limit: int) -> list[str]:
         """Return names of rooms; see `RoomLog.rooms`."""
         rows = self._select("SELECT name FROM rooms WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
@@ -204,14 +228,17 @@ class SqliteLog:
             for job in jobs:
                 job.error = failure
             return len(jobs)
-        for job, appended in zip(jobs, results, strict=False):
-            job.appended = appended
+        for job, result in zip(jobs, results, strict=False):
+            if isinstance(result, StaleStateError):
+                job.error = result
+            else:
+                job.appended = result
         self._file.committed()
         return len(results)
 
-    def _log_some(self, jobs: list[_Job]) -> list[list[Appended]]:
+    def _log_some(self, jobs: list[_Job]) -> list[list[Appended] | StaleStateError]:
         until = time.monotonic() + HOLD
-        results: list[list[Appended]] = []
+        results: list[list[Appended] | StaleStateError] = []
         for job in jobs:
             results.append(self._log(job))
             if time.monotonic() >= until:
@@ -232,19 +259,23 @@ class SqliteLog:
             raise
         return result
 
-    def _log(self, job: _Job) -> list[Appended]:
-        """Log the posts that are neither duplicates nor refused."""
+    def _log(self, job: _Job) -> list[Appended] | StaleStateError:
+        """Log the posts that are neither duplicates nor refused; log none if they were judged by another state."""
         tail = self._index.tail(job.room)
+        if job.checked is not None and (stale := self._states.staleness(tail, job.checked)) is not None:
+            return stale
         if RichPost not in set(map(type, job.posts)):
             return self._log_part(tail, job.posts, ())
         appended: list[Appended] = []
         for part in parts(job.posts):
             appended += self._log_part(tail, part, self._deletion.about_deleted(tail.room, part))
+        if job.state and not appended[-1].duplicate:
+            self._states.change(tail, appended[-1].offset, job.state)
         return appended
 
     def _log_part(self, tail: Tail, posts: Sequence[Post], refused: Sequence[Post]) -> list[Appended]:
         epoch = self._file.epoch
-        posts = self._settle_times(tail, posts)
+        posts = settled_times(posts, tail.at, self.now())
         offset = tail.top + 1
         highest = self._index.highest(tail, posts)
         if highest is not None and not refused:
@@ -271,23 +302,6 @@ class SqliteLog:
                 known[key] = Appended(epoch, offset, post.at, True)
                 offset += 1
         return appended
-
-    def _settle_times(self, tail: Tail, posts: Sequence[Post]) -> Sequence[Post]:
-        """Return the posts with the times to log (see `settled_time`); most posts need no change."""
-        now, before = self.now(), tail.at
-        for post in posts:
-            if not before <= post.at <= now:
-                break
-            before = post.at
-        else:
-            return posts
-        before = tail.at
-        settled: list[Post] = []
-        for post in posts:
-            at = settled_time(post.at, before, now)
-            settled.append(post if at == post.at else replace(post, at=at))
-            before = at
-        return settled
 
     def _insert(self, tail: Tail, posts: Sequence[Post], highest: dict[str, int] | None) -> None:
         """Write a batch of new posts."""

@@ -57,9 +57,10 @@ _ADDED = (
     "CREATE INDEX IF NOT EXISTS spans ON runs (room, session, last) WHERE first IS NOT NULL",
     "CREATE TABLE IF NOT EXISTS edits (room INTEGER, ref INTEGER, offset INTEGER, PRIMARY KEY (room, ref, offset))"
     " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS states (room INTEGER PRIMARY KEY, version INTEGER NOT NULL, state BLOB NOT NULL)",
 )
 """What the files of older versions lack. Older versions still work with a file that has it: SQLite maintains the index,
-and older versions log no edits."""
+and older versions log no edits and no state records."""
 
 _SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

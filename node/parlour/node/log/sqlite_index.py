@@ -81,7 +81,7 @@ _Run = tuple[int, str, int, int | None, int, bytes]
 class Tail:
     """A room's state after the last transaction of this node there."""
 
-    __slots__ = ("at", "indexed", "last", "room", "size", "top", "version")
+    __slots__ = ("at", "indexed", "last", "room", "size", "state", "state_read", "top", "version")
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -96,6 +96,9 @@ class Tail:
         """The time of the last post, in ms since the Unix epoch; 0 if none is kept."""
         self.last: dict[str, int] = {}
         """An upper bound of the ids of each session in the tail, and of other sessions that were looked up."""
+        self.state = 0
+        """The version of the room's state when `state_read` was SQLite's data version; `sqlite_state.py` owns both."""
+        self.state_read = -1
 
 
 class PostIndex:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from parlour.node.log import Appended, Extent, LogError, Post, RoomLog
+from parlour.node.log import Appended, Extent, LogError, Post, RoomLog, StateVersion
 from parlour.wire.messages import Message
 
 __all__ = ["WatchedLog"]
@@ -76,9 +76,15 @@ class WatchedLog:
         """Raise LogError if the log does not answer."""
         self._call(CHECK, self.engine.check)
 
-    def append(self, room: str, posts: Sequence[Post]) -> list[Appended]:
-        """Log the posts."""
-        return self._call(room, self.engine.append, room, posts)
+    def append(
+        self, room: str, posts: Sequence[Post], checked: StateVersion | None = None, state: bytes = b""
+    ) -> list[Appended]:
+        """Log the posts; StaleStateError is no failure."""
+        return self._call(room, self.engine.append, room, posts, checked, state)
+
+    def state(self, room: str) -> tuple[int, bytes]:
+        """Return the room's state."""
+        return self._call(room, self.engine.state, room)
 
     def read(self, room: str, after: int, limit: int) -> list[Message]:
         """Return messages after an offset."""

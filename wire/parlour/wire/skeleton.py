@@ -14,7 +14,7 @@ from parlour.wire.confusables import CONFUSABLES
 __all__ = ["skeleton"]
 
 _SAME = str.maketrans({"1": "l", "i": "l", "|": "l", "0": "o", "m": "rn"})
-"""Look-alikes among the ASCII letters and digits. Case counts for nothing, and `I` looks like `l`: so `i` is `l`, too."""
+"""Look-alikes among ASCII letters and digits. Case counts for nothing, and `I` looks like `l`: so `i` is `l`, too."""
 
 
 @lru_cache(maxsize=65536)

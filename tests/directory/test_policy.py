@@ -1,0 +1,249 @@
+"""Accounts, names, tokens and what else people have, on the store in memory."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from parlour.directory.accounts import UnknownAccountError
+from parlour.directory.belongings import Belongings
+from parlour.directory.directory import Directory
+from parlour.directory.memory import MemoryStore
+from parlour.directory.names import NameTakenError
+from parlour.directory.passwords import make_password, matches
+from parlour.directory.store import Document
+from parlour.directory.tokens import DEVICES
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.errors import UsageError
+from parlour.wire.people import Person
+
+
+class Clock(MemoryStore):
+    """A store whose time a test can move."""
+
+    ahead = 0
+
+    def now(self) -> int:
+        """Return the time, moved by `ahead` ms."""
+        return super().now() + self.ahead
+
+
+@pytest.fixture
+def store() -> Clock:
+    """A store of its own."""
+    return Clock()
+
+
+@pytest.fixture
+def directory(store: Clock) -> Directory:
+    """A directory in it, with the instance `n1` of a node."""
+    directory = Directory(store)
+    directory.names.renew("n1")
+    return directory
+
+
+def test_account_lives(directory: Directory) -> None:
+    """An account is made, found by every look-alike of its name, changed and removed."""
+    made = directory.accounts.add("Ada", make_password("open sesame"), operator=True)
+    assert directory.accounts.get("ada") == directory.accounts.get("\u0430DA") == made
+    assert matches(directory.accounts.password("ada"), "open sesame")
+    assert directory.accounts.change("ada", display="Ada L.").display == "Ada L."
+    directory.accounts.set_password("ada", make_password("another one"))
+    assert not matches(directory.accounts.password("ada"), "open sesame")
+    directory.belongings.change("ada", lambda _: Belongings({"lobby": 7}))
+    directory.accounts.remove("ada")
+    assert directory.accounts.get("Ada") is None
+    assert directory.belongings.get("Ada") == Belongings()
+    with pytest.raises(UnknownAccountError, match="parlour account list"):
+        directory.accounts.change("Ada", disabled=True)
+
+
+def test_accounts_are_listed_without_guests(directory: Directory) -> None:
+    """All come, page by page, in the order of their skeletons."""
+    for number in range(25):
+        directory.names.take(f"guest{number}", "s", "n1")
+        directory.accounts.add(f"user{number}", None)
+    found = directory.accounts.list(limit=10)
+    found += directory.accounts.list(found[-1].skeleton, 100)
+    assert sorted(account.name for account in found) == sorted(f"user{number}" for number in range(25))
+
+
+def test_password_of_nobody(directory: Directory) -> None:
+    """It matches nothing, and texts that cannot be passwords are refused."""
+    assert not matches(None, "open sesame")
+    assert directory.accounts.password("nobody") is None
+    for wrong in ("", "\x00", "x" * 2000, "\ud800"):
+        with pytest.raises(UsageError):
+            make_password(wrong)
+        assert not matches(make_password("right"), wrong)
+
+
+def test_name_of_an_account_is_nobody_elses(directory: Directory) -> None:
+    """No guest and no other account gets it or a look-alike, and a free name is offered."""
+    directory.accounts.add("ada", None)
+    directory.names.take("ada2", "s1", "n1")
+    for name in ("ada", "ADA", "\u0430da"):
+        with pytest.raises(NameTakenError) as taken:
+            directory.names.take(name, "s2", "n1")
+        assert taken.value.free == f"{name}3"
+        with pytest.raises(NameTakenError):
+            directory.accounts.add(name, None)
+
+
+def test_guest_registers_the_own_name(directory: Directory) -> None:
+    """The session that holds a name may make it an account; another may not."""
+    directory.names.take("ada", "s1", "n1")
+    with pytest.raises(NameTakenError):
+        directory.accounts.add("ada", None, by="s2")
+    directory.accounts.add("ada", None, by="s1")
+    assert directory.names.holder("ada") is None
+
+
+def test_name_survives_a_move(directory: Directory) -> None:
+    """The same session takes its name at another node; the first node's release changes nothing then."""
+    directory.names.renew("n2")
+    directory.names.take("ada", "s1", "n1")
+    directory.names.take("ada", "s1", "n2")
+    directory.names.release("ada", "s1", "n1")
+    held = directory.names.holder("ada")
+    assert held is not None
+    assert held.instance == "n2"
+    directory.names.release("ada", "s1", "n2")
+    assert directory.names.holder("ada") is None
+
+
+def test_names_of_a_dead_node_are_free(directory: Directory, store: Clock) -> None:
+    """After 30 s without a renewal; a node that renews too late learns that it has lost its names."""
+    directory.names.take("ada", "s1", "n1")
+    store.ahead += 29_000
+    assert directory.names.renew("n1")
+    store.ahead += 29_000
+    with pytest.raises(NameTakenError):
+        directory.names.take("ada", "s2", "n2")
+    store.ahead += 2_000
+    directory.names.renew("n2")
+    directory.names.take("ada", "s2", "n2")
+    assert not directory.names.renew("n1")
+
+
+def test_one_of_many_gets_a_name(directory: Directory) -> None:
+    """Of many sessions that ask at once exactly one gets the name."""
+    got: list[str] = []
+    start = threading.Barrier(20)
+
+    def race(session: str) -> None:
+        start.wait(10)
+        try:
+            directory.names.take("ada", session, "n1")
+        except NameTakenError:
+            return
+        got.append(session)
+
+    join_all([spawn(f"racer-{number}", race, f"s{number}") for number in range(20)], 30)
+    assert len(got) == 1
+    held = directory.names.holder("ada")
+    assert held is not None
+    assert held.session == got[0]
+
+
+def test_tokens(directory: Directory, store: Clock) -> None:
+    """A token names its account until its device is revoked, the account removed, or a hundred newer ones came."""
+    directory.accounts.add("ada", None)
+    token = directory.tokens.make("ada", "laptop")
+    assert directory.tokens.account(token) == "ada"
+    assert directory.tokens.account("guessed") is None
+    assert token.encode() not in b"".join(_documents(store))
+    (device,) = directory.tokens.list("ada")
+    assert device.label == "laptop"
+    assert directory.tokens.revoke("ada", device.id)
+    assert not directory.tokens.revoke("ada", device.id)
+    assert directory.tokens.account(token) is None
+    first, *_, last = [directory.tokens.make("ada", str(number)) for number in range(DEVICES + 1)]
+    assert (directory.tokens.account(first), directory.tokens.account(last)) == (None, "ada")
+    directory.accounts.remove("ada")
+    directory.accounts.add("ada", None)
+    assert directory.tokens.account(last) is None
+
+
+def _documents(store: Clock) -> list[bytes]:
+    found = [store.get(key) for key in store.keys("")]
+    return [document.value for document in found if isinstance(document, Document)]
+
+
+def test_invitations(directory: Directory, store: Clock) -> None:
+    """An invitation is good for its uses, until it ends."""
+    code = directory.invitations.make("lobby", 2, store.now() + 60_000)
+    used = directory.invitations.use(code)
+    assert used is not None
+    assert used.room == "lobby"
+    assert directory.invitations.use(code) is not None
+    assert directory.invitations.use(code) is None
+    directory.invitations.give_back(code)
+    assert directory.invitations.use(code) is not None
+    directory.invitations.give_back(code)
+    store.ahead += 60_001
+    assert directory.invitations.use(code) is None
+    assert directory.invitations.use("guessed") is None
+
+
+def test_failures_delay(directory: Directory, store: Clock) -> None:
+    """The delay grows with each failure, for account and address; a success forgets those of the account."""
+    for _ in range(3):
+        assert directory.failures.wait("ada", "192.0.2.1") == 0
+        directory.failures.note("ada", "192.0.2.1")
+    directory.failures.note("ada", "192.0.2.1")
+    directory.failures.note("ada", "192.0.2.1")
+    assert 3 < directory.failures.wait("ada", "192.0.2.9") <= 4
+    assert directory.failures.wait("bob", "192.0.2.1") == 0
+    directory.failures.forget("ada", "192.0.2.1")
+    assert directory.failures.wait("ada", "192.0.2.9") == 0
+    for number in range(30):
+        directory.failures.note(f"user{number}", f"2001:db8::{number:x}")
+    assert directory.failures.wait("cy", "2001:db8::ffff") > 60
+    store.ahead += 2 * 3600 * 1000
+    assert directory.failures.wait("cy", "2001:db8::ffff") == 0
+
+
+def test_trail(directory: Directory, store: Clock) -> None:
+    """Entries come in order, since a time."""
+    directory.trail.add("kick", "ada", {"who": "bob"})
+    store.ahead += 1000
+    later = store.now()
+    directory.trail.add("ban", "ada", {"who": "bob"})
+    assert [entry.what for entry in directory.trail.entries(0, 10)] == ["kick", "ban"]
+    assert [entry.what for entry in directory.trail.entries(later, 10)] == ["ban"]
+
+
+@pytest.mark.parametrize(
+    ("who", "person"),
+    [
+        ("bob", Person("B0B")),
+        ("bob", Person("anna", account="bob")),
+        ("spam*", Person("spammer7")),
+        ("192.0.2.0/24", Person("eve", address="192.0.2.7")),
+        ("2001:db8::/64", Person("eve", address="2001:db8::1")),
+    ],
+)
+def test_bans(directory: Directory, who: str, person: Person) -> None:
+    """A ban hits those whom it is meant for, and no operator, until it is lifted."""
+    directory.bans.add(who, "ada", "spam")
+    found = directory.bans.of(person)
+    assert found is not None
+    assert found.reason == "spam"
+    assert directory.bans.of(Person("carol", address="198.51.100.1")) is None
+    assert directory.bans.of(Person(person.name, "root", operator=True, address=person.address)) is None
+    assert directory.bans.remove(who)
+    assert not directory.bans.remove(who)
+    assert directory.bans.of(person) is None
+
+
+def test_belongings(directory: Directory) -> None:
+    """Changes count; too much is refused, and changes nothing."""
+    assert directory.belongings.get("ada") == Belongings()
+    changed = directory.belongings.change("ada", lambda old: Belongings({**old.rooms, "lobby": 7}))
+    assert (changed.rooms, changed.version) == ({"lobby": 7}, 1)
+    assert directory.belongings.change("ada", lambda old: old).version == 1
+    with pytest.raises(UsageError, match="no room for more"):
+        directory.belongings.change("ada", lambda _: Belongings(ignored=tuple(f"{n:060d}" for n in range(2000))))
+    assert directory.belongings.get("ADA") == changed

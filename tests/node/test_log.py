@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
 from parlour.node.log import LogError, Post, RichPost, RoomLog, memory, sqlite, sqlite_journal
-from parlour.node.log.opening import default_log, open_log
+from parlour.node.log.opening import open_log
 from parlour.node.log.redis import RedisLog
 from parlour.node.log.redis_job import Job, key
+from parlour.runtime.log_urls import default_log
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import sane_time

@@ -7,7 +7,7 @@ import pwd
 import pytest
 
 from parlour.cli.state import StateFolder
-from parlour.node.log.opening import default_log
+from parlour.runtime.log_urls import default_log
 from parlour.wire.errors import ParlourError
 
 

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import platformdirs
 
 from parlour.cli.child import Child
-from parlour.node.log.opening import default_log
 from parlour.runtime.addresses import canonical_address
 from parlour.runtime.broker_rpc import DEFAULT_BROKER
 from parlour.runtime.folders import PRIVATE, home_folder, open_private
+from parlour.runtime.log_urls import default_log
 from parlour.wire.errors import ParlourError, UnavailableError
 
 __all__ = ["SavedState", "Setup", "StateFolder"]

@@ -19,8 +19,8 @@ from parlour.cli.ports import NodePorts
 from parlour.cli.signals import Signals
 from parlour.cli.state import SavedState, Setup, StateFolder
 from parlour.node.cli import retain_option, signin_options
-from parlour.node.log.opening import default_log
 from parlour.runtime.broker_rpc import DEFAULT_BROKER
+from parlour.runtime.log_urls import default_log
 from parlour.runtime.operator_messages import printable
 from parlour.runtime.options import ADDRESS, log_options, metrics_option
 from parlour.runtime.signals import print_ready

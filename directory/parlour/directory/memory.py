@@ -6,6 +6,7 @@ processes: each would have a directory of its own.
 
 from __future__ import annotations
 
+import heapq
 import secrets
 import time
 from typing import ClassVar
@@ -23,9 +24,10 @@ class MemoryStore:
     _named: ClassVar[WeakValueDictionary[str, MemoryStore]] = WeakValueDictionary()
 
     def __init__(self) -> None:
-        # Guards _documents. Rank 78.
+        # Guards _documents and _ending. Rank 78.
         self._mutex = make_lock(78, "memory directory")
         self._documents: dict[str, Document] = {}
+        self._ending: list[tuple[int, str]] = []  # a heap: when documents end, or would have before they were changed
 
     @classmethod
     def named(cls, name: str) -> MemoryStore:
@@ -51,6 +53,9 @@ class MemoryStore:
             if (current.version if current else "") != expected:
                 return None
             self._documents[key] = Document(version, value, ends)
+            if ends:
+                heapq.heappush(self._ending, (ends, key))
+            self._forget()
         return version
 
     def delete(self, key: str, expected: str) -> bool:
@@ -70,6 +75,14 @@ class MemoryStore:
 
     def close(self) -> None:
         """Do nothing: the documents live as long as somebody refers to the store."""
+
+    def _forget(self) -> None:
+        """Remove the documents that have ended. The caller holds the mutex."""
+        now = self.now()
+        while self._ending and self._ending[0][0] <= now:
+            _, key = heapq.heappop(self._ending)
+            if key in self._documents and not self._current(key):
+                del self._documents[key]
 
     def _current(self, key: str) -> Document | None:
         """Return a document that has not ended. The caller holds the mutex."""

@@ -146,9 +146,9 @@ def node(
     import sys
     from contextlib import ExitStack
 
-    from parlour.node.log.opening import default_log
     from parlour.node.node import Node
     from parlour.runtime.descriptors import raise_limit
+    from parlour.runtime.log_urls import default_log
     from parlour.runtime.logs import configured_logging, node_log
     from parlour.runtime.signals import end_on_failure, exit_on_interrupt, wait_for_stop
 

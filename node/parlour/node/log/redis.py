@@ -23,8 +23,9 @@ from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from parlour.node.log import Appended, Extent, LogError, Post, StaleStateError, StateVersion
 from parlour.node.log.redis_job import IDENTITY, Job, key, message_of, read_aside, read_state, room_of
-from parlour.node.log.redis_server import ANSWER, REWRITE, RedisServer
+from parlour.node.log.redis_server import REWRITE, RedisServer
 from parlour.runtime.locks import make_lock
+from parlour.runtime.redis_client import ANSWER
 from parlour.wire.limits import sane_time
 from parlour.wire.messages import Message
 

@@ -17,28 +17,17 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import AskError, ClusterDownError, NoScriptError, RedisError, ResponseError, TryAgainError
-from redis.retry import Retry
 
 from parlour.node.log import LogError
 from parlour.node.log.redis_job import PATTERN, Job
 from parlour.node.log.redis_script import SYNCED, scripts
 from parlour.runtime.locks import make_lock
+from parlour.runtime.redis_client import ANSWER, REPLICATED, describe_error, peer_url, redis_client, shown_url
 
-__all__ = ["ANSWER", "REWRITE", "RedisServer"]
-
-CONNECT = 1.0
-"""Longest wait for a connection to the server, in seconds."""
-
-ANSWER = 2.0
-"""Longest wait for one answer of the server, and for a free connection, in seconds."""
-
-REPLICATED = 1.0
-"""Longest wait for the replicas that must have a post, in seconds."""
+__all__ = ["REWRITE", "RedisServer"]
 
 REWRITE = 60.0
 """Longest time that posts are refused while a server rewrites its append-only file after its start, in seconds."""
@@ -54,50 +43,15 @@ CONNECTIONS = 16
 
 _OLDEST = (7, 0)  # older servers replicate and save scripts, so that a script would survive its run
 
-_ADVICE = {
-    "AuthenticationError": "check the user and password in its URL",
-    "AuthorizationError": "check the user and password in its URL",
-    "NoPermissionError": "allow its user all commands on parlour:*, INFO and SCRIPT LOAD",
-    "BusyLoadingError": "it is reading its data from disk; wait until it has",
-    "TimeoutError": "it is stuck or out of reach; see after it and the network",
-    "ConnectionError": "see whether it runs and can be reached from here",
-    "OutOfMemoryError": "its memory is full; raise maxmemory or make room",
-    "ReadOnlyError": "it is a replica; give --log the primary",
-    "ClusterDownError": "a server of its cluster is missing; bring it back, or let the others go on without it "
-    "(cluster-require-full-coverage no)",
-    "AskError": "its slots are moved to and fro; see after its cluster",
-    "TryAgainError": "some of its slots are being moved to another server; wait until they have",
-    "WRONGTYPE": "another program keeps keys under these names; give --log another database",
-    "OTHERLOG": "put the server's parlour:identity back, or give --log another database",
-    "MISCONF": "it cannot write to its disk; make room there",
-    "NOREPLICAS": "too few of its replicas are there; see after them",
-    "DB index": "give --log a lower number",
-    "cluster mode": "a Redis Cluster has no database but 0; give --log that",
-}
-"""The advice for an error, by its class or by a word of its text."""
-
 
 class RedisServer:
     """The server at a URL; `identify` reads the log's identity through a connection to it, and makes a missing one."""
 
     def __init__(self, url: str, identify: Callable[[Any], str], wait: int) -> None:
         """Connect on demand only. A post counts as logged when `wait` replicas have it."""
-        self.url = urlsplit(url)
-        self.shown = f"{self.url.scheme}://{self.url.netloc.rpartition('@')[2]}{self.url.path}"
-        secure = {"ssl_check_hostname": True} if self.url.scheme == "rediss" else {}
-        pool = redis.BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=ANSWER,
-            socket_connect_timeout=CONNECT,
-            socket_timeout=ANSWER,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-            protocol=2,
-            **secure,
-        )
-        # redis-py's types cover its asynchronous client as well, and do not fit here.
-        self.client: Any = redis.Redis(connection_pool=pool)
+        self.url = url
+        self.shown = shown_url(url)
+        self.client: Any = redis_client(url, CONNECTIONS, text=True)
         self.remark = ""  # what a crash of the server would lose, if more than the last moment
         self.lost = False  # it did not answer, and no call has looked for a successor yet
         self._identify = identify
@@ -238,9 +192,7 @@ class RedisServer:
 
     def peer(self, host: str | None, port: int) -> str:
         """Return the URL of another server of the cluster; without a host, it is on the host of this one."""
-        user, at, _ = self.url.netloc.rpartition("@")
-        host = host or self.url.hostname or ""
-        return self.url._replace(netloc=f"{user}{at}{f'[{host}]' if ':' in host else host}:{port}").geturl()
+        return peer_url(self.url, host, port)
 
     def close(self) -> None:
         """Close all connections."""
@@ -250,11 +202,7 @@ class RedisServer:
     def explain(self, error: Exception) -> LogError:
         """Return an error that says what to do, for an error of Redis or of its library."""
         self.lost = self.lost or isinstance(error, redis.ConnectionError | redis.TimeoutError | ClusterDownError)
-        text = str(error).partition("\n")[0].rstrip(".")
-        names = [kind.__name__ for kind in type(error).__mro__]
-        advice = next((do for sign, do in _ADVICE.items() if sign in names or sign in text), "see after the server")
-        failed = "does not answer" if type(error) in (redis.ConnectionError, redis.TimeoutError) else "failed"
-        failure = LogError(f"the room log {self.shown} {failed} ({text}): {advice}")
+        failure = LogError(f"the room log {self.shown} {describe_error(error)}")
         stuck = isinstance(error, redis.TimeoutError)
         self._stuck = (failure, time.monotonic() + PAUSE) if stuck else (None, 0.0)
         return failure

@@ -19,6 +19,7 @@ from parlour.node.log import LogError
 from parlour.node.log.sqlite_journal import COMMIT, Journal, connect
 from parlour.node.log.sqlite_pages import ROOM, RawFile
 from parlour.runtime.folders import open_private
+from parlour.runtime.sqlite_errors import describe_error
 from parlour.wire.codec import Decoder
 from parlour.wire.errors import ProtocolError
 
@@ -174,18 +175,7 @@ class SqliteFile:
 
     def explain(self, error: sqlite3.Error | OSError) -> LogError:
         """Return an error that says what to do, for an error of SQLite or of the system."""
-        text = (isinstance(error, OSError) and error.strerror) or str(error)
-        if "not a database" in text:
-            advice = "it is not a room log; give --log another path"
-        elif "unable to open" in text or "readonly" in text or isinstance(error, PermissionError):
-            advice = f"it cannot be written; check the permissions of it and of {self._path.parent}"
-        elif "full" in text or "I/O error" in text:
-            advice = "the disk is full or failing; make room"
-        elif "locked" in text:
-            advice = "another program holds it; try again"
-        else:
-            advice = "check the file and its disk"
-        return LogError(f"the room log {self._path} failed ({text}): {advice}")
+        return LogError(describe_error(error, self._path, "room log"))
 
     # --- opening ----------------------------------------------------------------------------------------------
 

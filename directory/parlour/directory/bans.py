@@ -5,8 +5,6 @@ This module owns the bans; any thread may call it. It must never ban an operator
 
 from __future__ import annotations
 
-import fnmatch
-import ipaddress
 import time
 
 from msgspec import Struct
@@ -14,6 +12,7 @@ from msgspec import Struct
 from parlour.directory.documents import Documents
 from parlour.directory.store import Store
 from parlour.wire.errors import UsageError
+from parlour.wire.masks import check_mask, mask_hits
 from parlour.wire.people import Person
 from parlour.wire.skeleton import skeleton
 
@@ -37,15 +36,7 @@ class Ban(Struct, frozen=True):
 
     def hits(self, person: Person) -> bool:
         """Return whether the ban is meant for a person."""
-        try:
-            network = ipaddress.ip_network(self.who, strict=False)
-        except ValueError:
-            pattern = skeleton(self.who)
-            return any(fnmatch.fnmatchcase(skeleton(name), pattern) for name in (person.name, person.account) if name)
-        try:
-            return ipaddress.ip_address(person.address) in network
-        except ValueError:
-            return False
+        return mask_hits(self.who, person)
 
 
 class Bans:
@@ -57,9 +48,8 @@ class Bans:
         self._read: tuple[float, list[Ban]] = (float("-inf"), [])  # replaced as a whole, by any thread
 
     def add(self, who: str, by: str, reason: str = "", ends: int = 0) -> None:
-        """Ban a name, pattern, address or network, until a time in ms since the Unix epoch; 0 for ever."""
-        if "[" in who:
-            raise UsageError("a pattern has * and ? alone")
+        """Ban by a mask until a time in ms since the Unix epoch, 0 for ever; raises UsageError."""
+        who = check_mask(who)
         if len(self.list()) >= MOST:
             raise UsageError(f"there are {MOST} bans already: lift some, or ban a pattern or network")
         ban = Ban(who, by, reason, self._store.now(), ends)
@@ -68,6 +58,7 @@ class Bans:
 
     def remove(self, who: str) -> bool:
         """Lift a ban; return False if there is none of this name, pattern or address."""
+        who = check_mask(who)
         known = self._bans.get(skeleton(who)) is not None
         self._bans.change(skeleton(who), lambda _: None)
         self._read = (float("-inf"), [])

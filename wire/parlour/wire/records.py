@@ -26,6 +26,7 @@ __all__ = [
     "REACT",
     "REDACT",
     "SAID",
+    "STATE_KINDS",
     "UTTERANCES",
     "check_data",
     "post_fault",
@@ -40,6 +41,9 @@ GONE = "gone"
 
 UTTERANCES = frozenset({SAID, ACTION, NOTICE})
 """Kinds of records that say something themselves; with a `ref` they are replies. Only these can be edited."""
+
+STATE_KINDS = frozenset({"topic", "role", "ban", "unban", "mute", "unmute", "invite", "setting", "kick"})
+"""Kinds of records that change the room's state; `wire.room_state` folds them."""
 
 GONE_TEXT = "(deleted)"
 """The text of a record that is gone, for clients that do not know this kind."""

@@ -1,0 +1,289 @@
+"""The rights in a room: who may change its state, who may speak, who may come in."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.wire.errors import ProtocolError, UsageError
+from parlour.wire.masks import check_mask, mask_hits
+from parlour.wire.messages import Message
+from parlour.wire.people import Person
+from parlour.wire.records import ACTION, EDIT, SAID, STATE_KINDS
+from parlour.wire.rights import judge, may_join
+from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, RoomState, fold
+from parlour.wire.state_posts import SETTINGS, StatePost, founding_post, state_post
+
+NOW = 1_700_000_000_000
+
+ADA = Person("ada", "ada")
+BOB = Person("bob", "bob", address="192.0.2.7")
+CY = Person("cy")
+ROOT = Person("root", "root", operator=True)
+
+
+def record(post: StatePost, kind: str, by: Person, offset: int, at: int = NOW) -> Message:
+    """Return the record of a post."""
+    return Message("lobby", offset, f"s-{offset}", by.name, at, post.text, kind, 0, by.account, post.data)
+
+
+def founded(*posts: tuple[Person, str, str, dict[str, Any]]) -> RoomState:
+    """Return the state of a room that ada has founded, after these posts, each of which must be allowed."""
+    state = fold(EMPTY, record(founding_post(ADA), "role", ADA, 1))
+    for offset, (by, kind, text, data) in enumerate(posts, 2):
+        post = state_post(kind, text, data, NOW, by)
+        assert judge(state, by, kind, post.data, NOW) == ""
+        state = fold(state, record(post, kind, by, offset))
+    return state
+
+
+# --- single rules ---------------------------------------------------------------------------------------------------
+
+
+def test_founder_owns_the_room() -> None:
+    """The first account does, once, and only by the node's own record."""
+    post = founding_post(ADA)
+    assert judge(EMPTY, ADA, "role", post.data, NOW) == ""
+    assert judge(EMPTY, CY, "role", founding_post(CY).data, NOW)
+    assert judge(founded(), BOB, "role", founding_post(BOB).data, NOW)
+    assert "founding" not in state_post("role", "", {"who": "bob", "role": "owner", "founding": True}, NOW).data
+    assert judge(EMPTY, BOB, "role", {"who": "bob", "role": "owner"}, NOW)
+
+
+def test_room_without_an_owner() -> None:
+    """Anybody may set the topic of a room that only guests have seen; nobody may ban."""
+    assert judge(EMPTY, CY, "topic", {"topic": "tea"}, NOW) == ""
+    assert judge(EMPTY, CY, "ban", {"who": "bob"}, NOW) == (
+        "only an operator of this room can ban people: ask an operator of the cluster"
+    )
+    assert judge(EMPTY, ROOT, "ban", {"who": "bob"}, NOW) == ""
+
+
+def test_refusals_say_who_could() -> None:
+    """Each names the owner."""
+    assert judge(founded(), BOB, "topic", {"topic": "tea"}, NOW) == (
+        "only an operator of this room can set the topic: ask ada"
+    )
+
+
+def test_ban_holds_for_look_alikes() -> None:
+    """Somebody who is banned can neither speak nor come in, under no name that looks alike, until it ends."""
+    state = founded((ADA, "ban", "spam", {"who": "bob", "for": 60}))
+    for person in (BOB, Person("B0B"), Person("b\u043eb")):
+        assert "banned from this room until 2023-11-14 22:14 UTC (spam): ask ada" in judge(state, person, SAID, {}, NOW)
+        fault = may_join(state, person, "", 1, NOW)
+        assert fault is not None
+        assert fault.code == "banned"
+    assert judge(state, BOB, SAID, {}, NOW + 60_000) == ""
+    assert may_join(state, BOB, "", 1, NOW + 60_000) is None
+    assert judge(founded(), BOB, SAID, {}, NOW) == ""
+
+
+def test_bans_by_pattern_and_address() -> None:
+    """A pattern hits names, a network hits addresses."""
+    state = founded((ADA, "ban", "", {"who": "spam*"}), (ADA, "mute", "", {"who": "192.0.2.0/24"}))
+    assert judge(state, Person("spammer"), ACTION, {}, NOW)
+    assert "muted" in judge(state, BOB, EDIT, {}, NOW)
+    assert may_join(state, BOB, "", 1, NOW) is None
+    lifted = fold(state, record(state_post("unban", "", {"who": "SPAM*"}, NOW), "unban", ADA, 9))
+    assert judge(lifted, Person("spammer"), SAID, {}, NOW) == ""
+
+
+def test_roles() -> None:
+    """The owner makes operators, who give voice; nobody touches those above; anybody may step down."""
+    state = founded((ADA, "role", "", {"who": "bob", "role": "operator"}))
+    eve = Person("eve", "eve")
+    assert judge(state, BOB, "role", {"who": "eve", "role": "voice"}, NOW) == ""
+    assert judge(state, BOB, "role", {"who": "eve", "role": "operator"}, NOW).startswith("only the owner")
+    assert judge(state, BOB, "role", {"who": "bob", "role": ""}, NOW) == ""
+    assert judge(state, eve, "role", {"who": "eve", "role": "voice"}, NOW)
+    assert "you cannot kick ada" in judge(state, BOB, "kick", {"who": "ada"}, NOW)
+    assert judge(state, ADA, "kick", {"who": "bob"}, NOW) == ""
+    assert judge(state, ADA, "role", {"who": "ada", "role": ""}, NOW)
+    passed = fold(state, record(state_post("role", "", {"who": "bob", "role": "owner"}, NOW), "role", ADA, 5))
+    assert (passed.owner, passed.roles["ada"].role) == ("bob", "operator")
+
+
+def test_settings_close_the_room() -> None:
+    """Each setting refuses those whom it is meant for, with a code of its own; an invitation opens the door."""
+    for name, value, code in (
+        ("join", "invited", "invite_only"),
+        ("join", "accounts", "accounts_only"),
+        ("password", "sesame", "bad_key"),
+        ("limit", 1, "room_full"),
+    ):
+        state = founded((ADA, "setting", "", {"name": name, "value": value}))
+        fault = may_join(state, CY, "", 1, NOW)
+        assert fault is not None
+        assert fault.code == code
+        assert may_join(state, ADA, "", 1, NOW) is None
+        invited = fold(state, record(state_post("invite", "", {"who": "cy"}, NOW), "invite", ADA, 7))
+        assert may_join(invited, CY, "", 1, NOW) is None
+    protected = founded((ADA, "setting", "", {"name": "password", "value": "sesame"}))
+    assert may_join(protected, CY, "sesame", 1, NOW) is None
+    assert "sesame" not in str(protected)
+
+
+def test_moderated() -> None:
+    """Only people with a role may post."""
+    state = founded((ADA, "setting", "", {"name": "moderated", "value": True}))
+    assert not state.open
+    assert "moderated" in judge(state, BOB, SAID, {}, NOW)
+    voiced = fold(state, record(state_post("role", "", {"who": "bob", "role": "voice"}, NOW), "role", ADA, 3))
+    assert judge(voiced, BOB, SAID, {}, NOW) == ""
+
+
+def test_cluster_operators_are_named() -> None:
+    """They may do everything, and the record says by what right."""
+    post = state_post("kick", "enough", {"who": "ada"}, NOW, ROOT)
+    assert judge(founded(), ROOT, "kick", post.data, NOW) == ""
+    assert post.text == "showed ada out (enough) (as an operator of the cluster)"
+    assert post.data["cluster_operator"] is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("role", {"who": "bob", "role": "king"}),
+        ("role", {"who": "", "role": "voice"}),
+        ("ban", {"who": "*"}),
+        ("ban", {"who": "bob", "for": -1}),
+        ("ban", {"who": "bob", "for": "2h"}),
+        ("ban", {}),
+        ("kick", {"who": 7}),
+        ("setting", {"name": "colour", "value": 1}),
+        ("setting", {"name": "limit", "value": True}),
+        ("setting", {"name": "join", "value": []}),
+        ("invite", {"who": "a b"}),
+    ],
+)
+def test_wrong_posts(kind: str, data: dict[str, Any]) -> None:
+    """What is wrong is refused with a line that says what to give."""
+    with pytest.raises(UsageError):
+        state_post(kind, "", data, NOW)
+
+
+def test_every_setting_has_a_default_that_is_allowed() -> None:
+    """The table of settings and the struct are the same."""
+    defaults = {name: getattr(EMPTY.settings, name) for name in EMPTY.settings.__struct_fields__}
+    assert defaults.keys() == SETTINGS.keys()
+    assert all(SETTINGS[name].allowed(value) for name, value in defaults.items())
+
+
+def test_state_has_bounds() -> None:
+    """A room takes a thousand bans and 64 KiB, and no more."""
+    state, number = founded(), 0
+    while not judge(state, ADA, "ban", (post := state_post("ban", "x" * 200, {"who": f"user{number}"}, NOW)).data, NOW):
+        state = fold(state, record(post, "ban", ADA, number + 2))
+        number += 1
+    assert 100 < number <= MAX_ENTRIES
+    assert len(state.encode()) <= MAX_STATE
+    assert judge(state, ADA, "unban", {"who": "user1"}, NOW) == ""
+
+
+def test_damaged_document() -> None:
+    """It is told as such."""
+    with pytest.raises(ProtocolError, match="cannot be read"):
+        RoomState.decode(b"\xc1")
+
+
+# --- properties -----------------------------------------------------------------------------------------------------
+
+people = st.sampled_from([ADA, BOB, CY, Person("eve", "eve"), Person("dee"), ROOT])
+whos = st.sampled_from(["ada", "bob", "cy", "eve", "root", "ad*", "a?a", "192.0.2.0/24"])
+datas = st.fixed_dictionaries(
+    {},
+    optional={
+        "who": whos,
+        "role": st.sampled_from(["", "voice", "operator", "owner"]),
+        "for": st.sampled_from([0, 60]),
+        "name": st.sampled_from([*SETTINGS]),
+        "value": st.sampled_from([True, False, 0, 1, "invited", "accounts", "members", "operators", "secret"]),
+    },
+)
+posts = st.tuples(people, st.sampled_from(sorted(STATE_KINDS)), st.sampled_from(["", "why"]), datas)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def play(
+    state: RoomState, played: list[tuple[Person, str, str, dict[str, Any]]], log: list[Message] | None = None
+) -> RoomState:
+    """Return the state after those of the posts that are allowed, and put their records into the log."""
+    log = [] if log is None else log
+    for by, kind, text, data in played:
+        try:
+            post = state_post(kind, text, data, NOW, by)
+        except UsageError:
+            continue
+        if not judge(state, by, kind, post.data, NOW):
+            log.append(record(post, kind, by, state.version + 1))
+            state = fold(state, log[-1])
+    return state
+
+
+@given(played=st.lists(posts, max_size=30))
+def test_owner_is_never_locked_out(played: list[tuple[Person, str, str, dict[str, Any]]]) -> None:
+    """Whatever the others do: the owner comes in, speaks, and keeps the role."""
+    state = play(founded(), [post for post in played if post[0] not in (ADA, ROOT)])
+    assert state.owner == "ada"
+    assert may_join(state, ADA, "", 10**6, NOW) is None
+    assert judge(state, ADA, SAID, {}, NOW) == ""
+    assert judge(state, ADA, "unban", {"who": "bob"}, NOW) == ""
+
+
+@given(before=st.lists(posts, max_size=20), played=st.lists(posts, max_size=20))
+def test_people_without_a_right_change_nothing(
+    before: list[tuple[Person, str, str, dict[str, Any]]], played: list[tuple[Person, str, str, dict[str, Any]]]
+) -> None:
+    """In a room where members may set neither topic nor invite, those without a role change nothing."""
+    state = play(founded(), before)
+    if state.settings.topic == "members" or state.settings.invite == "members":
+        return
+    others = [post for post in played if post[0].account not in state.roles and not post[0].operator]
+    assert play(state, others) == state
+
+
+@given(played=st.lists(posts, max_size=30))
+def test_state_survives_its_encoding(played: list[tuple[Person, str, str, dict[str, Any]]]) -> None:
+    """The document decodes to the same state, and the same records always give the same state."""
+    log: list[Message] = []
+    state = play(founded(), played, log)
+    assert RoomState.decode(state.encode()) == state
+    assert functools.reduce(fold, log, founded()) == state
+
+
+@given(
+    by=people,
+    kind=st.sampled_from([*sorted(STATE_KINDS), SAID, EDIT, "unknown"]),
+    data=st.dictionaries(st.text(), json_values),
+)
+def test_every_check_is_total(by: Person, kind: str, data: dict[str, Any]) -> None:
+    """Hostile data are judged and folded without an error, and posts of them are made or refused."""
+    state = founded((ADA, "ban", "", {"who": "bob"}))
+    data = {**data, **{name: data[key] for name, key in zip(("who", "role", "name", "value"), data, strict=False)}}
+    assert isinstance(judge(state, by, kind, data, NOW), str)
+    assert fold(state, Message("lobby", 9, "s-1", by.name, NOW, "", kind, 0, by.account, data)).version == 9
+    if kind in STATE_KINDS:
+        try:
+            state_post(kind, "x", data, NOW, by)
+        except UsageError:
+            pass
+
+
+@given(mask=st.text(max_size=70), name=st.text(max_size=70))
+def test_masks_are_total(mask: str, name: str) -> None:
+    """Any text is a mask or is refused, and a mask that was checked stays as it is."""
+    try:
+        checked = check_mask(mask)
+    except UsageError:
+        return
+    assert check_mask(checked) == checked
+    assert mask_hits(checked, Person(name)) in (True, False)

@@ -88,14 +88,18 @@ class RedisStore:
         A scan looks at all keys of all servers: half a second for 300,000 keys. It may miss documents that are just
         moved from one server to another.
         """
-        scanned, last, listed, until = self._listing
-        if (scanned, last) != (prefix, after) or not after or time.monotonic() > until:
+        scanned, served, listed, until = self._listing
+        first = bisect_right(listed, after)
+        # Only a caller that has got a key from the scan goes on with it; any other shall see what is there now.
+        known = scanned == prefix and first > 0 and listed[first - 1] == after <= served
+        if not known or time.monotonic() > until:
             listed, until = sorted(self._scan(prefix)), time.monotonic() + LISTED
-            listed = listed[bisect_right(listed, after) :]
+            first = bisect_right(listed, after)
         page: list[str] = []
-        while listed and len(page) < limit:
-            part, listed = listed[: limit - len(page)], listed[limit - len(page) :]
+        while first < len(listed) and len(page) < limit:
+            part = listed[first : first + limit - len(page)]
             page += self._living(part)
+            first += len(part)
         self._listing = (prefix, page[-1] if page else "", listed, until)
         return page
 

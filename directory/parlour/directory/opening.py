@@ -10,9 +10,9 @@ from pathlib import Path
 from parlour.directory.memory import MemoryStore
 from parlour.directory.sqlite import SqliteStore
 from parlour.directory.store import Store
-from parlour.runtime.log_urls import parse_log_url
+from parlour.runtime.log_urls import LogUrl, parse_log_url
 
-__all__ = ["open_store"]
+__all__ = ["new_file", "open_store"]
 
 _ENDING = "-people"
 """What the name of the file has more than that of the room log."""
@@ -27,7 +27,17 @@ def open_store(log_url: str) -> Store:
     if where.engine == "memory":
         return MemoryStore.named(where.place)
     if where.engine == "sqlite":
-        return SqliteStore(Path(f"{where.place}{_ENDING}"), sync_full=where.sync_full)
+        return SqliteStore(_file(where), sync_full=where.sync_full)
     from parlour.directory.redis import RedisStore  # its library loads slowly, and most nodes do not need it
 
     return RedisStore(where.place, where.wait)
+
+
+def new_file(log_url: str) -> str:
+    """Return the path of the file that `open_store` would make, or "" if it would make none."""
+    where = parse_log_url(log_url)
+    return str(_file(where)) if where.engine == "sqlite" and not _file(where).exists() else ""
+
+
+def _file(where: LogUrl) -> Path:
+    return Path(f"{where.place}{_ENDING}")

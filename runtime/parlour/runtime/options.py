@@ -6,8 +6,9 @@ This module owns their names, defaults and checks. It must never hold an option 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -17,8 +18,10 @@ from parlour.wire.limits import check_name, check_room, parse_address
 
 __all__ = [
     "ADDRESS",
+    "AGE",
     "NAME",
     "ROOM",
+    "Age",
     "Checked",
     "Number",
     "brokers_option",
@@ -58,8 +61,26 @@ class Number(click.FloatRange):
         return number
 
 
+class Age(click.ParamType[float]):
+    """A time in seconds, given as a number with a unit."""
+
+    name = "AGE"
+    _units: ClassVar[dict[str, int]] = {"m": 60, "h": 3600, "d": 86_400}
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds, or fail with examples."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch("([0-9]{1,6})([mhd])", str(value))
+        if found is None or int(found[1]) == 0:
+            self.fail(f"{value!r} is no time such as 90m, 12h or 7d.", param, ctx)
+        return float(int(found[1]) * self._units[found[2]])
+
+
 ADDRESS = Checked("HOST:PORT", parse_address)
 """The type of an option that takes an address."""
+AGE = Age()
+"""The type of an option that takes a time such as 90m, 12h or 7d."""
 NAME = Checked("NAME", check_name)
 """The type of an option that takes the name of a person or a node."""
 ROOM = Checked("ROOM", check_room)

@@ -22,6 +22,7 @@ from parlour.runtime.operator_messages import printable
 from parlour.runtime.options import AGE, NAME, ROOM, Number, json_option
 from parlour.runtime.output import counted, local_time, print_json
 from parlour.wire.errors import UsageError
+from parlour.wire.masks import check_mask
 
 __all__ = ["account", "audit", "ban", "invite", "unban"]
 
@@ -257,16 +258,14 @@ def _accounts(directory: Directory) -> Iterator[Account]:
 
 
 def _banned(who: str) -> str:
-    """Return a name, pattern or address as the bans have it; raises UsageError for what is none."""
-    try:
-        network = ipaddress.ip_network(who, strict=False)
-        return str(network.network_address) if network.num_addresses == 1 else str(network)
-    except ValueError:
-        if re.fullmatch(r"[0-9./:]*[./:][0-9./:]*", who):
-            raise UsageError(f"{who} is no address: give one such as 203.0.113.7 or 2001:db8::/64") from None
-    if not who or any(character.isspace() for character in who):
-        raise UsageError("give a name, a pattern with * and ?, or an address")
-    return who
+    """Return the mask of a ban as it is kept; raises UsageError for what is none, and for a mistyped address."""
+    mask = check_mask(who)
+    if re.fullmatch(r"[0-9./:]*[./:][0-9./:]*", mask):
+        try:
+            ipaddress.ip_network(mask)
+        except ValueError:
+            raise UsageError(f"{mask} is no address: give one such as 203.0.113.7 or 2001:db8::/64") from None
+    return mask
 
 
 def _note(directory: Directory, what: str, **data: Any) -> None:

@@ -335,8 +335,8 @@ def test_a_move_that_fails_changes_nothing(cluster: Cluster) -> None:
     with talking(room) as said:
         for address in ("127.0.0.1:1", other.address):
             ada.handle(link, wire.Move("elsewhere", address, "no ticket"))
-            eventually(lambda: ada._reconnector._attempt is not None or len(said) > 100)
-            eventually(lambda: ada._reconnector._attempt is None)
+            eventually(lambda: ada._reconnector._attempts.running or len(said) > 100)
+            eventually(lambda: not ada._reconnector._attempts.running)
     ear.whole(all_logged_once(said))
     assert ada._reconnector.current is link
     assert not ear.heard(Reconnecting)

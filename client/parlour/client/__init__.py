@@ -11,7 +11,7 @@ Every error that is raised on purpose is a ParlourError. Several threads may use
 """
 
 from parlour.client.chat import Chat, connect
-from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
+from parlour.client.errors import DeadlineError, DisconnectedError, NameTakenError, NodeError, SignInError
 from parlour.client.events import (
     Changed,
     Disconnected,
@@ -23,6 +23,7 @@ from parlour.client.events import (
     Reconnecting,
     Restarted,
 )
+from parlour.client.people import Device
 from parlour.client.room import Room
 from parlour.runtime.broker_rpc import RefusedError
 from parlour.wire.errors import ParlourError, ProtocolError, UnavailableError, UsageError
@@ -31,11 +32,13 @@ __all__ = [
     "Changed",
     "Chat",
     "DeadlineError",
+    "Device",
     "Disconnected",
     "DisconnectedError",
     "Event",
     "Lagging",
     "Message",
+    "NameTakenError",
     "NodeError",
     "ParlourError",
     "Presence",
@@ -45,6 +48,7 @@ __all__ = [
     "RefusedError",
     "Restarted",
     "Room",
+    "SignInError",
     "UnavailableError",
     "UsageError",
     "connect",

@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
+from parlour.client.asks import Asks
 from parlour.client.backlog import BOUND
 from parlour.client.connection import Connection
 from parlour.client.dialing import dial_cluster
@@ -22,6 +25,7 @@ from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Message
 from parlour.client.nodelink import NodeLink
 from parlour.client.outbox import Outbox
+from parlour.client.people import People
 from parlour.client.reconnector import Reconnector
 from parlour.client.room import Room
 from parlour.client.roomstate import RoomState
@@ -29,14 +33,15 @@ from parlour.client.waiting import wait_until
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
+from parlour.wire.asks import Answer
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import MAX_QUESTIONS, PROTOCOL, check_name, check_room
+from parlour.wire.limits import MAX_QUESTIONS, PROTOCOL, check_name, check_room, minor_version
 from parlour.wire.records import post_fault
 
 __all__ = ["Chat", "connect"]
 
 
-class Chat(ProcessBound):
+class Chat(ProcessBound, People):
     """A presence in the cluster under a name, made by `connect`; `close` or the end of a `with` ends it.
 
     When the connection is lost, the chat connects again, perhaps to another node, and when a node asks for it, the chat
@@ -44,7 +49,8 @@ class Chat(ProcessBound):
     of a fork every call raises UsageError, and `close` does nothing.
 
     Attributes:
-        name: the name, in NFC.
+        name: the name that others see, in NFC.
+        account: the name of the account that the chat is signed in to; empty for a guest.
         session: the session that the posts are counted in; the id of a message of this chat is `SESSION-N`.
         node: the node of the current or the last connection.
         address: the node's HOST:PORT.
@@ -57,7 +63,8 @@ class Chat(ProcessBound):
     def __init__(
         self, hello: wire.Hello, connection: Connection, brokers: Sequence[str], give_up: float | None = None
     ) -> None:
-        self.name = hello.name
+        self.name = connection.welcome.name or hello.name
+        self.account = connection.welcome.account
         self._observer = hello.observer
         self.session = connection.welcome.session
         self.node = connection.welcome.node
@@ -68,7 +75,9 @@ class Chat(ProcessBound):
         self._asking = 0  # questions for pages of history that are under way
         self._rooms: dict[str, Room] = {}
         self._end: str | None = None  # why nothing can be asked any more
-        self._reconnector = Reconnector(self, brokers, hello, give_up)
+        # The invitation is used up; the next time the password alone signs in.
+        self._reconnector = Reconnector(self, brokers, replace(hello, invitation=""), give_up)
+        self._asks = Asks(self.request)
         self.outbox = Outbox(self._reconnector.wake, self._await_room)
         self._reconnector.start(connection)
 
@@ -129,6 +138,19 @@ class Chat(ProcessBound):
         if joined is not None:
             joined.leave(timeout)
 
+    def ask(self, what: str, data: Mapping[str, Any] | None = None, timeout: float = 10.0) -> dict[str, Any]:
+        """Ask the node something; see `People.ask`."""
+        self.check_process()
+        self._check_open()
+        link = self._reconnector.current
+        if link is not None and minor_version(link.connection.welcome.protocol) < 3:
+            raise NodeError(f"{link.node} is older than this program: it knows nothing of {what}", "bad_version")
+        return self._asks.ask(what, data or {}, timeout)
+
+    def sign_in_with(self, **proof: str) -> None:
+        """Say these fields in the hello of each further connection."""
+        self._reconnector.change_hello(proof)
+
     def close(self, timeout: float = 5.0) -> None:
         """End the chat within `timeout` seconds; posts without an acknowledgement fail. May be called again."""
         if self.inherited:
@@ -187,6 +209,8 @@ class Chat(ProcessBound):
                     self.outbox.acknowledge(int(number), record)
         elif isinstance(message, wire.Accepted):
             self.outbox.accepted(message, self.session, self.name)
+        elif isinstance(message, Answer):
+            self._asks.answered(message)
         elif isinstance(message, wire.Error):
             self._failed(link, message)
         elif isinstance(message, wire.Lagging):
@@ -251,6 +275,10 @@ class Chat(ProcessBound):
         self.outbox.forget(room.name, DisconnectedError(reason))
         room.on_end(reason)
 
+    def lost(self, reason: str) -> None:
+        """Fail the asks that wait, as their connection is gone; the node may have done what was asked."""
+        self._asks.fail(DisconnectedError(f"{reason}: ask again, it may have been done"))
+
     def end(self, reason: str) -> None:
         """End the chat: the connection is lost for good."""
         self._finish(reason, reason)
@@ -276,7 +304,9 @@ class Chat(ProcessBound):
             self._reconnector.call(partial(self._reconnector.leave_abandoned, room.name))
 
     def _failed(self, link: NodeLink, error: wire.Error) -> None:
-        if error.id is not None:
+        if error.ask is not None:
+            self._asks.refused(error)
+        elif error.id is not None:
             self.outbox.refused(error.id, NodeError(error.text, error.code, error.retry_after))
         elif error.room is not None:
             room = self.room(error.room)
@@ -293,6 +323,7 @@ class Chat(ProcessBound):
             self._end = end
             rooms, self._rooms = list(self._rooms.values()), {}
         self.outbox.end(end)
+        self._asks.fail(DisconnectedError(end))
         for room in rooms:
             room.on_end(reason)
 
@@ -306,20 +337,28 @@ def connect(
     give_up: float | None = None,
     observer: bool = False,
     bot: bool = False,
+    password: str = "",
+    token: str = "",
+    jwt: str = "",
+    invitation: str = "",
 ) -> Chat:
     """Connect to the cluster of these brokers (HOST:PORT, one or several) within `timeout` s; return the open chat.
 
     An `observer` hears everything, is not shown to anybody, and cannot post; a `bot` is shown to others as a program.
+    The chat signs in to the account `name` with its `password`, the `token` of a device, or a `jwt` of the operator's
+    own site; without any of these it is a guest. An `invitation` makes the account, with this password.
     `room` tells the broker which room the chat will join. When the connection is lost later, the chat tries to connect
     again for as long as the program runs, or for at most `give_up` seconds at a time.
 
     Raises UsageError if the name or an address is not valid, UnavailableError if no broker answers, RefusedError (of
-    `parlour.runtime.broker_rpc`) or NodeError if there is no place, DeadlineError if no node could be reached in time.
+    `parlour.runtime.broker_rpc`) or NodeError if there is no place, NameTakenError if somebody else has the name,
+    SignInError if the node does not let this person in, DeadlineError if no node could be reached in time.
     """
     name = check_name(name)
     known = [brokers] if isinstance(brokers, str) else list(brokers)
     # A client that shows the key goes on with the session, so only nodes are told the key.
-    hello = wire.Hello(name, "", PROTOCOL, secrets.token_urlsafe(32), observer, bot)
+    key = secrets.token_urlsafe(32)
+    hello = wire.Hello(name, "", PROTOCOL, key, observer, bot, password, token, jwt, invitation)
     connection = dial_cluster(known, hello, None if room is None else check_room(room), timeout)
     try:
         return Chat(hello, connection, known, give_up)

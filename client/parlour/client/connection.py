@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from parlour.client.errors import DisconnectedError, NodeError
+from parlour.client.errors import DisconnectedError, refusal
 from parlour.client.waiting import wait_until
 from parlour.runtime.forks import close_in_children
 from parlour.runtime.locks import make_lock
@@ -91,7 +91,7 @@ class Connection:
             while self._early:
                 message = self._early.pop(0)
                 if isinstance(message, Error):
-                    raise NodeError(message.text, message.code, message.retry_after)
+                    raise refusal(message)
                 if isinstance(message, Welcome):
                     try:
                         check_protocol(message.protocol)

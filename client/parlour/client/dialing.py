@@ -95,7 +95,7 @@ def dial_cluster(
 def _final(error: DialError, timeout: float) -> NodeError | ProtocolError | DeadlineError:
     """Return the error to raise if no other node accepts the client."""
     if isinstance(error.cause, NodeError):
-        return NodeError(str(error), error.cause.code, error.cause.retry_after)
+        return error.cause.reworded(str(error))
     if isinstance(error.cause, ProtocolError):
         return ProtocolError(str(error), error.cause.code)
     return DeadlineError(f"no node accepted this client within {timeout:g} s: {error}")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
 
+from parlour.client.attempt import PARTING, Attempts
 from parlour.client.connection import Connection
 from parlour.client.dialing import dial, dial_once
 from parlour.client.nodelink import NodeLink
@@ -26,7 +27,6 @@ from parlour.client.roomstate import RoomState
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import StuckThreadError, join_all, spawn
 from parlour.wire import messages as wire
-from parlour.wire.errors import ParlourError
 
 __all__ = ["Reconnector", "ReconnectorOwner"]
 
@@ -35,9 +35,6 @@ ATTEMPT = 4.0
 
 MOVING = 5.0
 """Seconds in which the node of a move must let the chat join all rooms; otherwise the chat stays where it is."""
-
-PARTING = 1.0
-"""Seconds for saying bye to a node."""
 
 _LONG = 60.0
 """Longest sleep of the reconnector's thread, in seconds."""
@@ -72,6 +69,10 @@ class ReconnectorOwner(Protocol):
         """Forget a room that no node lets the chat into any more."""
         ...
 
+    def lost(self, reason: str) -> None:
+        """Fail what waits for an answer on a connection that is lost."""
+        ...
+
     def end(self, reason: str) -> None:
         """End the chat: the connection is lost for good."""
         ...
@@ -86,15 +87,14 @@ class Reconnector:
         """Come back through these brokers, with this hello, for at most `give_up` seconds at a time."""
         self._chat = chat
         self._brokers = brokers
-        self._hello = hello  # without a ticket
-        # Guards _calls, _closing, _awake, _links and _attempt. Rank 50.
+        self._hello = hello  # without a ticket; replaced as a whole, by the application's threads
+        # Guards _calls, _closing, _awake and _links. Rank 50.
         self._lock = make_lock(50, f"{chat.name}'s reconnector")
         self._changed = threading.Condition(self._lock)
         self._calls: deque[Callable[[], None]] = deque()
         self._awake = False
         self._closing = False
         self._links: list[NodeLink] = []
-        self._attempt: threading.Thread | None = None
         self._thread: threading.Thread | None = None
         # Only the reconnector's thread writes this; every thread may read it.
         self.current: NodeLink | None = None
@@ -103,6 +103,7 @@ class Reconnector:
         self._next_by = 0.0
         self._count = 0
         self._retry = Retry(chat.name, give_up)
+        self._attempts = Attempts(chat.name, self.call, self._attempt_succeeded, self._attempt_failed)
 
     # --- for other threads ------------------------------------------------------------------------------------
 
@@ -126,20 +127,26 @@ class Reconnector:
             self._awake = True
             self._changed.notify()
 
+    def change_hello(self, fields: Mapping[str, str]) -> None:
+        """Say these fields in the hello of each further connection."""
+        self._hello = replace(self._hello, **fields)
+        self._retry.name = self._hello.name
+
     def close(self, timeout: float) -> None:
         """End the connections and all threads within `timeout` seconds; raises StuckThreadError if some stay."""
         deadline = time.monotonic() + timeout
         with self._changed:
             self._closing = True
             self._changed.notify()
-            links, attempt = list(self._links), self._attempt
+            links = list(self._links)
+        threads = self._attempts.end()
         stuck: StuckThreadError | None = None
         for link in links:
             try:
                 link.connection.close(max(0.1, (deadline - time.monotonic()) / 2))
             except StuckThreadError as error:
                 stuck = error
-        threads = [thread for thread in (self._thread, attempt) if thread is not None]
+        threads += [] if self._thread is None else [self._thread]
         join_all(threads, max(0.0, deadline - time.monotonic()))
         if stuck is not None:
             raise stuck
@@ -166,6 +173,7 @@ class Reconnector:
         """End the chat: there is no way back."""
         with self._lock:
             self._closing = True
+        self._attempts.end()
         self._chat.end(reason)
 
     def _wait(self, due: float) -> list[Callable[[], None]] | None:
@@ -201,32 +209,11 @@ class Reconnector:
         elif (end := self._retry.end(now)) is not None:
             self._end(end)
         elif (assign := self._retry.next(now)) is not None:
-            self._start_attempt(partial(dial_once, self._brokers, assign, self._hello, ATTEMPT, self._retry.turn_at))
+            self._attempts.start(partial(dial_once, self._brokers, assign, self._hello, ATTEMPT, self._retry.turn_at))
 
     # --- attempts ---------------------------------------------------------------------------------------------
 
-    def _start_attempt(self, connect: Callable[[], Connection]) -> None:
-        try:
-            with self._lock:
-                if not self._closing:
-                    self._attempt = spawn(f"{self._chat.name}-dialing", self._run_attempt, connect)
-        except RuntimeError as error:  # The system has no thread for it now.
-            self._attempt_failed(error)
-
-    def _run_attempt(self, connect: Callable[[], Connection]) -> None:
-        """Open a connection on a thread of its own, so that posts still expire in time and `close` is heard."""
-        try:
-            connection = connect()
-        except Exception as error:
-            self.call(partial(self._attempt_failed, error))
-            if not isinstance(error, ParlourError | OSError):
-                raise
-        else:
-            if not self.call(partial(self._attempt_succeeded, connection)):
-                connection.close(PARTING)
-
     def _attempt_failed(self, error: Exception) -> None:
-        self._join_attempt()
         if self.current is not None:
             return  # It was a move: the chat stays where it is.
         self._chat.outbox.detach(str(error))
@@ -234,7 +221,6 @@ class Reconnector:
             self._end(end)
 
     def _attempt_succeeded(self, connection: Connection) -> None:
-        self._join_attempt()
         link = self._adopt(connection)
         if self.current is None:
             self._switch_to(link)
@@ -243,15 +229,6 @@ class Reconnector:
         for room in self._chat.rooms:
             self._join(link, room)
         self._finish_move()
-
-    def _join_attempt(self) -> None:
-        """Join the thread of the attempt, which has told its outcome and is about to end."""
-        with self._lock:
-            attempt, self._attempt = self._attempt, None
-        if attempt is not None:
-            # Even that takes time on a machine that is too busy.
-            with suppress(StuckThreadError):
-                join_all([attempt], PARTING)
 
     def _adopt(self, connection: Connection) -> NodeLink:
         """Begin to read an open connection."""
@@ -329,9 +306,9 @@ class Reconnector:
 
     def move(self, link: NodeLink, move: wire.Move) -> None:
         """Begin to move to another node, as this one asks for."""
-        if link is self.current and self._next is None and self._attempt is None:
+        if link is self.current and self._next is None and not self._attempts.running:
             hello = replace(self._hello, ticket=move.ticket)
-            self._start_attempt(partial(dial, move.node, move.address, hello, ATTEMPT))
+            self._attempts.start(partial(dial, move.node, move.address, hello, ATTEMPT))
 
     def _finish_move(self) -> None:
         """Switch to the connection of the move once it brings every room."""
@@ -362,6 +339,7 @@ class Reconnector:
         for name in link.asked - {room.name for room in self._chat.rooms}:
             link.leave(name)
         if old is not None:
+            self._chat.lost("the chat has moved to another node")
             self._retire(old)
 
     def _lost(self, link: NodeLink, reason: str) -> None:
@@ -372,6 +350,7 @@ class Reconnector:
             self.current = None
             self._retire(link)
             self._chat.outbox.detach(reason)
+            self._chat.lost(reason)
             for room in self._chat.rooms:
                 if room.is_leaving:
                     self._chat.room_left(room.name)
@@ -381,7 +360,7 @@ class Reconnector:
             self._retry.lost(link.node, link.since, now)
             if self._next is not None:
                 self._switch_to(self._next)
-            elif self._attempt is None:
+            elif not self._attempts.running:
                 self._retry.begin(now)
 
     def _retire(self, link: NodeLink) -> None:

@@ -16,6 +16,9 @@ from parlour.wire.limits import PROTOCOL
 
 __all__ = ["Retry"]
 
+FINAL = frozenset({"bad_version", "name_taken", "bad_login", "disabled", "no_guests", "banned"})
+"""Codes of refusals that another attempt cannot change."""
+
 STEADY = 5.0
 """Seconds after which a connection counts as steady: after its loss the waits begin anew."""
 
@@ -26,12 +29,13 @@ class Retry:
     """The attempts of the client `name` to come back, for at most `give_up` seconds at a time. Times are monotonic.
 
     Attributes:
+        name: the name that the brokers are told.
         turn_at: the broker that refused last, if it keeps a turn for this client: ask it first.
     """
 
     def __init__(self, name: str, give_up: float | None) -> None:
         self.turn_at: str | None = None
-        self._name = name
+        self.name = name
         self._give_up = give_up
         self._backoff = Backoff()
         self._failed: list[str] = []  # nodes that failed since the connection was lost
@@ -67,7 +71,7 @@ class Retry:
         if self._at is None or now < self._at:
             return None
         self._at = None
-        return Assign(self._name, failed=list(self._failed), protocol=PROTOCOL)
+        return Assign(self.name, failed=list(self._failed), protocol=PROTOCOL)
 
     def failed(self, error: Exception, now: float) -> str | None:
         """Note why an attempt failed; return the reason if no other attempt can succeed, else None."""
@@ -76,7 +80,7 @@ class Retry:
         retry_after = cause.retry_after if isinstance(cause, RefusedError | NodeError) else None
         refused = isinstance(cause, RefusedError)
         self.turn_at = cause.turn_at if isinstance(cause, RefusedError) else None
-        if code == "bad_version" or isinstance(cause, UsageError) or (refused and retry_after is None):
+        if code in FINAL or isinstance(cause, UsageError) or (refused and retry_after is None):
             return str(error)
         if code == "no_node" and self._failed:
             wait = 0.0  # There is no other node, so ask for the nodes that failed, too.

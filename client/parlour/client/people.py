@@ -1,0 +1,83 @@
+"""What a chat can do about people: its own account, the names and devices, and other people.
+
+This module owns the words of these asks; the application's threads call it. It must never keep a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Device", "People"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that signs in to the account with a token of its own; `made` is in ms since the Unix epoch."""
+
+    id: str
+    label: str
+    made: int
+
+
+class People:
+    """The part of a chat that is about people. Each method raises as `Chat.ask` does.
+
+    Attributes:
+        name: the name that others see.
+        account: the account's name; empty for a guest.
+    """
+
+    name: str
+    account: str
+
+    def ask(self, what: str, data: Mapping[str, Any] | None = None, timeout: float = 10.0) -> dict[str, Any]:
+        """Ask the node something that docs/protocol.md lists, and return the data of its answer.
+
+        Raises NodeError if the node refuses, DisconnectedError if there is no connection or it is lost meanwhile (the
+        node may have done what was asked), DeadlineError after `timeout` seconds.
+        """
+        raise NotImplementedError
+
+    def sign_in_with(self, **proof: str) -> None:
+        """Say these fields in the hello of each further connection."""
+        raise NotImplementedError
+
+    def register(self, password: str, invitation: str = "") -> None:
+        """Make the name an account with this password; `invitation` is a code, where one is needed."""
+        told = self.ask("register", {"password": password, "invitation": invitation})
+        self.account = str(told.get("account", self.name))
+        self.sign_in_with(password=password)
+
+    def change_password(self, old: str, new: str) -> None:
+        """Give the account another password. Its devices stay signed in."""
+        self.ask("password", {"old": old, "new": new})
+        self.sign_in_with(password=new)
+
+    def nick(self, name: str) -> None:
+        """Take another name, as a guest, or another display name, with an account."""
+        told = self.ask("nick", {"name": name})
+        if not self.account:
+            self.name = str(told.get("name", name))
+            self.sign_in_with(name=self.name)
+
+    def whois(self, name: str) -> dict[str, Any]:
+        """Return what the cluster tells about a person: name, account, display name, whether it is an operator."""
+        return self.ask("whois", {"name": name})
+
+    def new_token(self, label: str) -> str:
+        """Return a token with which a device can sign in to the account without the password."""
+        return str(self.ask("token", {"label": label})["token"])
+
+    def devices(self) -> list[Device]:
+        """Return the devices that have a token of the account."""
+        return [Device(each["id"], each["label"], each["made"]) for each in self.ask("devices")["devices"]]
+
+    def revoke(self, device: str) -> None:
+        """Sign a device of the account out, by its id."""
+        self.ask("revoke", {"id": device})
+
+    def invite(self) -> str:
+        """Return a code with which somebody can make an account, if this account may invite people."""
+        return str(self.ask("invite")["code"])

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-from parlour.dialects import Variant
 from parlour.node.log import Appended, LogError, Post
 from parlour.node.rooms.batch import Arrival, Batch
 from parlour.node.rooms.batchsizer import BatchSizer
 from parlour.node.rooms.combiner import Combiner
 from parlour.node.rooms.commit import acknowledge, arrivals_of, refuse
 from parlour.node.rooms.context import RoomContext
+from parlour.node.rooms.delivery import Delivery
 from parlour.node.rooms.groups import MemberGroups
 from parlour.node.rooms.heartbeat import BeatSeries, Heartbeat
 from parlour.node.rooms.member import Member
@@ -48,6 +48,7 @@ class Room:
         self._arrivals: list[Arrival] = []
         self._members = MemberGroups()
         self._timeline = Timeline(context.settings.ring_bytes)
+        self._delivery = Delivery(context, self._mutex, self._timeline)
         self._presence = RoomPresence(name, context, self._mutex, self._presence_due)
         self._repair = Repair(self, context)
         self._heartbeat = Heartbeat(context.scheduler, self._beat)
@@ -220,7 +221,7 @@ class Room:
             current, top = self.epoch, self.offset
             batches = self._timeline.after(offset) if epoch == current else None
         if epoch == current and (batches or offset >= top):
-            self._encode(batches or (), member.subscriber.variant)
+            self._delivery.encode(batches or (), member.subscriber.variant)
             return batches
         following = self._repair.follow(epoch, offset, current, top)
         if isinstance(following, Batch):
@@ -311,11 +312,8 @@ class Room:
         if news is not None and news.unpublished is not None:
             self._publish(news.unpublished)
         sent = delivered = 0
-        for variant, members in groups.items() if ripe else ():
-            self._encode(ripe, variant)
-            reached = self._context.deliver(members, variant, ripe)
-            delivered += reached
-            sent += reached * sum(len(batch.data(variant)) for batch in ripe)
+        if ripe:
+            delivered, sent = self._delivery.deliver(ripe, groups)
         if self._timeline.contradicted:
             self._begin_anew()
         acknowledge(self.name, submissions, places)
@@ -327,25 +325,13 @@ class Room:
         if ripe or posts:
             self._context.load.count(
                 len(posts),
-                delivered * (ripe[-1].last - ripe[0].first + 1) if ripe else 0,
+                delivered,
                 sum(submission.size for submission in submissions),
                 sent,
                 time.monotonic() - submissions[0].arrived if posts else None,
                 logged,
                 sum(not place.duplicate for place in places),
             )
-
-    def _encode(self, batches: Sequence[Batch], variant: Variant | None) -> None:
-        """Make the missing encodings of batches, and count them."""
-        if variant is None:
-            return
-        fresh = [batch for batch in batches if not batch.has(variant)]
-        for batch in fresh:
-            batch.encoding(variant)
-        if fresh:
-            self._context.load.encode(len(fresh))
-            with self._mutex:
-                self._timeline.note(fresh)
 
     def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:
         """Log the posts, publish the new ones, and add them to the arrivals; return their places in the log."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,11 +151,11 @@ def test_what_the_others_tell_of_a_room_that_waits_for_its_log_has_a_bound(monke
         node = running.nodes[0]
         real, stuck, go = node.log.append, threading.Event(), threading.Event()
 
-        def append(room: str, posts: Sequence[Post]) -> list[Appended]:
+        def append(room: str, posts: Sequence[Post], *checked: Any) -> list[Appended]:
             if posts[0].by == "ada":
                 stuck.set()
                 go.wait(10_000 * MS)
-            return real(room, posts)
+            return real(room, posts, *checked)
 
         monkeypatch.setattr(node.log, "append", append)
         ada.say("lobby", "one")

@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[object, str, str]] = {
     "second hello": (HELLO, "again", "say it once"),
     "room not joined": ({"type": "leave", "room": "attic"}, "not_joined", "not in attic: join"),
     "unknown kind": (
-        {"type": "say", "room": "lobby", "id": 1, "text": "x", "kind": "topic"}, "bad_kind", "topic",
+        {"type": "say", "room": "lobby", "id": 1, "text": "x", "kind": "pin"}, "bad_kind", "pin",
     ),
 }  # fmt: skip
 

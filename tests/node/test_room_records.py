@@ -65,7 +65,7 @@ def test_rights_to_edit_and_delete() -> None:
         for kind in ("edit", "redact", "react"):
             ada.post("lobby", "x", kind, 99)
             assert outcome(ada) == "bad_ref"
-        for kind in ("topic", GONE):
+        for kind in ("pin", GONE):
             ada.post("lobby", "x", kind, 1)
             assert outcome(ada) == "bad_kind"
         bob.post("lobby", "👍", "react", 1)

@@ -19,7 +19,7 @@ from parlour.wire.control import Feed, Reply, Request, Ticket
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import MAX_DEPTH, MAX_FRAME, MAX_TIME
 from parlour.wire.messages import ClientMessage, Message, NodeMessage
-from parlour.wire.records import REDACT, check_data
+from parlour.wire.records import CHANGE_KINDS, check_data
 from parlour.wire.relay import RelayMessage
 
 __all__ = [
@@ -263,12 +263,12 @@ def NodeDecoder() -> FrameDecoder[NodeMessage]:  # noqa: N802
     return FrameDecoder(_decode_node, _NODE_TYPES)
 
 
-def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) -> list[int]:
-    """Check the frames of a room's messages `first` to `last`; return the offsets of the records that they delete.
+def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) -> list[Message]:
+    """Check the frames of a room's messages `first` to `last`; return those of them that are of `CHANGE_KINDS`.
 
     Raises ProtocolError unless the frames are complete and in order, and each message is within the limits.
     """
-    deleted: list[int] = []
+    changes: list[Message] = []
     position, end, offset = 0, len(frames), first
     while position < end and offset <= last:
         if end - position < 4:
@@ -284,12 +284,12 @@ def check_batch(frames: bytes | memoryview, room: str, first: int, last: int) ->
             raise ProtocolError(f"a batch has a message with the impossible time {message.at}")
         if message.data:
             check_data(message.data)
-        if message.kind == REDACT:
-            deleted.append(message.ref)
+        if message.kind in CHANGE_KINDS:
+            changes.append(message)
         offset += 1
     if position != end or offset != last + 1:
         raise ProtocolError(f"a batch of messages {first} to {last} has too many or too few frames")
-    return deleted
+    return changes
 
 
 def messages_of(frames: bytes | memoryview) -> list[Message]:

@@ -121,13 +121,14 @@ class Join(_InRoom, frozen=True, tag="join"):
 
     Without `after` the last `history` messages come first; with it, all messages after that offset (of that `epoch`, if
     given). `id` is the id of the message at `after`: it keeps the position valid in a later epoch whose log has the
-    same message there. If the position is not valid, the last `history` messages come.
+    same message there. If the position is not valid, the last `history` messages come. `password` is that of the room.
     """
 
     history: int = 0
     after: int | None = None
     epoch: str | None = None
     id: str | None = None
+    password: Secret = ""
 
     def __post_init__(self) -> None:
         _InRoom.__post_init__(self)

@@ -16,6 +16,7 @@ from parlour.wire.limits import MAX_COUNT, MAX_DEPTH
 
 __all__ = [
     "ACTION",
+    "CHANGE_KINDS",
     "EDIT",
     "GONE",
     "GONE_TEXT",
@@ -44,6 +45,9 @@ UTTERANCES = frozenset({SAID, ACTION, NOTICE})
 
 STATE_KINDS = frozenset({"topic", "role", "ban", "unban", "mute", "unmute", "invite", "setting", "kick"})
 """Kinds of records that change the room's state; `wire.room_state` folds them."""
+
+CHANGE_KINDS = STATE_KINDS | {REDACT}
+"""Kinds of records that change the room or another record, as soon as they are delivered."""
 
 GONE_TEXT = "(deleted)"
 """The text of a record that is gone, for clients that do not know this kind."""

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from parlour.wire.masks import mask_hits
+from parlour.wire.messages import Message
 from parlour.wire.people import Person
 from parlour.wire.records import STATE_KINDS
 from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, OWNER, ROLES, RoomState, Sanction
 from parlour.wire.skeleton import skeleton
 from parlour.wire.state_posts import FOUNDING, password_matches, shown_time
 
-__all__ = ["JoinFault", "judge", "may_join", "rank_of"]
+__all__ = ["JoinFault", "judge", "may_join", "rank_of", "removal"]
 
 MEMBER, VOICE, OPERATOR, OWNING, CLUSTER = range(5)
 """The ranks, the lowest first; an operator of the cluster stands above the owner."""
@@ -27,7 +28,7 @@ MARGIN = 4096
 
 
 class JoinFault(NamedTuple):
-    """Why somebody may not join: a code for programs, and a line for people."""
+    """Why somebody may not join or stay: a code for programs, and a line for people."""
 
     code: str
     text: str
@@ -70,6 +71,16 @@ def may_join(state: RoomState, person: Person, password: str, present: int, now_
         return JoinFault("bad_key", "this room needs a password: give it when you join")
     if 0 < settings.limit <= present:
         return JoinFault("room_full", f"this room takes {settings.limit} people: try again later")
+    return None
+
+
+def removal(state: RoomState, person: Person, record: Message) -> JoinFault | None:
+    """Return why a record shows a person out, who is in the room; None if it does not. `state` is that after it."""
+    who = str(record.data.get("who", ""))
+    if record.kind == "kick" and skeleton(who) in (skeleton(person.name), skeleton(person.account)):
+        return JoinFault("kicked", f"{record.by} {record.text}")
+    if record.kind == "ban" and mask_hits(who, person) and rank_of(state, person) < OWNING:
+        return JoinFault("banned", f"{record.by} {record.text}")
     return None
 
 

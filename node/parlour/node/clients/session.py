@@ -23,6 +23,7 @@ from parlour.node.clients.questions import PAUSE, QuestionLimit
 from parlour.node.clients.writer import ClientMember, ConnectionWriter
 from parlour.node.log import LogError, Post, RichPost
 from parlour.node.rooms.history import read_page
+from parlour.node.rooms.judgement import RefusedJoinError, change_post
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.room import Room
@@ -49,7 +50,7 @@ from parlour.wire.messages import (
     Who,
 )
 from parlour.wire.people import Person
-from parlour.wire.records import UTTERANCES, post_fault, reference_fault, session_of_id
+from parlour.wire.records import STATE_KINDS, UTTERANCES, post_fault, reference_fault, session_of_id
 from parlour.wire.signin import Auth
 
 __all__ = ["Session", "session_of"]
@@ -175,6 +176,8 @@ class Session:
 
     def handle(self, messages: list[ClientMessage | Error], size: int) -> None:
         """Handle messages in order; consecutive posts go to their rooms together. `size` is in bytes."""
+        if self.writer.shown_out:
+            self._drop_shown_out()
         share = size // max(1, len(messages))  # the bytes read, per message
         self._questions.restart()
         self._posted_rooms.clear()
@@ -233,7 +236,12 @@ class Session:
     def _checked_post(self, room: Room, say: Say, at: int) -> Post | None:
         """Return the post that may be logged; else tell the client why it may not, and return None."""
         fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
-        if not fault and say.kind not in UTTERANCES:
+        if say.kind in STATE_KINDS:
+            try:
+                return change_post(self.id, self.person, say, at)
+            except UsageError as error:
+                fault = str(error)
+        elif not fault and say.kind not in UTTERANCES:
             try:
                 fault, code = self._reference_fault(room, say), "bad_ref"
             except LogError as error:
@@ -274,6 +282,9 @@ class Session:
             self.answer(Error("no_conversation", text, join.room))
             return
         known = self._members.get(join.room)
+        if known is not None and known.member.left:
+            self._drop_shown_out()
+            known = None
         if known is None and len(self._members) >= self._settings.rooms_per_client:
             text = f"a client may be in {self._settings.rooms_per_client} rooms at once: leave one"
             self.answer(Error("too_many_rooms", text, join.room))
@@ -281,21 +292,24 @@ class Session:
         try:
             room, member = known or self._enter(join.room)
         except LogError as error:
-            self.writer.answer(self._unavailable(join.room, error))
+            self.writer.answer(self._room_error(join.room, error))
             return
         before = self.writer.hold(member)
         try:
             joined = room.enter(member, join)
-        except LogError as error:
+        except (LogError, RefusedJoinError) as error:
+            notice = self._room_error(join.room, error)
             if known is None:
                 self.writer.leave(member)
                 self._context.rooms.release(join.room)
-            if self.writer.release(member, *before, self._unavailable(join.room, error)):
+                self.writer.answer(notice)
+            elif self.writer.release(member, *before, notice):
                 self._catch_up()
             return
         self._members[join.room] = _Membership(room, member)
         mine = self.writer.release(member, joined.epoch, joined.after, frame(joined))
         room.want_roster(member)
+        room.found(member)
         room.combine()
         if mine:
             self._catch_up()
@@ -316,7 +330,9 @@ class Session:
         if not live:
             self._context.catchup.watch(self.writer)
 
-    def _unavailable(self, room: str, error: LogError) -> bytes:
+    def _room_error(self, room: str, error: LogError | RefusedJoinError) -> bytes:
+        if isinstance(error, RefusedJoinError):
+            return frame(Error(error.code, str(error), room))
         return frame(Error("unavailable", str(error), room, retry_after=1.0))
 
     def _leave(self, leave: Leave) -> None:
@@ -334,6 +350,14 @@ class Session:
         self.writer.leave(member)
         room.leave(member, grace)
         self._context.rooms.release(room.name)
+
+    def _drop_shown_out(self) -> None:
+        """Give up the rooms that have shown the client out; it has been told."""
+        self.writer.shown_out = False
+        for name, (_, member) in list(self._members.items()):
+            if member.left:
+                del self._members[name]
+                self._context.rooms.release(name)
 
     def _who(self, who: Who) -> None:
         membership = self._members.get(who.room)
@@ -356,7 +380,7 @@ class Session:
         try:
             self.writer.answer(read_page(self._context.log, history))
         except LogError as error:
-            self.writer.answer(self._unavailable(history.room, error))
+            self.writer.answer(self._room_error(history.room, error))
 
     def _hello_again(self, _: Hello) -> None:
         self.answer(Error("again", "hello was said before: say it once"))

@@ -46,6 +46,7 @@ class ConnectionWriter:
         self._pending: deque[bytes | memoryview] = deque()
         self.lagging = False
         self.closed = False
+        self.shown_out = False  # whether a room has shown a member out, and the session has not dropped it yet
         self.members: tuple[ClientMember, ...] = ()
 
     # --- live delivery ----------------------------------------------------------------------------------------
@@ -190,9 +191,20 @@ class ConnectionWriter:
     def leave(self, member: ClientMember) -> None:
         """Remove a member, and send nothing more of its room."""
         with self._mutex:
-            self.members = tuple(other for other in self.members if other is not member)
-            member.offset = NOWHERE
-            member.left = True
+            self._remove(member)
+
+    def _remove(self, member: Member[Any]) -> None:
+        self.members = tuple(other for other in self.members if other is not member)
+        member.offset = NOWHERE
+        member.left = True
+
+    def show_out(self, member: Member[Any], notice: bytes) -> None:
+        """Remove a member that the room has removed, and send the frames that tell the client."""
+        data = self._encoded(notice)
+        with self._mutex:
+            self._remove(member)
+            self.shown_out = True
+            self._answer(data)  # the client may answer this at once
 
     def hold(self, member: ClientMember) -> tuple[str, int]:
         """Send nothing more of the room until `release`; return the member's epoch and offset."""
@@ -204,6 +216,8 @@ class ConnectionWriter:
         """Send the notice, and continue after this offset; return whether the caller has to bring it up to date."""
         data = self._encoded(notice)
         with self._mutex:
+            if member.left:
+                return False  # the room has shown the member out meanwhile
             self._answer(data)
             member.epoch, member.offset = epoch, offset
             mine = not self.lagging

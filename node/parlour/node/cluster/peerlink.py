@@ -20,6 +20,7 @@ from parlour.wire.codec import check_batch, decode_relay
 from parlour.wire.control import Peer
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import parse_address
+from parlour.wire.messages import Message
 
 __all__ = ["PEER_TIMEOUT", "PeerLink", "PeerLinkState", "RelayHandler", "RelayedRoom"]
 
@@ -33,8 +34,8 @@ MAX_PUBLICATION = 16 * 1024 * 1024
 class RelayedRoom(Protocol):
     """A room, as the relay sees it; no method blocks."""
 
-    def receive_batch(self, header: wire.RelayBatch, frames: bytes, deleted: list[int]) -> None:
-        """Take the checked frames of messages; `deleted` are the offsets of the records that they delete."""
+    def receive_batch(self, header: wire.RelayBatch, frames: bytes, changes: list[Message]) -> None:
+        """Take the checked frames of messages; `changes` are those of them that are of `CHANGE_KINDS`."""
         ...
 
     def receive_log_head(self, header: wire.LogHead) -> None:

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from parlour.dialects import Encoding, Variant
 from parlour.wire.codec import skip_frames
+from parlour.wire.messages import Message
+from parlour.wire.records import STATE_KINDS
 
-__all__ = ["Arrival", "Batch", "Encoded", "data_after"]
+__all__ = ["Arrival", "Batch", "Encoded", "data_after", "parts"]
 
 
 class Encoded:
@@ -52,22 +54,26 @@ class Encoded:
 
 
 class Batch(Encoded):
-    """Messages `first` to `last` of a room; `deleted` are the offsets of the records that they delete."""
+    """Messages `first` to `last` of a room; `changes` are those of them that are of `CHANGE_KINDS`.
 
-    __slots__ = ("deleted", "first", "last")
+    A batch ends with its last change of the room's state, so that the change is done before what follows is delivered.
+    """
 
-    def __init__(self, first: int, last: int, frames: bytes | memoryview, deleted: Sequence[int] = ()) -> None:
+    __slots__ = ("changes", "first", "last")
+
+    def __init__(self, first: int, last: int, frames: bytes | memoryview, changes: Sequence[Message] = ()) -> None:
         super().__init__(frames)
         self.first = first
         self.last = last
-        self.deleted = deleted
+        self.changes = changes
 
     def after(self, offset: int) -> Batch:
         """Return the part of the batch that follows an offset within it."""
         if offset < self.first:
             return self
         begin = skip_frames(self.frames, offset - self.first + 1)
-        return Batch(offset + 1, self.last, memoryview(self.frames)[begin:], self.deleted)
+        changes = [message for message in self.changes if message.offset > offset]
+        return Batch(offset + 1, self.last, memoryview(self.frames)[begin:], changes)
 
     def between(self, first: int, last: int) -> memoryview:
         """Return the frames of messages `first` to `last`, which the batch must contain."""
@@ -83,6 +89,17 @@ class Batch(Encoded):
             return memoryview(self.frames)[skip_frames(self.frames, offset - self.first + 1) :]
         encoding = self.encoding(variant)
         return memoryview(encoding.data)[encoding.ends[offset - self.first] :]
+
+
+def parts(batches: Sequence[Batch]) -> list[Sequence[Batch]]:
+    """Split batches that follow each other after each change of the room's state."""
+    found: list[Sequence[Batch]] = []
+    begin = 0
+    for number, batch in enumerate(batches, 1):
+        if number == len(batches) or any(message.kind in STATE_KINDS for message in batch.changes):
+            found.append(batches[begin:number])
+            begin = number
+    return found
 
 
 def data_after(batches: Sequence[Batch], variant: Variant | None, offset: int) -> bytes | memoryview:

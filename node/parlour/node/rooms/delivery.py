@@ -1,4 +1,4 @@
-"""The delivery of a room's batches to its members on this node, variant by variant.
+"""The delivery of a room's batches and news to its members on this node, variant by variant.
 
 This module owns the making of encodings and their count; the room's combiner delivers, and any thread may have batches
 encoded. It must never hold the room's mutex while it sends or encodes.
@@ -7,13 +7,14 @@ encoded. It must never hold the room's mutex while it sends or encodes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from parlour.dialects import Variant
 from parlour.node.rooms.batch import Batch
 from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.member import Member
+from parlour.node.rooms.presence import PresenceNews
 from parlour.node.rooms.timeline import Timeline
 
 __all__ = ["Delivery"]
@@ -39,6 +40,14 @@ class Delivery:
             delivered += reached
             sent += reached * sum(len(batch.data(variant)) for batch in batches)
         return delivered * (batches[-1].last - batches[0].first + 1), sent
+
+    def tell(self, news: PresenceNews, members: Iterable[Member[Any]]) -> None:
+        """Send the members of the room changes among them, and lists to those who asked."""
+        if news.changes is not None:
+            for member in members:
+                member.subscriber.send_presence(member, news.changes)
+        for member, names in news.lists.items():
+            member.subscriber.answer(names)
 
     def encode(self, batches: Sequence[Batch], variant: Variant | None) -> None:
         """Make the missing encodings of batches, and count them."""

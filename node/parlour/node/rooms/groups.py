@@ -30,6 +30,10 @@ class MemberGroups:
     def __bool__(self) -> bool:
         return bool(self.by_variant)
 
+    def has(self, member: Member[Any]) -> bool:
+        """Return whether the member is in the room."""
+        return member in self.by_variant.get(member.subscriber.variant, ())
+
     def add(self, member: Member[Any]) -> bool:
         """Add a member; return False if it is in the room already."""
         variant = member.subscriber.variant

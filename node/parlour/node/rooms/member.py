@@ -66,6 +66,10 @@ class Subscriber(Protocol):
         """Send a presence frame; if that is not possible now, have the whole list follow later."""
         ...
 
+    def show_out(self, member: Member[Any], notice: bytes) -> None:
+        """Send the frames of a notice, and nothing more of the room; the client's session drops the member later."""
+        ...
+
     def restart(self, member: Member[Any], notice: Callable[[Member[Any], str, int], Joined | None]) -> None:
         """Send the member the notice for its epoch and offset, and continue at the position that the notice names."""
         ...
@@ -77,7 +81,8 @@ S = TypeVar("S", bound=Subscriber)
 class Member(Generic[S]):
     """A client in one room. `epoch` and `offset` are its position: messages up to there were given to its connection.
 
-    The connection's mutex guards `epoch`, `offset`, `missed_presence` and `left`. `history` is the number of old
+    The connection's mutex guards `epoch`, `offset`, `missed_presence` and `left`. The room's mutex guards `shown_out`:
+    the room has removed the member, which never comes back; its client needs another. `history` is the number of old
     messages that the client asked for when it joined. A `modern` member speaks protocol 1.1 or a later minor version.
     """
 
@@ -93,6 +98,7 @@ class Member(Generic[S]):
         "person",
         "room",
         "session",
+        "shown_out",
         "subscriber",
     )
 
@@ -118,6 +124,7 @@ class Member(Generic[S]):
         self.offset = NOWHERE
         self.missed_presence = False
         self.left = False
+        self.shown_out = False
 
     @property
     def name(self) -> str:

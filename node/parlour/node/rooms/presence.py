@@ -102,6 +102,11 @@ class RoomPresence:
         return bool(self._wanted or self._roster.unpublished or (self._roster.changed and not self._throttle.waiting))
 
     @property
+    def count(self) -> int:
+        """The number of names in the room, on all nodes."""
+        return self._roster.count
+
+    @property
     def in_grace(self) -> bool:
         """Whether a session of this node is in its grace period."""
         return self._roster.in_grace

@@ -17,7 +17,7 @@ from parlour.node.rooms.timeline import LastMessage, Timeline
 from parlour.runtime.locks import make_lock
 from parlour.wire.codec import frame
 from parlour.wire.messages import Join, Message
-from parlour.wire.records import REDACT
+from parlour.wire.records import CHANGE_KINDS, STATE_KINDS
 
 __all__ = ["Repair", "RepairedRoom"]
 
@@ -150,6 +150,8 @@ class Repair:
     def _read(self, after: int, limit: int) -> Batch | None:
         """Return the messages after an offset: at most `limit`, and about as many bytes as the ring holds.
 
+        A batch ends with a state record: the room's state is to change before what follows is delivered.
+
         Raises LogError if the log fails.
         """
         frames: list[bytes] = []
@@ -158,14 +160,14 @@ class Repair:
         for message in messages:
             frames.append(frame(message))
             size += len(frames[-1])
-            if size >= self._context.settings.ring_bytes:
+            if message.kind in STATE_KINDS or size >= self._context.settings.ring_bytes:
                 break
         if not frames:
             return None
         self._context.load.read(len(frames))
         first = messages[0].offset
-        deleted = [message.ref for message in messages if message.kind == REDACT]
-        return Batch(first, first + len(frames) - 1, b"".join(frames), deleted)
+        changes = [message for message in messages[: len(frames)] if message.kind in CHANGE_KINDS]
+        return Batch(first, first + len(frames) - 1, b"".join(frames), changes)
 
     def mend(self, offset: int) -> None:
         """Read the messages missing after `offset`, unless the relay brings them first. Takes only its own lock."""

@@ -101,7 +101,7 @@ class Ring:
                 for message in messages
             ]
             if kept != messages:
-                fresh = self._batches[place] = Batch(batch.first, batch.last, frames(kept), batch.deleted)
+                fresh = self._batches[place] = Batch(batch.first, batch.last, frames(kept), batch.changes)
                 self._bytes += len(fresh.frames) - len(batch.frames)
 
     def after(self, offset: int, size: int) -> list[Batch] | None:

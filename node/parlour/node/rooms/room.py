@@ -9,27 +9,30 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from parlour.node.log import Appended, LogError, Post
-from parlour.node.rooms.batch import Arrival, Batch
+from parlour.node.log import LogError
+from parlour.node.rooms.announcer import Announcer
+from parlour.node.rooms.batch import Arrival, Batch, parts
 from parlour.node.rooms.batchsizer import BatchSizer
 from parlour.node.rooms.combiner import Combiner
-from parlour.node.rooms.commit import acknowledge, arrivals_of, refuse
+from parlour.node.rooms.commit import NOTHING, Commit, acknowledge, refuse, settle
 from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.delivery import Delivery
 from parlour.node.rooms.groups import MemberGroups
-from parlour.node.rooms.heartbeat import BeatSeries, Heartbeat
+from parlour.node.rooms.judgement import Judgement
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import PostQueue, Submission
-from parlour.node.rooms.presence import PresenceNews, RoomPresence
+from parlour.node.rooms.presence import RoomPresence
 from parlour.node.rooms.reorder import HELD
 from parlour.node.rooms.repair import Repair
 from parlour.node.rooms.timeline import Timeline
 from parlour.runtime.locks import make_lock
 from parlour.wire import relay as wire
 from parlour.wire.messages import Join, Joined, Message
+from parlour.wire.room_state import RoomState
 
 __all__ = ["Room"]
 
@@ -40,7 +43,6 @@ class Room:
     def __init__(self, name: str, context: RoomContext) -> None:
         self.name = name
         self._context = context
-        self._topic = wire.room_topic(name)
         # Guards all fields below. Rank 30.
         self._mutex = make_lock(30, f"room {name}")
         self._combiner = Combiner(self._step, context.workers, context.scheduler)
@@ -51,8 +53,10 @@ class Room:
         self._delivery = Delivery(context, self._mutex, self._timeline)
         self._presence = RoomPresence(name, context, self._mutex, self._presence_due)
         self._repair = Repair(self, context)
-        self._heartbeat = Heartbeat(context.scheduler, self._beat)
+        self._announcer = Announcer(name, context, self._mutex, self._timeline, self._presence)
         self._sizer = BatchSizer()
+        self._judgement = Judgement(name)
+        self._commit = Commit(name, context.log, self._mutex, self._judgement, self._announcer)
 
     @property
     def epoch(self) -> str:
@@ -64,6 +68,11 @@ class Room:
         """The offset of the last message delivered here."""
         return self._timeline.offset
 
+    @property
+    def state(self) -> RoomState:
+        """The newest state of the room that is known here."""
+        return self._judgement.state
+
     # --- opening ----------------------------------------------------------------------------------------------
 
     def open(self, peers: set[str]) -> None:
@@ -74,6 +83,7 @@ class Room:
         """
         extent = self._context.log.extent(self.name)
         last = self._repair.last_message(extent.top)
+        self._commit.read_state(extent.epoch)
         with self._mutex:
             self._timeline.begin(extent, last)
             self._presence.wait_for_peers(peers, self._context.settings.roster_wait)
@@ -84,13 +94,18 @@ class Room:
     def enter(self, member: Member[Any], join: Join) -> Joined:
         """Add a member, if it is not in the room yet; return where it begins, which the caller tells its writer.
 
-        Raises LogError if the room has to ask the log and the log does not answer.
+        Raises RefusedJoinError if the member may not enter, and LogError if the room has to ask the log and the log
+        does not answer.
         """
         with self._mutex:
             kept, found = self._timeline.local_extent(join, member.modern), False
+            inside, present = self._members.has(member), self._presence.count
+        state = None if inside else self._judgement.admit(member, join.password, present)
         if kept is None:
             kept, found = self._repair.check_join(join, self.epoch, member.modern)
         with self._mutex:
+            if not self._members.has(member) and self._judgement.state is not state:
+                self._judgement.admit(member, join.password, present)  # by the state that changed just now
             after, recovered = self._timeline.join_position(join, kept, found, member.modern)
             member.history = join.history
             if self._members.add(member):
@@ -102,13 +117,22 @@ class Room:
     def leave(self, member: Member[Any], grace: float = 0.0) -> None:
         """Remove a member; tell the others at once, or after `grace` seconds if its session is not back by then."""
         with self._mutex:
-            self._members.remove(member)
-            last = all(other.observer or other.session != member.session for other in self._members)
-            self._presence.leave(member, grace if last else None)
+            self._remove(member, grace)
         if grace:
             self._context.scheduler.after(grace, self._drop_expired)
         else:
             self._drop_expired()
+
+    def _remove(self, member: Member[Any], grace: float) -> None:
+        """Remove a member. The caller holds the mutex."""
+        self._members.remove(member)
+        last = all(other.observer or other.session != member.session for other in self._members)
+        self._presence.leave(member, grace if last else None)
+
+    def found(self, member: Member[Any]) -> None:
+        """Make a member's account the owner of the room, if nobody has said anything in it yet."""
+        if not self.offset and (post := self._judgement.founding_post(member)) is not None:
+            self.submit(Submission(member, [post], 0, time.monotonic()))
 
     def _drop_expired(self) -> None:
         """Drop the members whose grace period has ended."""
@@ -175,9 +199,9 @@ class Room:
             self._arrivals.append(Arrival(epoch, top, batch, trimmed, offset, known))
         self.combine_elsewhere()
 
-    def receive_batch(self, header: wire.RelayBatch, frames: bytes, deleted: list[int]) -> None:
-        """Take the frames of messages from another node; `deleted` are the offsets of the records that they delete."""
-        self.arrive(header.epoch, header.last, Batch(header.first, header.last, frames, deleted))
+    def receive_batch(self, header: wire.RelayBatch, frames: bytes, changes: list[Message]) -> None:
+        """Take the frames of messages from another node; `changes` are those of them that are of `CHANGE_KINDS`."""
+        self.arrive(header.epoch, header.last, Batch(header.first, header.last, frames, changes))
 
     def receive_log_head(self, header: wire.LogHead) -> None:
         """Take the last offset of the room, as another node knows it."""
@@ -246,13 +270,7 @@ class Room:
 
     def announcement(self) -> list[wire.RelayMessage]:
         """Return the publications for a node that begins to listen; heartbeats then repeat them."""
-        with self._mutex:
-            self._heartbeat.begin()
-            return [self._presence.snapshot(), *self._log_head()]
-
-    def _log_head(self) -> list[wire.LogHead]:
-        """Return the room's last offset; nothing while the room is being opened. The caller holds the mutex."""
-        return [wire.LogHead(self.epoch, self.offset)] if self.epoch else []
+        return self._announcer.announcement()
 
     # --- the combiner -----------------------------------------------------------------------------------------
 
@@ -295,70 +313,66 @@ class Room:
 
     def _pass(self, submissions: list[Submission], arrivals: list[Arrival]) -> None:
         began = time.monotonic()
-        posts = [post for submission in submissions for post in submission.posts]
-        places = self._log(submissions, posts, arrivals) if posts else []
+        posts = sum(len(submission.posts) for submission in submissions)
+        committed = self._commit.log(submissions) if posts else NOTHING
         logged = time.monotonic() - began if posts else None
+        arrivals[:0] = committed.arrivals
+        if committed.failed:
+            self._repair.check_log_later()
         if any(map(self._timeline.needs_log_check, arrivals)):
             self._begin_anew()
         now = time.monotonic()
         with self._mutex:
             ripe = self._timeline.take(arrivals)
+            for batch in ripe:
+                for message in batch.changes:
+                    self._judgement.follow(self.epoch, message)
             groups = self._members.by_variant
             if self._timeline.hole():
                 self._repair.mend(self.offset)
             news = self._presence.take(now) if self._presence.pending else None
-            if (posts or (news and news.unpublished)) and self._context.relay.has_listeners(self._topic):
-                self._heartbeat.begin()
+            if (posts or (news and news.unpublished)) and self._announcer.heard:
+                self._announcer.begin_heartbeat()
         if news is not None and news.unpublished is not None:
-            self._publish(news.unpublished)
-        sent = delivered = 0
-        if ripe:
-            delivered, sent = self._delivery.deliver(ripe, groups)
+            self._announcer.publish(news.unpublished)
+        delivered = sent = 0
+        for part in parts(ripe):
+            reached, size = self._delivery.deliver(part, groups)
+            delivered, sent = delivered + reached, sent + size
+            for message in part[-1].changes:
+                self._show_out(message, chain.from_iterable(groups.values()))
         if self._timeline.contradicted:
             self._begin_anew()
-        acknowledge(self.name, submissions, places)
+        acknowledge(self.name, committed.submissions, committed.places)
+        settle(submissions)
         if news is not None:
-            self._send_presence(chain.from_iterable(groups.values()), news)
+            self._delivery.tell(news, chain.from_iterable(groups.values()))
         if posts:
             with self._mutex:
-                self._sizer.delivered(len(posts))
+                self._sizer.delivered(posts)
         if ripe or posts:
             self._context.load.count(
-                len(posts),
+                posts,
                 delivered,
                 sum(submission.size for submission in submissions),
                 sent,
                 time.monotonic() - submissions[0].arrived if posts else None,
                 logged,
-                sum(not place.duplicate for place in places),
+                sum(not place.duplicate for place in committed.places),
             )
 
-    def _log(self, submissions: list[Submission], posts: list[Post], arrivals: list[Arrival]) -> list[Appended]:
-        """Log the posts, publish the new ones, and add them to the arrivals; return their places in the log."""
-        try:
-            places = self._context.log.append(self.name, posts)
-        except LogError as error:
-            refuse(self.name, submissions, "unavailable", str(error))
-            self._repair.check_log_later()  # the log may have failed after it had logged them
-            return []
-        came = arrivals_of(self.name, posts, places)
-        for arrival in came:
-            if (batch := arrival.batch) is not None:
-                self._publish(wire.RelayBatch(arrival.epoch, batch.first, batch.last), batch.frames)
-        arrivals[:0] = came
-        return places
-
-    def _publish(self, header: wire.RelayMessage, frames: bytes | memoryview = b"") -> None:
-        self._context.relay.publish(self._topic, header, frames)
+    def _show_out(self, record: Message, members: Iterable[Member[Any]]) -> None:
+        """Remove those members that a record which was delivered just now shows out, and tell them."""
+        for member in members:
+            notice = self._judgement.removal_notice(record, member.person)
+            if notice and not member.left:
+                with self._mutex:
+                    member.shown_out = True
+                    self._remove(member, 0.0)
+                    self._presence.drop_expired()
+                member.subscriber.show_out(member, notice)
 
     # --- presence ---------------------------------------------------------------------------------------------
-
-    def _send_presence(self, members: Iterable[Member[Any]], news: PresenceNews) -> None:
-        if news.changes is not None:
-            for member in members:
-                member.subscriber.send_presence(member, news.changes)
-        for member, names in news.lists.items():
-            member.subscriber.answer(names)
 
     def _presence_due(self) -> None:
         with self._mutex:
@@ -367,14 +381,6 @@ class Room:
 
     # --- holes, heartbeats, epochs ----------------------------------------------------------------------------
 
-    def _beat(self, series: BeatSeries) -> None:
-        """Tell the other nodes the room's last offset and presence version, so that they see what they missed."""
-        with self._mutex:
-            headers: list[wire.RelayMessage] = [*self._log_head(), self._presence.heartbeat()]
-            series.advance()
-        for header in headers:
-            self._publish(header)
-
     def _begin_anew(self) -> None:
         """Restart the room and its members if the log does not continue from here. The combiner alone runs this."""
         if (restart := self._repair.restart_point(self._timeline)) is None:
@@ -382,5 +388,7 @@ class Room:
         with self._mutex:
             self._timeline.begin(*restart)
             members = list(self._members)
+        with suppress(LogError):  # the next append or state record brings the newer state
+            self._commit.read_state(self.epoch)
         for member in members:
             member.subscriber.restart(member, self._notice)

@@ -71,6 +71,11 @@ class ClusterRoster:
 
     # --- names ------------------------------------------------------------------------------------------------
 
+    @property
+    def count(self) -> int:
+        """The number of names."""
+        return len(self._names)
+
     def names(self) -> list[str]:
         """Return the distinct names, sorted."""
         return sorted(self._names)

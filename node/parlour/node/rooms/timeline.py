@@ -14,6 +14,7 @@ from parlour.node.rooms.batch import Arrival, Batch
 from parlour.node.rooms.reorder import ReorderBuffer
 from parlour.node.rooms.ring import Ring
 from parlour.wire.messages import MAX_OFFSET, Join, Message
+from parlour.wire.records import REDACT
 
 __all__ = ["LastMessage", "Timeline"]
 
@@ -125,8 +126,9 @@ class Timeline:
                 ripe += self._buffer.offer(arrival.batch)
         for batch in ripe:
             self._ring.add(batch)
-            for offset in batch.deleted:
-                self._ring.delete(offset)
+            for message in batch.changes:
+                if message.kind == REDACT:
+                    self._ring.delete(message.ref)
         self.offset = self._buffer.offset
         return ripe
 

@@ -1,0 +1,179 @@
+"""The judgement of a room's posts by the room's state, before they are logged.
+
+This module owns the newest state that the node knows; the room's combiner changes it under the room's mutex, and any
+thread may read it. It must never let a post be logged that its state forbids, nor judge a post one by one where the
+state allows all texts.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from parlour.node.log import LogError, Post, RichPost, StateVersion
+from parlour.node.rooms.member import Member
+from parlour.node.rooms.postqueue import Submission
+from parlour.wire.codec import frame
+from parlour.wire.errors import ParlourError, ProtocolError
+from parlour.wire.messages import Error, Left, Message, Say
+from parlour.wire.people import Person
+from parlour.wire.records import STATE_KINDS
+from parlour.wire.rights import judge, may_join, removal
+from parlour.wire.room_state import EMPTY, RoomState, fold
+from parlour.wire.state_posts import founding_post, state_post
+
+__all__ = ["Judged", "Judgement", "Refusal", "RefusedJoinError", "change_post"]
+
+
+SPEAKERS = 10_000
+"""People, at most, who are remembered to be allowed to post."""
+
+
+class RefusedJoinError(ParlourError):
+    """A person may not enter a room; `code` is a word for programs."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Refusal(NamedTuple):
+    """A post that the room's state forbids, and why."""
+
+    member: Member[Any]
+    post: Post
+    fault: str
+
+
+class Judged(NamedTuple):
+    """The posts of a batch that may be logged together.
+
+    `submissions` has these posts and no others. `state` is the state that the last of them makes, if it is a state
+    record; the posts that follow it, in `rest`, have to be judged by that state.
+    """
+
+    submissions: list[Submission]
+    posts: list[Post]
+    refusals: list[Refusal]
+    state: RoomState | None
+    rest: list[Submission]
+
+
+class Judgement:
+    """The state of one room, and what it allows."""
+
+    def __init__(self, room: str) -> None:
+        self._room = room
+        self.version = StateVersion("", 0)
+        self.state = EMPTY
+        self._speakers: set[Person] = set()
+        """Those who may post by this state. Time alone changes that for nobody: sanctions end."""
+
+    def adopt(self, version: StateVersion, document: bytes) -> None:
+        """Judge by the state that the log has; raises LogError if its document cannot be read."""
+        try:
+            state = RoomState.decode(document) if document else EMPTY
+        except ProtocolError as error:
+            raise LogError(f"the state of the room {self._room} is damaged ({error}): restore a backup") from None
+        self.change(version, state)
+
+    def change(self, version: StateVersion, state: RoomState) -> None:
+        """Judge by this state."""
+        self.state = replace(state, version=version.offset)
+        self.version = version
+        self._speakers = set()
+
+    def follow(self, epoch: str, record: Message) -> None:
+        """Take in a state record whose turn it is, unless the state has it already."""
+        if epoch == self.version.epoch and record.offset > self.version.offset:
+            self.change(StateVersion(epoch, record.offset), fold(self.state, record))
+
+    def admit(self, member: Member[Any], password: str, present: int) -> RoomState:
+        """Return the state by which a member may enter a room in which so many people are; raises RefusedJoinError.
+
+        The check of a password takes 20 ms.
+        """
+        state = self.state
+        if member.shown_out:
+            raise RefusedJoinError("kicked", "you were shown out just now: join again")
+        fault = may_join(state, member.person, password, present, _now())
+        if fault is not None:
+            raise RefusedJoinError(fault.code, fault.text)
+        return state
+
+    def removal_notice(self, record: Message, person: Person) -> bytes:
+        """Return the frames that tell a person that a record shows it out; empty if it does not."""
+        fault = removal(self.state, person, record)
+        return frame(Error(fault.code, fault.text, self._room)) + frame(Left(self._room)) if fault is not None else b""
+
+    def founding_post(self, member: Member[Any]) -> RichPost | None:
+        """Return the post that makes a member's account the owner of a room without state; None if it cannot."""
+        person = member.person
+        if self.version.offset or member.observer or not person.account:
+            return None
+        text, data = founding_post(person)
+        return RichPost(member.session, 0, person.name, _now(), text, "role", 0, person.account, data)
+
+    def judge(self, submissions: list[Submission], now: int) -> Judged:
+        """Return which of the first posts may be logged, up to the first state record; `now` is in ms."""
+        posts = [post for submission in submissions for post in submission.posts]
+        # Plain posts come in masses: one look at each post's class is enough.
+        if self.state.open and not (RichPost in set(map(type, posts)) and any(map(_changes_state, posts))):
+            return Judged(submissions, posts, [], None, [])
+        return self._judge_each(submissions, now)
+
+    def _judge_each(self, submissions: list[Submission], now: int) -> Judged:
+        judged = Judged([], [], [], None, [])
+        faults: dict[Person, str] = {}
+        for place, submission in enumerate(submissions, 1):
+            member, allowed = submission.member, list[Post]()
+            for number, post in enumerate(submission.posts, 1):
+                fault = self._fault(member.person, post, now, faults)
+                if fault:
+                    judged.refusals.append(Refusal(member, post, fault))
+                    continue
+                allowed.append(post)
+                if isinstance(post, RichPost) and post.kind in STATE_KINDS:
+                    rest = [replace(submission, posts=submission.posts[number:]), *submissions[place:]]
+                    judged.submissions.append(replace(submission, posts=allowed))
+                    judged.posts.extend(allowed)
+                    return judged._replace(state=fold(self.state, _record(self._room, post)), rest=rest)
+            judged.submissions.append(replace(submission, posts=allowed))
+            judged.posts.extend(allowed)
+        return judged
+
+    def _fault(self, person: Person, post: Post, now: int, known: dict[Person, str]) -> str:
+        """Return why the person may not post this, or ""; `known` has those who may not post in this batch."""
+        if isinstance(post, RichPost) and post.kind in STATE_KINDS:
+            return judge(self.state, person, post.kind, post.data, now)
+        if person in self._speakers:
+            return ""
+        if person not in known:
+            known[person] = judge(self.state, person, "", {}, now)
+            if not known[person]:
+                if len(self._speakers) >= SPEAKERS:
+                    self._speakers.clear()
+                self._speakers.add(person)
+        return known[person]
+
+
+def change_post(session: str, person: Person, say: Say, at: int) -> RichPost:
+    """Return the post that is logged for a client's post of one of `STATE_KINDS`; raises UsageError."""
+    text, data = state_post(say.kind, say.text, say.data, at, person)
+    return RichPost(session, say.id, person.name, at, text, say.kind, 0, person.account, data)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _changes_state(post: Post) -> bool:
+    return type(post) is RichPost and post.kind in STATE_KINDS
+
+
+def _record(room: str, post: RichPost) -> Message:
+    """Return the record that the log will have of a post; its offset is not known yet."""
+    identity = f"{post.session}-{post.id}"
+    return Message(room, 0, identity, post.by, post.at, post.text, post.kind, post.ref, post.account, post.data)

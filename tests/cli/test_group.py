@@ -17,7 +17,7 @@ from parlour.cli.group import COMMANDS
 from parlour.wire.errors import ParlourError, UsageError
 from support.processes import unread
 
-PARTS = ("broker", "node", "client", "monitor", "runtime", "wire")
+PARTS = ("broker", "directory", "node", "client", "monitor", "runtime", "wire")
 
 
 def parlour(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

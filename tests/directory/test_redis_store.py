@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -15,6 +17,7 @@ from parlour.directory.opening import open_store
 from parlour.directory.redis import PREFIX
 from parlour.directory.store import DirectoryError
 from parlour.wire.errors import UsageError
+from support.ports import free_ports
 from support.proxy import Proxy
 from support.redis_server import MISSING, SLOTS, SYNCED, RedisServer, redis_cluster, redis_server
 from support.waiting import MS, eventually
@@ -110,6 +113,23 @@ def test_errors_are_one_line_and_keep_the_secret(server: RedisServer, tmp_path: 
     with pytest.raises(UsageError) as usage:
         open_store("redis://:secret@127.0.0.1:0/x")
     assert "secret" not in str(usage.value)
+
+
+def test_tls_is_spoken_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rediss://` works with a certificate that the system trusts, and with no other."""
+    certificate, key = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    request += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
+    subprocess.run(request, check=True, capture_output=True, timeout=30)
+    port = free_ports(1)
+    options = ["--tls-port", str(port), "--tls-cert-file", certificate, "--tls-key-file", key]
+    with redis_server(tmp_path, *options, "--tls-auth-clients", "no"):
+        with pytest.raises(DirectoryError, match="certificate verify failed"):
+            open_store(f"rediss://localhost:{port}/0")
+        monkeypatch.setitem(os.environ, "SSL_CERT_FILE", certificate)
+        with closing(open_store(f"rediss://localhost:{port}/0")) as store:
+            assert store.put("name/ada", b"1")
+            assert store.keys("name/") == ["name/ada"]
 
 
 def test_replicas_are_waited_for(server: RedisServer, tmp_path: Path) -> None:

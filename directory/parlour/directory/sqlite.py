@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from parlour.directory.store import DirectoryError, Document
@@ -24,8 +24,8 @@ __all__ = ["SqliteStore"]
 BUSY = 2.4
 """Longest wait for the changes of other threads, and again for those of other processes, in seconds."""
 
-FORGOTTEN = 100
-"""Most ended documents that a change deletes. One would be enough to keep the file from growing."""
+FORGETTING, FORGOTTEN = 10, 100
+"""Changes from one deletion of ended documents to the next, and how many it deletes at most."""
 
 _APPLICATION = 0x70726C70  # "prlp" in the file's header, which tells a directory from other databases
 _FORMAT = 1
@@ -70,7 +70,8 @@ class SqliteStore:
         """Open the file, or make it; raises DirectoryError."""
         self._path = path
         self._sync = "FULL" if sync_full else "NORMAL"
-        # Guards the file's writer. Rank 66.
+        self._changes = 0
+        # Guards the file's writer and _changes. Rank 66.
         self._writing = make_lock(66, "sqlite directory's writer")
         # Guards the file's reader. Rank 67.
         self._reading = make_lock(67, "sqlite directory's reader")
@@ -128,22 +129,19 @@ class SqliteStore:
     # --- both connections -------------------------------------------------------------------------------------
 
     def _change(self, statement: str, values: dict[str, object]) -> bool:
-        """Do one change of one document, and forget some that have ended; return whether the document was changed."""
+        """Do one change of one document; return whether it was changed. Now and then, forget some that have ended."""
         values = {**values, "now": self.now()}
         with self._write():
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                try:
-                    changed = self._writer.execute(statement, values).rowcount > 0
-                    if changed:
-                        self._writer.execute(_FORGET, values)
-                    self._writer.execute("COMMIT")
-                except BaseException:
-                    if self._writer.in_transaction:
-                        self._writer.execute("ROLLBACK")
-                    raise
+                # One statement is a transaction of its own. The fewer there are, the less often this thread waits
+                # for the interpreter while other nodes wait for the file.
+                changed = self._writer.execute(statement, values).rowcount > 0
+                self._changes += changed
             except (sqlite3.Error, OSError) as error:
                 raise self._explain(error) from None
+            if changed and self._changes % FORGETTING == 0:
+                with suppress(sqlite3.Error):  # the change is done; later ones forget as well
+                    self._writer.execute(_FORGET, values)
         return changed
 
     @contextmanager

@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("parlour.client.cli:chat", "Talk in a room."),
     "send": ("parlour.client.cli:send", "Say something and wait until it is logged."),
     "tail": ("parlour.client.cli:tail", "Print what is said in a room."),
+    "logout": ("parlour.client.cli:logout", "Sign this device out of an account."),
+    "devices": ("parlour.client.cli:devices", "List an account's devices, or sign one out."),
     "monitor": ("parlour.monitor.cli:monitor", "Watch the load of every node."),
     "why": ("parlour.monitor.cli:why", "Explain why a client was sent to its node."),
     "drain": ("parlour.monitor.cli:drain", "Move a node's clients to the others, and stop it."),

@@ -9,14 +9,16 @@ from __future__ import annotations
 import getpass
 import secrets
 import sys
+from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 
 import click
 
-from parlour.client.chat import connect
-from parlour.client.display import Lines
+from parlour.client.display import Lines, harmless
 from parlour.client.errors import DisconnectedError
 from parlour.client.events import Changed, Disconnected, Message
+from parlour.client.login import Login, password_option
 from parlour.client.room import Room
 from parlour.client.sender import Arguments, Input, Sender, Source, enter
 from parlour.runtime.options import NAME, ROOM, brokers_option, json_option
@@ -24,7 +26,7 @@ from parlour.runtime.output import in_colour, is_dumb, json_line
 from parlour.wire.errors import ParlourError, UsageError
 from parlour.wire.limits import MAX_NAME, check_name, check_text
 
-__all__ = ["chat", "send", "tail"]
+__all__ = ["chat", "devices", "logout", "send", "tail"]
 
 
 def _login_name() -> str:
@@ -44,10 +46,12 @@ Examples:
 @brokers_option
 @click.option("--name", type=NAME, help="Your name; asked for if not given.")
 @click.option("--room", type=ROOM, help="The room to enter; asked for if not given.")
-def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
+@password_option
+def chat(brokers: tuple[str, ...], name: str | None, room: str | None, password_file: Path | None) -> None:
     """Talk with others in this terminal.
 
-    Type a line to send it, or /help for the commands. Ctrl-C or Ctrl-D leaves.
+    Type a line to send it, or /help for the commands. Ctrl-C or Ctrl-D leaves. If the name is an account, its password
+    is asked for once; then this device is known, until `parlour logout`.
     """
     # Imported here, since it takes time and only this command needs it.
     from prompt_toolkit.patch_stdout import patch_stdout
@@ -58,13 +62,15 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None) -> None:
 
     asked = sys.stdin.isatty() and sys.stdout.isatty()
     interactive = asked and not is_dumb()
+    chosen = name is not None
     try:
         name = name or _asked("Your name", NAME, _login_name(), asked)
         room = room or _asked("Room", ROOM, "lobby", asked)
+        entered = Login(brokers, password_file, asked).connect(name, chosen, room=room)
     except click.Abort:
         click.echo()  # Ends the line of the question; otherwise the shell's prompt would stand in it.
         return
-    with connect(brokers, name, room=room) as session:
+    with entered as session:
         if interactive:
             typed = InputHistory()
             terminal = Terminal(in_colour(), typed)
@@ -97,8 +103,9 @@ Examples:
 @brokers_option
 @click.option("--name", type=NAME, required=True, help="The name to send under.")
 @click.option("--room", type=ROOM, required=True, help="The room to send to.")
+@password_option
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
-def send(brokers: tuple[str, ...], name: str, room: str, texts: tuple[str, ...]) -> None:
+def send(brokers: tuple[str, ...], name: str, room: str, password_file: Path | None, texts: tuple[str, ...]) -> None:
     """Send each TEXT, or each line of standard input, to a room.
 
     Exits with 0 once every message is acknowledged: it is logged, and all are in order. If the connection or the room
@@ -111,7 +118,7 @@ def send(brokers: tuple[str, ...], name: str, room: str, texts: tuple[str, ...])
     # All texts are checked before the first is sent.
     source: Source = Arguments([check_text(text) for text in texts]) if texts else Input(sys.stdin.fileno())
     try:
-        with connect(brokers, name, room=room) as session:
+        with Login(brokers, password_file).connect(name, chosen=True, room=room) as session:
             Sender(enter(session, room), source).run()
     except ParlourError as error:
         source.drain(str(error))
@@ -130,8 +137,17 @@ Examples:
 @click.option("--name", type=NAME, help="The name to be shown under.  [default: not shown to anybody]")
 @click.option("--history", type=click.IntRange(min=0), default=0, show_default=True, help="Old records to begin with.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many lines, old ones included.")
+@password_option
 @json_option
-def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, count: int | None, as_json: bool) -> None:
+def tail(
+    brokers: tuple[str, ...],
+    room: str,
+    name: str | None,
+    history: int,
+    count: int | None,
+    password_file: Path | None,
+    as_json: bool,
+) -> None:
     """Print the messages of a room as they come, one line for each. A lost connection is replaced.
 
     Edits, deletions and reactions are lines, too. With --json each record is an object with room, offset, id, by, at
@@ -141,7 +157,8 @@ def tail(brokers: tuple[str, ...], room: str, name: str | None, history: int, co
     observer = name is None
     name = name or f"tail-{secrets.token_hex(3)}"
     try:
-        with connect(brokers, name, room=room, observer=observer) as session:
+        login = Login(brokers, password_file)
+        with login.connect(name, chosen=True, room=room, observer=observer) as session:
             _print_all(session.join(room, history), count, as_json)
     except KeyboardInterrupt:
         pass
@@ -182,3 +199,40 @@ def _print_all(room: Room, count: int | None, as_json: bool) -> None:
         printed += 1
         if printed == count:
             return
+
+
+@click.command(epilog="Example: parlour logout --name ada")
+@brokers_option
+@click.option("--name", type=NAME, help="The account.  [default: your login name]")
+def logout(brokers: tuple[str, ...], name: str | None) -> None:
+    """Sign this device out: the next `parlour chat` asks for the password again."""
+    name = name or _login_name()
+    Login(brokers, None).forget(name)
+    click.echo(f"this device is signed out of {name}")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  parlour devices --name ada
+  parlour devices --name ada --revoke 1f2e3d4c"""
+)
+@brokers_option
+@click.option("--name", type=NAME, help="The account.  [default: your login name]")
+@click.option("--revoke", metavar="ID", help="Sign this device out.")
+@password_option
+@json_option
+def devices(
+    brokers: tuple[str, ...], name: str | None, revoke: str | None, password_file: Path | None, as_json: bool
+) -> None:
+    """List the devices that are signed in to your account, or sign one of them out."""
+    asking = sys.stdin.isatty() and sys.stderr.isatty()
+    with Login(brokers, password_file, asking).connect(name or _login_name(), chosen=True, observer=True) as session:
+        if revoke is not None:
+            session.revoke(revoke)
+        for device in session.devices():
+            if as_json:
+                click.echo(json_line(asdict(device)))
+            else:
+                made = datetime.fromtimestamp(device.made / 1000).strftime("%Y-%m-%d %H:%M")
+                click.echo(f"{device.id}  {made}  {harmless(device.label)}")

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from parlour.client.fold import REDACTION
+from parlour.client.moderation_commands import Moderate, ShowState, parse_moderation
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_room
 from parlour.wire.records import ACTION, EDIT, REACT, REDACT, SAID, post_fault
@@ -22,10 +23,16 @@ __all__ = [
     "History",
     "Join",
     "Leave",
+    "Moderate",
+    "Nick",
     "Numbers",
+    "Password",
     "Quit",
+    "Register",
     "Say",
+    "ShowState",
     "Who",
+    "WhoIs",
     "parse",
 ]
 
@@ -44,12 +51,22 @@ HELP = """\
 /react EMOJI    react to another person's last message, such as /react 👍
 /numbers [N]    show the last N messages with numbers (20) to use as in
                 /reply #7 TEXT, /edit #7 TEXT, /delete #7, /react #7 EMOJI
+/nick NAME      take another name; with an account, another display name
+/register [CODE] make your name an account, perhaps with an invitation
+/password       give your account another password
+/whois NAME     show who somebody is
+/topic [TEXT]   show topic, roles and settings; set the topic (- removes it)
+/op /deop /voice /devoice NAME   give or take a role
+/kick NAME [REASON]              show somebody out
+/ban NAME|PATTERN [for 2h] [REASON], /unban; /mute, /unmute likewise
+/invite NAME    let somebody into a room that is for invited people
+/mode [SETTING VALUE]            show or change the room's settings
 //text          send a text that begins with a slash
 /help           show this help
 /quit           leave (so do Ctrl-C and Ctrl-D)
 Tab completes commands, rooms and names; Ctrl-Z puts the chat aside until `fg`"""
 
-NAMES = tuple(dict.fromkeys(re.findall(r"^/\w+", HELP, re.MULTILINE)))
+NAMES = tuple(dict.fromkeys(re.findall(r"(?<![/\w])/\w+", HELP)))
 """The commands as they are typed."""
 
 
@@ -116,11 +133,58 @@ class Quit:
     """Leave the chat."""
 
 
-Command = Say | About | Numbers | Join | Leave | Who | History | Help | Quit
+@dataclass(frozen=True)
+class Nick:
+    """Take another name, or display name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Register:
+    """Make the name an account; `code` is an invitation, perhaps empty."""
+
+    code: str
+
+
+@dataclass(frozen=True)
+class Password:
+    """Give the account another password."""
+
+
+@dataclass(frozen=True)
+class WhoIs:
+    """Show who somebody is."""
+
+    name: str
+
+
+Command = (
+    Say
+    | About
+    | Numbers
+    | Join
+    | Leave
+    | Who
+    | History
+    | Moderate
+    | ShowState
+    | Nick
+    | Register
+    | Password
+    | WhoIs
+    | Help
+    | Quit
+)
 
 _NUMBER = re.compile(r"#([1-9][0-9]{0,15})(?:\s+|$)")
 
-_PLAIN: dict[str, Command] = {"/who": Who(), "/help": Help(), "/quit": Quit()}
+_PLAIN: dict[str, Command] = {
+    "/who": Who(),
+    "/help": Help(),
+    "/quit": Quit(),
+    "/password": Password(),
+}
 
 
 def parse(line: str) -> Command | None:
@@ -159,6 +223,14 @@ def parse(line: str) -> Command | None:
         return History(_count(word, rest, 50))
     if word == "/numbers":
         return Numbers(_count(word, rest, 20))
+    if word == "/register":
+        return Register(rest)
+    if word in ("/nick", "/whois"):
+        if not rest:
+            raise UsageError(f"give a name, such as {word} bob")
+        return Nick(rest) if word == "/nick" else WhoIs(rest)
+    if (moderation := parse_moderation(word, rest)) is not None:
+        return moderation
     plain = _PLAIN.get(word)
     if plain is None:
         raise UsageError(f"there is no command {word}: try /help, or /{word} to send it as a text")

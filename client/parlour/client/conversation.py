@@ -14,12 +14,28 @@ from concurrent.futures import wait as wait_for
 from datetime import date, datetime, timedelta
 
 from parlour.client.chat import Chat
-from parlour.client.commands import HELP, About, Command, Help, History, Join, Leave, Numbers, Quit, Say, Who, parse
+from parlour.client.commands import (
+    HELP,
+    About,
+    Command,
+    Help,
+    History,
+    Join,
+    Leave,
+    Moderate,
+    Numbers,
+    Quit,
+    Say,
+    ShowState,
+    Who,
+    parse,
+)
 from parlour.client.display import Lines, harmless
 from parlour.client.errors import DisconnectedError
 from parlour.client.events import Disconnected, Message, Reconnected, Reconnecting
 from parlour.client.keyboard import Keyboard
 from parlour.client.pendinglines import PendingLines
+from parlour.client.people_commands import PeopleCommand, run_people_command, state_lines
 from parlour.client.room import Room
 from parlour.client.roomview import RoomView
 from parlour.runtime.locks import make_lock
@@ -127,10 +143,14 @@ class Conversation:
             self._show(HELP)
         elif isinstance(command, Leave):
             self._leave(command.room)
+        elif isinstance(command, PeopleCommand):
+            self._show(self._lines.note(run_people_command(self._chat, self._keyboard, command)))
         elif self._current is None:
             self._show(self._lines.error("you are in no room: /join one"))
-        elif isinstance(command, Say | About):
+        elif isinstance(command, Say | About | Moderate):
             self._add_post(command, self._current, line)
+        elif isinstance(command, ShowState):
+            self._show_all([self._lines.note(line) for line in state_lines(self._current)])
         elif isinstance(command, Who):
             names = self._current.who()
             self._show(self._lines.here(self._current.name, names, self._current.count))
@@ -139,9 +159,10 @@ class Conversation:
         elif isinstance(command, History):
             self._show_history(self._current, command.limit)
 
-    def _add_post(self, command: Say | About, room: Room, line: str) -> None:
+    def _add_post(self, command: Say | About | Moderate, room: Room, line: str) -> None:
         ref = (command.number or self._meant(room, command.kind)) if isinstance(command, About) else None
-        post = room.post(command.text, SAYING, kind=command.kind, ref=ref)
+        data = command.data if isinstance(command, Moderate) else None
+        post = room.post(command.text, SAYING, kind=command.kind, ref=ref, data=data)
         self._pending.add(post, room, line)
         post.add_done_callback(self._posted)
 

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from parlour.client.events import Changed, Message, Presence
 from parlour.runtime.output import local_time
 from parlour.wire.limits import marked_name
-from parlour.wire.records import ACTION, EDIT, NOTICE, REACT, SAID
+from parlour.wire.records import ACTION, EDIT, NOTICE, REACT, SAID, STATE_KINDS
 
 __all__ = ["Lines", "harmless", "name_colour"]
 
@@ -88,6 +88,9 @@ class Lines:
         reply `answered` is the message that it answers, if that is known.
         """
         name = self._paint(harmless(marked_name(message.by)), f"1;38;5;{name_colour(message.by)}")
+        if message.kind in STATE_KINDS:
+            when = self._paint(_when(message, now), "2")
+            return f"{when} {self._place(message.room, room)}-- {name} {harmless(message.text)}"
         action, text = _action(message)
         first, *further = self._parts(message, text)
         remark = self._remark(message, answered)

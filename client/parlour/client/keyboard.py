@@ -40,6 +40,10 @@ class Keyboard(Protocol):
         """
         ...
 
+    def read_secret(self, question: str) -> str:
+        """Return a line that is not shown while it is typed; raises as `read` does."""
+        ...
+
     def refresh(self) -> bool:
         """Show the prompt as it is now; return False if there is no prompt. Any thread may call this."""
         ...
@@ -89,6 +93,11 @@ class Terminal:
     def read(self, prompt: Callable[[], str]) -> str:
         """Prompt for a line; raises KeyboardInterrupt on Ctrl-C, EOFError on Ctrl-D and when interrupted."""
         return self._session.prompt(lambda: self._formatted(prompt()), pre_run=self._end_if_interrupted)
+
+    def read_secret(self, question: str) -> str:
+        """Prompt for a line that is not shown, and is not remembered; raises as `read` does."""
+        session: PromptSession[str] = PromptSession(erase_when_done=True)
+        return session.prompt(question, is_password=True)
 
     def refresh(self) -> bool:
         """Show the prompt as it is now. Any thread may call this."""
@@ -153,6 +162,10 @@ class Pipe:
             raise EOFError
         line, _, self._rest = self._rest.partition(b"\n")
         return line.removesuffix(b"\r").decode(errors="replace")
+
+    def read_secret(self, question: str) -> str:
+        """Return the next line; raises as `read` does."""
+        return self.read(lambda: question)
 
     def refresh(self) -> bool:
         """Return False: there is no prompt."""

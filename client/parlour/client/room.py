@@ -16,6 +16,7 @@ from parlour.client.backlog import BOUND
 from parlour.client.errors import DeadlineError, DisconnectedError
 from parlour.client.events import Event, Message
 from parlour.client.fold import CHANGES, REDACTION, Fold
+from parlour.client.moderation import Moderation
 from parlour.client.requests import await_answer
 from parlour.client.roomstate import RoomState
 from parlour.client.waiting import LONG, is_done
@@ -53,6 +54,10 @@ class RoomOwner(Protocol):
         """Return why the posts to a room wait; see `Room.trouble`."""
         ...
 
+    def ask(self, what: str, data: Mapping[str, Any] | None = None, timeout: float = 10.0) -> dict[str, Any]:
+        """Ask the node something; see `Chat.ask`."""
+        ...
+
     def expire(self) -> None:
         """Fail the posts whose time is over."""
         ...
@@ -70,7 +75,7 @@ class RoomOwner(Protocol):
         ...
 
 
-class Room(ProcessBound, RoomState):
+class Room(ProcessBound, RoomState, Moderation):
     """A room of a chat, made by `Chat.join`. Several threads of one process may use it."""
 
     kind = "room"
@@ -148,6 +153,10 @@ class Room(ProcessBound, RoomState):
         if not is_done(future, time.monotonic() + _SETTLING):
             raise DeadlineError("the outcome is held up by the callback of another post: this may have been logged")
         return future.result()
+
+    def ask(self, what: str, data: Mapping[str, Any], timeout: float = 10.0) -> dict[str, Any]:
+        """Ask the node something about this room; see `Chat.ask`."""
+        return self._chat.ask(what, data, timeout)
 
     def reply(self, message: Message | int, text: str, timeout: float = 10.0) -> Message:
         """Answer a message, given as a Message or by its offset. Returns and raises as `say` does."""

@@ -1,0 +1,74 @@
+"""Running the commands of a chat that are about people and rights: names, accounts, and the state of a room.
+
+This module owns their questions and the lines that answer them; the main thread runs it. It must never show a password.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parlour.client.chat import Chat
+from parlour.client.commands import Nick, Password, Register, WhoIs
+from parlour.client.display import harmless
+from parlour.client.keyboard import Keyboard
+from parlour.client.room import Room
+from parlour.wire.errors import UsageError
+
+__all__ = ["PeopleCommand", "run_people_command", "state_lines"]
+
+PeopleCommand = Nick | Register | Password | WhoIs
+
+
+def run_people_command(chat: Chat, keyboard: Keyboard, command: PeopleCommand) -> str:
+    """Run a command and return the line that answers it; raises as `Chat.ask`, and UsageError."""
+    match command:
+        case Nick():
+            chat.nick(command.name)
+            return f"others see you as {harmless(command.name)} now"
+        case Register():
+            chat.register(_new_password(keyboard), command.code)
+            return f"{harmless(chat.account)} is your account now: nobody else can take the name"
+        case Password():
+            old = keyboard.read_secret("present password: ")
+            chat.change_password(old, _new_password(keyboard))
+            return "the password is changed; your devices stay signed in"
+        case WhoIs():
+            return _person(chat.whois(command.name))
+
+
+def _new_password(keyboard: Keyboard) -> str:
+    password = keyboard.read_secret("new password: ")
+    if keyboard.read_secret("the same again: ") != password:
+        raise UsageError("the two are not the same: nothing is changed")
+    return password
+
+
+def _person(told: dict[str, Any]) -> str:
+    parts = [harmless(str(told.get("name", "")))]
+    if told.get("display"):
+        parts.append(f"is called {harmless(str(told['display']))}")
+    parts.append("has an account" if told.get("account") else "is a guest")
+    if told.get("operator"):
+        parts.append("operates this cluster")
+    return f"{parts[0]} {', '.join(parts[1:])}"
+
+
+def state_lines(room: Room) -> list[str]:
+    """Return the topic, roles, settings, bans and mutes of a room; raises as `Chat.ask`."""
+    state = room.state()
+    topic = str(state.get("topic", ""))
+    lines = [f"topic of {harmless(room.name)}: {harmless(topic)}" if topic else f"{harmless(room.name)} has no topic"]
+    roles: dict[str, str] = state.get("roles", {})
+    if roles:
+        lines.append("roles: " + ", ".join(f"{harmless(name)} ({harmless(role)})" for name, role in roles.items()))
+    settings: dict[str, Any] = state.get("settings", {})
+    lines.append("settings: " + ", ".join(f"{name} {_shown(value)}" for name, value in settings.items()))
+    for what in ("bans", "mutes"):
+        named = [harmless(str(each.get("who", ""))) for each in state.get(what, [])]
+        if named:
+            lines.append(f"{what}: {', '.join(named)}")
+    return lines
+
+
+def _shown(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else harmless(str(value)) or "none"

@@ -48,12 +48,12 @@ def account() -> None:
     """
 
 
-@account.command(epilog="Example: parlour account add ada --operator")
+@account.command("add", epilog="Example: parlour account add ada --operator")
 @click.argument("name", type=NAME)
 @click.option("--operator", is_flag=True, help="Make it an operator of the cluster, who may do everything.")
 @password_option
 @directory_options
-def add(directory: Directory, name: str, operator: bool, password_stdin: bool) -> None:
+def _add(directory: Directory, name: str, operator: bool, password_stdin: bool) -> None:
     """Make an account."""
     if directory.accounts.get(name) is not None:  # before anybody types a password in vain
         raise NameTakenError(name, directory.names.free(name))
@@ -62,11 +62,11 @@ def add(directory: Directory, name: str, operator: bool, password_stdin: bool) -
     click.echo(f"made the account {printable(made.name)}{', an operator' if operator else ''}")
 
 
-@account.command(epilog="Example: parlour account passwd ada")
+@account.command("passwd", epilog="Example: parlour account passwd ada")
 @click.argument("name", type=NAME)
 @password_option
 @directory_options
-def passwd(directory: Directory, name: str, password_stdin: bool) -> None:
+def _passwd(directory: Directory, name: str, password_stdin: bool) -> None:
     """Give an account another password.
 
     Devices that are signed in stay so.
@@ -77,30 +77,30 @@ def passwd(directory: Directory, name: str, password_stdin: bool) -> None:
     click.echo(f"set the password of {printable(known.name)}")
 
 
-@account.command(epilog="Example: parlour account disable ada")
+@account.command("disable", epilog="Example: parlour account disable ada")
 @click.argument("name", type=NAME)
 @directory_options
-def disable(directory: Directory, name: str) -> None:
+def _disable(directory: Directory, name: str) -> None:
     """Let nobody sign in to an account until it is enabled."""
     known = directory.accounts.change(_account(directory, name).name, disabled=True)
     _note(directory, "account disabled", account=known.name)
     click.echo(f"disabled the account {printable(known.name)}")
 
 
-@account.command(epilog="Example: parlour account enable ada")
+@account.command("enable", epilog="Example: parlour account enable ada")
 @click.argument("name", type=NAME)
 @directory_options
-def enable(directory: Directory, name: str) -> None:
+def _enable(directory: Directory, name: str) -> None:
     """Let people sign in to a disabled account again."""
     known = directory.accounts.change(_account(directory, name).name, disabled=False)
     _note(directory, "account enabled", account=known.name)
     click.echo(f"enabled the account {printable(known.name)}")
 
 
-@account.command(epilog="Example: parlour account remove ada")
+@account.command("remove", epilog="Example: parlour account remove ada")
 @click.argument("name", type=NAME)
 @directory_options
-def remove(directory: Directory, name: str) -> None:
+def _remove(directory: Directory, name: str) -> None:
     """Remove an account, with its devices, memberships and read marks.
 
     Its name is free then. What it said stays.
@@ -114,7 +114,7 @@ def remove(directory: Directory, name: str) -> None:
 @account.command("list", epilog="Example: parlour account list --json | jq -r 'select(.operator).name'")
 @json_option
 @directory_options
-def list_accounts(directory: Directory, as_json: bool) -> None:
+def _list(directory: Directory, as_json: bool) -> None:
     """Print all accounts, each on a line."""
     for each in _accounts(directory):
         if as_json:
@@ -123,11 +123,11 @@ def list_accounts(directory: Directory, as_json: bool) -> None:
             click.echo(f"{printable(each.name):20}  {_date(each.made)}  {_marks(each)}".rstrip())
 
 
-@account.command(epilog="Example: parlour account show ada")
+@account.command("show", epilog="Example: parlour account show ada")
 @click.argument("name", type=NAME)
 @json_option
 @directory_options
-def show(directory: Directory, name: str, as_json: bool) -> None:
+def _show(directory: Directory, name: str, as_json: bool) -> None:
     """Show an account and its devices."""
     known = _account(directory, name)
     password = directory.accounts.password(known.name) is not None
@@ -154,7 +154,7 @@ def show(directory: Directory, name: str, as_json: bool) -> None:
 @click.option("--rate", type=Number(0, 100_000), help="Posts that it may say each second; 0: as all.")
 @click.option("--operator/--no-operator", default=None, help="Whether it is an operator of the cluster.")
 @directory_options
-def set_account(directory: Directory, name: str, rate: float | None, operator: bool | None) -> None:
+def _set(directory: Directory, name: str, rate: float | None, operator: bool | None) -> None:
     """Change what an account may do."""
     changes = {key: value for key, value in (("rate", rate), ("operator", operator)) if value is not None}
     if not changes:

@@ -19,7 +19,7 @@ import click
 import pytest
 
 from parlour.cli import main
-from parlour.client import Message, ParlourError, Room
+from parlour.client import Message, ParlourError, Room, connect
 from parlour.client.sender import Input, Sender
 from parlour.node import NodeSettings
 from parlour.runtime.threads import join_all, spawn
@@ -58,7 +58,8 @@ def messages(room: Room) -> Iterator[Message]:
 
 def logged(cluster: Cluster, room: str = "lobby") -> list[str]:
     """Return the texts in the room's log."""
-    reader = cluster.chat("reader").join(room, history=100_000)
+    chat = cluster.closing.enter_context(connect(cluster.address, "reader", observer=True))
+    reader = chat.join(room, history=100_000)
     events = reader.events(5)
     return [next(events).text for _ in range(reader.replays)]  # type: ignore[union-attr]
 

@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack
 
 import pytest
 
-from parlour.node import Node, NodeSettings
+from parlour.node import NodeSettings
 from parlour.node.clients.registry import MAX_ASKING
 from parlour.wire.limits import MAX_FRAME, parse_address
 from parlour.wire.messages import Error, Message, Say
 from support.cluster import RawClient, cluster
+from support.netcat import netcat
 from support.waiting import MS, eventually
 
 HELLO = {"type": "hello", "name": "ci"}
-
-
-class Netcat:
-    """A connection that speaks lines, as `nc` does: no ticket, no library."""
-
-    def __init__(self, node: Node) -> None:
-        self.socket = socket.create_connection(parse_address(node.address), 5000 * MS)
-        self._file = self.socket.makefile("rb")
-
-    def send(self, *lines: object) -> None:
-        """Send lines in one piece; all but bytes are encoded as JSON first."""
-        self.socket.sendall(b"".join(x if isinstance(x, bytes) else json.dumps(x).encode() + b"\n" for x in lines))
-
-    def read(self) -> dict[str, Any]:
-        """Return the next object; empty at the end."""
-        line = self._file.readline()
-        return json.loads(line) if line else {}
-
-    def get(self, kind: str) -> dict[str, Any]:
-        """Return the next object of this type; drop those before it."""
-        while (found := self.read())["type"] != kind:
-            pass
-        return found
-
-
-@contextmanager
-def netcat(node: Node) -> Iterator[Netcat]:
-    """Connect to a node."""
-    nc = Netcat(node)
-    with nc.socket, nc._file:
-        yield nc
 
 
 def test_both_dialects_see_one_order() -> None:
@@ -218,7 +186,7 @@ def test_enter_of_many_clients_is_limited() -> None:
         assert (error["code"], error["retry_after"]) == ("too_many_questions", 1.0)
         node.clients.end_question()
         for name in ("bob", "cyd"):
-            second.send(HELLO, {"type": "enter", "name": name})
+            second.send({**HELLO, "name": name}, {"type": "enter", "name": name})
             assert second.get("entry")
             second = closing.enter_context(netcat(node))
 
@@ -239,9 +207,9 @@ def test_rate_of_clients_without_ticket() -> None:
     """Above the rate, clients are told to come later; a client with a ticket is let in meanwhile."""
     with cluster(1, NodeSettings(admits=5.0)) as running:
         refused = 0
-        for _ in range(20):
+        for number in range(20):
             with netcat(running.nodes[0]) as nc:
-                nc.send(HELLO)
+                nc.send({**HELLO, "name": f"ci{number}"})
                 answer = nc.read()
                 refused += answer["type"] == "error"
                 assert answer["type"] == "welcome" or (answer["code"], answer["retry_after"]) == ("storm", 1.0)

@@ -153,6 +153,16 @@ def test_accounts_and_display_names_are_told() -> None:
     assert roster.take_changes() == (["ada"], [])
 
 
+def test_name_of_a_person_is_no_bot() -> None:
+    """An account may have a program and a person at two devices: it is shown as a person."""
+    roster = ClusterRoster("lobby")
+    roster.enter("s", "ada", bot=True, account=True)
+    roster.replace("n2", "i", 1, Sessions({"t": "ada"}, accounts=["t"]))
+    (listed,) = NodeDecoder().feed(b"".join(roster.members_frames(whole=True)))
+    assert isinstance(listed, Members)
+    assert (listed.names, listed.bots, listed.accounts) == (["ada"], [], [0])
+
+
 def test_display_names_fit_into_frames() -> None:
     """With the longest names and display names, frames have fewer names."""
     roster = ClusterRoster("lobby")

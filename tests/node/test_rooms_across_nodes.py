@@ -288,8 +288,8 @@ def test_sessions_differ_by_key() -> None:
     """The session in the ids of messages differs from the key, and from the sessions of other keys."""
     with cluster(1) as running:
         sessions: set[str] = set()
-        for key in ("one", "two", "", ""):
-            with RawClient(running.address, "ada", key=key) as client:
+        for name, key in (("ada", "one"), ("bob", "two"), ("cyd", ""), ("dee", "")):
+            with RawClient(running.address, name, key=key) as client:
                 assert client.session != key
                 sessions.add(client.session)
         assert len(sessions) == 4

@@ -48,26 +48,38 @@ class RawClient:
         key: str = "",
         protocol: str = PROTOCOL,
         lines: bool | None = None,
+        **fields: Any,
     ) -> None:
+        """Say hello with a ticket and these fields."""
         if lines is not None:
             self.lines = lines
         _, reply = ask([broker], Assign(name, node=node, protocol=PROTOCOL))
         assert isinstance(reply, Assigned)
-        self._enter(name, reply.node, reply.address, Hello(name, reply.ticket, protocol, key), timeout)
+        self._enter(name, reply.node, reply.address, Hello(name, reply.ticket, protocol, key, **fields), timeout)
 
     def _enter(self, name: str, node: str, address: str, hello: Hello, timeout: float) -> None:
         self.name = name
         self.node = node
-        self.socket = socket.create_connection(parse_address(address), timeout=timeout * 1000 * MS)
-        self._decoder: FrameDecoder[NodeMessage] | LineDecoder = LineDecoder() if self.lines else NodeDecoder()
-        self.heard: list[NodeMessage] = []
-        self._said = 0
+        self._connect(address, timeout)
         try:
             self.send(hello)
             self.session = self.get(Welcome).session
         except BaseException:
             self.socket.close()
             raise
+
+    def _connect(self, address: str, timeout: float) -> None:
+        self.socket = socket.create_connection(parse_address(address), timeout=timeout * 1000 * MS)
+        self._decoder: FrameDecoder[NodeMessage] | LineDecoder = LineDecoder() if self.lines else NodeDecoder()
+        self.heard: list[NodeMessage] = []
+        self._said = 0
+
+    @classmethod
+    def unwelcomed(cls, address: str) -> RawClient:
+        """Return a client that has connected to a node and said nothing."""
+        new = cls.__new__(cls)
+        new._connect(address, 5.0)
+        return new
 
     def follow(self, move: Move, key: str) -> RawClient:
         """Return a client that connects to the node of a `move` to this one, with the same key."""

@@ -77,6 +77,7 @@ def test_a_room_log_at_an_ipv6_name(on: list[str], tmp_path: Path) -> None:
     with redis_server.redis_server(tmp_path, "--bind", "127.0.0.1", "::1") as server, processes() as started:
         started.start("broker", "--bind", f"six.test:{port}", on=on)
         log = server.url.replace("127.0.0.1", "six.test")
-        started.start("node", "--broker", f"six.test:{port}", "--listen", "six.test:0", "--log", log, on=on)
+        options = ["--listen", "six.test:0", "--guests", "yes", "--log", log]
+        started.start("node", "--broker", f"six.test:{port}", *options, on=on)
         sent = run("send", "--broker", f"six.test:{port}", "--name", "ada", "--room", "lobby", "hello", on=on)
         assert (sent.returncode, sent.stderr) == (0, "")

@@ -33,8 +33,8 @@ class Machines:
         self._started.start("broker", "--bind", self.broker, on=self.net.on("broker"))
         log = f"redis://{self.net.address['redis']}:6379/0"
         for name in ("one", "two"):
-            options = ["--name", name, "--broker", self.broker, "--listen", f"{self.net.address[name]}:7000"]
-            self._started.start("node", *options, "--log", log, on=self.net.on(name))
+            options = ["--name", name, "--listen", f"{self.net.address[name]}:7000", "--guests", "yes", "--log", log]
+            self._started.start("node", "--broker", self.broker, *options, on=self.net.on(name))
         eventually(lambda: self.states() == {"one": "ok", "two": "ok"})
 
     def states(self) -> dict[str, str]:

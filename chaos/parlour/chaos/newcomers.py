@@ -6,6 +6,7 @@ calls it. It must never give up early on records that are late.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ def _read_log(brokers: Sequence[str], room: str, last: int, stop: threading.Even
     deadline = time.monotonic() + READING
     while True:
         log: list[Record] = []
-        with connect(brokers, "reader", room=room, timeout=READING) as chat:
+        with connect(brokers, "reader", room=room, timeout=READING, observer=True) as chat:
             joined = chat.join(room, history=ALL)
             events = joined.events(READING)
             while len(log) < joined.replays and (event := next(events, None)) is not None:
@@ -69,7 +70,8 @@ def read_at(address: str, tops: Mapping[str, int], stop: threading.Event) -> dic
     names = list(tops)
     for first in range(0, len(names), ROOMS):
         rooms = names[first : first + ROOMS]
-        newcomer = JsonClient(f"newcomer-{first}", rooms, Door.NODE, (), {"": address}, ALL)
+        # A name of its own: the newcomer before may not be gone for good yet.
+        newcomer = JsonClient(f"newcomer-{secrets.token_hex(3)}", rooms, Door.NODE, (), {"": address}, ALL)
         try:
             newcomer.start(ENTERING)
             deadline = time.monotonic() + READING

@@ -17,6 +17,8 @@ from functools import partial
 from importlib.metadata import version
 from queue import SimpleQueue
 
+from parlour.directory.directory import Directory
+from parlour.directory.opening import open_store
 from parlour.node.clients.broadcast import Broadcast
 from parlour.node.clients.capacity import allowed_clients, system_limits
 from parlour.node.clients.catchup import CatchUp
@@ -33,6 +35,7 @@ from parlour.node.cluster.relay import Relay
 from parlour.node.cluster.watches import Watches
 from parlour.node.log.opening import open_log
 from parlour.node.log.watched import WatchedLog
+from parlour.node.people.people import People
 from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.table import RoomTable
 from parlour.node.rooms.trimmer import Trimmer
@@ -95,6 +98,8 @@ class Node(ProcessBound):
         self.log = WatchedLog(open_log(settings.log))
         # The log is closed on its own thread, because that waits for other threads in the log.
         open_parts.callback(lambda: join_all([spawn(f"{self.name}-closing", self.log.close)], self._time_left()))
+        store = open_store(settings.log)
+        open_parts.callback(store.close)
         listener = Listener(settings.listen)
         open_parts.callback(listener.stop)
         self.name = check_name(settings.name or _default_name(listener.port))
@@ -139,9 +144,14 @@ class Node(ProcessBound):
         )
         self.news = NewsDesk(self._relay)
         self._relay.serve(self.rooms, self.news)
+        self._relay.serve(self.rooms)
+        guests = settings.guests
+        if guests is None:
+            guests = listener.is_local
         self.watches = Watches(self.log, self._relay, self._scheduler, self.rooms.check_log)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self.clients = ClientRegistry(self.name, settings.admits, self.load, self.refusals, self._clients_changed)
+        self.people = People(self.name, self.instance, Directory(store), settings, guests, self.clients.cut_off)
         context = ClientContext(
             node=self.name,
             settings=settings,
@@ -150,6 +160,7 @@ class Node(ProcessBound):
             catchup=self.catchup,
             admission=self.clients,
             news=self.news,
+            people=self.people,
         )
         self._pool = ClientPool(f"{self.name}-client", self.capacity, partial(self.clients.serve, context))
         self._migration = Migration(
@@ -170,7 +181,13 @@ class Node(ProcessBound):
             self._brokers_silent,
             self.watches.clock.hear,
         )
-        parts: list[Relay | WorkerPool | Scheduler | Service] = [self._relay, workers, self._scheduler, self.catchup]
+        parts: list[Relay | WorkerPool | Scheduler | People | Service] = [
+            self._relay,
+            workers,
+            self._scheduler,
+            self.people,
+            self.catchup,
+        ]
         if settings.retention is not None:
             parts.append(
                 Trimmer(
@@ -205,7 +222,7 @@ class Node(ProcessBound):
         """Return the seconds for the next part to stop: all share one deadline, but the last ones get a moment, too."""
         return max(0.1, self._stop_by - time.monotonic())
 
-    def _stop_part(self, part: Service | WorkerPool | Scheduler) -> None:
+    def _stop_part(self, part: Service | WorkerPool | Scheduler | People) -> None:
         part.stop(self._time_left())
 
     def drain(self, deadline: float) -> None:
@@ -229,6 +246,7 @@ class Node(ProcessBound):
         # Clients repeat refused posts at another node.
         self.log.hasten()
         self._cut_off = self.clients.dismiss()
+        self.people.passwords.dismiss()
         node_log.info("stopping: %d clients were cut off", self._cut_off)
         try:
             self._pool.stop(0.8 * self._time_left())

@@ -5,10 +5,64 @@ This module is pure; any thread may use it. It must never know who asks.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
 
-__all__ = ["WhoAmI"]
+from msgspec import Meta, Struct
+
+from parlour.wire.limits import MAX_NAME
+from parlour.wire.root import Secret
+
+__all__ = ["Devices", "Invite", "MakeToken", "NewPassword", "Nick", "Register", "Revoke", "WhoAmI", "WhoIs"]
+
+_Line = Annotated[str, Meta(max_length=MAX_NAME)]
+"""A name, or another short text."""
 
 
 class WhoAmI(Struct, frozen=True):
     """`whoami`: who am I here?"""
+
+
+class WhoIs(Struct, frozen=True):
+    """`whois`: who has this name?"""
+
+    name: _Line
+
+
+class Nick(Struct, frozen=True):
+    """`nick`: give me another name if I am a guest, another display name if I have an account."""
+
+    name: _Line
+
+
+class Register(Struct, frozen=True):
+    """`register`: make my name an account with this password."""
+
+    password: Secret
+    invitation: Secret = ""
+
+
+class NewPassword(Struct, frozen=True):
+    """`password`: give my account a new password; `old` is the present one."""
+
+    new: Secret
+    old: Secret = ""
+
+
+class MakeToken(Struct, frozen=True):
+    """`token`: give this device a token with which it signs in; `label` names the device."""
+
+    label: _Line = ""
+
+
+class Devices(Struct, frozen=True):
+    """`devices`: which devices have a token for my account?"""
+
+
+class Revoke(Struct, frozen=True):
+    """`revoke`: make the token of this device void; `id` is as in the answer to `devices`."""
+
+    id: _Line
+
+
+class Invite(Struct, frozen=True):
+    """`invite`: give me an invitation for one person, with which it can make an account."""

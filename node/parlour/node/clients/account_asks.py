@@ -1,4 +1,4 @@
-"""The handlers of asks about oneself and other people.
+"""The handlers of asks about oneself and other people: names, accounts, devices and invitations.
 
 This module owns what they answer; it runs on the client's own thread. It must never tell a person the secrets
 of another.
@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from parlour.node.clients.asker import Asker
-from parlour.wire.ask_data import WhoAmI
+from msgspec.structs import replace
 
-__all__ = ["whoami"]
+from parlour.node.clients.asker import Asker, RefusedAskError
+from parlour.node.people.people import person_of
+from parlour.wire import ask_data
+from parlour.wire.limits import check_name
+from parlour.wire.people import check_display
+
+__all__ = [
+    "change_password",
+    "devices",
+    "invite",
+    "make_token",
+    "nick",
+    "register",
+    "revoke",
+    "whoami",
+    "whois",
+]
 
 
-def whoami(session: Asker, _: WhoAmI) -> dict[str, Any]:
+def whoami(session: Asker, _: ask_data.WhoAmI) -> dict[str, Any]:
     """Tell the client who it is here."""
     person = session.person
     return {
@@ -24,3 +39,88 @@ def whoami(session: Asker, _: WhoAmI) -> dict[str, Any]:
         "operator": person.operator,
         "address": person.address,
     }
+
+
+def whois(session: Asker, data: ask_data.WhoIs) -> dict[str, Any]:
+    """Tell who has a name."""
+    name = check_name(data.name)
+    account = session.context.people.directory.accounts.get(name)
+    if account is not None and not account.disabled:
+        return {
+            "name": account.name,
+            "account": account.name,
+            "display": account.display,
+            "operator": account.operator,
+            "made": account.made,
+        }
+    guest = session.context.people.directory.names.holder(name)
+    if guest is None:
+        raise RefusedAskError("no_person", f"nobody here has the name {name}")
+    return {"name": guest, "account": "", "display": "", "operator": False}
+
+
+def nick(session: Asker, data: ask_data.Nick) -> dict[str, Any]:
+    """Give a guest another name, or an account another display name."""
+    person, people = session.person, session.context.people
+    if person.account:
+        display = check_display(data.name)
+        people.directory.accounts.change(person.account, display=display)
+        session.become(replace(person, display=display))
+    else:
+        name = check_name(data.name)
+        if not session.observer:
+            people.leases.take(name, session.id)
+        session.become(replace(person, name=name))
+        if not session.observer:
+            people.leases.leave(person.name, session.id, grace=0.0)
+    return {"name": session.person.name, "display": session.person.display}
+
+
+def register(session: Asker, data: ask_data.Register) -> dict[str, Any]:
+    """Make the guest's name an account, and the guest its owner."""
+    person, people = session.person, session.context.people
+    if person.account:
+        raise RefusedAskError("has_account", f"you are signed in as {person.account} already")
+    account = people.registration.register(person.name, data.password, data.invitation, session.id)
+    if not session.observer:
+        people.leases.forget(person.name, session.id)
+    session.become(person_of(account, person.address))
+    return {"account": account.name}
+
+
+def change_password(session: Asker, data: ask_data.NewPassword) -> dict[str, Any]:
+    """Give the client's account a new password."""
+    _account(session)
+    session.context.people.registration.change_password(session.person, data.old, data.new)
+    return {}
+
+
+def make_token(session: Asker, data: ask_data.MakeToken) -> dict[str, Any]:
+    """Make a token with which the client's device can sign in."""
+    return {"token": session.context.people.directory.tokens.make(_account(session), check_display(data.label))}
+
+
+def devices(session: Asker, _: ask_data.Devices) -> dict[str, Any]:
+    """Tell which devices have a token."""
+    tokens = session.context.people.directory.tokens.list(_account(session))
+    return {"devices": [{"id": token.id, "label": token.label, "made": token.made} for token in tokens]}
+
+
+def revoke(session: Asker, data: ask_data.Revoke) -> dict[str, Any]:
+    """Make a device's token void."""
+    if not session.context.people.directory.tokens.revoke(_account(session), data.id):
+        raise RefusedAskError("no_device", f"no device of yours has the id {data.id!r}: ask devices for the list")
+    return {}
+
+
+def invite(session: Asker, _: ask_data.Invite) -> dict[str, Any]:
+    """Make an invitation for one person."""
+    _account(session)
+    return {"code": session.context.people.registration.invite(session.person)}
+
+
+def _account(session: Asker) -> str:
+    """Return the account of the client; raises RefusedAskError for a guest."""
+    if not session.person.account:
+        raise RefusedAskError("no_account", "this is for people with an account: register, or sign in")
+    return session.person.account

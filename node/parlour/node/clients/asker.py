@@ -50,6 +50,15 @@ class Asker(Protocol):
         """Who the client is."""
         ...
 
+    @property
+    def observer(self) -> bool:
+        """Whether the client only listens, and so has no name of its own."""
+        ...
+
+    def become(self, person: Person) -> None:
+        """Show the client as this person from now on, in all its rooms."""
+        ...
+
     def answer(self, message: NodeMessage) -> None:
         """Send the client a message, after those that wait already."""
         ...

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from parlour.directory.store import DirectoryError
-from parlour.node.clients.account_asks import whoami
+from parlour.node.clients import account_asks
 from parlour.node.clients.asker import Asker, RefusedAskError
 from parlour.node.log import LogError
+from parlour.node.people.refusal import RefusedClientError
 from parlour.wire import ask_data
 from parlour.wire.asks import Answer, Ask
 from parlour.wire.errors import UsageError
@@ -34,7 +35,15 @@ class Handler(NamedTuple):
 
 
 HANDLERS: dict[str, Handler] = {
-    "whoami": Handler(ask_data.WhoAmI, whoami),
+    "whoami": Handler(ask_data.WhoAmI, account_asks.whoami),
+    "whois": Handler(ask_data.WhoIs, account_asks.whois),
+    "nick": Handler(ask_data.Nick, account_asks.nick),
+    "register": Handler(ask_data.Register, account_asks.register),
+    "password": Handler(ask_data.NewPassword, account_asks.change_password),
+    "token": Handler(ask_data.MakeToken, account_asks.make_token),
+    "devices": Handler(ask_data.Devices, account_asks.devices),
+    "revoke": Handler(ask_data.Revoke, account_asks.revoke),
+    "invite": Handler(ask_data.Invite, account_asks.invite),
 }
 """What may be asked."""
 
@@ -50,6 +59,8 @@ def _outcome(session: Asker, ask: Ask) -> Answer | Error:
         return Error("bad_request", f"this node does not know what {ask.what!r} asks", ask=ask.id)
     try:
         return Answer(ask.id, handler.answer(session, msgspec.convert(ask.data, handler.data)))
+    except RefusedClientError as refused:
+        return refused.told(ask=ask.id)
     except RefusedAskError as refused:
         return Error(refused.code, str(refused), None, None, refused.retry_after, False, ask.id, refused.name)
     except (msgspec.ValidationError, UsageError) as error:

@@ -10,13 +10,15 @@ import socket
 import time
 
 from parlour.dialects import JSON, Dialect, FramesDialect, recognise
-from parlour.node.clients.context import ClientContext, RefusedClientError
+from parlour.node.clients.context import ClientContext
 from parlour.node.clients.session import Session
 from parlour.node.clients.transport import TcpTransport
 from parlour.node.clients.writer import ConnectionWriter
+from parlour.node.people.refusal import RefusedClientError
 from parlour.wire.codec import frame
 from parlour.wire.errors import ProtocolError
 from parlour.wire.messages import ClientMessage, Enter, Error, Hello, Ping
+from parlour.wire.signin import Auth
 
 __all__ = ["Connection"]
 
@@ -36,6 +38,7 @@ class Connection:
         self._dialect: Dialect = FramesDialect()  # until the first bytes tell the real one
         self._fault: ProtocolError | None = None  # why the connection ends, once the messages before it are handled
         self._heard_at = time.monotonic()
+        self._hello_by = 0.0  # when a whole hello must have come, in monotonic seconds
         self.writer = ConnectionWriter(self._transport, context.settings.unread_answers, context.catchup.watch)
         self.session = Session(context, self.writer, self._transport.address)
 
@@ -53,8 +56,8 @@ class Connection:
                 self.session.end()
         except ProtocolError as error:
             admission.refused(error.code)
-            retry_after = error.retry_after if isinstance(error, RefusedClientError) else None
-            self.writer.answer(frame(Error(error.code, str(error), retry_after=retry_after, fatal=True)))
+            refusal = error if isinstance(error, RefusedClientError) else RefusedClientError(error.code, str(error))
+            self.writer.answer(frame(refusal.told(fatal=True)))
             self._linger()
         except OSError:
             pass  # the connection broke: the client knows it, or is gone
@@ -66,9 +69,9 @@ class Connection:
 
     def _greet(self) -> list[ClientMessage | Error]:
         """Read the hello and welcome the client; return the messages that came with it. Raises ProtocolError."""
-        deadline = time.monotonic() + self._settings.hello_deadline
+        self._hello_by = time.monotonic() + self._settings.hello_deadline
         messages: list[ClientMessage | Error] = []
-        data = self._first_bytes(deadline)
+        data = self._first_bytes()
         self._dialect = self._recognise(data)
         self.writer.variant = self._dialect.variant
         while True:
@@ -80,11 +83,11 @@ class Connection:
                     return messages
                 self._answer_before_hello(message)
             self._check_fault()
-            data = self._first_bytes(deadline)
+            data = self._first_bytes()
 
-    def _first_bytes(self, deadline: float) -> bytes:
+    def _first_bytes(self) -> bytes:
         """Return the next bytes of the hello; raises RefusedClientError at the deadline."""
-        while (left := deadline - time.monotonic()) > 0:
+        while (left := self._hello_by - time.monotonic()) > 0:
             self._transport.set_receive_timeout(max(left, 0.001))
             data = self._transport.receive()
             if data:
@@ -104,6 +107,10 @@ class Connection:
     def _answer_before_hello(self, message: ClientMessage | Error) -> None:
         if isinstance(message, Enter):
             self.session.answer_enter(message)
+        elif isinstance(message, Auth):
+            began = time.monotonic()
+            self.session.authenticate(message)
+            self._hello_by += time.monotonic() - began  # the client does not wait for the node in its own time
         elif isinstance(message, Error):
             self.session.answer(message)
         else:

@@ -12,20 +12,12 @@ from typing import Protocol
 from parlour.node.clients.catchup import CatchUp
 from parlour.node.clients.news import NewsDesk
 from parlour.node.log import RoomLog
+from parlour.node.people.people import People
 from parlour.node.rooms.table import RoomTable
 from parlour.node.settings import NodeSettings
-from parlour.wire.errors import ProtocolError
 from parlour.wire.messages import Hello
 
-__all__ = ["Admission", "ClientContext", "RefusedClientError"]
-
-
-class RefusedClientError(ProtocolError):
-    """The node ends the connection and tells the client why; `retry_after` is in seconds, None if it need not retry."""
-
-    def __init__(self, code: str, text: str, retry_after: float | None = None) -> None:
-        super().__init__(text, code)
-        self.retry_after = retry_after
+__all__ = ["Admission", "ClientContext"]
 
 
 class Admission(Protocol):
@@ -67,3 +59,4 @@ class ClientContext:
     catchup: CatchUp
     admission: Admission
     news: NewsDesk
+    people: People

@@ -10,6 +10,7 @@ import resource
 import socket
 import threading
 from collections import deque
+from ipaddress import ip_address
 
 from parlour.dialects import Variant, recognise
 from parlour.node.clients.broadcast import RINGS
@@ -63,6 +64,7 @@ class Listener:
                 raise ParlourError(f"port {port} of {host} is in use: choose another with --listen") from None
             raise ParlourError(f"cannot listen on {address} ({error.strerror}): choose another with --listen") from None
         self.host, self.port = host, self._socket.getsockname()[1]
+        self.is_local = ip_address(number.partition("%")[0]).is_loopback  # nobody on another machine can connect
 
     def start(self, name: str, pool: ClientPool, refusals: Tally) -> None:
         """Accept connections in a thread of this name; give them to the pool, or refuse and count them."""

@@ -46,7 +46,7 @@ class Mover:
             try:
                 self._answered, assigned = ask(
                     self._brokers,
-                    Assign(session.name, node=target, failed=[self._node], protocol=PROTOCOL),
+                    Assign(session.ticket_name, node=target, failed=[self._node], protocol=PROTOCOL),
                     ASK_TIMEOUT,
                     self._answered,
                 )

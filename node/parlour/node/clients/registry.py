@@ -9,11 +9,12 @@ import socket
 from collections.abc import Callable
 
 from parlour.node.clients.connection import Connection
-from parlour.node.clients.context import ClientContext, RefusedClientError
+from parlour.node.clients.context import ClientContext
 from parlour.node.clients.session import Session
 from parlour.node.clients.tickets import TicketBook
 from parlour.node.clients.tokenbucket import TokenBucket
 from parlour.node.cluster.load import Load
+from parlour.node.people.refusal import RefusedClientError
 from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally
 from parlour.wire.codec import decode_ticket, frame
@@ -132,6 +133,14 @@ class ClientRegistry:
         with self._mutex:
             welcomed = [connection.session for connection in self._connections if connection.session.id]
         return sorted(welcomed, key=lambda session: session.since, reverse=True)
+
+    def cut_off(self, session: str, refusal: RefusedClientError) -> None:
+        """End the connections of a session, and tell it why."""
+        with self._mutex:
+            found = [connection for connection in self._connections if connection.session.id == session]
+        for connection in found:
+            connection.writer.answer(frame(refusal.told(fatal=True)))
+            connection.writer.hang_up()
 
     def dismiss(self) -> int:
         """Tell every client that the node stops, and end all connections; return the number of clients."""

@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from parlour.node.clients.asks import answer_ask
+from parlour.node.clients.authentication import Authentication
 from parlour.node.clients.catchup import BATCHES_PER_TURN, catch_up
-from parlour.node.clients.context import ClientContext, RefusedClientError
+from parlour.node.clients.context import ClientContext
 from parlour.node.clients.entries import Entries
+from parlour.node.clients.posts import PostDesk
 from parlour.node.clients.questions import PAUSE, QuestionLimit
 from parlour.node.clients.writer import ClientMember, ConnectionWriter
-from parlour.node.log import LogError, Post, RichPost
+from parlour.node.log import LogError
+from parlour.node.people.refusal import RefusedClientError
 from parlour.node.rooms.history import read_page
-from parlour.node.rooms.judgement import RefusedJoinError, change_post
+from parlour.node.rooms.judgement import RefusedJoinError
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.room import Room
@@ -31,7 +32,7 @@ from parlour.wire.asks import Ask
 from parlour.wire.codec import frame
 from parlour.wire.direct import account_identity, guest_identity
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import MAX_QUESTIONS, WINDOW, check_protocol, is_direct, minor_version
+from parlour.wire.limits import MAX_QUESTIONS, check_protocol, is_direct, minor_version
 from parlour.wire.messages import (
     Bye,
     ClientMessage,
@@ -50,7 +51,6 @@ from parlour.wire.messages import (
     Who,
 )
 from parlour.wire.people import Person
-from parlour.wire.records import STATE_KINDS, UTTERANCES, post_fault, reference_fault, session_of_id
 from parlour.wire.signin import Auth
 
 __all__ = ["Session", "session_of"]
@@ -79,10 +79,13 @@ class Session:
         self._context = context
         self._settings = context.settings
         self._members: dict[str, _Membership] = {}
-        self.person = Person("", address=address)
+        self._authentication = Authentication(context.people, address)
+        self.person = Person("")  # until the hello
+        self.ticket_name = ""  # the name that the client's next hello will have, and so a ticket for it
         self._minor = 0  # the minor version of the client's protocol
         self.id = ""
-        self._observer = self._bot = False
+        self.observer = self._bot = False
+        self._kept = False  # whether the client can come back to this session: it has shown a key
         self.since = time.monotonic()
         self.leaves_by = 0.0  # until then, in monotonic seconds, the client may follow the last request to move
         self._said_bye = False
@@ -90,7 +93,7 @@ class Session:
         self._posted_rooms: set[str] = set()  # rooms that the messages read last posted to
         self._entries = Entries(context)
         self._lists_asked: set[str] = set()  # rooms whose names the messages read last asked for
-        self._highest_id = 0  # the highest id of all posts
+        self._posts = PostDesk(self.answer)
         self.conversations: set[str] = set()  # rooms of private conversations that the client may join
         self.writer = writer
         self._handlers: dict[type, Callable[..., None]] = {
@@ -140,12 +143,28 @@ class Session:
         except UsageError as error:
             raise RefusedClientError("bad_version", str(error)) from None
         self._context.admission.admit(hello)
-        self.person = replace(self.person, name=hello.name)
+        session = session_of(hello.key or secrets.token_hex())
+        self.person = self._authentication.enter(hello, session)
         self._minor = minor_version(hello.protocol)
-        self._observer, self._bot = hello.observer, hello.bot
-        self.id = session_of(hello.key or secrets.token_hex())
+        self.ticket_name = hello.name
+        self._kept = bool(hello.key)
+        self.observer, self._bot = hello.observer, hello.bot
+        self.id = session
         self._context.news.enter(self.identity, self)
-        self.answer(Welcome(self._context.node, self.id, name=self.name))
+        self.answer(Welcome(self._context.node, self.id, name=self.name, account=self.person.account))
+
+    def authenticate(self, auth: Auth) -> None:
+        """Answer a step of a sign-in before the hello; raises RefusedClientError after too many refusals."""
+        self.answer(self._authentication.step(auth))
+
+    def become(self, person: Person) -> None:
+        """Show the client as this person from now on, in all its rooms."""
+        self._context.news.leave(self.identity, self)
+        self.person, self.ticket_name = person, person.name
+        self._context.news.enter(self.identity, self)
+        for room, member in self._members.values():
+            member.person = person
+            room.show(member)
 
     def answer(self, message: NodeMessage) -> None:
         """Send the client a message, after those that wait already."""
@@ -171,6 +190,8 @@ class Session:
         grace = 0.0 if self._said_bye and not self.moving else self._settings.grace
         for membership in list(self._members.values()):
             self._leave_room(membership, grace)
+        if not (self.person.account or self.observer):
+            self._context.people.leases.leave(self.name, self.id, grace if self._kept else 0.0)
 
     # --- requests of the client -------------------------------------------------------------------------------
 
@@ -212,61 +233,13 @@ class Session:
             if membership is None:
                 self._not_joined(name, [say.id for say in says])
                 continue
-            if self._observer:
+            if self.observer:
                 ids: list[int | None] = [say.id for say in says]
                 self._refuse(name, ids, "observer", "an observer cannot post: connect without `observer` to post")
                 continue
-            for say in says:
-                if say.id > self._highest_id:
-                    self._highest_id = say.id
-                elif say.id <= self._highest_id - WINDOW:
-                    says = self._refuse_stale(name, says)
-                    break
-            # Plain posts come in masses, so none of them costs a call.
-            made = [
-                self._checked_post(membership.room, say, at)
-                if say.kind or say.ref or say.data
-                else Post(self.id, say.id, self.name, at, say.text)
-                for say in says
-            ]
-            posts = [post for post in made if post]
+            posts = self._posts.take(membership.room, says, self.id, self.person, at)
             self._posted_rooms.add(name)
             membership.room.submit(Submission(membership.member, posts, size * len(posts), now))
-
-    def _checked_post(self, room: Room, say: Say, at: int) -> Post | None:
-        """Return the post that may be logged; else tell the client why it may not, and return None."""
-        fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
-        if say.kind in STATE_KINDS:
-            try:
-                return change_post(self.id, self.person, say, at)
-            except UsageError as error:
-                fault = str(error)
-        elif not fault and say.kind not in UTTERANCES:
-            try:
-                fault, code = self._reference_fault(room, say), "bad_ref"
-            except LogError as error:
-                fault, code, again = str(error), "unavailable", 1.0
-        if not fault:
-            return RichPost(self.id, say.id, self.name, at, say.text, say.kind, say.ref, "", say.data)
-        self.answer(Error(code, fault, room.name, say.id, again))
-        return None
-
-    def _reference_fault(self, room: Room, say: Say) -> str:
-        """Return why a post may not refer to the record in its `ref`; empty if it may. Raises LogError."""
-        target = room.message(say.ref)
-        mine = target is not None and session_of_id(target.id) == self.id
-        fault = reference_fault(say.kind, target.kind if target is not None else None, mine)
-        return fault and f"record {say.ref} {fault}"
-
-    def _refuse_stale(self, room: str, says: list[Say]) -> list[Say]:
-        """Refuse posts whose ids are far below the highest: the log would have to search all its records for them."""
-        self._highest_id = max(self._highest_id, *(say.id for say in says))
-        least = self._highest_id - WINDOW
-        for say in says:
-            if say.id <= least:
-                text = f"the id {say.id} is {WINDOW} or more below the highest one used: count ids up"
-                self.answer(Error("stale_id", text, room, say.id))
-        return [say for say in says if say.id > least]
 
     def _not_joined(self, room: str, ids: Sequence[int | None]) -> None:
         self._refuse(room, ids, "not_joined", f"you are not in {room}: join it first")
@@ -317,7 +290,7 @@ class Session:
     def _enter(self, name: str) -> _Membership:
         """Return a new membership, without a position yet; raises LogError if the room cannot be opened."""
         room = self._context.rooms.hold(name)
-        member = Member(self.writer, room, self.id, self.person, self._minor >= 1, self._observer, self._bot)
+        member = Member(self.writer, room, self.id, self.person, self._minor >= 1, self.observer, self._bot)
         self.writer.enter(member)
         return _Membership(room, member)
 

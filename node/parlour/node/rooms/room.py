@@ -73,8 +73,6 @@ class Room:
         """The newest state of the room that is known here."""
         return self._judgement.state
 
-    # --- opening ----------------------------------------------------------------------------------------------
-
     def open(self, peers: set[str]) -> None:
         """Read the room's last offset from the log, and wait for the members of the other nodes; raises LogError.
 
@@ -113,6 +111,13 @@ class Room:
             here = kept.epoch == self.epoch  # else the member waits until this room is in that epoch, too
             last = self._timeline.last.id if here and member.modern and after == self.offset else ""
             return Joined(self.name, kept.epoch, self.offset if here else kept.top, after, recovered, last)
+
+    def show(self, member: Member[Any]) -> None:
+        """Show a member as the person that it is now."""
+        with self._mutex:
+            if self._members.has(member):
+                self._presence.enter(member)
+        self.combine()
 
     def leave(self, member: Member[Any], grace: float = 0.0) -> None:
         """Remove a member; tell the others at once, or after `grace` seconds if its session is not back by then."""
@@ -372,14 +377,10 @@ class Room:
                     self._presence.drop_expired()
                 member.subscriber.show_out(member, notice)
 
-    # --- presence ---------------------------------------------------------------------------------------------
-
     def _presence_due(self) -> None:
         with self._mutex:
             self._presence.interval_elapsed()
         self.combine_elsewhere()
-
-    # --- holes, heartbeats, epochs ----------------------------------------------------------------------------
 
     def _begin_anew(self) -> None:
         """Restart the room and its members if the log does not continue from here. The combiner alone runs this."""

@@ -161,12 +161,16 @@ def test_password_changes() -> None:
 
 
 def test_display_name() -> None:
-    """For an account, `nick` sets a name for show, which members and `whois` tell."""
+    """For an account, `nick` sets a name for show on all devices, which members and `whois` tell."""
     with cluster(2) as running:
         first, second = running.nodes
         first.people.directory.accounts.add("ada", make_password(PASSWORD))
-        with person(first, "ada", password=PASSWORD) as ada, person(second, "eve") as eve:
-            for each in (ada, eve):
+        with (
+            person(first, "ada", password=PASSWORD) as ada,
+            person(second, "ada", password=PASSWORD) as phone,
+            person(second, "eve") as eve,
+        ):
+            for each in (phone, eve):
                 each.nc.send({"type": "join", "room": "lobby"})
             shown = {"name": "ada", "display": "Countess of Lovelace"}
             assert ada.ask("nick", name="Countess of Lovelace") == shown
@@ -174,6 +178,7 @@ def test_display_name() -> None:
             while not told.get("displays"):
                 told = eve.nc.get("presence")
             assert told["displays"] == {"ada": "Countess of Lovelace"}
+            assert phone.ask("whoami")["display"] == "Countess of Lovelace"
             found = eve.ask("whois", name="ADA")
             assert {key: found[key] for key in shown} == shown
             assert found["account"] == "ada"

@@ -144,7 +144,6 @@ class Node(ProcessBound):
         )
         self.news = NewsDesk(self._relay)
         self._relay.serve(self.rooms, self.news)
-        self._relay.serve(self.rooms)
         guests = settings.guests
         if guests is None:
             guests = listener.is_local

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from parlour.node.clients.asker import Asker, RefusedAskError
 from parlour.node.people.people import person_of
 from parlour.wire import ask_data
+from parlour.wire.direct import account_identity
 from parlour.wire.limits import check_name
 from parlour.wire.people import check_display
 
@@ -65,15 +66,15 @@ def nick(session: Asker, data: ask_data.Nick) -> dict[str, Any]:
     if person.account:
         display = check_display(data.name)
         people.directory.accounts.change(person.account, display=display)
-        session.become(replace(person, display=display))
-    else:
-        name = check_name(data.name)
-        if not session.observer:
-            people.leases.take(name, session.id)
-        session.become(replace(person, name=name))
-        if not session.observer:
-            people.leases.leave(person.name, session.id, grace=0.0)
-    return {"name": session.person.name, "display": session.person.display}
+        session.context.news.tell(account_identity(person.account), "display", {"display": display})
+        return {"name": person.name, "display": display}
+    name = check_name(data.name)
+    if not session.observer:
+        people.leases.take(name, session.id)
+    session.become(replace(person, name=name))
+    if not session.observer:
+        people.leases.leave(person.name, session.id, grace=0.0)
+    return {"name": name, "display": ""}
 
 
 def register(session: Asker, data: ask_data.Register) -> dict[str, Any]:

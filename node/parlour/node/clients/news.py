@@ -19,8 +19,8 @@ __all__ = ["NewsDesk", "NewsReader"]
 class NewsReader(Protocol):
     """A session, as the news desk sees it."""
 
-    def tell(self, frames: bytes) -> None:
-        """Send the client news, if it knows such frames; does not block."""
+    def tell(self, news: News, frames: bytes) -> None:
+        """Take news in, and send their frames to the client if it knows such frames; does not block."""
         ...
 
 
@@ -65,6 +65,7 @@ class NewsDesk:
         with self._mutex:
             readers = list(self._readers.get(news.person, ()))
         if readers:
-            frames = frame(News(news.what, news.data))
+            told = News(news.what, news.data)
+            frames = frame(told)
             for reader in readers:
-                reader.tell(frames)
+                reader.tell(told, frames)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from parlour.node.clients.asks import answer_ask
 from parlour.node.clients.authentication import Authentication
 from parlour.node.clients.catchup import BATCHES_PER_TURN, catch_up
@@ -28,7 +30,7 @@ from parlour.node.rooms.judgement import RefusedJoinError
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.room import Room
-from parlour.wire.asks import Ask
+from parlour.wire.asks import Ask, News
 from parlour.wire.codec import frame
 from parlour.wire.direct import account_identity, guest_identity
 from parlour.wire.errors import UsageError
@@ -160,9 +162,13 @@ class Session:
     def become(self, person: Person) -> None:
         """Show the client as this person from now on, in all its rooms."""
         self._context.news.leave(self.identity, self)
-        self.person, self.ticket_name = person, person.name
+        self.ticket_name = person.name
+        self._show_as(person)
         self._context.news.enter(self.identity, self)
-        for room, member in self._members.values():
+
+    def _show_as(self, person: Person) -> None:
+        self.person = person
+        for room, member in list(self._members.values()):
             member.person = person
             room.show(member)
 
@@ -170,8 +176,10 @@ class Session:
         """Send the client a message, after those that wait already."""
         self.writer.answer(frame(message))
 
-    def tell(self, frames: bytes) -> None:
-        """Send the client news, if it speaks protocol 1.3 or later."""
+    def tell(self, news: News, frames: bytes) -> None:
+        """Send the client news, if it speaks protocol 1.3 or later; any thread may call this."""
+        if news.what == "display":
+            self._show_as(replace(self.person, display=str(news.data.get("display", ""))))
         if self._minor >= 3:
             self.writer.answer(frames)
 
@@ -283,6 +291,9 @@ class Session:
         mine = self.writer.release(member, joined.epoch, joined.after, frame(joined))
         room.want_roster(member)
         room.found(member)
+        if member.person is not self.person:  # it has changed meanwhile, by another device
+            member.person = self.person
+            room.show(member)
         room.combine()
         if mine:
             self._catch_up()

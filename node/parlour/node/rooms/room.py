@@ -117,7 +117,7 @@ class Room:
         with self._mutex:
             if self._members.has(member):
                 self._presence.enter(member)
-        self.combine()
+        self.combine_elsewhere()
 
     def leave(self, member: Member[Any], grace: float = 0.0) -> None:
         """Remove a member; tell the others at once, or after `grace` seconds if its session is not back by then."""

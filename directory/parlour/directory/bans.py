@@ -86,15 +86,16 @@ class Bans:
 
     def list(self) -> list[Ban]:
         """Return all bans, in the order in which they were made."""
-        bans = _lasting(self._bans.get(_ALL), self._store.now())
-        return sorted(bans.values(), key=lambda ban: ban.made)
+        lasting = _lasting(self._bans.get(_ALL), self._store.now())
+        bans = sorted(lasting.values(), key=lambda ban: ban.made)
+        self._read = (time.monotonic(), bans)
+        return bans
 
     def of(self, person: Person) -> Ban | None:
         """Return a ban that is meant for a person; None for operators of the cluster, and if there is none."""
         read_at, bans = self._read
         if time.monotonic() > read_at + FRESH:
             bans = self.list()
-            self._read = (time.monotonic(), bans)
         if not bans or person.operator:
             return None
         now = self._store.now()

@@ -199,7 +199,8 @@ def ban(directory: Directory, who: str | None, lasts: float | None, as_json: boo
     if who is not None:
         who = _banned(who)
         ends = directory.store.now() + round(1000 * lasts) if lasts is not None else 0
-        directory.bans.add(who, user(), ends=ends)
+        # People are told who has banned them. The trail has the name of the system's user.
+        directory.bans.add(who, "an operator", ends=ends)
         _note(directory, "banned", who=who, ends=ends)
         click.echo(f"banned {printable(who)}{f' until {_date(ends)}' if ends else ''}")
         return

@@ -150,7 +150,9 @@ class Node(ProcessBound):
         self.watches = Watches(self.log, self._relay, self._scheduler, self.rooms.check_log)
         self.catchup = CatchUp(f"{self.name}-catchup")
         self.clients = ClientRegistry(self.name, settings.admits, self.load, self.refusals, self._clients_changed)
-        self.people = People(self.name, self.instance, Directory(store), settings, guests, self.clients.cut_off)
+        self.people = People(
+            self.name, self.instance, Directory(store), settings, guests, self.clients.people, self.clients.cut_off
+        )
         context = ClientContext(
             node=self.name,
             settings=settings,

@@ -19,6 +19,7 @@ from parlour.runtime.locks import make_lock
 from parlour.runtime.logs import Tally
 from parlour.wire.codec import decode_ticket, frame
 from parlour.wire.messages import Bye, Hello
+from parlour.wire.people import Person
 
 __all__ = ["MAX_ASKING", "ClientRegistry"]
 
@@ -133,6 +134,12 @@ class ClientRegistry:
         with self._mutex:
             welcomed = [connection.session for connection in self._connections if connection.session.id]
         return sorted(welcomed, key=lambda session: session.since, reverse=True)
+
+    def people(self) -> list[tuple[str, Person]]:
+        """Return the sessions of all welcomed clients, each with its person."""
+        with self._mutex:
+            found = [(connection.session.id, connection.session.person) for connection in self._connections]
+        return [(session, person) for session, person in found if session]
 
     def cut_off(self, session: str, refusal: RefusedClientError) -> None:
         """End the connections of a session, and tell it why."""

@@ -6,13 +6,14 @@ thread starts and stops it. It must never let anybody in whom it could not check
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from parlour.directory.accounts import Account
 from parlour.directory.directory import Directory
 from parlour.directory.store import DirectoryError
 from parlour.node.people.exchange import Exchange
+from parlour.node.people.exclusion import Exclusion
 from parlour.node.people.leases import Leases
 from parlour.node.people.passwordqueue import PasswordQueue
 from parlour.node.people.refusal import RefusedClientError
@@ -50,16 +51,18 @@ class People:
         directory: Directory,
         settings: NodeSettings,
         guests: bool,
-        lost: Callable[[str, RefusedClientError], object],
+        sessions: Callable[[], Iterable[tuple[str, Person]]],
+        end: Callable[[str, RefusedClientError], object],
     ) -> None:
         """Serve the node of this name; `guests` tells whether people without an account may come in.
 
-        `lost` is as in `Leases`. Raises ParlourError if the key files of the settings cannot be used.
+        `sessions` and `end` are as in `Exclusion`. Raises ParlourError if the key files of the settings cannot be used.
         """
         self.directory = directory
         self._guests = guests
         self.passwords = PasswordQueue(f"{node}-passwords", settings.hello_deadline)
-        self.leases = Leases(f"{node}-leases", directory.names, instance, lost)
+        self.leases = Leases(f"{node}-leases", directory.names, instance, end)
+        self._exclusion = Exclusion(f"{node}-exclusion", directory, sessions, self._check_bans, end)
         tokens = None
         if settings.jwt_key is not None or settings.jwks is not None:
             from parlour.node.people.webtoken import WebTokens  # its libraries load slowly, and few nodes need them
@@ -72,9 +75,11 @@ class People:
         """Start the threads; raises DirectoryError if the directory does not answer."""
         self.leases.start()
         self.passwords.start()
+        self._exclusion.start()
 
     def stop(self, timeout: float = 5.0) -> None:
         """Stop the threads."""
+        self._exclusion.stop(timeout)
         self.leases.stop(timeout)
         self.passwords.stop(timeout)
 

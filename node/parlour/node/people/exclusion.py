@@ -1,0 +1,101 @@
+"""People who are here and may not be here any more: banned from the cluster, or with an account that is gone.
+
+This module owns the thread that looks for them in the directory. It must never end a session because the directory does
+not answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable, Iterable
+
+from parlour.directory.bans import Ban
+from parlour.directory.directory import Directory
+from parlour.directory.store import DirectoryError
+from parlour.node.people.refusal import RefusedClientError
+from parlour.runtime.threads import join_all, spawn
+from parlour.wire.people import Person
+
+__all__ = ["Exclusion"]
+
+LOOK = 2.0
+"""Seconds between two looks at the bans."""
+
+PARTS = 15
+"""Looks in which all accounts that are here are looked at, some at each."""
+
+
+class Exclusion:
+    """Ends sessions at one node."""
+
+    def __init__(
+        self,
+        name: str,
+        directory: Directory,
+        sessions: Callable[[], Iterable[tuple[str, Person]]],
+        check: Callable[[Person], object],
+        end: Callable[[str, RefusedClientError], object],
+    ) -> None:
+        """Name the thread `name`.
+
+        `sessions` returns the sessions with their people, `check` raises RefusedClientError for a person whom the
+        cluster has banned, and `end` ends a session and tells it why.
+        """
+        self._name = name
+        self._directory = directory
+        self._sessions = sessions
+        self._check = check
+        self._end = end
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        # For the thread alone:
+        self._bans: list[Ban] = []
+        self._again = 0  # looks at which all people are still to be compared with the bans
+        self._part = 0
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread = spawn(self._name, self._run, vital=True)
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """End the thread and join it."""
+        self._stopping.set()
+        if self._thread is not None:
+            join_all([self._thread], timeout)
+
+    def _run(self) -> None:
+        """Look for people who may not be here any more, and end their sessions."""
+        while not self._stopping.wait(LOOK):
+            try:
+                self._look_at_bans()
+                self._look_at_accounts()
+            except DirectoryError:
+                pass  # the next look may succeed
+
+    def _look_at_bans(self) -> None:
+        bans = self._directory.bans.list()
+        if bans != self._bans:
+            # Twice, because a person who was just let in by the old bans may not have a session at the first look.
+            self._bans, self._again = bans, 2
+        if not self._again:
+            return
+        self._again -= 1
+        for session, person in self._sessions():
+            try:
+                self._check(person)
+            except RefusedClientError as refusal:
+                self._end(session, refusal)
+
+    def _look_at_accounts(self) -> None:
+        self._part = (self._part + 1) % PARTS
+        here: dict[str, list[str]] = {}
+        for session, person in self._sessions():
+            if person.account and zlib.crc32(person.account.encode()) % PARTS == self._part:
+                here.setdefault(person.account, []).append(session)
+        for name, sessions in here.items():
+            account = self._directory.accounts.get(name)
+            if account is None or account.disabled:
+                what = "was removed" if account is None else "is disabled"
+                for session in sessions:
+                    self._end(session, RefusedClientError("disabled", f"the account {name} {what}: ask an operator"))

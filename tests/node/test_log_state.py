@@ -71,6 +71,19 @@ def test_posts_judged_by_another_state_are_not_logged(opener: Opener) -> None:
     assert log.append("lobby", [post(3)])[0].offset == 3, "without a check nothing is checked"
 
 
+def test_a_check_without_posts_logs_nothing(opener: Opener) -> None:
+    """It tells whether the state is still the one that is known."""
+    log = opener()
+    old = version(log)
+    assert log.append("lobby", [], old) == []
+    log.append("lobby", [topic(1)], old, b"first")
+    with pytest.raises(StaleStateError):
+        log.append("lobby", [], old)
+    assert log.append("lobby", [], version(log)) == []
+    assert log.extent("lobby").top == 1
+    assert [message.offset for message in log.read("lobby", 0, 9)] == [1]
+
+
 def test_an_older_epoch_is_another_state(opener: Opener) -> None:
     """The same offset in an epoch that is over does not name the same state."""
     log = opener()

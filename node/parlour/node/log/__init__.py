@@ -181,9 +181,9 @@ class RoomLog(Protocol):
         still hold them.
 
         With `checked`, the posts were judged by the room's state of that version. If the room's state in the log is of
-        another version, the log appends nothing and raises StaleStateError. With `state`, the last of the posts is a
-        state record: unless the log has it already, `state` becomes the room's document and the post's offset its
-        version, in the same transaction.
+        another version, the log appends nothing and raises StaleStateError; without posts it only checks. With `state`,
+        the last of the posts is a state record: unless the log has it already, `state` becomes the room's document and
+        the post's offset its version, in the same transaction.
         """
         ...
 

@@ -110,6 +110,9 @@ class SqliteLog:
         self, room: str, posts: Sequence[Post], checked: StateVersion | None = None, state: bytes = b""
     ) -> list[Appended]:
         """Log the posts; see `RoomLog.append`. The first thread to get the writer commits all waiting posts."""
+        if checked is not None and not posts:
+            self._check(room, checked)
+            return []
         job = _Job(room, posts, checked, state)
         with self._mutex:
             self._waiting.append(job)
@@ -182,6 +185,12 @@ class SqliteLog:
             self._check_file()
         rows = self._select(STATE, (room,))
         return rows[0] if rows else (0, b"")
+
+    def _check(self, room: str, checked: StateVersion) -> None:
+        """Raise StaleStateError if the room has another state. This only reads: it takes no turn to write."""
+        version, state = self.state(room)
+        if checked != (self._file.epoch, version):
+            raise StaleStateError(StateVersion(self._file.epoch, version), state)
 
     def rooms(self, after: str, limit: int) -> list[str]:
         """Return names of rooms; see `RoomLog.rooms`."""

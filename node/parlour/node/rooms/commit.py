@@ -90,10 +90,11 @@ class Commit:
         """Judge the posts and log the first part of them; raises LogError."""
         for _ in range(ATTEMPTS):
             judged = self._judgement.judge(submissions, time.time_ns() // 1_000_000)
-            if not judged.posts:
+            if not judged.posts and not judged.refusals:
                 return judged, []
             document = judged.state.encode() if judged.state is not None else b""
             try:
+                # Without posts this only checks that nobody is refused by a state of the past.
                 places = self._log.append(self._room, judged.posts, self._judgement.version, document)
             except StaleStateError as stale:
                 with self._mutex:
@@ -161,4 +162,5 @@ def refuse(room: str, submissions: Sequence[Submission], code: str, text: str) -
     """Tell the senders that their posts were not logged, and that they may succeed later."""
     for submission in submissions:
         for post in submission.posts:
-            submission.member.subscriber.answer(frame(Error(code, text, room, post.id, retry_after=1.0)))
+            if post.id:  # else it is the node's own
+                submission.member.subscriber.answer(frame(Error(code, text, room, post.id, retry_after=1.0)))

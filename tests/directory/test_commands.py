@@ -49,7 +49,8 @@ def parlour(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         capsys.readouterr()
         status = main([*arguments, "--log", url])
-        return status, *capsys.readouterr()
+        printed, errors = capsys.readouterr()
+        return status, printed, errors
 
     return command
 

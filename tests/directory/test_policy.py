@@ -15,8 +15,11 @@ from parlour.directory.passwords import make_password, matches
 from parlour.directory.store import Document
 from parlour.directory.tokens import DEVICES
 from parlour.runtime.threads import join_all, spawn
+from parlour.wire.direct import account_identity
 from parlour.wire.errors import UsageError
 from parlour.wire.people import Person
+
+ADA = account_identity("ada")
 
 
 class Clock(MemoryStore):
@@ -51,10 +54,10 @@ def test_account_lives(directory: Directory) -> None:
     assert directory.accounts.change("ada", display="Ada L.").display == "Ada L."
     directory.accounts.set_password("ada", make_password("another one"))
     assert not matches(directory.accounts.password("ada"), "open sesame")
-    directory.belongings.change("ada", lambda _: Belongings({"lobby": 7}))
+    directory.belongings.change(account_identity("Ada"), lambda _: Belongings({"lobby": 7}))
     directory.accounts.remove("ada")
     assert directory.accounts.get("Ada") is None
-    assert directory.belongings.get("Ada") == Belongings()
+    assert directory.belongings.get(account_identity("Ada")) == Belongings()
     with pytest.raises(UnknownAccountError, match="parlour account list"):
         directory.accounts.change("Ada", disabled=True)
 
@@ -240,10 +243,10 @@ def test_bans(directory: Directory, who: str, person: Person) -> None:
 
 def test_belongings(directory: Directory) -> None:
     """Changes count; too much is refused, and changes nothing."""
-    assert directory.belongings.get("ada") == Belongings()
-    changed = directory.belongings.change("ada", lambda old: Belongings({**old.rooms, "lobby": 7}))
+    assert directory.belongings.get(ADA) == Belongings()
+    changed = directory.belongings.change(ADA, lambda old: Belongings({**old.rooms, "lobby": 7}))
     assert (changed.rooms, changed.version) == ({"lobby": 7}, 1)
-    assert directory.belongings.change("ada", lambda old: old).version == 1
+    assert directory.belongings.change(ADA, lambda old: old).version == 1
     with pytest.raises(UsageError, match="no room for more"):
-        directory.belongings.change("ada", lambda _: Belongings(ignored=tuple(f"{n:060d}" for n in range(2000))))
-    assert directory.belongings.get("ADA") == changed
+        directory.belongings.change(ADA, lambda _: Belongings(ignored=tuple(f"{n:060d}" for n in range(2000))))
+    assert directory.belongings.get(ADA) == changed

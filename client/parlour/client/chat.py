@@ -23,6 +23,7 @@ from parlour.client.connection import Connection
 from parlour.client.dialing import dial_cluster
 from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Message
+from parlour.client.newsqueue import NewsQueue
 from parlour.client.nodelink import NodeLink
 from parlour.client.outbox import Outbox
 from parlour.client.people import People
@@ -33,7 +34,7 @@ from parlour.client.waiting import wait_until
 from parlour.runtime.forks import ProcessBound
 from parlour.runtime.locks import make_lock
 from parlour.wire import messages as wire
-from parlour.wire.asks import Answer
+from parlour.wire.asks import Answer, News
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_QUESTIONS, PROTOCOL, check_name, check_room, minor_version
 from parlour.wire.records import post_fault
@@ -72,6 +73,7 @@ class Chat(ProcessBound, People):
         # Guards _rooms, _end and _asking. Rank 25.
         self._lock = make_lock(25, "chat")
         self._answered = threading.Condition(self._lock)
+        self._news = NewsQueue()
         self._asking = 0  # questions for pages of history that are under way
         self._rooms: dict[str, Room] = {}
         self._end: str | None = None  # why nothing can be asked any more
@@ -93,6 +95,11 @@ class Chat(ProcessBound, People):
         """Whether there is a connection to a node now."""
         self.check_process()
         return self._reconnector.current is not None and self._end is None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the chat was closed, or its connection is lost for good."""
+        return self._end is not None
 
     @property
     def rooms(self) -> list[Room]:
@@ -131,6 +138,21 @@ class Chat(ProcessBound, People):
             self._give_up(joining)
             raise
         return joining
+
+    def direct(self, name: str, history: int = 0, timeout: float = 10.0) -> Room:
+        """Return the room of the private conversation with a person, who is told of it; raises as `join` and `ask`."""
+        told = self.ask("direct", {"name": name}, timeout)
+        return self.join(told["room"], history, timeout)
+
+    def news(self, timeout: float | None = None) -> Iterator[News]:
+        """Yield news for this person: `direct` (a private conversation was opened), `mark`, `ignored` and others.
+
+        Ends when nothing came for `timeout` seconds, and when the chat ends. Of more than 1000 that nobody takes, the
+        oldest are dropped.
+        """
+        while (news := self._news.take(timeout)) is not None:
+            self.check_process()
+            yield news
 
     def leave(self, room: str, timeout: float = 10.0) -> None:
         """Leave a room; does nothing if the chat is not in it. Raises as `join` does."""
@@ -209,6 +231,8 @@ class Chat(ProcessBound, People):
                     self.outbox.acknowledge(int(number), record)
         elif isinstance(message, wire.Accepted):
             self.outbox.accepted(message, self.session, self.name)
+        elif isinstance(message, News):
+            self._news.put(message)
         elif isinstance(message, Answer):
             self._asks.answered(message)
         elif isinstance(message, wire.Error):
@@ -219,6 +243,7 @@ class Chat(ProcessBound, People):
         elif isinstance(message, wire.Left):
             link.epochs.pop(message.room, None)
             self._reconnector.call(partial(self._reconnector.left, link, message.room))
+            self._shown_out(link, message.room)
             self.room_left(message.room)
         elif isinstance(message, wire.Move):
             self._reconnector.call(partial(self._reconnector.move, link, message))
@@ -287,6 +312,12 @@ class Chat(ProcessBound, People):
         """Fail the posts whose time is over now, before the reconnector does."""
         self.outbox.expire()
 
+    def _shown_out(self, link: NodeLink, name: str) -> None:
+        """Forget a room that the application did not leave: the node has said why before it said `left`."""
+        room = self.room(name)
+        if room is not None and not room.is_leaving:
+            self.room_lost(room, link.faults.get(name, f"the node took you out of {name}"))
+
     def _forget(self, room: RoomState) -> None:
         with self._lock:
             # The application may have joined another room of this name meanwhile.
@@ -309,6 +340,7 @@ class Chat(ProcessBound, People):
         elif error.id is not None:
             self.outbox.refused(error.id, NodeError(error.text, error.code, error.retry_after))
         elif error.room is not None:
+            link.faults[error.room] = error.text
             room = self.room(error.room)
             if room is not None:
                 if error.retry_after is not None:
@@ -322,6 +354,7 @@ class Chat(ProcessBound, People):
                 return
             self._end = end
             rooms, self._rooms = list(self._rooms.values()), {}
+        self._news.end()
         self.outbox.end(end)
         self._asks.fail(DisconnectedError(end))
         for room in rooms:

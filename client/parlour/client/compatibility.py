@@ -12,12 +12,15 @@ from parlour.client.errors import NodeError
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import minor_version
 from parlour.wire.messages import Say
-from parlour.wire.records import ACTION, EDIT, REACT, REDACT
+from parlour.wire.records import ACTION, EDIT, REACT, REDACT, STATE_KINDS
 
 __all__ = ["understood"]
 
 _KINDS_SINCE = 2
 """The first minor version of the protocol in which nodes know kinds of posts."""
+
+_STATES_SINCE = 3
+"""The first in which rooms have a state."""
 
 _DEEDS = {EDIT: "edit messages", REDACT: "delete messages", REACT: "take reactions"}
 
@@ -27,9 +30,12 @@ def understood(say: Say, node: str, protocol: str) -> Say | NodeError:
 
     For an older node an action becomes a text that begins with "/me ", and a reply or a notice becomes its text.
     """
-    if minor_version(protocol) >= _KINDS_SINCE:
+    known = minor_version(protocol) >= _KINDS_SINCE
+    if minor_version(protocol) >= _STATES_SINCE or (known and say.kind not in STATE_KINDS):
         return say
     older = f"{node} runs an older version of parlour"
+    if say.kind in STATE_KINDS:
+        return NodeError(f"{older}, which knows no rights in rooms: upgrade it", "bad_kind")
     if say.kind in _DEEDS:
         return NodeError(f"{older}, which cannot {_DEEDS[say.kind]}: upgrade it", "bad_kind")
     try:

@@ -277,10 +277,20 @@ class Conversation:
             if isinstance(event, Reconnecting | Reconnected):
                 self._show_connection(room, event)
             elif isinstance(event, Disconnected):
-                self._lost = event.reason
-                self._keyboard.interrupt()
+                self._end_room(room, event.reason)
             else:
                 self._show_all(view.take(event, several=len(self._chat.rooms) > 1))
+
+    def _end_room(self, room: Room, reason: str) -> None:
+        """Show that a room is over for this person, or end the chat if all is over."""
+        if self._chat.ended:
+            self._lost = reason
+            self._keyboard.interrupt()
+            return
+        if self._current is room:
+            self._current = None
+        self._show(self._lines.error(f"you are out of {harmless(room.name)}: {reason}"))
+        self._keyboard.refresh()
 
     def _show_connection(self, room: Room, event: Reconnecting | Reconnected) -> None:
         # Every room gets the event, but the person sees it once: from the room that was entered first.

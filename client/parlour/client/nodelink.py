@@ -25,6 +25,7 @@ class NodeLink:
         since: when it was opened, in monotonic seconds.
         over: whether it was lost, or another took its place.
         epochs: the epoch of each room's messages here; only the reader thread uses it.
+        faults: the last error of each room here; only the reader thread uses it.
         joined: the rooms that are joined here; only the reconnector's thread uses it.
     """
 
@@ -34,6 +35,7 @@ class NodeLink:
         self.since = time.monotonic()
         self.over = False
         self.epochs: dict[str, str] = {}
+        self.faults: dict[str, str] = {}
         self._number = number
         # Only the reconnector's thread uses the rest.
         self.joined: set[str] = set()

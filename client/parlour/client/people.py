@@ -78,6 +78,37 @@ class People:
         """Sign a device of the account out, by its id."""
         self.ask("revoke", {"id": device})
 
+    def unread(self) -> dict[str, dict[str, int]]:
+        """Return the account's rooms with news: for each the numbers of `unread` records and of `mentions`."""
+        return dict(self.ask("unread")["rooms"])
+
+    def mark(self, room: str, offset: int) -> None:
+        """Note, for all devices of the account, that a room is read up to this offset."""
+        self.ask("mark", {"room": room, "offset": offset})
+
+    def belongings(self) -> dict[str, Any]:
+        """Return the `rooms` of the account, its private `conversations` (room and name), and whom it has `ignored`."""
+        return self.ask("belongings")
+
+    def ignore(self, name: str) -> None:
+        """Ignore a person; programs that show messages leave out theirs."""
+        self.ask("ignore", {"name": name})
+
+    def unignore(self, name: str) -> None:
+        """Ignore a person no more."""
+        self.ask("unignore", {"name": name})
+
+    def listed_rooms(self) -> list[dict[str, Any]]:
+        """Return the rooms that are not secret: `name`, `topic`, and `people` where the node knows their number."""
+        found: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            told = self.ask("rooms", {"after": after})
+            found += told["rooms"]
+            after = str(told["after"])
+            if not after:
+                return found
+
     def invite(self) -> str:
         """Return a code with which somebody can make an account, if this account may invite people."""
         return str(self.ask("invite")["code"])

@@ -16,6 +16,7 @@ from parlour.directory.entries import Account, Entry, NameTakenError, entries
 from parlour.directory.names import Names
 from parlour.directory.passwords import Password
 from parlour.directory.store import Store
+from parlour.wire.direct import account_identity
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import check_name
 from parlour.wire.skeleton import skeleton
@@ -78,13 +79,11 @@ class Accounts:
 
     def remove(self, name: str) -> None:
         """Remove an account and what belongs to it, so that its name is free; raises UnknownAccountError."""
-
-        def remove(entry: Entry | None) -> None:
-            if entry is None or entry.account is None:
-                raise UnknownAccountError(name)
-
-        self._entries.change(skeleton(name), remove)
-        self._belongings.remove(name)
+        account = self.get(name)
+        if account is None:
+            raise UnknownAccountError(name)
+        self._entries.change(account.skeleton, lambda _: None)
+        self._belongings.remove(account_identity(account.name))
 
     def list(self, after: str = "", limit: int = 1000) -> list[Account]:
         """Return the accounts whose skeletons follow `after`, in the order of their skeletons, at most `limit`."""

@@ -1,4 +1,4 @@
-"""What belongs to an account: its rooms with read marks, its private conversations, the people whom it ignores.
+"""What belongs to a person: rooms with read marks, private conversations, the people whom the person ignores.
 
 This module owns that document; any thread may call it. It must never let the document grow without a bound.
 """
@@ -12,24 +12,27 @@ from msgspec import Struct
 
 from parlour.directory.documents import Documents
 from parlour.directory.store import Store
+from parlour.wire.direct import GUESTS
 from parlour.wire.errors import UsageError
-from parlour.wire.skeleton import skeleton
 
 __all__ = ["Belongings", "BelongingsBook"]
 
 MOST = 64 * 1024
 """Bytes of the document, at most."""
 
+GUEST = 7 * 24 * 3600
+"""Seconds after the last change for which the belongings of a guest are kept."""
+
 _size = msgspec.msgpack.Encoder().encode
 
 
 class Belongings(Struct, frozen=True, omit_defaults=True):
-    """What belongs to an account.
+    """What belongs to a person.
 
     Attributes:
-        rooms: the rooms that the account is in, and up to which offset it has read each.
+        rooms: the rooms that an account is in, and up to which offset it has read each.
         conversations: the rooms of private conversations, and the name of the other one in each.
-        ignored: the names of people whom the account ignores.
+        ignored: the names of people whom the person ignores.
         version: counts the changes, so that a device sees whether it missed news.
     """
 
@@ -40,17 +43,21 @@ class Belongings(Struct, frozen=True, omit_defaults=True):
 
 
 class BelongingsBook:
-    """The belongings of all accounts. Every method raises DirectoryError if the store fails."""
+    """The belongings of all people, by identity (see `wire.direct`).
+
+    Every method raises DirectoryError if the store fails. What belongs to a guest ends a while after its last change.
+    """
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._belongings = Documents(store, "own/", Belongings)
 
-    def get(self, account: str) -> Belongings:
-        """Return what belongs to an account."""
-        return self._belongings.get(skeleton(account)) or Belongings()
+    def get(self, identity: str) -> Belongings:
+        """Return what belongs to a person."""
+        return self._belongings.get(identity) or Belongings()
 
-    def change(self, account: str, work: Callable[[Belongings], Belongings]) -> Belongings:
-        """Change what belongs to an account, and return it; raises UsageError if it becomes too much."""
+    def change(self, identity: str, work: Callable[[Belongings], Belongings]) -> Belongings:
+        """Change what belongs to a person, and return it; raises UsageError if it becomes too much."""
 
         def change(old: Belongings | None) -> Belongings:
             before = old or Belongings()
@@ -58,13 +65,14 @@ class BelongingsBook:
             if after == before:
                 return before
             if len(_size(after)) > MOST:
-                raise UsageError("an account has no room for more: leave rooms, or ignore fewer people")
+                raise UsageError("there is no room for more: leave rooms, or ignore fewer people")
             return msgspec.structs.replace(after, version=before.version + 1)
 
-        changed = self._belongings.change(skeleton(account), change)
+        ends = self._store.now() + GUEST * 1000 if identity.startswith(GUESTS) else 0
+        changed = self._belongings.change(identity, change, ends)
         assert changed is not None
         return changed
 
-    def remove(self, account: str) -> None:
-        """Remove what belongs to an account that is removed."""
-        self._belongings.change(skeleton(account), lambda _: None)
+    def remove(self, identity: str) -> None:
+        """Remove what belongs to a person, whose account is removed."""
+        self._belongings.change(identity, lambda _: None)

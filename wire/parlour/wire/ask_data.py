@@ -9,10 +9,27 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from parlour.wire.limits import MAX_NAME
+from parlour.wire.limits import MAX_NAME, Count
 from parlour.wire.root import Secret
 
-__all__ = ["Devices", "Invite", "MakeToken", "NewPassword", "Nick", "Register", "Revoke", "WhoAmI", "WhoIs"]
+__all__ = [
+    "Devices",
+    "Direct",
+    "Ignore",
+    "Invite",
+    "MakeToken",
+    "Mark",
+    "Mine",
+    "NewPassword",
+    "Nick",
+    "Register",
+    "Revoke",
+    "Rooms",
+    "State",
+    "Unread",
+    "WhoAmI",
+    "WhoIs",
+]
 
 _Line = Annotated[str, Meta(max_length=MAX_NAME)]
 """A name, or another short text."""
@@ -66,3 +83,42 @@ class Revoke(Struct, frozen=True):
 
 class Invite(Struct, frozen=True):
     """`invite`: give me an invitation for one person, with which it can make an account."""
+
+
+class Direct(Struct, frozen=True):
+    """`direct`: open the private conversation with the person of this name."""
+
+    name: _Line
+
+
+class Ignore(Struct, frozen=True):
+    """`ignore` and `unignore`: show me nothing of this person, or show it again."""
+
+    name: _Line
+
+
+class Mark(Struct, frozen=True):
+    """`mark`: I have read this room up to this offset."""
+
+    room: _Line
+    offset: Count
+
+
+class Mine(Struct, frozen=True):
+    """`belongings`: which rooms and conversations are mine, and whom do I ignore?"""
+
+
+class Unread(Struct, frozen=True):
+    """`unread`: what is new in my rooms?"""
+
+
+class State(Struct, frozen=True):
+    """`state`: what are the topic, the roles and the settings of this room?"""
+
+    room: _Line
+
+
+class Rooms(Struct, frozen=True):
+    """`rooms`: which rooms are listed, after this name?"""
+
+    after: _Line = ""

@@ -9,7 +9,11 @@ import hashlib
 
 from parlour.wire.limits import DIRECT
 
-__all__ = ["account_identity", "direct_room", "guest_identity"]
+__all__ = ["GUESTS", "account_identity", "direct_room", "guest_identity"]
+
+
+GUESTS = "guest/"
+"""The beginning of the identities of guests."""
 
 
 def account_identity(account: str) -> str:
@@ -19,7 +23,7 @@ def account_identity(account: str) -> str:
 
 def guest_identity(session: str) -> str:
     """Return the identity of a guest, which ends with the session: the next guest of that name is another person."""
-    return f"guest/{session}"
+    return f"{GUESTS}{session}"
 
 
 def direct_room(one: str, other: str) -> str:

@@ -114,7 +114,7 @@ def post_fault(kind: str, ref: int, text: str) -> str:
         if kind == REACT and not 0 < len(text.encode()) <= MAX_REACTION:
             return f"a reaction is a text of 1 to {MAX_REACTION} bytes"
         return ""
-    if kind not in UTTERANCES:
+    if kind not in UTTERANCES | STATE_KINDS:
         kinds = ", ".join([*sorted(UTTERANCES - {SAID}), *sorted(_REFERRING)])
         return f"a client cannot post records of the kind {kind!r}: leave kind out, or give one of {kinds}"
     return ""

@@ -57,7 +57,7 @@ def whois(session: Asker, data: ask_data.WhoIs) -> dict[str, Any]:
     guest = session.context.people.directory.names.holder(name)
     if guest is None:
         raise RefusedAskError("no_person", f"nobody here has the name {name}")
-    return {"name": guest, "account": "", "display": "", "operator": False}
+    return {"name": guest.name, "account": "", "display": "", "operator": False}
 
 
 def nick(session: Asker, data: ask_data.Nick) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from parlour.node.clients.context import ClientContext
+from parlour.node.rooms.room import Room
 from parlour.wire.errors import ParlourError
 from parlour.wire.messages import NodeMessage
 from parlour.wire.people import Person
@@ -46,6 +47,11 @@ class Asker(Protocol):
         ...
 
     @property
+    def identity(self) -> str:
+        """The identity of the person, see `wire.direct`."""
+        ...
+
+    @property
     def person(self) -> Person:
         """Who the client is."""
         ...
@@ -53,6 +59,10 @@ class Asker(Protocol):
     @property
     def observer(self) -> bool:
         """Whether the client only listens, and so has no name of its own."""
+        ...
+
+    def room(self, name: str) -> Room | None:
+        """Return a room that the client is in, else None."""
         ...
 
     def become(self, person: Person) -> None:

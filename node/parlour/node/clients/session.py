@@ -20,6 +20,7 @@ from parlour.node.clients.authentication import Authentication
 from parlour.node.clients.catchup import BATCHES_PER_TURN, catch_up
 from parlour.node.clients.context import ClientContext
 from parlour.node.clients.entries import Entries
+from parlour.node.clients.keptrooms import KeptRooms
 from parlour.node.clients.posts import PostDesk
 from parlour.node.clients.questions import PAUSE, QuestionLimit
 from parlour.node.clients.writer import ClientMember, ConnectionWriter
@@ -34,7 +35,7 @@ from parlour.wire.asks import Ask, News
 from parlour.wire.codec import frame
 from parlour.wire.direct import account_identity, guest_identity
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import MAX_QUESTIONS, check_protocol, is_direct, minor_version
+from parlour.wire.limits import MAX_QUESTIONS, check_protocol, minor_version
 from parlour.wire.messages import (
     Bye,
     ClientMessage,
@@ -96,7 +97,7 @@ class Session:
         self._entries = Entries(context)
         self._lists_asked: set[str] = set()  # rooms whose names the messages read last asked for
         self._posts = PostDesk(self.answer)
-        self.conversations: set[str] = set()  # rooms of private conversations that the client may join
+        self._kept_rooms = KeptRooms(self)
         self.writer = writer
         self._handlers: dict[type, Callable[..., None]] = {
             Error: self.answer,
@@ -127,6 +128,11 @@ class Session:
         """The identity of the person in private conversations, see `wire.direct`."""
         account = self.person.account
         return account_identity(account) if account else guest_identity(self.id)
+
+    def room(self, name: str) -> Room | None:
+        """Return a room that the client is in, else None."""
+        membership = self._members.get(name)
+        return None if membership is None or membership.member.left else membership.room
 
     @property
     def moving(self) -> bool:
@@ -257,10 +263,10 @@ class Session:
             self.answer(Error(code, text, room, number))
 
     def _join(self, join: Join) -> None:
-        if is_direct(join.room) and join.room not in self.conversations:
-            # The same for every room of this kind, whether or not the two have ever talked.
-            text = "you are in no such conversation: ask `direct` with the other's name first"
-            self.answer(Error("no_conversation", text, join.room))
+        try:
+            self._kept_rooms.check_join(join.room)
+        except RefusedJoinError as error:
+            self.answer(Error(error.code, str(error), join.room))
             return
         known = self._members.get(join.room)
         if known is not None and known.member.left:
@@ -291,6 +297,7 @@ class Session:
         mine = self.writer.release(member, joined.epoch, joined.after, frame(joined))
         room.want_roster(member)
         room.found(member)
+        self._kept_rooms.joined(join.room, joined.offset)
         if member.person is not self.person:  # it has changed meanwhile, by another device
             member.person = self.person
             room.show(member)
@@ -326,6 +333,7 @@ class Session:
         else:
             self._send_list(leave.room)
             self._leave_room(membership, grace=0.0)
+            self._kept_rooms.left(leave.room)
             self.answer(Left(leave.room))
 
     def _leave_room(self, membership: _Membership, grace: float) -> None:

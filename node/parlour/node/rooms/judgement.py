@@ -17,6 +17,7 @@ from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.wire.codec import frame
 from parlour.wire.errors import ParlourError, ProtocolError
+from parlour.wire.limits import is_direct
 from parlour.wire.messages import Error, Left, Message, Say
 from parlour.wire.people import Person
 from parlour.wire.records import STATE_KINDS
@@ -111,7 +112,7 @@ class Judgement:
     def founding_post(self, member: Member[Any]) -> RichPost | None:
         """Return the post that makes a member's account the owner of a room without state; None if it cannot."""
         person = member.person
-        if self.version.offset or member.observer or not person.account:
+        if self.version.offset or member.observer or not person.account or is_direct(self._room):
             return None
         text, data = founding_post(person)
         return RichPost(member.session, 0, person.name, _now(), text, "role", 0, person.account, data)

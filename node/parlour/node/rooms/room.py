@@ -73,6 +73,11 @@ class Room:
         """The newest state of the room that is known here."""
         return self._judgement.state
 
+    @property
+    def people(self) -> int:
+        """The number of names in the room."""
+        return self._presence.count
+
     def open(self, peers: set[str]) -> None:
         """Read the room's last offset from the log, and wait for the members of the other nodes; raises LogError.
 

@@ -39,7 +39,7 @@ def test_plain_record_has_old_bytes() -> None:
         ("redact", 0, "", "give its offset as ref"),
         ("react", 7, "", "1 to 64 bytes"),
         ("react", 7, "a" * (MAX_REACTION + 1), "1 to 64 bytes"),
-        ("topic", 0, "all is well", "'topic'"),
+        ("topic", 0, "all is well", ""),
         ("gone", 7, "", "'gone'"),
         ("Edit", 7, "", "'Edit'"),
     ],

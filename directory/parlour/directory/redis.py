@@ -35,6 +35,9 @@ PREFIX = "parlour:directory:"
 LISTED = 10.0
 """Longest time, in seconds, for which the keys that a scan found serve further pages."""
 
+ASKED = 1000
+"""Documents about which a server is asked at once, at most."""
+
 
 class RedisStore:
     """The engine behind `redis://HOST:PORT/DB` and, over TLS, `rediss://HOST:PORT/DB`."""
@@ -97,7 +100,7 @@ class RedisStore:
             first = bisect_right(listed, after)
         page: list[str] = []
         while first < len(listed) and len(page) < limit:
-            part = listed[first : first + limit - len(page)]
+            part = listed[first : first + min(limit - len(page), ASKED)]
             page += self._living(part)
             first += len(part)
         self._listing = (prefix, page[-1] if page else "", listed, until)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
@@ -45,6 +46,8 @@ def room_of(stream: str) -> str:
 
 def _more(post: RichPost) -> str:
     """Return the optional fields of a post that are not empty, as the script's JSON array of names and values."""
+    if not (post.kind or post.ref or post.data):
+        return _account(post.account)  # what an account says, in masses
     fields: list[str] = []
     if post.kind:
         fields += ("kind", post.kind)
@@ -55,6 +58,11 @@ def _more(post: RichPost) -> str:
     if post.data:
         fields += ("data", json.dumps(post.data))
     return json.dumps(fields)
+
+
+@lru_cache(maxsize=1024)
+def _account(name: str) -> str:
+    return json.dumps(["account", name] if name else [])
 
 
 def message_of(room: str, entry: str, fields: Mapping[str, str]) -> Message:

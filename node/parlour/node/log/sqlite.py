@@ -38,6 +38,7 @@ from parlour.runtime.locks import make_lock
 from parlour.wire.codec import encode
 from parlour.wire.limits import MAX_TIME, sane_time
 from parlour.wire.messages import Message
+from parlour.wire.records import EDIT, REACT, REDACT
 
 __all__ = ["SqliteLog"]
 
@@ -273,7 +274,8 @@ class SqliteLog:
         tail = self._index.tail(job.room)
         if job.checked is not None and (stale := self._states.staleness(tail, job.checked)) is not None:
             return stale
-        if RichPost not in set(map(type, job.posts)):
+        kinds = {post.kind for post in job.posts if type(post) is RichPost}
+        if not (job.state or kinds & {EDIT, REACT, REDACT}):
             return self._log_part(tail, job.posts, ())
         appended: list[Appended] = []
         for part in parts(job.posts):

@@ -11,8 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from parlour.node.log import Appended, LogError, Post, RichPost, RoomLog, StaleStateError, StateVersion
 from parlour.node.rooms.announcer import Announcer
 from parlour.node.rooms.batch import Arrival, Batch
@@ -112,17 +110,34 @@ def _arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) -
     """Return the news that logged posts bring to their room: a batch of the new posts, and the offset of the log."""
     arrivals: list[Arrival] = []
     epoch = places[-1].epoch
-    messages = [
-        Message(room, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
-        for place, post in zip(places, posts, strict=True)
-        if not place.duplicate
-    ]
-    changes: list[Message] = []
-    # Plain posts come in masses, so they cost only one look at each post's class.
+    # Posts come in masses, so each costs one look at its class, and no call.
     if RichPost in set(map(type, posts)):
-        new = [post for place, post in zip(places, posts, strict=True) if not place.duplicate]
-        messages = [_with_fields(message, post) for message, post in zip(messages, new, strict=True)]
+        messages = [
+            Message(
+                room,
+                place.offset,
+                f"{post.session}-{post.id}",
+                post.by,
+                place.at,
+                post.text,
+                post.kind,
+                post.ref,
+                post.account,
+                post.data,
+            )
+            if isinstance(post, RichPost)
+            else Message(room, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
+            for place, post in zip(places, posts, strict=True)
+            if not place.duplicate
+        ]
         changes = [message for message in messages if message.kind in CHANGE_KINDS]
+    else:
+        messages = [
+            Message(room, place.offset, f"{post.session}-{post.id}", post.by, place.at, post.text)
+            for place, post in zip(places, posts, strict=True)
+            if not place.duplicate
+        ]
+        changes = []
     if len(messages) < len(posts):
         # A duplicate may never have been delivered, if its node died after logging it. The room reads it from the log.
         arrivals.append(Arrival(epoch, max(place.offset for place in places), None))
@@ -130,12 +145,6 @@ def _arrivals_of(room: str, posts: Sequence[Post], places: Sequence[Appended]) -
         batch = Batch(messages[0].offset, messages[-1].offset, frames(messages), changes)
         arrivals.append(Arrival(epoch, batch.last, batch))
     return arrivals
-
-
-def _with_fields(message: Message, post: Post) -> Message:
-    if not isinstance(post, RichPost):
-        return message
-    return replace(message, kind=post.kind, ref=post.ref, account=post.account, data=post.data)
 
 
 def acknowledge(room: str, submissions: Sequence[Submission], places: Sequence[Appended]) -> None:

@@ -8,6 +8,7 @@ state allows all texts.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -120,8 +121,7 @@ class Judgement:
     def judge(self, submissions: list[Submission], now: int) -> Judged:
         """Return which of the first posts may be logged, up to the first state record; `now` is in ms."""
         posts = [post for submission in submissions for post in submission.posts]
-        # Plain posts come in masses: one look at each post's class is enough.
-        if self.state.open and not (RichPost in set(map(type, posts)) and any(map(_changes_state, posts))):
+        if self.state.open and not _change_state(posts):
             return Judged(submissions, posts, [], None, [])
         return self._judge_each(submissions, now)
 
@@ -130,6 +130,10 @@ class Judgement:
         faults: dict[Person, str] = {}
         for place, submission in enumerate(submissions, 1):
             member, allowed = submission.member, list[Post]()
+            if member.person in self._speakers and not _change_state(submission.posts):
+                judged.submissions.append(submission)
+                judged.posts.extend(submission.posts)
+                continue
             for number, post in enumerate(submission.posts, 1):
                 fault = self._fault(member.person, post, now, faults)
                 if fault:
@@ -168,6 +172,11 @@ def change_post(session: str, person: Person, say: Say, at: int) -> RichPost:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _change_state(posts: Sequence[Post]) -> bool:
+    """Return whether one of the posts is a state record. Posts come in masses: most cost a look at their class."""
+    return RichPost in set(map(type, posts)) and any(map(_changes_state, posts))
 
 
 def _changes_state(post: Post) -> bool:

@@ -130,6 +130,16 @@ def test_nicks_come_and_go(three: Cluster, tmp_path: Path, monkeypatch: pytest.M
     assert told["clients"] == 3
 
 
+def test_nicks_that_look_alike(three: Cluster, tmp_path: Path) -> None:
+    """In IRC they may be different people: the second one comes under a free name."""
+    path = tmp_path / "day.txt"
+    path.write_text("[12:00] <M1dn1ght> one\n[12:00] <m1dn1ght> two\n[12:00] <M1dn1ght> three\n")
+    result = run(three, path, "--json", "--observers", "1")
+    assert result.exit_code == 0, result.output
+    told = verdict(result)
+    assert (told["perfect"], told["clients"]) == (True, 2)
+
+
 def test_nicks_keep_no_events(cluster: Cluster, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clients of hundreds of nicks in one process do not each keep all lines."""
     rooms: list[Room] = []

@@ -12,8 +12,10 @@ from parlour.directory.passwords import make_password
 from parlour.node import Node, NodeSettings
 from parlour.wire.asks import Answer, Ask
 from parlour.wire.messages import Error
+from parlour.wire.relay import PEOPLE_TOPIC
 from support.cluster import RawClient, cluster
 from support.netcat import Netcat, netcat
+from support.waiting import eventually
 
 PASSWORD = "correct horse"
 
@@ -172,6 +174,7 @@ def test_display_name() -> None:
         ):
             for each in (phone, eve):
                 each.nc.send({"type": "join", "room": "lobby"})
+            eventually(lambda: first._relay.has_listeners(PEOPLE_TOPIC))
             shown = {"name": "ada", "display": "Countess of Lovelace"}
             assert ada.ask("nick", name="Countess of Lovelace") == shown
             told = eve.nc.get("presence")

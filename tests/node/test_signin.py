@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from parlour.directory.memory import MemoryStore
 from parlour.directory.passwords import make_password
+from parlour.directory.store import DirectoryError
 from parlour.node import Node, NodeSettings
 from parlour.wire.limits import PROTOCOL
-from parlour.wire.messages import Hello, Message, Welcome
+from parlour.wire.messages import Bye, Hello, Message, Welcome
 from parlour.wire.signin import Auth, Challenge
 from support.cluster import Cluster, RawClient, cluster
 from support.netcat import Netcat, netcat
@@ -178,6 +180,34 @@ def test_disabled_account() -> None:
         node.people.directory.accounts.change("ada", disabled=True)
         assert answer(node, hello("ada", password="a guess"))["code"] == "bad_login"
         assert answer(node, hello("ada", password=PASSWORD))["code"] == "disabled"
+
+
+def test_directory_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody comes in, and is told so in one line; those who are in chat on. Afterwards all is as before."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise DirectoryError("the directory does not answer: try again in a moment")
+
+    with with_ada() as running, running.clients("bob", "eve", room="lobby") as (bob, eve):
+        node = running.nodes[0]
+        with monkeypatch.context() as failing:
+            for method in ("get", "put", "delete", "keys"):
+                failing.setattr(MemoryStore, method, fail)
+            for line in (
+                hello("cyd"),
+                hello("ada", password=PASSWORD),
+                hello("ada", token="x"),
+                plain("ada", PASSWORD),
+            ):
+                refused = answer(node, line)
+                assert (refused["code"], refused["retry_after"]) == ("unavailable", 1.0)
+                assert refused["text"] == "the directory does not answer: try again in a moment"
+            bob.say("lobby", "are you still there?")
+            assert texts(eve, 1) == ["are you still there?"]
+            eve.send(Bye())
+            eventually(lambda: node.clients.clients == 1)
+        assert answer(node, hello("ada", password=PASSWORD))["type"] == "welcome"
+        eventually(lambda: answer(node, hello("eve")).get("type") == "welcome", what="her name is free")
 
 
 # --- SASL -----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from parlour.chaos.chatlog import Log, Said, Went, crowd, numbers, parse_log
 from parlour.chaos.observer import Observer
 from parlour.chaos.verdict import Line, Verdict, faults, judge, percentile, summary
 from parlour.client.chat import Chat, connect
+from parlour.client.errors import NameTakenError
 from parlour.client.room import Room
 from parlour.runtime.broker_rpc import ask
 from parlour.runtime.options import ROOM, Number, brokers_option, json_option
@@ -102,13 +103,20 @@ class _Cast:
         """Return the nick's room; connect and join it if necessary; raises as `connect` and `Chat.join` do."""
         if nick not in self._here:
             self.names.add(nick)
-            chat = connect(self._brokers, nick, room=self._room, timeout=ENTERING)
+            chat = self._connect(nick)
             try:
                 self._here[nick] = chat, chat.join(self._room, timeout=ENTERING, backlog=DEAF)
             except BaseException:
                 chat.close()
                 raise
         return self._here[nick][1]
+
+    def _connect(self, nick: str) -> Chat:
+        """Connect under this nick, or a free one like it: in IRC, nicks that look alike may be different people."""
+        try:
+            return connect(self._brokers, nick, room=self._room, timeout=ENTERING)
+        except NameTakenError as taken:
+            return connect(self._brokers, taken.free or nick, room=self._room, timeout=ENTERING)
 
     def leave(self, nick: str) -> None:
         """Close the nick's client, if there is one."""

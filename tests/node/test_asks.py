@@ -174,6 +174,7 @@ def test_display_name() -> None:
         ):
             for each in (phone, eve):
                 each.nc.send({"type": "join", "room": "lobby"})
+                each.nc.get("members")
             eventually(lambda: first._relay.has_listeners(PEOPLE_TOPIC))
             shown = {"name": "ada", "display": "Countess of Lovelace"}
             assert ada.ask("nick", name="Countess of Lovelace") == shown

@@ -169,6 +169,9 @@ def test_bans_of_the_cluster() -> None:
         assert "retry_after" not in refused
         assert 0 < answer(node, hello("ada", password=PASSWORD))["retry_after"] <= 60
         assert answer(node, hello("bob"))["type"] == "welcome"
+        code = node.people.directory.invitations.make("", 1, 2**50)
+        assert answer(node, hello("spammer9", password=PASSWORD, invitation=code))["code"] == "banned"
+        assert answer(node, hello("cyd", password=PASSWORD, invitation=code))["type"] == "welcome"
         bans.add("127.0.0.0/8", "root")
         assert answer(node, hello("bob"))["code"] == "banned"
 
@@ -316,6 +319,8 @@ def test_refused_exchange_can_begin_again() -> None:
         ("SCRAM-SHA-256", [b"n,,n=ada,r=abc", b""]),
         ("PLAIN", [b"bob\0ada\0correct horse"]),
         ("PLAIN", [b"\0ada"]),
+        ("PLAIN", [b"\0two words\0correct horse"]),
+        ("SCRAM-SHA-256", [b"n,,n=\xe2\x80\x8bada,r=abc"]),
     ],
 )
 def test_hostile_exchange_is_refused(mechanism: str, steps: list[bytes]) -> None:
@@ -328,6 +333,17 @@ def test_hostile_exchange_is_refused(mechanism: str, steps: list[bytes]) -> None
         assert last["type"] == "error" or not last.get("done"), last
         nc.send(hello("ada"))
         assert nc.read()["type"] == "error"
+
+
+def test_steps_are_counted() -> None:
+    """A client that begins again and again is cut off, since each step may ask the directory."""
+    with with_ada() as running, netcat(running.nodes[0]) as nc:
+        nc.send(*[auth("SCRAM-SHA-256", b"n,,n=ada,r=abc")] * 100)
+        answers = []
+        while told := nc.read():
+            answers.append(told)
+        assert 10 < len(answers) < 100
+        assert (answers[-1]["code"], answers[-1]["fatal"]) == ("too_many_logins", True)
 
 
 def test_frames_sign_in_by_sasl() -> None:

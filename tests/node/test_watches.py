@@ -94,14 +94,15 @@ def test_redis_persistence_is_told(
 
 
 def test_log_files_are_private(tmp_path: Path) -> None:
-    """All files of a log are for the node's user alone."""
+    """All files of a log, and of the directory beside it, are for the node's user alone."""
     path = tmp_path / "log.sqlite"
     before = os.umask(0)
     try:
         with cluster(1, NodeSettings(log=f"sqlite://{path}")) as running:
             running.nodes[0].log.append("lobby", [Post("s", 1, "ada", 1, "hello")])
             files = sorted(tmp_path.iterdir())
-            assert [file.name for file in files] == [f"log.sqlite{end}" for end in ("", "-mark", "-shm", "-wal")]
+            endings = ("", "-mark", "-people", "-people-shm", "-people-wal", "-shm", "-wal")
+            assert [file.name for file in files] == [f"log.sqlite{end}" for end in endings]
             assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
             assert troubles(running) == []
     finally:

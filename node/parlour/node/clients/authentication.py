@@ -17,6 +17,9 @@ __all__ = ["Authentication"]
 MAX_REFUSALS = 3
 """Steps of sign-ins by SASL that may be refused on one connection."""
 
+MAX_STEPS = 20
+"""Steps on one connection, at most: each may ask the directory."""
+
 
 class Authentication:
     """The sign-in of the client at one address."""
@@ -25,10 +28,13 @@ class Authentication:
         self._people = people
         self._address = address
         self._exchange = people.exchange(address)
-        self._refusals = 0
+        self._steps = self._refusals = 0
 
     def step(self, auth: Auth) -> Challenge | Error:
         """Return the answer to a step by SASL; raises RefusedClientError, which is the last answer of too many."""
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise RefusedClientError("too_many_logins", "too many steps of a sign-in: connect again", 1.0)
         try:
             with answered():
                 return self._exchange.step(auth)

@@ -13,6 +13,7 @@ from parlour.node.people.refusal import RefusedClientError
 from parlour.node.people.scram import Scram
 from parlour.node.people.signin import SignIn
 from parlour.wire.errors import UsageError
+from parlour.wire.limits import check_name
 from parlour.wire.signin import Auth, Challenge
 
 __all__ = ["MECHANISMS", "Exchange"]
@@ -68,11 +69,12 @@ class Exchange:
         if not data:
             return b""
         if self._mechanism == "PLAIN":
-            self.account = self._signin.by_password(*_plain(data), self._address)
+            name, password = _plain(data)
+            self.account = self._signin.by_password(check_name(name), password, self._address)
             return b""
         if self._scram is None:
             self._scram = scram = Scram(data)
-            return scram.challenge(*self._signin.scram_salt(scram.user))
+            return scram.challenge(*self._signin.scram_salt(check_name(scram.user)))
         self.account, answer = self._signin.by_scram(self._scram, data, self._address)
         return answer
 

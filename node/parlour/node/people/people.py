@@ -105,6 +105,7 @@ class People:
     def _account(self, hello: Hello, session: str, address: str, proven: Account | None) -> Account | None:
         """Return the account to which a hello signs in; None for a guest."""
         if hello.invitation:
+            self._check_bans(Person(hello.name, address=address))  # before the invitation is used up
             return self.registration.register(hello.name, hello.password, hello.invitation, session)
         if hello.password:
             return self.signin.by_password(hello.name, hello.password, address)

@@ -13,15 +13,13 @@ from msgspec.structs import replace
 from parlour.directory.accounts import Account
 from parlour.directory.directory import Directory
 from parlour.directory.names import NameTakenError
-from parlour.directory.passwords import ITERATIONS, matches
+from parlour.directory.passwords import ITERATIONS, Password, matches
 from parlour.node.people.attempts import Attempts
 from parlour.node.people.leases import name_taken
 from parlour.node.people.passwordqueue import PasswordQueue
 from parlour.node.people.refusal import RefusedClientError
 from parlour.node.people.scram import Scram, standin_salt
 from parlour.node.people.webtoken import WebTokens
-from parlour.wire.errors import UsageError
-from parlour.wire.limits import check_name
 from parlour.wire.skeleton import skeleton
 
 __all__ = ["SignIn"]
@@ -47,16 +45,14 @@ class SignIn:
     def _check_password(self, name: str, password: str, address: str) -> Account:
         # Checked on these two threads, so that no more than two guesses run while the first failure is not noted yet.
         self._attempts.check(name, address)
-        account = self._account(name)
-        known = self._directory.accounts.password(account.name) if account else None
+        account, known = self._known(name)
         if not matches(known, password) or account is None:
             raise self._attempts.failed(name, address, "password")
         return self._admit(account, address)
 
     def scram_salt(self, name: str) -> tuple[bytes, int]:
         """Return the salt and the number of iterations of a name, also of one without an account."""
-        account = self._account(name)
-        known = self._directory.accounts.password(account.name) if account else None
+        _, known = self._known(name)
         if known is not None:
             return known.salt, known.iterations
         return standin_salt(self._shared_secret(), skeleton(name)), ITERATIONS
@@ -66,8 +62,7 @@ class SignIn:
 
         def check() -> tuple[Account, bytes]:
             self._attempts.check(scram.user, address)
-            account = self._account(scram.user)
-            known = self._directory.accounts.password(account.name) if account else None
+            account, known = self._known(scram.user)
             answer = scram.verify(final, known)
             if answer is None or account is None:
                 raise self._attempts.failed(scram.user, address, "SCRAM")
@@ -81,7 +76,9 @@ class SignIn:
         A right token never waits, so that somebody who guesses passwords locks no device out.
         """
         owner = self._directory.tokens.account(token)
-        account = self._account(owner) if owner is not None and skeleton(owner) == skeleton(name) else None
+        account = (
+            self._directory.accounts.get(owner) if owner is not None and skeleton(owner) == skeleton(name) else None
+        )
         if account is None:
             self._attempts.check(name, address)
             raise self._attempts.failed(name, address, "token")
@@ -95,12 +92,12 @@ class SignIn:
         if claims is None or skeleton(claims.name) != skeleton(name):
             self._attempts.check(name, address)
             raise self._attempts.failed(name, address, "JWT")
-        account = self._account(name)
+        account = self._directory.accounts.get(name)
         if account is None:
             try:
                 account = self._directory.accounts.add(claims.name, None, by=session)
             except NameTakenError as error:
-                account = self._account(name)  # another device may just have made it
+                account = self._directory.accounts.get(name)  # another device may just have made it
                 if account is None:
                     raise name_taken(error) from None
         account = self._admit(account, address)
@@ -113,11 +110,9 @@ class SignIn:
         self._attempts.succeeded(account.name, address)
         return account
 
-    def _account(self, name: str) -> Account | None:
-        try:
-            return self._directory.accounts.get(check_name(name))
-        except UsageError:
-            return None  # no account has such a name
+    def _known(self, name: str) -> tuple[Account | None, Password | None]:
+        """Return an account and its password; both questions are asked, whatever the answers, to tell no difference."""
+        return self._directory.accounts.get(name), self._directory.accounts.password(name)
 
     def _shared_secret(self) -> bytes:
         """Return the secret that all nodes share; the first node that needs it makes it."""

@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jwt
 import pytest
 
 from parlour.broker import Broker, BrokerSettings
@@ -370,3 +372,30 @@ def test_the_log_of_an_older_parlour(broker: str) -> None:
     path.write_text(json.dumps({"broker": broker, "log": None, "parts": state["parts"]}))
     os.kill(detached(broker)["n2"], signal.SIGKILL)
     assert run("up", "-d") == (0, ready(broker, [10, 11], " (started node n2)"), "")
+
+
+def test_who_may_come_in(broker: str, tmp_path: Path) -> None:
+    """Each node gets the options that tell who may come in, also a node that is started later."""
+    key = tmp_path / "key"
+    key.write_text("a secret of the site that nobody can guess")
+    options = ["--guests", "no", "--registration", "open", "--jwt-key", str(key), "--jwt-name-claim", "nick"]
+    assert run("up", "-d", "--nodes", "1", *options)[0] == 0
+    assert run("up", "-d", "--nodes", "2")[0] == 0
+    token = jwt.encode({"nick": "bob", "exp": time.time() + 60}, key.read_text(), "HS256")
+    for node, name in ((10, "ada"), (11, "bob")):
+        assert first_answer(at(broker, node), name="eve")["code"] == "no_guests"
+        hello = {"password": "correct horse", "invitation": "-"} if name == "ada" else {"jwt": token}
+        assert first_answer(at(broker, node), name=name, **hello)["account"] == name
+    assert "another --guests" in run("up", "-d", "--guests", "yes")[2]
+    assert run("down")[0] == 0
+    key.unlink()
+    assert "does not exist" in run("up", "--jwt-key", str(key))[2]
+
+
+def first_answer(address: str, **hello: str) -> dict[str, str]:
+    """Return the first line with which a node answers a hello."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as connection, connection.makefile("r") as lines:
+        connection.sendall(json.dumps({"type": "hello", **hello}).encode() + b"\n")
+        answer: dict[str, str] = json.loads(lines.readline())
+        return answer

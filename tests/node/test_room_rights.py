@@ -13,7 +13,7 @@ from parlour.node.log import StaleStateError, StateVersion
 from parlour.wire.messages import Accepted, Error, Join, Joined, Leave, Left, Members, Message, Say, Who
 from support.accounts import people
 from support.cluster import RawClient, cluster
-from support.waiting import MS, eventually
+from support.waiting import MS, eventually, poll
 
 ROOM = "lobby"
 
@@ -242,3 +242,42 @@ def test_a_state_that_changes_all_the_time_is_told(monkeypatch: pytest.MonkeyPat
         assert (refused.code, refused.retry_after) == ("busy", 1.0)
         guest.send(Say(ROOM, 1, "hello"))
         assert guest.texts(1) == ["hello"]
+
+
+def test_a_slow_room_lets_members_post_now_and_then() -> None:
+    """The first post of a burst is logged, the others may come later; the owner need not wait."""
+    with cluster(2) as running, people(running, "ada", "bob", room=ROOM) as (ada, bob):
+        assert change(ada, "setting", name="slow", value=1) == ""
+        eventually(lambda: running.nodes[1].rooms.get(ROOM).state.settings.slow)  # type: ignore[union-attr]
+        bob.say(ROOM, "one", "two")
+        first, second = outcome(bob, 1), outcome(bob, 2)
+        assert isinstance(first, Message)
+        assert isinstance(second, Error)
+        assert (second.code, second.retry_after) == ("slow", 1.0)
+        bob.post(ROOM, "👍", "react", first.offset)
+        assert isinstance(outcome(bob, 3), Message)
+        poll(lambda: False, 1.1 / (1000 * MS))
+        bob.send(Say(ROOM, 2, "two"))
+        bob.heard.remove(second)
+        assert isinstance(outcome(bob, 2), Message)
+        ada.say(ROOM, "one", "two")
+        numbers = ada._said - 1, ada._said
+        assert all(isinstance(outcome(ada, number), Message) for number in numbers)
+
+
+def test_people_come_back_to_a_room_that_was_closed() -> None:
+    """A loss of the connection costs nobody the place; a full room takes the devices of those who are in it."""
+    with cluster(2) as running, people(running, "ada", room=ROOM) as (ada,), ExitStack() as stack:
+        bob = stack.enter_context(RawClient(running.address, "guest1", "n2", key="secret"))
+        bob.join(ROOM)
+        eventually(lambda: names(ada) == ["ada", "guest1"])
+        assert change(ada, "setting", name="join", value="invited") == ""
+        assert change(ada, "setting", name="limit", value=2) == ""
+        bob.close()
+        eventually(lambda: running.nodes[0].rooms.get(ROOM).state.settings.limit)  # type: ignore[union-attr]
+        back = stack.enter_context(RawClient(running.address, "guest1", "n1", key="secret"))
+        assert join(back) == ""
+        other = stack.enter_context(RawClient(running.address, "guest2", "n1"))
+        assert join(other) == "invite_only"
+        assert change(ada, "setting", name="join", value="anyone") == ""
+        assert join(other) == "room_full"

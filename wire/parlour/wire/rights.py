@@ -17,7 +17,7 @@ from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, OWNER, ROLES,
 from parlour.wire.skeleton import skeleton
 from parlour.wire.state_posts import FOUNDING, password_matches, shown_time
 
-__all__ = ["JoinFault", "judge", "may_join", "rank_of", "removal"]
+__all__ = ["MEMBER", "JoinFault", "judge", "may_join", "rank_of", "removal"]
 
 MEMBER, VOICE, OPERATOR, OWNING, CLUSTER = range(5)
 """The ranks, the lowest first; an operator of the cluster stands above the owner."""

@@ -70,9 +70,10 @@ class Commit:
             except LogError as error:
                 refuse(self._room, submissions, "unavailable", str(error))
                 return Committed(logged, places, arrivals, True)
-            for member, post, fault in judged.refusals:
+            for member, post, fault, wait in judged.refusals:
                 if post.id:  # else it is the node's own
-                    member.subscriber.answer(frame(Error("forbidden", fault, self._room, post.id)))
+                    code = "slow" if wait else "forbidden"
+                    member.subscriber.answer(frame(Error(code, fault, self._room, post.id, wait)))
             if found:
                 logged += judged.submissions
                 places += found
@@ -87,7 +88,8 @@ class Commit:
     def _append(self, submissions: list[Submission]) -> tuple[Judged, list[Appended]]:
         """Judge the posts and log the first part of them; raises LogError."""
         for _ in range(ATTEMPTS):
-            judged = self._judgement.judge(submissions, time.time_ns() // 1_000_000)
+            now = time.time_ns() // 1_000_000
+            judged = self._judgement.judge(submissions, now)
             if not judged.posts and not judged.refusals:
                 return judged, []
             document = judged.state.encode() if judged.state is not None else b""
@@ -98,6 +100,7 @@ class Commit:
                 with self._mutex:
                     self._judgement.adopt(stale.version, stale.state)
                 continue
+            self._judgement.note(judged, now)
             if judged.state is not None and not places[-1].duplicate:
                 with self._mutex:
                     self._judgement.change(StateVersion(places[-1].epoch, places[-1].offset), judged.state)

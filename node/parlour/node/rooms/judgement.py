@@ -8,7 +8,7 @@ state allows all texts.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -16,13 +16,14 @@ from msgspec.structs import replace
 from parlour.node.log import LogError, Post, RichPost, StateVersion
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
+from parlour.node.rooms.slowmode import SlowMode
 from parlour.wire.codec import frame
 from parlour.wire.errors import ParlourError, ProtocolError
 from parlour.wire.limits import is_direct
 from parlour.wire.messages import Error, Left, Message, Say
 from parlour.wire.people import Person
-from parlour.wire.records import STATE_KINDS
-from parlour.wire.rights import judge, may_join, removal
+from parlour.wire.records import STATE_KINDS, UTTERANCES
+from parlour.wire.rights import MEMBER, judge, may_join, rank_of, removal
 from parlour.wire.room_state import EMPTY, RoomState, fold
 from parlour.wire.state_posts import founding_post, state_post
 
@@ -42,18 +43,20 @@ class RefusedJoinError(ParlourError):
 
 
 class Refusal(NamedTuple):
-    """A post that the room's state forbids, and why."""
+    """A post that the room's state forbids, and why; `wait` is in seconds, None if waiting does not help."""
 
     member: Member[Any]
     post: Post
     fault: str
+    wait: float | None = None
 
 
 class Judged(NamedTuple):
     """The posts of a batch that may be logged together.
 
     `submissions` has these posts and no others. `state` is the state that the last of them makes, if it is a state
-    record; the posts that follow it, in `rest`, have to be judged by that state.
+    record; the posts that follow it, in `rest`, have to be judged by that state. In a slow room `spoken` has those who
+    posted texts.
     """
 
     submissions: list[Submission]
@@ -61,6 +64,7 @@ class Judged(NamedTuple):
     refusals: list[Refusal]
     state: RoomState | None
     rest: list[Submission]
+    spoken: Collection[Person] = ()
 
 
 class Judgement:
@@ -70,6 +74,7 @@ class Judgement:
         self._room = room
         self.version = StateVersion("", 0)
         self.state = EMPTY
+        self._slow_mode = SlowMode()
         self._speakers: set[Person] = set()
         """Those who may post by this state. Time alone changes that for nobody: sanctions end."""
 
@@ -92,16 +97,17 @@ class Judgement:
         if epoch == self.version.epoch and record.offset > self.version.offset:
             self.change(StateVersion(epoch, record.offset), fold(self.state, record))
 
-    def admit(self, member: Member[Any], password: str, present: int) -> RoomState:
-        """Return the state by which a member may enter a room in which so many people are; raises RefusedJoinError.
+    def admit(self, member: Member[Any], password: str, others: int | None) -> RoomState:
+        """Return the state by which a member may enter a room in which so many others are; raises RefusedJoinError.
 
-        The check of a password takes 20 ms.
+        `others` is None for a member that comes back after a loss of its connection: only a ban keeps it out. The check
+        of a password takes 20 ms.
         """
         state = self.state
         if member.shown_out:
             raise RefusedJoinError("kicked", "you were shown out just now: join again")
-        fault = may_join(state, member.person, password, present, _now())
-        if fault is not None:
+        fault = may_join(state, member.person, password, others or 0, _now())
+        if fault is not None and (others is not None or fault.code == "banned"):
             raise RefusedJoinError(fault.code, fault.text)
         return state
 
@@ -121,16 +127,17 @@ class Judgement:
     def judge(self, submissions: list[Submission], now: int) -> Judged:
         """Return which of the first posts may be logged, up to the first state record; `now` is in ms."""
         posts = [post for submission in submissions for post in submission.posts]
-        if self.state.open and not _change_state(posts):
+        if self.state.open and not self.state.settings.slow and not _change_state(posts):
             return Judged(submissions, posts, [], None, [])
         return self._judge_each(submissions, now)
 
     def _judge_each(self, submissions: list[Submission], now: int) -> Judged:
-        judged = Judged([], [], [], None, [])
         faults: dict[Person, str] = {}
+        slow, spoken = self.state.settings.slow, set[Person]()
+        judged = Judged([], [], [], None, [], spoken)
         for place, submission in enumerate(submissions, 1):
             member, allowed = submission.member, list[Post]()
-            if member.person in self._speakers and not _change_state(submission.posts):
+            if not slow and member.person in self._speakers and not _change_state(submission.posts):
                 judged.submissions.append(submission)
                 judged.posts.extend(submission.posts)
                 continue
@@ -138,6 +145,10 @@ class Judgement:
                 fault = self._fault(member.person, post, now, faults)
                 if fault:
                     judged.refusals.append(Refusal(member, post, fault))
+                    continue
+                if slow and (wait := self._wait(member.person, post, now, spoken)):
+                    fault = f"this room is slow: a member may post every {slow} s, the next time in {wait:g} s"
+                    judged.refusals.append(Refusal(member, post, fault, wait))
                     continue
                 allowed.append(post)
                 if isinstance(post, RichPost) and post.kind in STATE_KINDS:
@@ -148,6 +159,21 @@ class Judgement:
             judged.submissions.append(replace(submission, posts=allowed))
             judged.posts.extend(allowed)
         return judged
+
+    def _wait(self, person: Person, post: Post, now: int, spoken: set[Person]) -> float:
+        """Return for how many seconds a person must wait in a slow room; `spoken` has those who post in this batch."""
+        if (isinstance(post, RichPost) and post.kind not in UTTERANCES) or rank_of(self.state, person) > MEMBER:
+            return 0.0
+        slow = self.state.settings.slow
+        wait = 1000 * slow if person in spoken else self._slow_mode.wait(person, slow, now)
+        if not wait:
+            spoken.add(person)
+        return wait / 1000
+
+    def note(self, judged: Judged, now: int) -> None:
+        """Note that these posts were logged: who has spoken in a slow room waits then."""
+        if judged.spoken:
+            self._slow_mode.note(judged.spoken, self.state.settings.slow, now)
 
     def _fault(self, person: Person, post: Post, now: int, known: dict[Person, str]) -> str:
         """Return why the person may not post this, or ""; `known` has those who may not post in this batch."""

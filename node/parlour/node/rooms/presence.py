@@ -106,6 +106,10 @@ class RoomPresence:
         """The number of names in the room, on all nodes."""
         return self._roster.count
 
+    def others(self, member: Member[Any]) -> int | None:
+        """Return how many other names are in the room; None if the member's session is, which is coming back then."""
+        return None if self._roster.has(member.session) else self._roster.others(member.name)
+
     @property
     def in_grace(self) -> bool:
         """Whether a session of this node is in its grace period."""

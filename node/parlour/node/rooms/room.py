@@ -102,13 +102,13 @@ class Room:
         """
         with self._mutex:
             kept, found = self._timeline.local_extent(join, member.modern), False
-            inside, present = self._members.has(member), self._presence.count
-        state = None if inside else self._judgement.admit(member, join.password, present)
+            inside, others = self._members.has(member), self._presence.others(member)
+        state = None if inside else self._judgement.admit(member, join.password, others)
         if kept is None:
             kept, found = self._repair.check_join(join, self.epoch, member.modern)
         with self._mutex:
             if not self._members.has(member) and self._judgement.state is not state:
-                self._judgement.admit(member, join.password, present)  # by the state that changed just now
+                self._judgement.admit(member, join.password, others)  # by the state that changed just now
             after, recovered = self._timeline.join_position(join, kept, found, member.modern)
             member.history = join.history
             if self._members.add(member):

@@ -76,6 +76,14 @@ class ClusterRoster:
         """The number of names."""
         return len(self._names)
 
+    def others(self, name: str) -> int:
+        """Return the number of names without this one."""
+        return len(self._names) - (name in self._names)
+
+    def has(self, session: str) -> bool:
+        """Return whether a session is in the room, on any node, or in its grace period."""
+        return any(session in share.members for share in (self._own, *self._shares.values()))
+
     def names(self) -> list[str]:
         """Return the distinct names, sorted."""
         return sorted(self._names)

@@ -81,7 +81,7 @@ _Run = tuple[int, str, int, int | None, int, bytes]
 class Tail:
     """A room's state after the last transaction of this node there."""
 
-    __slots__ = ("at", "indexed", "last", "room", "size", "state", "state_read", "top", "version")
+    __slots__ = ("at", "indexed", "last", "room", "size", "state", "top", "version")
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -97,8 +97,7 @@ class Tail:
         self.last: dict[str, int] = {}
         """An upper bound of the ids of each session in the tail, and of other sessions that were looked up."""
         self.state = 0
-        """The version of the room's state when `state_read` was SQLite's data version; `sqlite_state.py` owns both."""
-        self.state_read = -1
+        """The version of the room's state; see `sqlite_state.py`."""
 
 
 class PostIndex:
@@ -138,10 +137,12 @@ class PostIndex:
             return tail
         tail.version = self._version
         base = tail.room * ROOM
-        ((tail.indexed, newest),) = writer.execute(
-            "SELECT indexed, (SELECT max(id) FROM batches WHERE id BETWEEN ? AND ?) FROM rooms WHERE id = ?",
+        ((tail.indexed, newest, state),) = writer.execute(
+            "SELECT indexed, (SELECT max(id) FROM batches WHERE id BETWEEN ? AND ?),"
+            " (SELECT version FROM states WHERE room = rooms.id) FROM rooms WHERE id = ?",
             (base, base + ROOM - 1, tail.room),
         ).fetchall()
+        tail.state = state or 0
         top = tail.indexed if newest is None else newest - base
         if tail.top != top:
             self._catch_up(tail, top)

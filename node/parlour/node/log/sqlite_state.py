@@ -1,7 +1,7 @@
 """The rooms' states in a SQLite room log: a document for each room, and the version that appends are checked against.
 
-This module owns the table `states`; the caller is within a write transaction. It must never ask the file for a version
-that the connection's data version shows to be unchanged.
+This module owns the table `states`; the caller is within a write transaction. It must never ask the file for a version:
+`sqlite_index.py` reads it together with the end of the room, after another node has written.
 """
 
 from __future__ import annotations
@@ -25,10 +25,6 @@ class StateTable:
     def staleness(self, tail: Tail, checked: StateVersion) -> StaleStateError | None:
         """Return the error for posts that were judged by another state than the room has now; None if they were not."""
         epoch = self._file.epoch
-        if tail.state_read != tail.version:  # another node has written since
-            query = "SELECT version FROM states WHERE room = ?"
-            found = self._file.writer.execute(query, (tail.room,)).fetchone()
-            tail.state, tail.state_read = found[0] if found else 0, tail.version
         if checked == (epoch, tail.state):
             return None
         found = self._file.writer.execute("SELECT state FROM states WHERE room = ?", (tail.room,)).fetchone()
@@ -38,4 +34,4 @@ class StateTable:
         """Store the document of a new version."""
         self._file.writer.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (tail.room, version, state))
         self._file.journal.size += len(state)
-        tail.state, tail.state_read = version, tail.version
+        tail.state = version

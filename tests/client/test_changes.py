@@ -106,7 +106,6 @@ def test_impossible_posts_are_refused_at_once(cluster: Cluster) -> None:
     lobby, den = ada.join("lobby"), ada.join("den")
     hello = den.say("hello")
     for kind, ref, text, complaint in (
-        ("topic", None, "dice", "kind 'topic'"),
         ("gone", None, "dice", "kind 'gone'"),
         ("edit", None, "dice", "give its offset"),
         ("react", 1, "x" * 65, "64 bytes"),

@@ -9,6 +9,7 @@ import pytest
 from parlour.client import Chat, Disconnected, Message, NodeError, connect
 from parlour.directory.passwords import make_password
 from support.cluster import Cluster, cluster
+from support.waiting import eventually
 
 PASSWORD = "open sesame"
 
@@ -63,4 +64,4 @@ def test_roles_are_passed_on(running: Cluster) -> None:
     lobby.give_role("bob", "operator")
     theirs.set_topic("coffee")
     theirs.set("moderated", True)
-    assert lobby.state()["settings"]["moderated"] is True
+    eventually(lambda: lobby.state()["settings"]["moderated"] is True)  # ada's node hears of it a moment later

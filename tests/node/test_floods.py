@@ -86,6 +86,7 @@ def test_queue_is_bounded() -> None:
     with pytest.raises(RefusedClientError) as refused:
         passwords.do(lambda: done.append("never"))
     assert (refused.value.code, refused.value.retry_after) == ("busy", 2.0)
+    assert passwords.waiting == 2
     eventually(lambda: done == ["busy", "busy"])
     going.set()
     join_all(threads, 10)

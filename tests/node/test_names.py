@@ -93,8 +93,6 @@ def test_name_survives_a_move() -> None:
                 assert new.session == old.session
                 old.close()
                 join_all([spawning], 10.0)
-                first.stop()
-                running.nodes.remove(first)
                 # Longer than the grace period of the node that the client has left.
                 new.socket.settimeout(3 * QUICK.grace)
                 with pytest.raises(TimeoutError):

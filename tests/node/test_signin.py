@@ -13,6 +13,8 @@ from parlour.directory.memory import MemoryStore
 from parlour.directory.passwords import make_password
 from parlour.directory.store import DirectoryError
 from parlour.node import Node, NodeSettings
+from parlour.node.people.scram import Scram
+from parlour.wire.errors import UsageError
 from parlour.wire.limits import PROTOCOL
 from parlour.wire.messages import Bye, Hello, Message, Welcome
 from parlour.wire.signin import Auth, Challenge
@@ -265,6 +267,16 @@ def test_scram() -> None:
         assert last == {"type": "challenge", "data": b64(expected), "done": True}
         ada.send(hello("ada"))
         assert ada.read()["account"] == "ada"
+
+
+@pytest.mark.parametrize(("binding", "nonce"), [("eSws", ""), ("biws", "x"), ("", "")])
+def test_last_message_of_scram_belongs_to_the_first(binding: str, nonce: str) -> None:
+    """Its header and its nonce are those of this exchange, so nobody in between can take a binding away."""
+    exchange = Scram(b"n,,n=ada,r=abc")
+    seen = scram_fields(exchange.challenge(b"salt", 4096))["r"]
+    with pytest.raises(UsageError, match="does not belong"):
+        exchange.verify(f"c={binding},r={seen}{nonce},p=AAAA".encode(), None)
+    assert exchange.verify(f"c=biws,r={seen},p=AAAA".encode(), None) is None
 
 
 def test_scram_tells_nothing() -> None:

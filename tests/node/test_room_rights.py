@@ -167,6 +167,9 @@ def test_what_follows_a_kick_is_not_heard_by_the_kicked() -> None:
     with cluster(1) as running, people(running, "ada", "bob") as (ada, bob):
         ada.join(ROOM)
         bob.join(ROOM)
+        room = running.nodes[0].rooms.get(ROOM)
+        assert room is not None
+        eventually(lambda: not any(member.subscriber.lagging for member in room._members))
         kick = Say(ROOM, 2, "", "kick", data={"who": "bob"})
         ada.send(Say(ROOM, 1, "before"), kick, Say(ROOM, 3, "after"), Say(ROOM, 4, "after"))
         assert shown_out(bob)[-3:] == ["before", "showed bob out", "kicked"]

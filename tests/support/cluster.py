@@ -192,9 +192,9 @@ class Cluster:
                     clients[-1].join(room)
             yield clients
 
-    def chat(self, name: str) -> Chat:
-        """Connect with the library under this name."""
-        return self.closing.enter_context(connect(self.address, name))
+    def chat(self, name: str, password: str = "") -> Chat:
+        """Connect with the library under this name; with a password, to the account."""
+        return self.closing.enter_context(connect(self.address, name, password=password))
 
     def node_of(self, chat: Chat) -> Node:
         """Return the node of a chat."""

@@ -32,7 +32,7 @@ LOCK_TIMEOUT = 60.0
 """Seconds to wait while another `up --detach` or `down` uses the folder. Their own deadlines are shorter."""
 
 
-_SIGNIN = ("registration", "guests", "jwt_key", "jwks", "jwt_name_claim", "jwt_operator_claim")
+_SIGNIN = ("registration", "guests", "post_rate", "jwt_key", "jwks", "jwt_name_claim", "jwt_operator_claim")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Setup:
     # Who may come in, as the options of `node` of these names take it; None for their defaults.
     registration: str | None = None
     guests: str | None = None
+    post_rate: float | None = None
     jwt_key: str | None = None
     jwks: str | None = None
     jwt_name_claim: str | None = None
@@ -68,7 +69,7 @@ class Setup:
             word
             for name, value in given.items()
             if value is not None
-            for word in (f"--{name.replace('_', '-')}", value)
+            for word in (f"--{name.replace('_', '-')}", str(value))
         ]
 
     @property

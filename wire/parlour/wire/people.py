@@ -37,6 +37,7 @@ class Person(Struct, frozen=True, gc=False):
         operator: whether the account is an operator of the cluster.
         address: the client's IP address; empty if there is none.
         display: the account's display name, a free text; empty if it has none.
+        rate: posts a second that the account may say; 0 for the node's usual rate.
     """
 
     name: str
@@ -44,3 +45,4 @@ class Person(Struct, frozen=True, gc=False):
     operator: bool = False
     address: str = ""
     display: str = ""
+    rate: float = 0.0

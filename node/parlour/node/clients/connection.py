@@ -11,6 +11,7 @@ import time
 
 from parlour.dialects import JSON, Dialect, FramesDialect, recognise
 from parlour.node.clients.context import ClientContext
+from parlour.node.clients.postlimit import PostLimit
 from parlour.node.clients.session import Session
 from parlour.node.clients.transport import TcpTransport
 from parlour.node.clients.writer import ConnectionWriter
@@ -121,9 +122,13 @@ class Connection:
 
     def _serve(self, messages: list[ClientMessage | Error]) -> None:
         self._transport.set_receive_timeout(self._settings.ping_after)
-        self.session.handle(messages, 0)
+        session = self.session
+        limit = PostLimit(self._context.budgets.of(session.identity, session.person.rate), session.answer)
+        session.handle(limit.admit(messages), 0)
         self._check_fault()
-        while not self.session.over:
+        while not session.over:
+            if limit.pause:
+                time.sleep(limit.pause)
             data = self._transport.receive()
             if data is None:
                 if time.monotonic() - self._heard_at >= self._settings.dead_after:
@@ -133,7 +138,7 @@ class Connection:
             if not data:
                 return
             self._heard_at = time.monotonic()
-            self.session.handle(self._messages_in(data), len(data))
+            session.handle(limit.admit(self._messages_in(data)), len(data))
             self._check_fault()
 
     def _messages_in(self, data: bytes) -> list[ClientMessage | Error]:

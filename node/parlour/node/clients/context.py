@@ -11,6 +11,7 @@ from typing import Protocol
 
 from parlour.node.clients.catchup import CatchUp
 from parlour.node.clients.news import NewsDesk
+from parlour.node.clients.postlimit import Budgets
 from parlour.node.log import RoomLog
 from parlour.node.people.people import People
 from parlour.node.rooms.table import RoomTable
@@ -59,4 +60,5 @@ class ClientContext:
     catchup: CatchUp
     admission: Admission
     news: NewsDesk
+    budgets: Budgets
     people: People

@@ -30,7 +30,7 @@ __all__ = ["People", "answered", "person_of"]
 
 def person_of(account: Account, address: str) -> Person:
     """Return the person that has signed in to an account from this address."""
-    return Person(account.name, account.name, account.operator, address, account.display)
+    return Person(account.name, account.name, account.operator, address, account.display, account.rate)
 
 
 class People:

@@ -5,9 +5,11 @@ This module owns the words of these asks; the application's threads call it. It 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from parlour.client.roomstate import RoomState
 
 __all__ = ["Device", "People"]
 
@@ -40,6 +42,11 @@ class People:
         """
         raise NotImplementedError
 
+    @property
+    def rooms(self) -> Sequence[RoomState]:
+        """The rooms that the chat is in or is joining."""
+        raise NotImplementedError
+
     def sign_in_with(self, **proof: str) -> None:
         """Say these fields in the hello of each further connection."""
         raise NotImplementedError
@@ -61,6 +68,8 @@ class People:
         if not self.account:
             self.name = str(told.get("name", name))
             self.sign_in_with(name=self.name)
+            for room in self.rooms:
+                room.on_renamed(self.name)
 
     def whois(self, name: str) -> dict[str, Any]:
         """Return what the cluster tells about a person: name, account, display name, whether it is an operator."""

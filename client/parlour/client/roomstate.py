@@ -130,6 +130,13 @@ class RoomState:
             self._roster.change(presence.joined, left, presence.count, _bots(presence.joined, presence.bots))
             self._keep_news()
 
+    def on_renamed(self, name: str) -> None:
+        """Handle that the client has another name; the node tells the members so before its answer or after it."""
+        with self._changed:
+            before, self._own_name = self._own_name, name
+            if name != before:
+                self._roster.change([], [before], self._roster.count, [])
+
     def on_lagging(self) -> None:
         """Handle the node's remark that this program reads too slowly."""
         with self._changed:

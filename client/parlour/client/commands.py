@@ -21,14 +21,17 @@ __all__ = [
     "Command",
     "Help",
     "History",
+    "Ignore",
     "Join",
     "Leave",
     "Moderate",
+    "Msg",
     "Nick",
     "Numbers",
     "Password",
     "Quit",
     "Register",
+    "Rooms",
     "Say",
     "ShowState",
     "Who",
@@ -51,6 +54,9 @@ HELP = """\
 /react EMOJI    react to another person's last message, such as /react 👍
 /numbers [N]    show the last N messages with numbers (20) to use as in
                 /reply #7 TEXT, /edit #7 TEXT, /delete #7, /react #7 EMOJI
+/msg NAME TEXT  talk with somebody alone; without a text, go to that talk
+/rooms          show the rooms, with topics and people
+/ignore NAME    show nothing of somebody, on all your devices; /unignore
 /nick NAME      take another name; with an account, another display name
 /register [CODE] make your name an account, perhaps with an invitation
 /password       give your account another password
@@ -134,6 +140,27 @@ class Quit:
 
 
 @dataclass(frozen=True)
+class Msg:
+    """Say a text to a person alone; without one, go to the private conversation."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Show the listed rooms."""
+
+
+@dataclass(frozen=True)
+class Ignore:
+    """Show nothing of a person any more, or show it again."""
+
+    name: str
+    ignored: bool
+
+
+@dataclass(frozen=True)
 class Nick:
     """Take another name, or display name."""
 
@@ -169,6 +196,9 @@ Command = (
     | History
     | Moderate
     | ShowState
+    | Msg
+    | Rooms
+    | Ignore
     | Nick
     | Register
     | Password
@@ -184,6 +214,7 @@ _PLAIN: dict[str, Command] = {
     "/help": Help(),
     "/quit": Quit(),
     "/password": Password(),
+    "/rooms": Rooms(),
 }
 
 
@@ -223,6 +254,15 @@ def parse(line: str) -> Command | None:
         return History(_count(word, rest, 50))
     if word == "/numbers":
         return Numbers(_count(word, rest, 20))
+    if word == "/msg":
+        name, _, text = rest.partition(" ")
+        if not name:
+            raise UsageError("name somebody, such as /msg bob hello")
+        return Msg(name, text.strip())
+    if word in ("/ignore", "/unignore"):
+        if not rest or " " in rest:
+            raise UsageError(f"name one person, such as {word} bob")
+        return Ignore(rest, word == "/ignore")
     if word == "/register":
         return Register(rest)
     if word in ("/nick", "/whois"):

@@ -23,8 +23,10 @@ from parlour.client.commands import (
     Join,
     Leave,
     Moderate,
+    Msg,
     Numbers,
     Quit,
+    Rooms,
     Say,
     ShowState,
     Who,
@@ -35,7 +37,8 @@ from parlour.client.errors import DisconnectedError
 from parlour.client.events import Disconnected, Message, Reconnected, Reconnecting
 from parlour.client.keyboard import Keyboard
 from parlour.client.pendinglines import PendingLines
-from parlour.client.people_commands import PeopleCommand, run_people_command, state_lines
+from parlour.client.people_commands import PeopleCommand, room_lines, run_people_command, state_lines
+from parlour.client.privatetalk import PrivateTalk
 from parlour.client.room import Room
 from parlour.client.roomview import RoomView
 from parlour.runtime.locks import make_lock
@@ -70,6 +73,7 @@ class Conversation:
         self._showing: list[threading.Thread] = []
         self._views: dict[str, RoomView] = {}  # of rooms that the person is in, or was
         self._pending = PendingLines()
+        self._private = PrivateTalk(self, chat, lines)
         # Guards _day. Rank 62.
         self._day_lock = make_lock(62, "day")
         self._day = date.today()
@@ -89,6 +93,7 @@ class Conversation:
         try:
             self._showing.append(spawn(f"{self._chat.name}-waits", self._show_waiting))
             self._enter(room)
+            self._private.begin()
             self._read_lines()
             self._await_posts()
         except KeyboardInterrupt:
@@ -96,7 +101,7 @@ class Conversation:
         finally:
             self._pending.close()
             self._chat.close()
-            join_all(self._showing, _ENDING)
+            join_all([*self._showing, *self._private.threads], _ENDING)
         if self._failure is not None:
             raise self._failure
         if self._lost is not None:
@@ -123,7 +128,9 @@ class Conversation:
                 self._show(self._lines.error(str(error)))
 
     def _prompt(self) -> str:
-        return "\n".join([*self._pending.shown(), f"{self._current.name if self._current else '(no room)'}> "])
+        return "\n".join(
+            [*self._pending.shown(), f"{self._lines.title(self._current.name) if self._current else '(no room)'}> "]
+        )
 
     def rooms(self) -> list[str]:
         """Return the names of rooms that the person is in, or was, for the Tab key."""
@@ -143,6 +150,10 @@ class Conversation:
             self._show(HELP)
         elif isinstance(command, Leave):
             self._leave(command.room)
+        elif isinstance(command, Msg):
+            self._talk_alone(command, line)
+        elif isinstance(command, Rooms):
+            self._show_all([self._lines.note(each) for each in room_lines(self._chat)])
         elif isinstance(command, PeopleCommand):
             self._show(self._lines.note(run_people_command(self._chat, self._keyboard, command)))
         elif self._current is None:
@@ -158,6 +169,13 @@ class Conversation:
             self._show_numbers(self._current, command.limit)
         elif isinstance(command, History):
             self._show_history(self._current, command.limit)
+
+    def _talk_alone(self, command: Msg, line: str) -> None:
+        room = self._private.open(command.name)
+        if command.text:
+            self._add_post(Say(command.text), room, line)
+        else:
+            self._current = room
 
     def _add_post(self, command: Say | About | Moderate, room: Room, line: str) -> None:
         ref = (command.number or self._meant(room, command.kind)) if isinstance(command, About) else None
@@ -181,31 +199,41 @@ class Conversation:
         view = self._views[room.name]
         found = room.history(view.oldest, limit)
         if not found:
-            self._show(self._lines.note(f"nothing older is kept of {harmless(room.name)}"))
+            self._show(self._lines.note(f"nothing older is kept of {self._lines.title(room.name)}"))
             return
         view.oldest = found[0].offset
-        first = self._lines.note(f"older messages in {harmless(room.name)}:")
+        first = self._lines.note(f"older messages in {self._lines.title(room.name)}:")
         last = self._lines.note("end of the older messages")
         self._show("\n".join([first, *view.page(found), last]))
 
     def _show_numbers(self, room: Room, limit: int) -> None:
         lines = self._views[room.name].page(room.history(limit=limit), numbered=True)
         if not lines:
-            self._show(self._lines.note(f"nothing is kept of {harmless(room.name)}"))
+            self._show(self._lines.note(f"nothing is kept of {self._lines.title(room.name)}"))
             return
-        first = self._lines.note(f"the last messages in {harmless(room.name)}, with their numbers:")
+        first = self._lines.note(f"the last messages in {self._lines.title(room.name)}, with their numbers:")
         last = self._lines.note("for example: /reply #7 yes, /react #7 👍, /edit #7 text, /delete #7")
         self._show("\n".join([first, *lines, last]))
 
     def _enter(self, name: str) -> None:
         known = {room.name for room in self._chat.rooms}
-        room = self._chat.join(name, history=HISTORY)
-        self._current = room
+        room = self._current = self.show(name)
         self._known.add(room.name)
         if room.name not in known:
-            view = self._views[room.name] = RoomView(room, self._lines)
             self._show_alike(room, known)
+
+    def show(self, name: str) -> Room:
+        """Join a room and show its events; return it. Any thread may call this."""
+        known = {room.name for room in self._chat.rooms}
+        room = self._chat.join(name, history=HISTORY)
+        if room.name not in known:
+            view = self._views[room.name] = RoomView(room, self._lines)
             self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room, view))
+        return room
+
+    def remark(self, text: str) -> None:
+        """Show a remark of the program. Any thread may call this."""
+        self._show(self._lines.note(text))
 
     def _show_alike(self, room: Room, known: set[str]) -> None:
         """Show a remark if the person may have meant a room whose name differs only in upper and lower case."""
@@ -278,7 +306,7 @@ class Conversation:
                 self._show_connection(room, event)
             elif isinstance(event, Disconnected):
                 self._end_room(room, event.reason)
-            else:
+            elif self._private.lets_through(event):
                 self._show_all(view.take(event, several=len(self._chat.rooms) > 1))
 
     def _end_room(self, room: Room, reason: str) -> None:
@@ -289,7 +317,7 @@ class Conversation:
             return
         if self._current is room:
             self._current = None
-        self._show(self._lines.error(f"you are out of {harmless(room.name)}: {reason}"))
+        self._show(self._lines.error(f"you are out of {self._lines.title(room.name)}: {reason}"))
         self._keyboard.refresh()
 
     def _show_connection(self, room: Room, event: Reconnecting | Reconnected) -> None:

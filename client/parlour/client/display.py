@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from parlour.client.events import Changed, Message, Presence
@@ -64,6 +64,12 @@ class Lines:
 
     colour: bool
     person: str | None = None
+    titles: dict[str, str] = field(default_factory=dict)
+    """The names of rooms as they are shown, where these differ: private conversations are shown as `@bob`."""
+
+    def title(self, room: str) -> str:
+        """Return the name of a room as it is shown."""
+        return harmless(self.titles.get(room, room))
 
     def mentions(self, message: Message, answered: Message | None = None) -> bool:
         """Whether another person named the reader, or answered a message of the reader."""
@@ -172,7 +178,7 @@ class Lines:
         """Return the members of a room as one dim line."""
         others = f" and {count - len(names)} more" if count > len(names) else ""
         listed = ", ".join(harmless(marked_name(name)) for name in names)
-        return self.note(f"{count} in {harmless(room)}: {listed}{others}")
+        return self.note(f"{count} in {self.title(room)}: {listed}{others}")
 
     def note(self, text: str) -> str:
         """Return a remark of the program as a dim line."""
@@ -187,7 +193,7 @@ class Lines:
         return self._paint(f"-- {harmless(text)}", "31")
 
     def _place(self, room: str, shown: bool) -> str:
-        return f"[{harmless(room)}] " if shown else ""
+        return f"[{self.title(room)}] " if shown else ""
 
     def _paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from parlour.client.chat import Chat
-from parlour.client.commands import Nick, Password, Register, WhoIs
+from parlour.client.commands import Ignore, Nick, Password, Register, WhoIs
 from parlour.client.display import harmless
 from parlour.client.keyboard import Keyboard
 from parlour.client.room import Room
 from parlour.wire.errors import UsageError
 
-__all__ = ["PeopleCommand", "run_people_command", "state_lines"]
+__all__ = ["PeopleCommand", "room_lines", "run_people_command", "state_lines", "unread_line"]
 
-PeopleCommand = Nick | Register | Password | WhoIs
+PeopleCommand = Nick | Register | Password | WhoIs | Ignore
 
 
 def run_people_command(chat: Chat, keyboard: Keyboard, command: PeopleCommand) -> str:
@@ -32,6 +32,9 @@ def run_people_command(chat: Chat, keyboard: Keyboard, command: PeopleCommand) -
             old = keyboard.read_secret("present password: ")
             chat.change_password(old, _new_password(keyboard))
             return "the password is changed; your devices stay signed in"
+        case Ignore():
+            (chat.ignore if command.ignored else chat.unignore)(command.name)
+            return f"you see {'nothing' if command.ignored else 'all'} of {harmless(command.name)} from now on"
         case WhoIs():
             return _person(chat.whois(command.name))
 
@@ -51,6 +54,25 @@ def _person(told: dict[str, Any]) -> str:
     if told.get("operator"):
         parts.append("operates this cluster")
     return f"{parts[0]} {', '.join(parts[1:])}"
+
+
+def room_lines(chat: Chat) -> list[str]:
+    """Return the listed rooms, a line each; raises as `Chat.ask`."""
+    lines: list[str] = []
+    for room in chat.listed_rooms():
+        people = "" if room["people"] is None else f" ({room['people']} there)"
+        topic = f": {harmless(room['topic'])}" if room["topic"] else ""
+        lines.append(f"{harmless(room['name'])}{people}{topic}")
+    return lines or ["there are no rooms that are listed"]
+
+
+def unread_line(chat: Chat) -> str:
+    """Return what is new in the rooms of the account, empty if nothing is; raises as `Chat.ask`."""
+    parts: list[str] = []
+    for room, count in chat.unread().items():
+        mentions = f", {count['mentions']} for you" if count["mentions"] else ""
+        parts.append(f"{harmless(room)} ({count['unread']} new{mentions})")
+    return f"since you were here: {', '.join(parts)}" if parts else ""
 
 
 def state_lines(room: Room) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from parlour.client.display import Lines, harmless
+from parlour.client.display import Lines
 from parlour.client.events import Changed, Event, Lagging, Message, Presence, Restarted
 
 __all__ = ["RoomView", "ViewedRoom"]
@@ -76,7 +76,7 @@ class RoomView:
             return [self._lines.note("this terminal is slow: what follows is complete, but late")]
         if isinstance(event, Restarted):
             self.oldest = None
-            note = f"{harmless(self._room.name)} goes on from what is kept of it; some of it is gone"
+            note = f"{self._lines.title(self._room.name)} goes on from what is kept of it; some of it is gone"
             return [*self._end_past(now, several), self._lines.note(note)]
         return []
 

@@ -7,7 +7,7 @@ cost next to nothing within the limit: it is asked once for all messages that ca
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from parlour.node.people.refusal import RefusedClientError
@@ -46,8 +46,6 @@ class Budget:
 
         They may not be said, and are not taken off, if too many were owed before.
         """
-        if not self.rate:
-            return True, 0.0
         with self._mutex:
             now = self._now()
             self._left = min(self.rate * BURST, self._left + (now - self._at) * self.rate)
@@ -90,20 +88,22 @@ class PostLimit:
         self._answer = answer
         self._refused = 0
 
-    def admit(self, messages: Sequence[ClientMessage | Error]) -> list[ClientMessage | Error]:
+    def admit(self, messages: list[ClientMessage | Error]) -> list[ClientMessage | Error]:
         """Return the messages to handle; posts over the limit are answered and left out.
 
         Raises RefusedClientError for a client that goes on all the same.
         """
+        if not self._budget.rate:
+            return messages
         posts = sum(type(message) is Say for message in messages)
         self.pause = 0.0
         if not posts:
-            return list(messages)
+            return messages
         allowed, owed = self._budget.spend(posts)
         self.pause = min(owed, SLOWEST)
         if allowed:
             self._refused = 0
-            return list(messages)
+            return messages
         self._refused += posts
         if self._refused > CUT_AT:
             raise RefusedClientError("flood", "you post too fast, and do not stop when you are told to", owed)

@@ -99,6 +99,7 @@ class Login:
         """Get a token for this device, so that the password need not be typed the next time."""
         token = chat.new_token(f"{os.environ.get('USER', 'somebody')}@{socket.gethostname()}"[:64])
         KeptTokens().put(self._brokers[0], chat.account, KeptToken(token, chat.devices()[-1].id))
+        chat.sign_in_with(password="", token=token)  # a password may change, and its check takes longer
 
     def forget(self, name: str) -> None:
         """Sign this device out: revoke its token and forget it; raises UsageError if it has none."""

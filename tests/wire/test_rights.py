@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import Any
 
 import pytest
@@ -287,3 +288,68 @@ def test_masks_are_total(mask: str, name: str) -> None:
         return
     assert check_mask(checked) == checked
     assert mask_hits(checked, Person(name)) in (True, False)
+
+
+# --- what must not be turned against a room -------------------------------------------------------------------------
+
+
+def test_masks_take_no_time() -> None:
+    """A mask with as many stars as fit is compared with the worst name at once: everybody waits for it."""
+    before = time.process_time()
+    assert not mask_hits(check_mask("*l" * 31 + "*z"), Person("l" * 64))
+    assert mask_hits(check_mask("*l" * 31 + "*"), Person("l" * 64))
+    assert time.process_time() - before < 1
+
+
+def test_mask_of_brackets() -> None:
+    """Brackets stand for themselves."""
+    assert mask_hits("[b]*", Person("[b]ob"))
+    assert not mask_hits("[b]*", Person("bob"))
+
+
+def test_star_that_looks_like_one() -> None:
+    """It cannot be used to hit everybody."""
+    with pytest.raises(UsageError, match="everybody"):
+        check_mask("\u2217")
+
+
+@pytest.mark.parametrize("mask", ["bo?", "b*", "192.0.2.0/24"])
+def test_operators_are_safe_from_patterns(mask: str) -> None:
+    """One operator cannot silence another by a mask that names nobody; the owner can, by name."""
+    operators = [(ADA, "role", "", {"who": name, "role": "operator"}) for name in ("bob", "eve")]
+    state = founded(*operators, (Person("eve", "eve"), "mute", "", {"who": mask}))
+    assert judge(state, BOB, SAID, {}, NOW) == ""
+    assert judge(state, Person("boc", address="192.0.2.9"), SAID, {}, NOW)
+    named = founded(*operators, (ADA, "ban", "", {"who": "bob"}))
+    assert judge(named, BOB, SAID, {}, NOW)
+
+
+def test_invitations_leave_room_for_bans() -> None:
+    """Members who invite all they can keep no operator from banning, kicking and taking roles."""
+    members = (ADA, "setting", "", {"name": "invite", "value": "members"})
+    state, number = founded(members, (ADA, "role", "", {"who": "eve", "role": "voice"})), 0
+    while not judge(state, BOB, "invite", data := {"who": f"{number:\u4e00>64}"}, NOW):
+        state = fold(state, record(StatePost("", data), "invite", BOB, state.version + 1))
+        number += 1
+    assert 100 < number <= MAX_ENTRIES
+    for kind, data in (("ban", {"who": "bob"}), ("kick", {"who": "bob"}), ("role", {"who": "eve", "role": ""})):
+        assert judge(state, ADA, kind, data, NOW) == ""
+
+
+def test_full_lists() -> None:
+    """Bans that have ended, changed bans and roles that are taken back need no place; one more ban does."""
+    bans = [(ADA, "ban", "", {"who": f"u{number}", "for": 60}) for number in range(MAX_ENTRIES)]
+    state = founded(*bans)
+    assert "as it can keep" in judge(state, ADA, "ban", {"who": "bob"}, NOW)
+    assert judge(state, ADA, "ban", {"who": "u7"}, NOW) == ""
+    assert judge(state, ADA, "mute", {"who": "bob"}, NOW) == ""
+    assert judge(state, ADA, "ban", {"who": "bob"}, NOW + 86_400_000) == ""
+
+
+@pytest.mark.parametrize("until", [float("inf"), float("nan"), 10**30, -1])
+def test_strange_ends(until: float) -> None:
+    """A record of a hostile node is folded, and its state can be kept."""
+    data = {"who": "bob", "until": until}
+    assert isinstance(judge(founded(), ADA, "ban", data, NOW), str)
+    state = fold(founded(), record(StatePost("", data), "ban", ADA, 2))
+    assert RoomState.decode(state.encode()) == state

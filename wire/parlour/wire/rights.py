@@ -6,14 +6,14 @@ may lock the owner out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from parlour.wire.masks import mask_hits
 from parlour.wire.messages import Message
 from parlour.wire.people import Person
 from parlour.wire.records import STATE_KINDS
-from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, OWNER, ROLES, RoomState, Sanction
+from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, OWNER, ROLES, RoomState, Sanction, fold
 from parlour.wire.skeleton import skeleton
 from parlour.wire.state_posts import FOUNDING, password_matches, shown_time
 
@@ -24,7 +24,10 @@ MEMBER, VOICE, OPERATOR, OWNING, CLUSTER = range(5)
 
 
 MARGIN = 4096
-"""Bytes of a state that are left for its topic and one more entry."""
+"""Bytes of a state that are left for its topic and settings."""
+
+ENDED = 60_000
+"""Ms since which a ban has ended that makes room for another: a post is folded with the time at which it came."""
 
 
 class JoinFault(NamedTuple):
@@ -57,7 +60,7 @@ def may_join(state: RoomState, person: Person, password: str, present: int, now_
     """Return why a person may not join a room in which `present` people are; None if it may."""
     if rank_of(state, person) >= OWNING:
         return None
-    banned = _sanction(state.bans, person, now_ms)
+    banned = _sanction(state, state.bans, person, now_ms)
     if banned is not None:
         return JoinFault("banned", f"you are banned from this room{_until(banned)}{_reason(banned)}: {_ask(state)}")
     if rank_of(state, person) >= VOICE or {skeleton(person.name), skeleton(person.account)} & set(state.invited):
@@ -79,7 +82,7 @@ def removal(state: RoomState, person: Person, record: Message) -> JoinFault | No
     who = str(record.data.get("who", ""))
     if record.kind == "kick" and skeleton(who) in (skeleton(person.name), skeleton(person.account)):
         return JoinFault("kicked", f"{record.by} {record.text}")
-    if record.kind == "ban" and mask_hits(who, person) and rank_of(state, person) < OWNING:
+    if record.kind == "ban" and _touches(state, who, person):
         return JoinFault("banned", f"{record.by} {record.text}")
     return None
 
@@ -89,7 +92,7 @@ def _silence(state: RoomState, person: Person, rank: int, now_ms: int) -> str:
     if rank >= OWNING:
         return ""
     for sanctions, word in ((state.bans, "banned from"), (state.mutes, "muted in")):
-        found = _sanction(sanctions, person, now_ms)
+        found = _sanction(state, sanctions, person, now_ms)
         if found is not None:
             return f"you are {word} this room{_until(found)}{_reason(found)}: {_ask(state)}"
     if state.settings.moderated and rank < VOICE:
@@ -106,14 +109,15 @@ def _judge_change(state: RoomState, person: Person, rank: int, kind: str, data: 
     if kind == "topic" and (not state.owner or state.settings.topic == "members"):
         return ""
     if kind == "invite" and state.settings.invite == "members" and state.owner:
-        return _room_left(state)
+        return _room_left(state, person, kind, data, now_ms)
     if kind == "role":
-        return _judge_role(state, person, rank, data) or _room_left(state)
+        return _judge_role(state, person, rank, data) or _room_left(state, person, kind, data, now_ms)
     if rank < OPERATOR:
         return f"only an operator of this room can {_ACTS[kind]}: {_ask(state)}"
     if kind in ("ban", "mute", "kick"):
-        return _judge_target(state, person, rank, kind, str(data.get("who", ""))) or _room_left(state)
-    return _room_left(state) if kind == "invite" else ""
+        fault = _judge_target(state, person, rank, kind, str(data.get("who", "")))
+        return fault or _room_left(state, person, kind, data, now_ms)
+    return _room_left(state, person, kind, data, now_ms) if kind == "invite" else ""
 
 
 def _judge_role(state: RoomState, person: Person, rank: int, data: Mapping[str, Any]) -> str:
@@ -139,16 +143,41 @@ def _judge_target(state: RoomState, person: Person, rank: int, kind: str, who: s
     return f"you cannot {kind} {who}, who has the role {held.role}: {_ask(state)}"
 
 
-def _room_left(state: RoomState) -> str:
-    """Return why the state can take no more; "" if it can."""
-    parts = (state.roles, state.bans, state.mutes, state.invited)
-    if max(map(len, parts)) >= MAX_ENTRIES or len(state.encode()) > MAX_STATE - MARGIN:
+def _room_left(state: RoomState, person: Person, kind: str, data: Mapping[str, Any], now_ms: int) -> str:
+    """Return why the state cannot take this change; "" if it can. It can always take one that makes it no larger.
+
+    Invitations get half of the bytes, since all members may be let invite: they must leave room for bans.
+    """
+    after = fold(state, Message("", state.version, "", person.name, now_ms - ENDED, "", kind, data=dict(data)))
+    try:
+        size = len(after.encode())
+    except (ValueError, OverflowError):
+        return "the room cannot keep this text or number: give another"
+    most = MAX_STATE // 2 if kind == "invite" else MAX_STATE - MARGIN
+    grown = ((len(old), len(new)) for old, new in zip(_parts(state), _parts(after), strict=True))
+    if any(new > max(old, MAX_ENTRIES) for old, new in grown) or most < size > len(state.encode()):
         return "this room has as many roles, bans, mutes and invitations as it can keep: lift some, or use patterns"
     return ""
 
 
-def _sanction(sanctions: tuple[Sanction, ...], person: Person, now_ms: int) -> Sanction | None:
-    return next((each for each in sanctions if not 0 < each.until <= now_ms and mask_hits(each.who, person)), None)
+def _parts(state: RoomState) -> tuple[Collection[object], ...]:
+    return state.roles, state.bans, state.mutes, state.invited
+
+
+def _sanction(state: RoomState, sanctions: tuple[Sanction, ...], person: Person, now_ms: int) -> Sanction | None:
+    held = (each for each in sanctions if not 0 < each.until <= now_ms)
+    return next((each for each in held if _touches(state, each.who, person)), None)
+
+
+def _touches(state: RoomState, mask: str, person: Person) -> bool:
+    """Return whether a ban or mute counts for a person.
+
+    Operators are hit by name alone: so none can silence another by a pattern or an address, and only the owner can.
+    """
+    rank = rank_of(state, person)
+    if rank >= OPERATOR:
+        return rank == OPERATOR and skeleton(mask) == skeleton(person.account)
+    return mask_hits(mask, person)
 
 
 def _until(sanction: Sanction) -> str:

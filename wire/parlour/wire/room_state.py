@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from parlour.wire.errors import ProtocolError
+from parlour.wire.limits import MAX_TIME
 from parlour.wire.messages import Message
 from parlour.wire.skeleton import skeleton
 
@@ -118,7 +119,7 @@ def fold(state: RoomState, record: Message) -> RoomState:
     """Return the state after a record; a record that is not understood changes the version alone."""
     try:
         changed = _changed(state, record, record.data)
-    except (KeyError, TypeError, ValueError, msgspec.MsgspecError):
+    except (KeyError, TypeError, ValueError, OverflowError, msgspec.MsgspecError):
         changed = state
     return replace(changed, version=record.offset)
 
@@ -162,7 +163,8 @@ def _with_role(state: RoomState, who: str, role: str) -> RoomState:
 
 def _imposed(known: tuple[Sanction, ...], record: Message, data: Mapping[str, Any]) -> tuple[Sanction, ...]:
     """Return the sanctions with a new one, without the one that it replaces and those that have ended."""
-    new = Sanction(str(data["who"]), int(data.get("until", 0)), record.by, str(data.get("reason", "")))
+    until = min(max(int(data.get("until", 0)), 0), MAX_TIME)
+    new = Sanction(str(data["who"]), until, record.by, str(data.get("reason", "")))
     kept = (each for each in known if not 0 < each.until <= record.at and skeleton(each.who) != skeleton(new.who))
     return (*kept, new)
 

@@ -22,6 +22,7 @@ from parlour.wire.errors import ParlourError
 from parlour.wire.messages import Error, Join, Joined, Left, Message
 from support.accounts import token_of
 from support.cluster import RawClient, cluster
+from support.forbidden import forbidden_records
 from support.ports import free_ports
 from support.processes import processes
 from support.redis_server import MISSING, SYNCED, redis_server
@@ -33,8 +34,6 @@ SPEAKERS = [f"s{number}" for number in range(10)]
 
 TIME = 4.0
 """Seconds for which all speak, scaled."""
-
-TAKES_BACK = {"unban": "ban", "unmute": "mute"}
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -49,24 +48,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield server.url
 
 
-def violations(log: RoomLog) -> tuple[list[Message], Counter[str]]:
-    """Return the records of people who were banned or muted then, and how many records of each kind there are."""
+def records_of(log: RoomLog) -> list[Message]:
+    """Return all records of the room."""
     found: list[Message] = []
-    kinds: Counter[str] = Counter()
-    forbidden: dict[str, set[str]] = {"ban": set(), "mute": set()}
-    after = 0
-    while page := log.read(ROOM, after, 1000):
-        after = page[-1].offset
-        for message in page:
-            kinds[message.kind] += 1
-            who = message.data.get("who", "")
-            if message.kind in forbidden:
-                forbidden[message.kind].add(who)
-            elif message.kind in TAKES_BACK:
-                forbidden[TAKES_BACK[message.kind]].discard(who)
-            elif message.by in forbidden["ban"] | forbidden["mute"]:
-                found.append(message)
-    return found, kinds
+    while page := log.read(ROOM, found[-1].offset if found else 0, 1000):
+        found += page
+    return found
 
 
 Entrance = Callable[[str, str], RawClient]
@@ -188,8 +175,9 @@ def entrance(url: str, broker: str) -> Entrance:
 def check(url: str, refused: Counter[str]) -> None:
     """Read the log alone: nobody who was banned or muted has a record, though many tried."""
     with closing(open_log(url)) as log:
-        found, kinds = violations(log)
-    assert found == []
+        records = records_of(log)
+    kinds = Counter(record.kind for record in records)
+    assert forbidden_records(records) == []
     assert kinds["ban"]
     assert kinds["mute"]
     assert kinds[""] > 100

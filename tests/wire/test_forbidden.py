@@ -1,0 +1,119 @@
+"""The second judge: it finds what is forbidden, and agrees with the first one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parlour.wire.errors import UsageError
+from parlour.wire.messages import Message
+from parlour.wire.people import Person
+from parlour.wire.records import STATE_KINDS
+from parlour.wire.rights import judge
+from parlour.wire.room_state import EMPTY, fold
+from parlour.wire.state_posts import SETTINGS, founding_post, state_post
+from support.forbidden import forbidden_records
+
+NOW = 1_700_000_000_000
+
+ADA, BOB, EVE, GUEST = Person("ada", "ada"), Person("bob", "bob"), Person("eve", "eve"), Person("guest")
+ROOT = Person("root", "root", operator=True)
+
+Said = tuple[Person, str, dict[str, Any]]
+"""A post: who, of which kind, with which data of the client."""
+
+
+def record(offset: int, by: Person, kind: str, data: dict[str, Any], later: int = 0) -> Message:
+    """Return the record of a post that was logged, rightly or not."""
+    logged = state_post(kind, "", data, NOW, by).data if kind in STATE_KINDS else data
+    return Message("lobby", offset, f"s-{offset}", by.name, NOW + later, "x", kind, 0, by.account, logged)
+
+
+def room(*said: Said) -> list[Message]:
+    """Return the records of a room that ada founded."""
+    first = Message("lobby", 1, "s-0", "ada", NOW, "x", "role", 0, "ada", founding_post(ADA).data)
+    return [first, *(record(offset, *each) for offset, each in enumerate(said, 2))]
+
+
+OPERATOR: Said = (ADA, "role", {"who": "bob", "role": "operator"})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [(ADA, "ban", {"who": "B0B"}), (BOB, "", {})],
+        [(ADA, "mute", {"who": "gu?s*"}), (GUEST, "action", {})],
+        [(ADA, "mute", {"who": "bob", "for": 60}), (BOB, "edit", {})],
+        [(ADA, "setting", {"name": "moderated", "value": True}), (BOB, "", {})],
+        [(BOB, "topic", {})],
+        [(BOB, "invite", {"who": "eve"})],
+        [OPERATOR, (BOB, "kick", {"who": "ada"})],
+        [OPERATOR, (BOB, "role", {"who": "eve", "role": "operator"})],
+        [OPERATOR, (BOB, "role", {"who": "ada", "role": ""})],
+        [(BOB, "unban", {"who": "eve"})],
+    ],
+)
+def test_finds_what_is_forbidden(said: list[Said]) -> None:
+    """The last record of each story is forbidden, and no other."""
+    records = room(*said)
+    assert [each.record for each in forbidden_records(records)] == [records[-1]]
+
+
+def test_founder_of_an_old_room() -> None:
+    """A room has one founder."""
+    records = [*room(), Message("lobby", 2, "s-0", "bob", NOW, "x", "role", 0, "bob", founding_post(BOB).data)]
+    assert [each.record for each in forbidden_records(records)] == [records[-1]]
+
+
+def test_lets_the_rest_pass() -> None:
+    """Pardons, ended bans, the owner, operators under patterns, and operators of the cluster."""
+    records = room(
+        (ADA, "ban", {"who": "bob"}),
+        (ADA, "unban", {"who": "b0b"}),
+        (BOB, "", {}),
+        OPERATOR,
+        (BOB, "mute", {"who": "*a"}),
+        (BOB, "mute", {"who": "bo*"}),
+        (ADA, "", {}),
+        (BOB, "", {}),
+        (ROOT, "kick", {"who": "ada"}),
+        (ADA, "ban", {"who": "eve", "for": 60}),
+    )
+    records.append(record(len(records) + 1, EVE, "", {}, later=61_000))
+    assert forbidden_records(records) == []
+
+
+posts = st.tuples(
+    st.sampled_from([ADA, BOB, EVE, GUEST, ROOT]),
+    st.sampled_from([*sorted(STATE_KINDS), "", "edit"]),
+    st.fixed_dictionaries(
+        {
+            "who": st.sampled_from(["ada", "bob", "eve", "guest", "b*", "e?e", "B0B", "*a*"]),
+            "role": st.sampled_from(["", "voice", "operator", "owner"]),
+            "name": st.sampled_from([*SETTINGS]),
+            "value": st.sampled_from([True, False, 0, "invited", "members", "operators"]),
+        }
+    ),
+)
+
+
+@given(said=st.lists(posts, max_size=40))
+def test_both_judges_agree(said: list[Said]) -> None:
+    """What the first lets pass is not forbidden; what it refuses is, if it were logged."""
+    state = fold(EMPTY, room()[0])
+    records = room()
+    for by, kind, data in said:
+        try:
+            new = record(len(records) + 1, by, kind, data)
+        except UsageError:
+            continue
+        if by.operator and not new.data.get("cluster_operator"):
+            continue  # what such an operator says bears no mark
+        found = [each.record for each in forbidden_records([*records, new])]
+        assert found == ([new] if judge(state, by, kind, new.data, NOW) else [])
+        if not found:
+            records.append(new)
+            state = fold(state, new)

@@ -171,7 +171,7 @@ def test_many_who_requests_get_few_lists() -> None:
         ada.send(Ping(), Who("lobby"), Leave("lobby"))
         ada.get(Left)
         lists = [heard for heard in ada.heard if isinstance(heard, Members)]
-        assert 2 <= len(lists) <= 20
+        assert 1 <= len(lists) <= 20  # several requests in a row may get one list
         assert isinstance(ada.heard[-1], Members)
 
 

@@ -331,7 +331,10 @@ class Session:
         if membership is None:
             self._not_joined(leave.room, [None])
         else:
-            self._send_list(leave.room)
+            if leave.room in self._lists_asked:
+                # Another thread may be the combiner now, and would find nobody to send the list to.
+                self._lists_asked.remove(leave.room)
+                membership.room.settle(membership.member, SETTLE_TIMEOUT)
             self._leave_room(membership, grace=0.0)
             self._kept_rooms.left(leave.room)
             self.answer(Left(leave.room))

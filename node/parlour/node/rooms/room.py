@@ -180,7 +180,7 @@ class Room:
                 refuse(self.name, [submission], "busy", "the room is flooded: say it again in a moment")
 
     def settle(self, member: Member[Any], timeout: float) -> None:
-        """Wait, at most `timeout` seconds, until the member's posts are logged and delivered, or refused."""
+        """Wait, at most `timeout` seconds, until the member's posts are delivered or refused, and its list is sent."""
         settled = threading.Event()
         self.submit(Submission(member, [], 0, time.monotonic(), settled))
         settled.wait(timeout)
@@ -354,9 +354,9 @@ class Room:
         if self._timeline.contradicted:
             self._begin_anew()
         acknowledge(self.name, committed.submissions, committed.places)
-        settle(submissions)
         if news is not None:
             self._delivery.tell(news, chain.from_iterable(groups.values()))
+        settle(submissions)
         if posts:
             with self._mutex:
                 self._sizer.delivered(posts)

@@ -1,41 +1,78 @@
-"""Accounts, names, tokens and what else people have, on the store in memory."""
+"""Accounts, names, tokens and what else people have, on the store of every engine."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from parlour.directory.accounts import UnknownAccountError
 from parlour.directory.belongings import Belongings
 from parlour.directory.directory import Directory
-from parlour.directory.memory import MemoryStore
 from parlour.directory.names import NameTakenError
 from parlour.directory.passwords import make_password, matches
-from parlour.directory.store import Document
+from parlour.directory.store import Document, Store
 from parlour.directory.tokens import DEVICES
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.direct import account_identity
 from parlour.wire.errors import UsageError
 from parlour.wire.people import Person
+from support.opener import StoreOpener
 
 ADA = account_identity("ada")
 
 
-class Clock(MemoryStore):
-    """A store whose time a test can move."""
+class Clock:
+    """A store on an engine, whose time a test can move, and which calls `before_put` or `after_put` once."""
 
-    ahead = 0
+    def __init__(self, engine: Store) -> None:
+        self._engine = engine
+        self.ahead = 0
+        self.before_put: Callable[[], object] | None = None
+        self.after_put: Callable[[], object] | None = None
 
     def now(self) -> int:
-        """Return the time, moved by `ahead` ms."""
-        return super().now() + self.ahead
+        """Return the engine's time, moved by `ahead` ms."""
+        return self._engine.now() + self.ahead
+
+    def get(self, key: str) -> Document | None:
+        """Return a document that has not ended by this clock."""
+        document = self._engine.get(key)
+        if document is not None and 0 < document.ends <= self.now():
+            self._engine.delete(key, document.version)
+            return None
+        return document
+
+    def put(self, key: str, value: bytes, expected: str = "", ends: int = 0) -> str | None:
+        """Store a document; one that has ended by this clock does not exist."""
+        before, self.before_put = self.before_put, None
+        if before is not None:
+            before()
+        self.get(key)
+        version = self._engine.put(key, value, expected, ends)
+        after, self.after_put = self.after_put, None
+        if after is not None:
+            after()
+        return version
+
+    def delete(self, key: str, expected: str) -> bool:
+        """Delete a document that has not ended by this clock."""
+        self.get(key)
+        return self._engine.delete(key, expected)
+
+    def keys(self, prefix: str, after: str = "", limit: int = 1000) -> list[str]:
+        """Return the keys of documents that have not ended by this clock."""
+        return [key for key in self._engine.keys(prefix, after, limit) if self.get(key) is not None]
+
+    def close(self) -> None:
+        """Do nothing: the fixture of the engine closes it."""
 
 
 @pytest.fixture
-def store() -> Clock:
-    """A store of its own."""
-    return Clock()
+def store(opener: StoreOpener) -> Clock:
+    """An empty store on each engine in turn."""
+    return Clock(opener())
 
 
 @pytest.fixture
@@ -130,24 +167,50 @@ def test_names_of_a_dead_node_are_free(directory: Directory, store: Clock) -> No
     assert not directory.names.renew("n1")
 
 
-def test_one_of_many_gets_a_name(directory: Directory) -> None:
-    """Of many sessions that ask at once exactly one gets the name."""
+@pytest.mark.parametrize("same_name", [True, False])
+def test_one_of_many_gets_a_name(opener: StoreOpener, same_name: bool) -> None:
+    """Of 200 sessions on three nodes that ask at once for a name, or for its look-alikes, exactly one gets it."""
+    nodes = [Directory(opener()) for _ in range(3)]
+    for number, node in enumerate(nodes):
+        node.names.renew(f"n{number}")
     got: list[str] = []
-    start = threading.Barrier(20)
+    failed: list[Exception] = []
+    start = threading.Barrier(200)
 
-    def race(session: str) -> None:
-        start.wait(10)
+    def race(number: int) -> None:
+        start.wait(30)
         try:
-            directory.names.take("ada", session, "n1")
+            name = "ada" if same_name or number % 2 else "\u0430DA"
+            nodes[number % 3].names.take(name, f"s{number}", f"n{number % 3}")
         except NameTakenError:
             return
-        got.append(session)
+        except Exception as error:
+            failed.append(error)
+        else:
+            got.append(f"s{number}")
 
-    join_all([spawn(f"racer-{number}", race, f"s{number}") for number in range(20)], 30)
+    join_all([spawn(f"racer-{number}", race, number) for number in range(200)], 60)
+    assert not failed
     assert len(got) == 1
-    held = directory.names.holder("ada")
+    held = nodes[0].names.holder("ada")
     assert held is not None
     assert held.session == got[0]
+
+
+def test_invitation_is_used_no_oftener(opener: StoreOpener) -> None:
+    """Of 40 that use a code for five at once on two nodes, five can."""
+    nodes = [Directory(opener()) for _ in range(2)]
+    code = nodes[0].invitations.make("lobby", 5, nodes[0].store.now() + 60_000)
+    used: list[bool] = []
+    start = threading.Barrier(40)
+
+    def race(number: int) -> None:
+        start.wait(30)
+        used.append(nodes[number % 2].invitations.use(code) is not None)
+
+    join_all([spawn(f"racer-{number}", race, number) for number in range(40)], 60)
+    assert len(used) == 40
+    assert sum(used) == 5
 
 
 def test_tokens(directory: Directory, store: Clock) -> None:

@@ -8,74 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from parlour.directory.opening import open_store
 from parlour.directory.store import DirectoryError, Document, Store
 from parlour.runtime.threads import join_all, spawn
-from support.redis_server import MISSING, SYNCED, RedisServer, redis_cluster, redis_server
+from support.opener import StoreOpener
+from support.redis_server import MISSING, SYNCED, redis_cluster, redis_server
 from support.waiting import MS, eventually
-
-ENGINES = ["memory", "sqlite", "sqlite-full", "redis", "redis-cluster"]
 
 KEYS = ["name/ada", "name/}", "name/{", "name/{a}b", "name/a*?[x]\\", "name/комната", "name/🦜", "name/ a", "name/%7D"]
 """Keys with characters that mean something to an engine, or that UTF-8 and UTF-16 order differently."""
-
-
-class Opener(Protocol):
-    """Opens the store under test again, as another node would."""
-
-    def __call__(self) -> Store:
-        """Return the store, opened once more."""
-        ...
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[RedisServer]]]:
-    """Run one Redis server and a cluster of them for all tests that kill none."""
-    with ExitStack() as stack:
-        running: dict[str, list[RedisServer]] = {}
-        if not MISSING:
-            running["redis"] = [stack.enter_context(redis_server(tmp_path_factory.mktemp("redis")))]
-            running["redis-cluster"] = stack.enter_context(redis_cluster(tmp_path_factory.mktemp("cluster")))
-        yield running
-
-
-@pytest.fixture
-def opener(engine: str, tmp_path: Path, servers: dict[str, list[RedisServer]]) -> Iterator[Opener]:
-    """Give a way to open one store several times; close all that were opened."""
-    opened: list[Store] = []
-    if engine.startswith("redis") and MISSING:
-        pytest.skip(MISSING)
-    for server in servers.get(engine, []):
-        with server.client() as client:
-            client.flushall()
-    urls = {
-        "memory": f"memory://{tmp_path}",
-        "sqlite": f"sqlite://{tmp_path}/log.sqlite",
-        "sqlite-full": f"sqlite://{tmp_path}/log.sqlite?sync=full",
-        **{name: running[0].url for name, running in servers.items()},
-    }
-
-    def again() -> Store:
-        opened.append(open_store(urls[engine]))
-        return opened[-1]
-
-    yield again
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    """Name each engine in turn."""
-    return str(request.param)
 
 
 def put(store: Store, key: str, value: bytes, expected: str = "", ends: int = 0) -> str:
@@ -89,7 +36,7 @@ def put(store: Store, key: str, value: bytes, expected: str = "", ends: int = 0)
 
 
 @pytest.mark.parametrize("value", [b"", b"plain", bytes(range(256)), b"\r\n\0", b"x" * 100_000], ids=len)
-def test_a_document_comes_back(opener: Opener, value: bytes) -> None:
+def test_a_document_comes_back(opener: StoreOpener, value: bytes) -> None:
     """Every store sees the bytes, the version and the end that the writer gave, whatever the key."""
     store, other = opener(), opener()
     ends = store.now() + 60_000
@@ -99,7 +46,7 @@ def test_a_document_comes_back(opener: Opener, value: bytes) -> None:
         assert other.get(key) == store.get(key) == (version, value, ends)
 
 
-def test_a_change_needs_the_version(opener: Opener) -> None:
+def test_a_change_needs_the_version(opener: StoreOpener) -> None:
     """Only a writer that knows the newest version, or that there is no document, changes it."""
     store, other = opener(), opener()
     first = put(store, "name/ada", b"1")
@@ -114,7 +61,7 @@ def test_a_change_needs_the_version(opener: Opener) -> None:
     assert store.get("name/ada") == (second, b"2", 0)
 
 
-def test_a_deleted_document_is_gone(opener: Opener) -> None:
+def test_a_deleted_document_is_gone(opener: StoreOpener) -> None:
     """It is neither found nor listed nor changed any more; a new one may take its place."""
     store, other = opener(), opener()
     assert not store.delete("name/ada", "")
@@ -129,7 +76,7 @@ def test_a_deleted_document_is_gone(opener: Opener) -> None:
     assert other.keys("name/") == ["name/ada", "name/bob"]
 
 
-def test_a_document_ends(opener: Opener) -> None:
+def test_a_document_ends(opener: StoreOpener) -> None:
     """After its time it is as one that never was; a change may give it another end, or none."""
     store, other = opener(), opener()
     ended, prolonged, kept = (put(store, f"node/{n}", b"1", ends=store.now() + 300) for n in range(3))
@@ -145,7 +92,7 @@ def test_a_document_ends(opener: Opener) -> None:
     assert [other.get(f"node/{n}") is not None for n in range(3)] == [True] * 3
 
 
-def test_keys_come_in_order(opener: Opener) -> None:
+def test_keys_come_in_order(opener: StoreOpener) -> None:
     """All keys with a prefix, and no other, in the order of code points, page by page, however few are on a page."""
     store, other = opener(), opener()
     wanted = sorted([*KEYS, *(f"name/{n}" for n in range(2100))])
@@ -168,7 +115,7 @@ def test_keys_come_in_order(opener: Opener) -> None:
     assert other.keys("name/", after="name/zzz", limit=1) == ["name/zzzz"]
 
 
-def test_one_of_many_wins(opener: Opener) -> None:
+def test_one_of_many_wins(opener: StoreOpener) -> None:
     """Of 20 writers that create one document at once one succeeds, and 20 that count together lose no count."""
     stores = [opener() for _ in range(4)]
     won: list[str] = []
@@ -193,7 +140,7 @@ def test_one_of_many_wins(opener: Opener) -> None:
     assert count.value == b"100"
 
 
-def test_time_goes_on(opener: Opener) -> None:
+def test_time_goes_on(opener: StoreOpener) -> None:
     """The clock of a store is that of this machine here."""
     store, other = opener(), opener()
     before = store.now()
@@ -201,7 +148,7 @@ def test_time_goes_on(opener: Opener) -> None:
     assert abs(other.now() - before) < 10_000
 
 
-def test_ended_documents_are_forgotten(engine: str, opener: Opener, tmp_path: Path) -> None:
+def test_ended_documents_are_forgotten(engine: str, opener: StoreOpener, tmp_path: Path) -> None:
     """An engine does not grow with documents that have ended or were deleted."""
     store = opener()
 
@@ -244,7 +191,7 @@ for number in range(1_000_000):
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "redis"])
-def test_a_killed_writer_loses_nothing(engine: str, opener: Opener, tmp_path: Path) -> None:
+def test_a_killed_writer_loses_nothing(engine: str, opener: StoreOpener, tmp_path: Path) -> None:
     """Two processes are killed while they write: everything acknowledged is there, whole, and others go on at once."""
     store, chance = opener(), random.Random(7)
     url = f"sqlite://{tmp_path}/log.sqlite" if engine == "sqlite" else store._home.url  # type: ignore[attr-defined]

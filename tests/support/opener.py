@@ -1,15 +1,16 @@
-"""The type of the fixture `opener`, which opens the room log under test.
+"""The types of the fixtures `opener`, which open the room log or the directory under test.
 
-This module owns that type alone; the fixture is for the tests of the node.
+This module owns these types alone; the fixtures are for the tests of the node and of the directory.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from parlour.directory.store import Store
 from parlour.node.log import RoomLog
 
-__all__ = ["Opener"]
+__all__ = ["Opener", "StoreOpener"]
 
 
 class Opener(Protocol):
@@ -17,4 +18,12 @@ class Opener(Protocol):
 
     def __call__(self) -> RoomLog:
         """Return the log, opened once more."""
+        ...
+
+
+class StoreOpener(Protocol):
+    """Opens the directory's store under test again, as another node would."""
+
+    def __call__(self) -> Store:
+        """Return the store, opened once more."""
         ...

@@ -12,7 +12,7 @@ from parlour.directory.belongings import Belongings
 from parlour.directory.directory import Directory
 from parlour.directory.names import NameTakenError
 from parlour.directory.passwords import make_password, matches
-from parlour.directory.store import Document, Store
+from parlour.directory.store import DirectoryError, Document, Store
 from parlour.directory.tokens import DEVICES
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.direct import account_identity
@@ -211,6 +211,38 @@ def test_invitation_is_used_no_oftener(opener: StoreOpener) -> None:
     join_all([spawn(f"racer-{number}", race, number) for number in range(40)], 60)
     assert len(used) == 40
     assert sum(used) == 5
+
+
+def test_renewal_that_comes_too_late_while_it_runs(directory: Directory, store: Clock) -> None:
+    """A lease that ends between the node's look and its write is lost, and the node learns it."""
+    directory.names.take("ada", "s1", "n1")
+    store.ahead += 29_900
+
+    def stall() -> None:
+        store.ahead += 5_000
+        directory.names.renew("n2")
+        directory.names.take("ada", "s2", "n2")
+
+    store.before_put = stall
+    assert not directory.names.renew("n1")
+    assert directory.names.renew("n1")
+
+
+def test_renewal_without_an_answer(directory: Directory, store: Clock) -> None:
+    """A node whose late renewal was stored but not acknowledged still learns that it was late."""
+
+    def break_off() -> None:
+        raise DirectoryError("no answer")
+
+    directory.names.take("ada", "s1", "n1")
+    store.ahead += 31_000
+    directory.names.renew("n2")
+    directory.names.take("ada", "s2", "n2")
+    store.after_put = break_off
+    with pytest.raises(DirectoryError):
+        directory.names.renew("n1")
+    assert not directory.names.renew("n1")
+    assert directory.names.renew("n1")
 
 
 def test_tokens(directory: Directory, store: Clock) -> None:

@@ -45,6 +45,9 @@ class Names:
         self._store = store
         self._entries = entries(store)
         self._nodes = Documents(store, "node/", _Node)
+        # When each instance here renewed last, as far as it knows.
+        # Only the thread that renews an instance uses its entry.
+        self._renewed: dict[str, int] = {}
 
     def take(self, name: str, session: str, instance: str) -> None:
         """Let a guest's session hold a name at an instance of a node; raises NameTakenError.
@@ -72,11 +75,19 @@ class Names:
         self._entries.change(skeleton(name), release)
 
     def renew(self, instance: str) -> bool:
-        """Renew all leases of an instance; return False if they had ended: somebody else may have its names now."""
-        key = instance
-        ended = self._nodes.get(key) is None
-        now = self._store.now()
-        self._nodes.change(key, lambda _: _Node(now), now + round(LEASE * 1000))
+        """Renew all leases of an instance; return False if they may have ended: others may have its names now.
+
+        They may also have ended if the renewal before failed: it may be stored, and so hide that it came too late.
+        """
+        now, ended = self._store.now(), True
+
+        def renew(node: _Node | None) -> _Node:
+            nonlocal ended  # as it is when the change is stored, which may be later than a first look
+            ended = node is None or node.renewed != self._renewed.get(instance)
+            return _Node(now)
+
+        self._nodes.change(instance, renew, now + round(LEASE * 1000))
+        self._renewed[instance] = now
         return not ended
 
     def holder(self, name: str) -> Lease | None:

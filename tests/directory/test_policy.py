@@ -245,6 +245,16 @@ def test_renewal_without_an_answer(directory: Directory, store: Clock) -> None:
     assert directory.names.renew("n1")
 
 
+def test_name_of_a_guest_who_stays(directory: Directory, store: Clock) -> None:
+    """A guest that never leaves keeps the name as long as the node renews."""
+    directory.names.take("ada", "s1", "n1")
+    for _ in range(10):
+        store.ahead += 9 * 24 * 3600 * 1000
+        directory.names.renew("n1")
+    with pytest.raises(NameTakenError):
+        directory.names.take("ada", "s2", "n1")
+
+
 def test_tokens(directory: Directory, store: Clock) -> None:
     """A token names its account until its device is revoked, the account removed, or a hundred newer ones came."""
     directory.accounts.add("ada", None)

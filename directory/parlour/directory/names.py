@@ -25,8 +25,11 @@ LEASE = 30.0
 RENEWAL = 10.0
 """Seconds between two renewals."""
 
-LONGEST = 30 * 24 * 3600
-"""Seconds after which a lease is forgotten that was neither taken again nor released: its node has died long ago."""
+LONGEST = 365 * 24 * 3600
+"""Seconds after which a lease is forgotten that was not released: its node has died long ago.
+
+A renewal does not touch the leases themselves, so this must be longer than any guest stays at one instance of a node.
+"""
 
 TRIED = 100
 """Numbers that are tried behind a name to find a free one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from parlour.directory.accounts import UnknownAccountError
@@ -311,6 +312,16 @@ def test_failures_delay(directory: Directory, store: Clock) -> None:
     assert directory.failures.wait("cy", "2001:db8::ffff") > 60
     store.ahead += 2 * 3600 * 1000
     assert directory.failures.wait("cy", "2001:db8::ffff") == 0
+
+
+def test_endless_failures(directory: Directory, store: Clock) -> None:
+    """However often sign-ins fail, the delay stays at its longest."""
+    failed = msgspec.msgpack.encode({"count": 5000, "until": 0})
+    for key in ("failures/account/ada", "failures/address/192.0.2.1"):
+        store.put(key, failed, ends=store.now() + 60_000)
+    directory.failures.note("ada", "192.0.2.1")
+    for account, address in (("ada", ""), ("bob", "192.0.2.1")):
+        assert 299 < directory.failures.wait(account, address) <= 300
 
 
 def test_trail(directory: Directory, store: Clock) -> None:

@@ -17,6 +17,9 @@ __all__ = ["Failures"]
 FREE_OF_ACCOUNT, FREE_OF_ADDRESS = 3, 20
 """Failures after which the delay begins. Many people may share an address."""
 
+DOUBLED = 16
+"""How often the delay doubles, at most: enough for the longest one, and a power that a float holds."""
+
 LONGEST = 300.0
 """Seconds that an attempt has to wait, at most: whoever knows the password gets in."""
 
@@ -49,7 +52,7 @@ class Failures:
 
             def count(failed: _Failed | None, free: int = free) -> _Failed:
                 number = 1 if failed is None else failed.count + 1
-                delay = min(2.0 ** (number - free), LONGEST) if number > free else 0.0
+                delay = min(2.0 ** min(number - free, DOUBLED), LONGEST) if number > free else 0.0
                 return _Failed(number, now + round(1000 * delay))
 
             self._failed.change(key, count, now + FORGOTTEN * 1000)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from unittest.mock import Mock, patch
 
 import msgspec
 import pytest
+from argon2 import extract_parameters
 
+from parlour.directory import passwords
 from parlour.directory.accounts import UnknownAccountError
 from parlour.directory.belongings import Belongings
 from parlour.directory.directory import Directory
@@ -118,6 +121,18 @@ def test_password_of_nobody(directory: Directory) -> None:
         with pytest.raises(UsageError):
             make_password(wrong)
         assert not matches(make_password("right"), wrong)
+
+
+def test_time_does_not_tell_of_an_account() -> None:
+    """A name without an account has the same work done as a wrong password, from the first look on."""
+    real, standin = make_password("right").argon2, passwords._standin()
+    assert extract_parameters(standin) == extract_parameters(real)
+    hashed = Mock(wraps=passwords._HASHER)
+    with patch.object(passwords, "_HASHER", hashed):
+        passwords._standin.cache_clear()
+        assert not matches(None, "wrong")
+    assert hashed.verify.call_count == 1
+    assert hashed.hash.call_count == 0
 
 
 def test_name_of_an_account_is_nobody_elses(directory: Directory) -> None:

@@ -124,6 +124,8 @@ def test_what_is_forbidden_is_not_logged() -> None:
         assert "noise" in refused.text
         assert "ask ada" in refused.text
         eve.say(ROOM, "one", "two")
+        while eve.get(Message).text != "two":
+            pass
         assert change(ada, "unmute", who="bob") == ""
         bob.say(ROOM, "three")
         assert isinstance(outcome(bob, 2), Message), "the pardon holds on his node, too"

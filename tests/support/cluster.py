@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -187,10 +187,22 @@ class Cluster:
             for index, name in enumerate(names):
                 node = self.nodes[index % len(self.nodes)].name
                 lines = mixed and index // len(self.nodes) % 2 == 1
-                clients.append(closing.enter_context(RawClient(self.address, name, node, lines=lines or None)))
+                clients.append(closing.enter_context(self._enter(name, node, lines or None)))
                 if room is not None:
                     clients[-1].join(room)
             yield clients
+
+    def _enter(self, name: str, node: str, lines: bool | None) -> RawClient:
+        """Connect a raw client; a node may not have noticed yet that the one of this name before has gone."""
+        entered: list[RawClient] = []
+
+        def enter() -> bool:
+            with suppress(ConnectionError):
+                entered.append(RawClient(self.address, name, node, lines=lines))
+            return bool(entered)
+
+        eventually(enter, 5, f"{name} is let in")
+        return entered[0]
 
     def chat(self, name: str, password: str = "") -> Chat:
         """Connect with the library under this name; with a password, to the account."""

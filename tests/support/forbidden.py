@@ -85,8 +85,10 @@ class _Room:
     def _rank_for_role(self, record: Message) -> int:
         who, new = _who(record), RANKS[record.data["role"]]
         held = self.ranks.get(who, 0)
+        if held == RANKS["owner"] != new:
+            return max(RANKS.values()) + 2  # nobody takes the role from the owner but by passing it on
         if held == RANKS["owner"]:
-            return 0 if new == held and who == skeleton(record.account) else held + 1
+            return 0 if who == skeleton(record.account) else held + 1
         if record.account and who == skeleton(record.account) and new < held:
             return 0
         return RANKS["operator"] if max(held, new) <= RANKS["voice"] else RANKS["owner"]

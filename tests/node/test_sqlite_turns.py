@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from parlour.node.log import Appended, Post, StaleStateError
+from parlour.node.log import Appended, LogError, Post, StaleStateError
 from parlour.node.log import sqlite as module
 from parlour.node.log.opening import open_log
 from parlour.node.log.sqlite import SqliteLog
@@ -58,7 +58,8 @@ def test_a_node_that_never_pauses_gives_the_others_their_turn(logs: tuple[Sqlite
         waits: list[int] = []
         for _ in range(10):
             before = len(commits)
-            modest.append("lobby", post())
+            with suppress(LogError):  # it waited for as long as it may, and the count tells that
+                modest.append("lobby", post())
             waits.append(len(commits) - before)
         # A busy machine may stop one of the threads for longer than a turn is kept for it.
         assert sorted(waits)[7] <= 5, waits

@@ -30,7 +30,7 @@ def poll(condition: Callable[[], T], timeout: float = 5.0) -> T:
     return value
 
 
-def eventually(condition: Callable[[], T], timeout: float = 5.0, what: str = "") -> T:
+def eventually(condition: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
     """Return what the condition returns as soon as that is true.
 
     Fails the test with `what` (the awaited thing, in words) after `timeout` seconds, scaled. An exception of the

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from parlour.client import connect
+from parlour.client import Room, connect
 from support.pages import figures, page
 from support.ports import free_ports
 from support.processes import Processes, processes
 from support.source import ROOT
-from support.waiting import eventually
+from support.waiting import eventually, poll
 
 NAMES = re.compile(r"\b(?:parlour|process)_[a-z_]+\b")
 
@@ -38,26 +38,42 @@ def pages(running: Processes, tmp_path: Path) -> tuple[str, str, str]:
     return f"127.0.0.1:{port}", broker, node
 
 
+def grown(node: str, before: dict[str, float]) -> dict[str, float]:
+    """Return by how much the figures of a node have grown."""
+    return {name: value - before[name] for name, value in figures(node).items() if name in before}
+
+
+def reaches_both(node: str, room: Room) -> bool:
+    """Return whether a post goes to both members live."""
+    before = figures(node)
+    room.say("are you there?")
+    return poll(lambda: grown(node, before)["parlour_node_deliveries_total"] == 2)
+
+
 def test_traffic_is_counted(pages: tuple[str, str, str]) -> None:
     """The node counts posts, deliveries and batches; the broker counts assignments."""
     address, broker, node = pages
     with connect(address, "ada") as ada, connect(address, "bob") as bob:
         room, other = ada.join("lobby"), bob.join("lobby")
+        eventually(lambda: figures(node)["parlour_node_clients"] == 2)
+        # Who has just joined may get the first posts from the ring, which no figure counts as deliveries.
+        eventually(lambda: reaches_both(node, room))
+        before = figures(node)
         for number in range(10):
             room.say(f"{number}")
         assert any(getattr(event, "text", "") == "9" for event in other.events(timeout=10))
-        eventually(lambda: figures(node)["parlour_node_clients"] == 2)
-        eventually(lambda: figures(node)["parlour_node_deliveries_total"] == 20)  # counted after they are sent
-        found = figures(node)
+        eventually(lambda: grown(node, before)["parlour_node_deliveries_total"] == 20)  # counted after they are sent
+        found = grown(node, before)
         assert found["parlour_node_posts_total"] == found["parlour_node_encodings_total"] == 10
         assert found["parlour_node_wait_seconds_count"] == found["parlour_node_commit_seconds_count"] == 10
+        found = figures(node)
         assert found["parlour_node_sent_bytes_total"] > found["parlour_node_received_bytes_total"] > 100
         assert found["parlour_node_rooms"] == 1
         fleet = figures(broker)
         assert fleet["parlour_broker_assignments_total{outcome=assigned}"] == 2
         assert fleet["parlour_broker_nodes{state=ok}"] == 1
         assert 0 <= fleet["parlour_broker_report_age_seconds{node=n1}"] < 3
-    assert figures(node)["parlour_node_posts_total"] == 10, "it only grows"
+    assert figures(node)["parlour_node_posts_total"] >= found["parlour_node_posts_total"], "it only grows"
 
 
 def test_a_failing_log_shows(pages: tuple[str, str, str], tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class NodeFigures:
         load, totals = self._node.load, self._node.load.totals()
         for name, text, value in (
             ("posts", "Posts from clients.", totals.messages_in),
-            ("deliveries", "Messages delivered, counted once per member.", totals.messages_out),
+            ("deliveries", "Messages delivered live, counted once per member.", totals.messages_out),
             ("received_bytes", "Bytes of posts from clients.", totals.bytes_in),
             ("sent_bytes", "Bytes of messages to members.", totals.bytes_out),
             ("encodings", "Messages encoded as frames, each once for all members.", load.encoded),

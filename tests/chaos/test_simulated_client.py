@@ -103,7 +103,7 @@ def talk(node: Node, posts: int, seed: str = "seed") -> SimulatedClient:
         return len(client.rooms["lobby"].posts) >= posts
 
     try:
-        eventually(enough, 10)
+        eventually(enough)
     finally:
         quiet.set()
         eventually(lambda: not client.waiting)

@@ -101,7 +101,7 @@ def test_a_port_lost_while_a_node_starts(broker: str, monkeypatch: pytest.Monkey
     (tmp_path / "sitecustomize.py").write_text(DELAY.format(wanted=str(wanted), held=str(held)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     process = start("up", "-d", "--nodes", "2")
-    eventually(wanted.exists, 20)
+    eventually(wanted.exists)
     with taken(at(broker, 10)):
         held.touch()
         assert finish(process) == (0, ready(broker, [12, 11]), "")

@@ -54,7 +54,7 @@ def test_a_broker_runs_without_its_ready_line(redirection: str) -> None:
 
     try:
         # The broker sets its handlers just before it prints that it is ready.
-        eventually(handles_signals, 10)
+        eventually(handles_signals)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     finally:

@@ -49,7 +49,7 @@ def test_parts_end_with_up(broker: str) -> None:
     assert listening(broker)
     process.kill()
     finish(process)
-    eventually(lambda: not listening(broker), 10)
+    eventually(lambda: not listening(broker))
 
 
 def test_the_death_of_a_part(broker: str) -> None:
@@ -61,7 +61,7 @@ def test_the_death_of_a_part(broker: str) -> None:
     os.kill(last, signal.SIGKILL)
     assert process.stderr is not None
     assert process.stderr.readline() == "parlour: node n2 ended with status -9: its output is above\n"
-    eventually(lambda: nodes_at(broker) == ["n1"], 10)
+    eventually(lambda: nodes_at(broker) == ["n1"])
     assert process.poll() is None
     for pid in (first, *rest):
         os.kill(pid, signal.SIGKILL)
@@ -75,7 +75,7 @@ def test_up_runs_on_with_a_full_disk(broker: str) -> None:
     command = [sys.executable, "-m", "parlour.cli", "up", "--nodes", "1"]
     with Path("/dev/full").open("wb") as full:
         process = subprocess.Popen(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: nodes_at(broker) == ["n1"], 10)
+    eventually(lambda: nodes_at(broker) == ["n1"])
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1)
     process.send_signal(signal.SIGINT)
@@ -339,7 +339,7 @@ def test_down_after_a_drain(broker: str) -> None:
 def test_ctrl_c_during_the_start(broker: str) -> None:
     """Interrupted before it is ready, `up --detach` stops what it has started."""
     process = start("up", "-d")
-    eventually(lambda: listening(broker), 10)
+    eventually(lambda: listening(broker))
     process.send_signal(signal.SIGINT)
     status, out, err = finish(process)
     if status == 130:
@@ -357,7 +357,7 @@ def test_ctrl_c_while_a_child_begins(broker: str, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "sitecustomize.py").write_text(SLOW.format(mark=str(mark)))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     process = start("up")
-    eventually(mark.exists, 10)
+    eventually(mark.exists)
     process.send_signal(signal.SIGINT)
     assert finish(process) == (0, f"stopped: broker {broker}, nodes n1 n2\n", "")
 

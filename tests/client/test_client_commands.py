@@ -156,8 +156,8 @@ def test_send_reports_waiting_and_lost_lines(
         # A line that is sent to a node that stops may have been logged, which is told in other words.
         eventually(lambda: not bot.connected)
         pipe.write(b"two\n")
-        eventually(lambda: tells("parlour: line 2 is not sent yet: "), 10)
-        eventually(lambda: tells("parlour: line 2 may not have been sent: "), 10)
+        eventually(lambda: tells("parlour: line 2 is not sent yet: "))
+        eventually(lambda: tells("parlour: line 2 may not have been sent: "))
         cluster.add_node("n3")
         pipe.write(b"three\n")
         pipe.close()
@@ -409,7 +409,7 @@ def test_chat_can_be_left_without_a_connection(cluster: Cluster, typed: bytes, s
     """When all nodes stop, one line says so; a person who leaves then sees which lines may not have been sent."""
     with running(cluster, "chat", "--name", "bob", "--room", "lobby") as chat:
         room = cluster.chat("ada").join("lobby")
-        eventually(lambda: room.members == ["ada", "bob"], 10)
+        eventually(lambda: room.members == ["ada", "bob"])
         for node in cluster.nodes:
             node.stop()
         assert chat.stdout is not None

@@ -35,7 +35,7 @@ def test_a_chat_that_cannot_show_a_room_ends(cluster: Cluster) -> None:
     ended = threading.Event()
 
     def provoke() -> None:
-        eventually(lambda: "bob" in ada.members, 10)
+        eventually(lambda: "bob" in ada.members)
         ada.say("fail")
         ended.wait(10_000 * MS)
         os.close(sender)  # so that the chat ends in any case
@@ -80,7 +80,7 @@ def test_edit_means_no_older_line(
         eventually(lambda: [message.text for message in ada.history()] == ["first"])
         go_on.clear()
         typing.write(b"second\n/edit changed\n")
-        eventually(refused, 10)
+        eventually(refused)
         go_on.set()
         typing.close()
         join_all([thread], 20)

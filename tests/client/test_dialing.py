@@ -183,9 +183,9 @@ def test_a_chat_comes_back_in_its_turn(cluster: Cluster, monkeypatch: pytest.Mon
         ada._reconnector._brokers = [broker.address for broker in brokers]
         for node in cluster.nodes:
             node.stop()
-        eventually(lambda: sum(broker.asked for broker in brokers) >= 4, 20)
+        eventually(lambda: sum(broker.asked for broker in brokers) >= 4)
         mine, other = sorted(brokers, key=lambda broker: broker.asked, reverse=True)
         assert other.asked == 0
         mine.over.set()
-        eventually(lambda: other.asked >= 2, 20)
+        eventually(lambda: other.asked >= 2)
         ada.close()

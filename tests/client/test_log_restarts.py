@@ -90,7 +90,7 @@ def test_a_restart_and_a_move_show_nothing_again(server: RedisServer) -> None:
         running.node_of(chat_of(ada)).stop()
         server.start()
         bob.say("meanwhile", timeout=20)
-        eventually(lambda: chat_of(ada).node == chat_of(bob).node, 20)
+        eventually(lambda: chat_of(ada).node == chat_of(bob).node)
         bob.say("new", timeout=20)
         assert texts(ada) == [("meanwhile", False), ("new", False)]
         assert texts(bob) == [("meanwhile", False), ("new", False)]

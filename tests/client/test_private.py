@@ -67,7 +67,7 @@ def test_guests_talk_alone(running: Cluster) -> None:
     with connect(running.address, "cy") as cy:
         room = ada.direct("cy")
         cy.direct("ada").say("hello")
-    eventually(lambda: running.nodes[0].people.directory.names.holder("cy") is None, 15)
+    eventually(lambda: running.nodes[0].people.directory.names.holder("cy") is None)
     again = enter(running, "cy", "")
     assert again.direct("ada").name != room.name
 

@@ -75,4 +75,4 @@ def test_what_is_new(terminal: Tmux, running: Cluster, tmp_path: Path) -> None:
         offset = lobby.say("hello").offset
         pane = enter(terminal, running, tmp_path, "bob")
         terminal.shows(pane, "-- since you were here: attic (1 new, 1 for you), lobby (1 new)")
-        eventually(lambda: directory.belongings.get("account/bob").rooms["lobby"] >= offset, 10)
+        eventually(lambda: directory.belongings.get("account/bob").rooms["lobby"] >= offset)

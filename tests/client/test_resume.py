@@ -121,7 +121,7 @@ def test_a_chat_goes_on_at_another_node(cluster: Cluster) -> None:
     with talking(rooms[0]) as said, talking(rooms[1]) as told:
         eventually(lambda: len(said) > 50)
         quit_node(cluster, ada)
-        eventually(lambda: ears[0].heard(Reconnected), 10)
+        eventually(lambda: ears[0].heard(Reconnected))
         count = len(said)
         eventually(lambda: len(said) > count + 50)
     top = all_logged_once(said, told)
@@ -153,9 +153,9 @@ def test_a_killed_node_loses_nothing(tmp_path: Path) -> None:
             said = [talks.enter_context(talking(room)) for room in rooms[:4]]
             for name in ("n1", "n2"):
                 count = len(said[0])
-                eventually(lambda count=count: len(said[0]) > count + 100, 20)  # type: ignore[misc]
+                eventually(lambda count=count: len(said[0]) > count + 100)  # type: ignore[misc]
                 started.kill(nodes[name])
-                eventually(lambda name=name: all(c.connected and c.node != name for c in chats), 20)  # type: ignore[misc]
+                eventually(lambda name=name: all(c.connected and c.node != name for c in chats))  # type: ignore[misc]
         top = all_logged_once(*said)
         for ear in ears:
             ear.whole(top)
@@ -176,8 +176,8 @@ def test_a_connection_cut_in_mid_frame(empty_cluster: Cluster) -> None:
         for cut in (1, 37, 500, 1003):
             cuts = proxy.cuts
             proxy.cut_after(cut)
-            eventually(lambda cuts=cuts: proxy.cuts > cuts, 10)  # type: ignore[misc]
-            eventually(lambda cuts=cuts: len(ear.heard(Reconnected)) > cuts, 10)  # type: ignore[misc]
+            eventually(lambda cuts=cuts: proxy.cuts > cuts)  # type: ignore[misc]
+            eventually(lambda cuts=cuts: len(ear.heard(Reconnected)) > cuts)  # type: ignore[misc]
     ear.whole(all_logged_once(said))
 
 
@@ -251,7 +251,7 @@ def test_replays_stay_known(cluster: Cluster) -> None:
     room = ada.join("lobby", history=2)
     ear = Listener(room)
     quit_node(cluster, ada)
-    eventually(lambda: ear.heard(Reconnected), 10)
+    eventually(lambda: ear.heard(Reconnected))
     assert room.replays == 2
 
 
@@ -268,9 +268,9 @@ def test_a_replaced_log_is_told(empty_cluster: Cluster) -> None:
         there = bob.join("lobby")
         for number in range(3):
             there.say(str(number))
-        eventually(lambda: ear.heard(Restarted), 10)
+        eventually(lambda: ear.heard(Restarted))
         there.say("and on")
-        eventually(lambda: len(ear.heard(Message)) == 4 or ear.offsets[-1:] == [4], 10)
+        eventually(lambda: len(ear.heard(Message)) == 4 or ear.offsets[-1:] == [4])
     kinds = [type(event) for event in ear.events if not isinstance(event, Presence | Message)]
     assert kinds == [Reconnecting, Reconnected, Restarted]
     after = [event for event in ear.events[ear.events.index(ear.heard(Restarted)[0]) :] if isinstance(event, Message)]
@@ -402,7 +402,7 @@ def test_a_chat_with_a_full_backlog_comes_back(cluster: Cluster) -> None:
     for number in range(50):
         there.say(str(number))
     quit_node(cluster, ada)
-    eventually(lambda: ada.connected and ada.node == bob.node, 10)
+    eventually(lambda: ada.connected and ada.node == bob.node)
     assert room.say("back").offset == 51
     ear = Listener(room)
     ear.whole(51)

@@ -189,7 +189,7 @@ def test_a_chat_is_put_aside_and_taken_up_again(cluster: Cluster, tmux: Tmux) ->
     tmux.type(pane, " ".join(chat(cluster, "--name", "ada", "--room", "lobby")), "Enter")
     tmux.shows(pane, "lobby>")
     tmux.type(pane, "half a li", "C-z")
-    eventually(lambda: any("Stopped" in line for line in tmux.lines(pane)), 15)
+    eventually(lambda: any("Stopped" in line for line in tmux.lines(pane)))
     cluster.chat("bob").join("lobby").say("meanwhile")
     tmux.type(pane, "fg", "Enter")
     tmux.shows(pane, " bob: meanwhile")

@@ -208,7 +208,7 @@ def test_a_password_is_asked_for_twice(url: str, directory: Directory) -> None:
         pane = terminal.open(sys.executable, "-m", "parlour.cli", "account", "add", "ada", "--log", url)
         for number, typed in enumerate(["secret", "secrets", "secret", "secret"], 1):
             # What is typed before the prompt is there would be thrown away.
-            eventually(partial(has_prompts, terminal, pane, number), 15)
+            eventually(partial(has_prompts, terminal, pane, number))
             terminal.type(pane, typed, "Enter")
         terminal.shows(pane, "exit=0")
         assert not any("secret" in line for line in terminal.lines(pane))

@@ -279,6 +279,6 @@ def test_a_killed_server_loses_nothing(tmp_path: Path, count: int) -> None:
         assert count > 1 or len(failed) >= 5
         with closing(open_store(servers[-1].url)) as other:
             for key in keys:
-                document = eventually(partial(found, other, key), 20)
+                document = eventually(partial(found, other, key))
                 assert document is not None
                 assert int(document.value) >= counted[key] > 100

@@ -79,7 +79,7 @@ def test_name_without_a_key_ends_with_its_connection() -> None:
         with netcat(running.nodes[0]) as ci:
             ci.send({"type": "hello", "name": "ci"})
             assert ci.read()["type"] == "welcome"
-        eventually(lambda: welcomed(running.nodes[0], "ci"), timeout=2.0)
+        eventually(lambda: welcomed(running.nodes[0], "ci"))
 
 
 def test_name_survives_a_move() -> None:

@@ -165,7 +165,7 @@ def test_a_killed_server_takes_its_own_rooms_along_and_no_others(tmp_path: Path,
             client.script_flush()
         assert log.append(rooms[dead - 1], [post(5)])[0].offset == 5
         servers[dead].start()
-        (back,) = eventually(lambda: try_append(log, rooms[dead], 2), 20)
+        (back,) = eventually(lambda: try_append(log, rooms[dead], 2))
         assert astuple(back)[:2] == (epochs[dead], 2)
         assert log.rooms("", 9) == sorted(rooms)
 
@@ -184,10 +184,10 @@ def test_what_is_over_is_forgotten_also_while_a_server_is_away(tmp_path: Path) -
         trimmer.start()
         try:
             for room in (rooms[0], rooms[2]):
-                eventually(lambda room=room: log.extent(room).trimmed == 3, 20)  # type: ignore[misc]
+                eventually(lambda room=room: log.extent(room).trimmed == 3)  # type: ignore[misc]
             servers[1].start()
-            eventually(lambda: try_append(log, rooms[1], 5), 20)
-            eventually(lambda: log.extent(rooms[1]).trimmed == 3, 20)
+            eventually(lambda: try_append(log, rooms[1], 5))
+            eventually(lambda: log.extent(rooms[1]).trimmed == 3)
         finally:
             trimmer.stop()
 
@@ -200,7 +200,7 @@ def test_a_server_that_lost_its_memory_begins_new_epochs_in_its_rooms_alone(tmp_
         epochs = [log.append(room, [post(1)])[0].epoch for room in rooms]
         servers[lost].kill()
         servers[lost].start()
-        (back,) = eventually(lambda: try_append(log, rooms[lost], 2), 20)
+        (back,) = eventually(lambda: try_append(log, rooms[lost], 2))
         assert (back.offset, back.epoch == epochs[lost]) == (1, False)
         for number in {0, 1, 2} - {lost}:
             assert astuple(log.append(rooms[number], [post(2)])[0])[:2] == (epochs[number], 2)
@@ -234,7 +234,7 @@ def test_a_server_that_is_stuck_holds_up_its_own_rooms_alone(servers: list[Redis
         assert len(failed) == 8
         assert max(failed) - began < 8_000 * MS
         servers[1].signal(signal.SIGCONT)
-        assert eventually(lambda: try_append(log, rooms[1], 2), 20)[0].offset == 2
+        assert eventually(lambda: try_append(log, rooms[1], 2))[0].offset == 2
 
 
 def test_a_replica_that_takes_over_is_found_and_begins_a_new_epoch(tmp_path: Path) -> None:
@@ -246,11 +246,11 @@ def test_a_replica_that_takes_over_is_found_and_begins_a_new_epoch(tmp_path: Pat
         with replica.client() as client, servers[1].client() as primary:
             client.cluster("MEET", "127.0.0.1", servers[0].port, servers[0].port + 1)
             name = primary.cluster("MYID")
-            eventually(lambda: name in str(client.cluster("NODES")), 20)
+            eventually(lambda: name in str(client.cluster("NODES")))
             client.cluster("REPLICATE", name)
-            eventually(lambda: client.info("replication").get("master_link_status") == "up", 20)
+            eventually(lambda: client.info("replication").get("master_link_status") == "up")
             # Who has which slot it hears from the others, in its own time.
-            eventually(lambda: client.cluster("INFO")["cluster_slots_assigned"] == "16384", 20)
+            eventually(lambda: client.cluster("INFO")["cluster_slots_assigned"] == "16384")
         log = stack.enter_context(closing(open_log(servers[0].url)))
         rooms = [room_at(number) for number in range(3)]
         epochs = [log.append(room, [post(1)])[0].epoch for room in rooms]
@@ -259,7 +259,7 @@ def test_a_replica_that_takes_over_is_found_and_begins_a_new_epoch(tmp_path: Pat
             eventually(lambda: client.exists(f"parlour:{{{rooms[1]}}}:log"))
             servers[1].kill()
             client.cluster("FAILOVER", "TAKEOVER")
-        (place,) = eventually(lambda: try_append(log, rooms[1], 2), 20)
+        (place,) = eventually(lambda: try_append(log, rooms[1], 2))
         assert (place.offset, place.epoch == epochs[1]) == (2, False)
         assert [astuple(log.append(rooms[n], [post(2)])[0])[:2] for n in (0, 2)] == [(epochs[0], 2), (epochs[2], 2)]
 

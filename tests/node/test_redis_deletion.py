@@ -152,7 +152,7 @@ def test_a_server_that_is_killed_has_deleted_or_not(tmp_path: Path) -> None:
                 logged.append(place.offset)
 
         def kill(due: int, logged: list[int]) -> None:
-            eventually(lambda: len(logged) > due, 20)
+            eventually(lambda: len(logged) > due)
             server.kill()
 
         for _ in range(4):

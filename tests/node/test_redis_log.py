@@ -302,7 +302,7 @@ def test_a_rewrite_that_takes_long_is_waited_for_within_bounds(
             except LogError:
                 return []
 
-        (second,) = eventually(logged, 20)
+        (second,) = eventually(logged)
         assert (second.offset, second.epoch == epoch) == (2, patient)
         with closing(open_log(server.url)) as other:
             assert other.extent("lobby") == (second.epoch, 0, 2)
@@ -647,7 +647,7 @@ def test_a_server_that_is_still_reading_its_data_is_waited_for(tmp_path: Path) -
                     said.append(str(error))
                     return False
 
-            eventually(logged, timeout=20)
+            eventually(logged)
             assert "wait until it has" in said[-1]
             assert ids(log) == ["s-1", "s-2"]
 

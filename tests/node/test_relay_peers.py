@@ -105,7 +105,7 @@ def test_queue_of_a_stopped_peer_is_dropped(monkeypatch: pytest.MonkeyPatch) -> 
                 relay.publish(topic, RelayBatch("e", 1, 1), bytes(300_000))
                 return not relay.has_listeners(topic)
 
-            eventually(forgotten, 15)
+            eventually(forgotten)
             peer.send_signal(signal.SIGCONT)
             assert peer.stdout.readline() == "told\n"
             assert relay.has_listeners(topic)

@@ -234,7 +234,7 @@ def test_empty_room_is_dropped_and_made_again(monkeypatch: pytest.MonkeyPatch) -
         ada.texts(1)
         ada.send(Leave("lobby"))
         ada.get(Left)
-        eventually(lambda: running.nodes[0].rooms.count() == 0, 10)
+        eventually(lambda: running.nodes[0].rooms.count() == 0)
         assert bob.join("lobby", history=5).offset == 1
         assert ada.join("lobby").offset == 1
         bob.say("lobby", "again")

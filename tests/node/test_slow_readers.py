@@ -71,7 +71,7 @@ def test_lagging_member_that_leaves_is_forgotten() -> None:
             with running.clients("sleeper", room="lobby"):
                 for _ in range(100):
                     ada.say("lobby", *[TEXT] * 100)
-                eventually(lambda: node.catchup.lagging, 20)
+                eventually(lambda: node.catchup.lagging)
                 read_all(ada, COUNT, [])
             eventually(lambda: node.catchup.lagging == 0)
             eventually(lambda: node.clients.connections() == 1)
@@ -84,7 +84,7 @@ def test_lagging_member_gets_missed_presence() -> None:
     with cluster(1) as running, running.clients("ada", "sleeper", room="lobby") as (ada, sleeper):
         for _ in range(100):
             ada.say("lobby", *[TEXT] * 100)
-        eventually(lambda: running.nodes[0].catchup.lagging == 2, 20)
+        eventually(lambda: running.nodes[0].catchup.lagging == 2)
         with running.clients("newcomer", room="lobby"):
             read_all(ada, COUNT, [])
             read_all(sleeper, COUNT, [])
@@ -98,7 +98,7 @@ def test_slow_reader_may_ask() -> None:
         for _ in range(100):
             ada.say("lobby", *[TEXT] * 100)
         join_all([reader], 60)
-        eventually(lambda: running.nodes[0].catchup.lagging == 1, 20)
+        eventually(lambda: running.nodes[0].catchup.lagging == 1)
         sleeper.send(*[Ping()] * 100)
         read_all(sleeper, COUNT, [])
         for _ in range(100):

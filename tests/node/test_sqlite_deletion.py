@@ -59,7 +59,7 @@ def test_a_deleted_text_leaves_all_files(path: Path, log: RoomLog) -> None:
         assert len(left(path, "first secret", "second secret", "secret 700")) == 3
         log.append("lobby", [post(6, "typo", "redact", 2)])
         other.append("lobby", [post(7, "typo", "redact", 3)])
-        eventually(lambda: not left(path, "first secret", "second secret", "secret 700", "secret 1 "), 15)
+        eventually(lambda: not left(path, "first secret", "second secret", "secret 700", "secret 1 "))
         assert left(path, "before", "after", "typo") == ["before", "after", "typo"]
         assert [message.text for message in log.read("lobby", 4, 3)] == ["after", "typo", "typo"]
 
@@ -141,7 +141,7 @@ def test_a_reader_holds_up_the_wiping_and_nothing_else(
         assert slowest < 1000 * MS
         assert left(path, "secret 1")
         reader.execute("COMMIT")
-    eventually(lambda: not left(path, "secret 1"), 10)
+    eventually(lambda: not left(path, "secret 1"))
     assert len(log.read("lobby", 0, 1000)) == 102
 
 
@@ -153,7 +153,7 @@ def test_the_look_through_the_pages_keeps_sqlites_locks(path: Path, log: RoomLog
         with closing(sqlite3.connect(path)) as file:
             return not file.execute("SELECT * FROM meta WHERE key = 'deleted'").fetchall()
 
-    eventually(wiped, 10)
+    eventually(wiped)
     log.append("lobby", [post(3, "kept")])
     code = f"from parlour.node.log.opening import open_log\nlog = open_log('sqlite://{path}')\nlog.close()\n"
     subprocess.run([sys.executable, "-c", code], timeout=30, check=True)
@@ -179,7 +179,7 @@ os.kill(os.getpid(), 9)
     assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")
     assert left(path, "secret 1")
     with closing(open_log(f"sqlite://{path}")) as log:
-        eventually(lambda: not left(path, "secret 1"), 10)
+        eventually(lambda: not left(path, "secret 1"))
         assert [message.kind for message in log.read("lobby", 0, 9)] == ["gone", "redact"]
 
 
@@ -214,7 +214,7 @@ for n in itertools.count(1000000 * log.extent("lobby").top, 10):
                 assert message.ref not in redacted
             elif not message.kind:
                 assert message.offset not in redacted
-        eventually(lambda: not stained(path), 20)
+        eventually(lambda: not stained(path))
 
 
 def test_every_connection_overwrites_what_it_deletes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,5 +290,5 @@ def test_deletions_in_quick_succession_are_all_wiped(path: Path, log: RoomLog, m
     monkeypatch.setattr(Journal, "_wipe", wiping)
     log.append("lobby", [post(number, f"secret {number}") for number in range(1, 4)])
     log.append("lobby", [post(10, "", "redact", 1)])
-    eventually(lambda: not left(path, "secret 1", "secret 2"), 10)
+    eventually(lambda: not left(path, "secret 1", "secret 2"))
     assert left(path, "secret 3")

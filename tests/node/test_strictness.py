@@ -118,7 +118,7 @@ def reconnected(name: str, enter: Entrance, done: threading.Event) -> RawClient:
                 done.wait(20 * MS)
         return None
 
-    return eventually(attempt, 20) or pytest.fail("no node takes the client")
+    return eventually(attempt) or pytest.fail("no node takes the client")
 
 
 def moderate(client: RawClient, done: threading.Event, seed: int) -> None:

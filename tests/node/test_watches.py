@@ -71,7 +71,7 @@ def test_killed_redis_is_told(tmp_path: Path) -> None:
         server.kill()
         eventually(lambda: any("nothing can be said" in trouble for trouble in troubles(running)))
         server.start()
-        eventually(lambda: not any("nothing can be said" in trouble for trouble in troubles(running)), 15)
+        eventually(lambda: not any("nothing can be said" in trouble for trouble in troubles(running)))
 
 
 @pytest.mark.skipif(bool(missing("redis-server")), reason=missing("redis-server") or "")
@@ -179,7 +179,7 @@ def test_wrong_clock_is_told(tmp_path: Path) -> None:
                 assert skewed.stderr is not None
                 line = f"the clock here is 40 days ahead of that of the broker {address}: this node trims no history"
                 eventually(lambda: fleet(address).nodes)
-                eventually(lambda: fleet(address).nodes[0].report.troubles, 15)
+                eventually(lambda: fleet(address).nodes[0].report.troubles)
                 assert fleet(address).nodes[0].report.troubles[0].startswith(line)
                 while line not in skewed.stderr.readline():
                     assert skewed.poll() is None

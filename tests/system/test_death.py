@@ -168,7 +168,7 @@ def test_ctrl_c_while_a_node_starts_is_quiet(tmp_path: Path) -> None:
     arguments = ("node", "--broker", f"127.0.0.1:{free_ports()}", "--log", f"sqlite://{path}", "--log-level", "error")
     with processes() as started:
         node = started.launch(*arguments)
-        eventually(path.with_name("log.sqlite-mark").exists, 10)
+        eventually(path.with_name("log.sqlite-mark").exists)
         node.send_signal(signal.SIGINT)
         out, errors = node.communicate(timeout=20)
         assert (node.returncode, out, errors) == (130, "", "")

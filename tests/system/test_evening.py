@@ -68,7 +68,7 @@ def test_an_evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with processes() as started, tmux() as terminal, ExitStack() as stack:
         started.broker(port)
         nodes = {name: started.node(name, port, log) for name in ("n1", "n2", "n3")}
-        eventually(lambda: len(fleet(broker).nodes) == 3, 10)
+        eventually(lambda: len(fleet(broker).nodes) == 3)
         assert run("account", "add", "ada", "--password-stdin", "--log", url, given=f"{ADA}\n").returncode == 0
         code = run("invite", "--log", url).stdout.split()[0]
 
@@ -82,7 +82,7 @@ def test_an_evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ParlourError, match="invitation"):
             connect(broker, "dan", password="long enough", invitation=code)
         terminal.type(ada, "/op bob", "Enter")
-        eventually(lambda: tavern.state()["role"] == "operator", 10)
+        eventually(lambda: tavern.state()["role"] == "operator")
         assert tavern.state()["topic"] == "ale and songs"
         bot = LineClient(next(node.report.address for node in fleet(broker).nodes), "bot", "tavern")
         stack.callback(bot.close)
@@ -107,12 +107,12 @@ def test_an_evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # Bob's node dies. He goes on at another, on two devices, and talks to Ada alone.
         dead = bob.node
         started.kill(nodes[dead])
-        eventually(lambda: bob.connected and bob.node != dead, 20)
+        eventually(lambda: bob.connected and bob.node != dead)
         tavern.say("what was that?", timeout=20)
         terminal.shows(ada, "what was that?")
         second, same = stack.enter_context(entered(broker, "bob", password=BOB))
         tavern.say("never mind")
-        eventually(lambda: "never mind" in texts(same), 10)
+        eventually(lambda: "never mind" in texts(same))
         assert same.members.count("bob") == 1
         bob.direct("ada").say("thank you")
 

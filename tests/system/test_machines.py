@@ -62,7 +62,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
         server = subprocess.Popen([*net.on("redis"), "redis-server", *options], stdout=subprocess.DEVNULL)
         try:
             ping = [*net.on("redis"), "redis-cli", "-h", net.address["redis"], "ping"]
-            eventually(lambda: subprocess.run(ping, capture_output=True, check=False).stdout == b"PONG\n", 10)
+            eventually(lambda: subprocess.run(ping, capture_output=True, check=False).stdout == b"PONG\n")
             made = Machines(net, started)
             made.start()
             yield made
@@ -84,12 +84,12 @@ def test_machines_share_rooms(machines: Machines) -> None:
     for tail in tails:
         assert next_texts(tail, 2) == ["one", "two"]
     machines.net.cut("two")
-    eventually(lambda: machines.states().get("two") == "lost", 10)
+    eventually(lambda: machines.states().get("two") == "lost")
     machines.say("three")
     machines.net.join("two")
     for tail in tails:
         assert next_texts(tail, 1) == ["three"]
-    eventually(lambda: machines.states() == {"one": "ok", "two": "ok"}, 20)
+    eventually(lambda: machines.states() == {"one": "ok", "two": "ok"})
     machines.say("four")
     for tail in tails:
         assert next_texts(tail, 1) == ["four"]

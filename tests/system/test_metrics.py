@@ -94,7 +94,7 @@ def test_a_failing_log_shows(pages: tuple[str, str, str], tmp_path: Path) -> Non
         for file in tmp_path.glob("away-*"):
             file.rename(tmp_path / file.name.removeprefix("away-"))
         assert later.result(30).text == "two"
-        eventually(lambda: page(node, "/readyz") == (200, "ok\n"), 10)
+        eventually(lambda: page(node, "/readyz") == (200, "ok\n"))
 
 
 def test_a_part_says_when_it_is_ready(running: Processes, pages: tuple[str, str, str]) -> None:

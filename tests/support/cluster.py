@@ -44,7 +44,7 @@ class RawClient:
         broker: str,
         name: str,
         node: str | None = None,
-        timeout: float = 5.0,
+        timeout: float = 20.0,
         key: str = "",
         protocol: str = PROTOCOL,
         lines: bool | None = None,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from parlour.node.log import Appended, LogError, Post, StaleStateError
+from parlour.node.log import Appended, Post, StaleStateError, sqlite_file
 from parlour.node.log import sqlite as module
 from parlour.node.log.opening import open_log
 from parlour.node.log.sqlite import SqliteLog
@@ -58,13 +59,35 @@ def test_a_node_that_never_pauses_gives_the_others_their_turn(logs: tuple[Sqlite
         waits: list[int] = []
         for _ in range(10):
             before = len(commits)
-            with suppress(LogError):  # it waited for as long as it may, and the count tells that
-                modest.append("lobby", post())
+            modest.append("lobby", post())
             waits.append(len(commits) - before)
         # A busy machine may stop one of the threads for longer than a turn is kept for it.
         assert sorted(waits)[7] <= 5, waits
     finally:
         done.set()
+        thread.join(10)
+
+
+def test_nobody_waits_without_the_turn(logs: tuple[SqliteLog, SqliteLog], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that may write without a new turn, but finds the file locked, takes the turn like the others."""
+    log, other = logs
+    log.append("lobby", post())
+    monkeypatch.setattr(log._file, "_turn_due", float("inf"))
+    other._file.begin()
+    thread = spawn("waits", lambda: log.append("lobby", post()))
+    try:
+
+        def taken() -> bool:
+            try:
+                fcntl.flock(other._file._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            fcntl.flock(other._file._turn, fcntl.LOCK_UN)
+            return False
+
+        eventually(taken)
+    finally:
+        other._file.writer.execute("ROLLBACK")
         thread.join(10)
 
 
@@ -81,10 +104,6 @@ def test_the_turn_of_a_node_that_stands_still_is_not_waited_for(
     logs: tuple[SqliteLog, SqliteLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the order depends on it."""
-    import fcntl
-
-    from parlour.node.log import sqlite_file
-
     monkeypatch.setattr(sqlite_file, "TURN", 0.05)
     log, other = logs
     fcntl.flock(other._file._turn, fcntl.LOCK_EX)

@@ -132,9 +132,8 @@ class SqliteFile:
         must then wait for the turn. A node does not take the turn for every commit, as it costs two system calls.
         """
         began = time.monotonic()
-        if began < self._turn_due:
-            self._lock(began + BUSY)
-            return
+        if began < self._turn_due and self._try_lock():
+            return  # else another node writes now: who waits without the turn may wait for ever
         self._turn_due = began + KEEP
         while True:
             try:
@@ -145,18 +144,21 @@ class SqliteFile:
                     break  # a stopped node holds the turn; go on, only fairness depends on it
                 time.sleep(PEEK)
         try:
-            self._lock(began + BUSY)
+            while not self._try_lock():
+                if time.monotonic() >= began + BUSY:
+                    raise sqlite3.OperationalError("database is locked")
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
 
-    def _lock(self, deadline: float) -> None:
-        while True:
-            try:
-                self.writer.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or self.hasty or time.monotonic() >= deadline:
-                    raise
+    def _try_lock(self) -> bool:
+        """Begin the transaction, if no other program holds the file for all of a moment; return whether it began."""
+        try:
+            self.writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or self.hasty:
+                raise
+            return False
+        return True
 
     def close(self) -> None:
         """Close both connections; raises StuckThreadError if a checkpoint hangs."""

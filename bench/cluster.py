@@ -1,7 +1,7 @@
 """Parlour as a server under measurement: a broker, one or two nodes, and one of the room logs.
 
 This module starts them as an operator would, and gets a ticket from the broker for each member; it runs on the bench's
-own thread. It must never set anything that a user's node would not have, except its capacity.
+own thread. It must never set anything that a user's node would not have, except its capacity and its limits.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Parlour(Server):
         self._await_ready(1)
         for number in range(1, self.nodes + 1):
             options = ("--name", f"n{number}", "--broker", self.broker, "--capacity", str(CAPACITY), "--log", log)
-            self.launch(*parlour, "node", *options)
+            self.launch(*parlour, "node", *options, "--post-rate", "0")
             self._await_ready(1 + number)
 
     def _await_ready(self, count: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,26 @@ def test_a_refused_post_holds_back_later_ones() -> None:
     assert [say.id for say in sent] == [1, 1, 2]
     outbox.acknowledge(1, logged(1))
     assert first.result(0) == logged(1)
+
+
+def test_slow_down_is_about_all_rooms() -> None:
+    """All rooms wait until the time that the node named; the posts' own times begin anew then, unless one gives up."""
+    outbox = Outbox(idle, roomy)
+    sent: list[Say] = []
+    for room in ("lobby", "den"):
+        outbox.open(room, sent.append)
+    first, second = outbox.post("lobby", "one", 0.0), outbox.post("lobby", "two", 0.0)
+    outbox.refused(1, NodeError("too fast", "slow_down", 60.0))
+    outbox.post("den", "three", 0.0)
+    outbox.expire()
+    outbox.expire(second)
+    assert not first.done()
+    assert str(second.exception(0)) == "no acknowledgement within 0 s: it may have been logged"
+    assert len(sent) == 2
+    assert outbox.ready() == []
+    assert outbox.due() > time.monotonic() + 50
+    outbox.open("den", sent.append)
+    assert sent[-1].text == "three"
 
 
 def test_ids_stay_within_the_window(monkeypatch: pytest.MonkeyPatch) -> None:

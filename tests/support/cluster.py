@@ -231,8 +231,13 @@ def quick_cluster(nodes: int = 0) -> Iterator[Cluster]:
 def cluster(
     nodes: int = 1, settings: NodeSettings | None = None, broker: BrokerSettings | None = None
 ) -> Iterator[Cluster]:
-    """Run a broker and nodes n1, n2, … that share a log, until the block ends."""
+    """Run a broker and nodes n1, n2, … that share a log, until the block ends.
+
+    They have no limit of posts, unless the settings give one: tests post fast.
+    """
     settings = settings or NodeSettings(presence_interval=50 * MS)
+    if settings.post_rate == NodeSettings.post_rate:
+        settings = replace(settings, post_rate=0.0)
     if settings.log == "memory://":
         settings = replace(settings, log=f"memory://cluster-{next(_numbers)}")
     with ExitStack() as closing:

@@ -52,7 +52,12 @@ class Processes:
         self._started: list[subprocess.Popen[str]] = []
 
     def launch(self, *arguments: str, on: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """Start `parlour` with these arguments, perhaps through another command `on`, and return at once."""
+        """Start `parlour` with these arguments, perhaps through another command `on`, and return at once.
+
+        A node has no limit of posts, unless the arguments give one: tests post fast.
+        """
+        if arguments[0] == "node" and "--post-rate" not in arguments:
+            arguments += ("--post-rate", "0")
         command = [*on, sys.executable, "-m", "parlour.cli", *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._started.append(process)

@@ -308,9 +308,9 @@ class Chat(ProcessBound, People):
         """End the chat: the connection is lost for good."""
         self._finish(reason, reason)
 
-    def expire(self) -> None:
-        """Fail the posts whose time is over now, before the reconnector does."""
-        self.outbox.expire()
+    def expire(self, given_up: Future[Message]) -> None:
+        """Fail the post of this future, and those whose time is over now, before the reconnector does."""
+        self.outbox.expire(given_up)
 
     def _shown_out(self, link: NodeLink, name: str) -> None:
         """Forget a room that the application did not leave: the node has said why before it said `left`."""

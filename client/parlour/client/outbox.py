@@ -76,6 +76,7 @@ class Outbox:
         self._pending: dict[int, _Pending] = {}
         self._open: dict[str, Send] = {}  # rooms whose posts may be sent now, and how
         self._held: dict[str, float] = {}  # rooms whose posts were refused, and until when they wait
+        self._slowed_until = 0.0  # when the node takes posts again, in monotonic seconds, if it has told to slow down
         self._troubles: dict[str, str] = {}  # why the last posts of rooms could not be logged
         self._lost: str | None = None  # why there is no connection
         self._watched = 0.0
@@ -126,6 +127,7 @@ class Outbox:
         """
         with self._lock:
             self._check_open()
+            deadline = max(deadline, self._slowed_until + timeout)
             pending = _Pending(replace(draft, id=self._last_id + 1), future, timeout, deadline)
             self._last_id += 1
             self._pending[self._last_id] = pending
@@ -184,11 +186,13 @@ class Outbox:
                 each.doubtful = each.doubtful or each.sent
                 each.sent = False
 
-    def expire(self) -> None:
-        """Fail the posts whose time is over."""
+    def expire(self, given_up: Future[Message] | None = None) -> None:
+        """Fail the posts whose time is over, and the one of this future."""
         now = time.monotonic()
         with self._changed:
-            expired = [number for number, each in self._pending.items() if each.deadline <= now]
+            expired = [
+                number for number, each in self._pending.items() if each.deadline <= now or each.future is given_up
+            ]
             over = [self._pending.pop(number) for number in expired]
             errors = [each.expired(self._lost or self._troubles.get(each.say.room)) for each in over]
             self._changed.notify_all()
@@ -237,12 +241,24 @@ class Outbox:
             waiting = self._pending.get(number)
             if waiting is None or not waiting.sent:
                 return
-            # Later posts to this room wait behind it, so that the order stays.
+            again = time.monotonic() + error.retry_after
             waiting.sent, waiting.refusal = False, error
-            self._open.pop(waiting.say.room, None)
-            self._held[waiting.say.room] = time.monotonic() + error.retry_after
+            # Later posts to this room wait behind it, so that the order stays.
+            self._hold(waiting.say.room, again)
             self._troubles[waiting.say.room] = str(error)
+            if error.code == "slow_down":
+                # That is about all rooms. The posts' own times begin anew at the time that the node names.
+                self._slowed_until = max(self._slowed_until, again)
+                for room in list(self._open):
+                    self._hold(room, again)
+                for each in self._pending.values():
+                    each.deadline = max(each.deadline, self._slowed_until + each.timeout)
         self._on_due()
+
+    def _hold(self, room: str, until: float) -> None:
+        """Let the posts to a room wait until then, in monotonic seconds; the caller holds the lock."""
+        self._open.pop(room, None)
+        self._held[room] = until
 
     def not_opened(self, room: str, reason: str) -> None:
         """Note why a node does not let the chat into a room now, which it joins again after the connection was lost."""

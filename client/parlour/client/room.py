@@ -58,8 +58,8 @@ class RoomOwner(Protocol):
         """Ask the node something; see `Chat.ask`."""
         ...
 
-    def expire(self) -> None:
-        """Fail the posts whose time is over."""
+    def expire(self, given_up: Future[Message]) -> None:
+        """Fail the post of this future, and those whose time is over."""
         ...
 
     def page_slot(self, deadline: float) -> AbstractContextManager[None]:
@@ -149,7 +149,7 @@ class Room(ProcessBound, RoomState, Moderation):
         deadline = time.monotonic() + timeout
         future = self.post(text, timeout, kind=kind, ref=ref, data=data)
         if not is_done(future, deadline):
-            self._chat.expire()
+            self._chat.expire(future)
         if not is_done(future, time.monotonic() + _SETTLING):
             raise DeadlineError("the outcome is held up by the callback of another post: this may have been logged")
         return future.result()
@@ -197,8 +197,9 @@ class Room(ProcessBound, RoomState, Moderation):
         lost, and is logged once.
 
         Waits while 1000 posts have no acknowledgement, or the node takes no more. Raises the errors of `say` that are
-        known at once; the future raises the others, at most `timeout` seconds after the call. The future's callbacks
-        run on the chat's own threads, so they must not wait for the chat.
+        known at once; the future raises the others, at most `timeout` seconds after the call. If the node tells the
+        chat to slow down, the post is sent again at the time that the node names, and `timeout` counts from then. The
+        future's callbacks run on the chat's own threads, so they must not wait for the chat.
         """
         self.check_process()
         with self._lock:

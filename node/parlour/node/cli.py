@@ -66,8 +66,8 @@ def signin_options(command: F) -> F:
             "--post-rate",
             type=Number(0, 100_000),
             default=_DEFAULTS.post_rate,
-            show_default="no limit",
-            help="Posts a second that a person may say, with a burst of ten seconds' worth; 30 suits people and bots.",
+            show_default=True,
+            help="Posts a second that a person may say, with a burst of ten seconds' worth; 0: no limit.",
         ),
         click.option("--jwks", type=_READABLE, help="The same with a JSON Web Key Set."),
         click.option(

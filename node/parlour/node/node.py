@@ -23,11 +23,11 @@ from parlour.node.clients.broadcast import Broadcast
 from parlour.node.clients.capacity import allowed_clients, system_limits
 from parlour.node.clients.catchup import CatchUp
 from parlour.node.clients.context import ClientContext
+from parlour.node.clients.limiter import Limiter
 from parlour.node.clients.listener import Listener
 from parlour.node.clients.migration import Migration
 from parlour.node.clients.news import NewsDesk
 from parlour.node.clients.pool import ClientPool
-from parlour.node.clients.postlimit import Budgets
 from parlour.node.clients.registry import ClientRegistry
 from parlour.node.clients.writer import ConnectionWriter
 from parlour.node.cluster.brokers import BrokerLinks
@@ -162,7 +162,7 @@ class Node(ProcessBound):
             catchup=self.catchup,
             admission=self.clients,
             news=self.news,
-            budgets=Budgets(settings.post_rate),
+            limiter=Limiter(settings.post_rate),
             people=self.people,
         )
         self._pool = ClientPool(f"{self.name}-client", self.capacity, partial(self.clients.serve, context))

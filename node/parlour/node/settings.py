@@ -45,9 +45,9 @@ class NodeSettings:
     # The messages to keep in each room, and the seconds between two rounds of trimming the others.
     retention: Retention | None = None
     trim_interval: float = 60.0
-    # Posts a second that a person may say, with a burst of ten seconds' worth; 0 for no limit. An account may have a
-    # rate of its own.
-    post_rate: float = 0.0
+    # Posts a second that a person may say, with a burst of ten seconds' worth; other requests count as several posts. 0
+    # for no limit. An account may have a rate of its own.
+    post_rate: float = 30.0
     # Seconds between load reports.
     report_interval: float = 1.0
     # Seconds for a new connection to say hello: a silent one would hold a thread.

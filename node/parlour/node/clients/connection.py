@@ -11,8 +11,8 @@ import time
 
 from parlour.dialects import JSON, Dialect, FramesDialect, recognise
 from parlour.node.clients.context import ClientContext
-from parlour.node.clients.postlimit import PostLimit
 from parlour.node.clients.session import Session
+from parlour.node.clients.throttle import Throttle
 from parlour.node.clients.transport import TcpTransport
 from parlour.node.clients.writer import ConnectionWriter
 from parlour.node.people.refusal import RefusedClientError
@@ -42,6 +42,7 @@ class Connection:
         self._hello_by = 0.0  # when a whole hello must have come, in monotonic seconds
         self.writer = ConnectionWriter(self._transport, context.settings.unread_answers, context.catchup.watch)
         self.session = Session(context, self.writer, self._transport.address)
+        self._throttle = Throttle(context.limiter, self.session, self.session.answer)
 
     def run(self) -> None:
         """Serve the client until it or the node ends the connection; close the socket."""
@@ -54,6 +55,7 @@ class Connection:
                 self._serve(rest)
             finally:
                 admission.left()
+                self._throttle.close()
                 self.session.end()
         except ProtocolError as error:
             admission.refused(error.code)
@@ -122,14 +124,13 @@ class Connection:
 
     def _serve(self, messages: list[ClientMessage | Error]) -> None:
         self._transport.set_receive_timeout(self._settings.ping_after)
-        session = self.session
-        limit = PostLimit(self._context.budgets.of(session.identity, session.person.rate), session.answer)
-        session.handle(limit.admit(messages), 0)
+        session, throttle = self.session, self._throttle
+        session.handle(throttle.admit(messages, 0), 0)
         self._check_fault()
         while not session.over:
-            if limit.pause:
-                time.sleep(limit.pause)
-            data = self._transport.receive()
+            if throttle.pause:
+                time.sleep(throttle.pause)
+            data = self._transport.receive(throttle.sip)
             if data is None:
                 if time.monotonic() - self._heard_at >= self._settings.dead_after:
                     raise RefusedClientError("silent", "nothing was heard for too long")
@@ -138,7 +139,7 @@ class Connection:
             if not data:
                 return
             self._heard_at = time.monotonic()
-            session.handle(limit.admit(self._messages_in(data)), len(data))
+            session.handle(throttle.admit(self._messages_in(data), len(data)), len(data))
             self._check_fault()
 
     def _messages_in(self, data: bytes) -> list[ClientMessage | Error]:

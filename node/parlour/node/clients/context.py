@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parlour.node.clients.catchup import CatchUp
+from parlour.node.clients.limiter import Limiter
 from parlour.node.clients.news import NewsDesk
-from parlour.node.clients.postlimit import Budgets
 from parlour.node.log import RoomLog
 from parlour.node.people.people import People
 from parlour.node.rooms.table import RoomTable
@@ -60,5 +60,5 @@ class ClientContext:
     catchup: CatchUp
     admission: Admission
     news: NewsDesk
-    budgets: Budgets
+    limiter: Limiter
     people: People

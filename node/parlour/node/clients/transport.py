@@ -45,10 +45,10 @@ class TcpTransport:
             socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", whole, int((seconds - whole) * 1e6))
         )
 
-    def receive(self) -> bytes | None:
+    def receive(self, most: int = CHUNK) -> bytes | None:
         """Return the next bytes; empty at the end of the stream, None if nothing came in time. Raises OSError."""
         try:
-            return self.socket.recv(CHUNK)
+            return self.socket.recv(most)
         except BlockingIOError:
             return None
 

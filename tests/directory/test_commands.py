@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -99,6 +100,9 @@ def test_the_life_of_an_account(parlour: Command, directory: Directory) -> None:
     assert parlour("account", "enable", "ada")[0] == 0
     assert parlour("account", "remove", "ada")[1] == "removed the account Ada\n"
     assert parlour("account", "list")[1] == ""
+    assert re.fullmatch(r"name +Ada\nremoved +[-0-9]+ [:0-9]+\n", parlour("account", "show", "ada")[1])
+    (left,) = lines(parlour("account", "show", "ada", "--json")[1])
+    assert left == {"name": "Ada", "removed": pytest.approx(directory.store.now(), abs=600_000)}
     trail = lines(parlour("audit", "--json")[1])
     assert [entry["what"] for entry in trail] == [
         "account added",
@@ -146,6 +150,21 @@ def test_refusals_are_one_line(
     assert error in said[2]
     assert said[2].count("\n") == 1
     assert [entry["what"] for entry in lines(parlour("audit", "--json")[1])] == ["account added"]
+
+
+def test_the_name_of_a_removed_account(parlour: Command) -> None:
+    """Nobody can have it or a look-alike, and each command says in one line why, and what to do."""
+    parlour("account", "add", "ada", "--password-stdin", given="secret")
+    parlour("account", "remove", "ada")
+    for name in ("ada", "ad\u0430"):
+        added = parlour("account", "add", name, "--password-stdin", given="")
+        why = f"parlour: the name {name} stays reserved, as the account ada was removed: {name}2 is free\n"
+        assert added == (1, "", why)
+    for act in ("passwd", "disable", "enable", "remove"):
+        status, printed, error = parlour("account", act, "ada")
+        assert (status, printed) == (2, "")
+        assert re.fullmatch(r".*the account ada was removed on [-0-9]+ [:0-9]+: that cannot be undone\n", error)
+    assert len(lines(parlour("audit", "--json")[1])) == 2
 
 
 def test_a_name_in_use_is_taken(parlour: Command, directory: Directory) -> None:

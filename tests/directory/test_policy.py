@@ -103,6 +103,54 @@ def test_account_lives(directory: Directory) -> None:
         directory.accounts.change("Ada", disabled=True)
 
 
+def test_removed_name_stays_reserved(directory: Directory, store: Clock) -> None:
+    """Nobody gets the name of a removed account or a look-alike, ever; nothing but the name and the time is left."""
+    directory.accounts.add("Ada", make_password("open sesame"), operator=True)
+    token = directory.tokens.make("ada", "laptop")
+    assert store.keys("token/")
+    directory.accounts.remove("ada")
+    store.ahead = 400 * 24 * 3600 * 1000
+    directory.names.renew("n1")
+    for name in ("Ada", "ada", "\u0430da"):
+        why = f"^the name {name} stays reserved, as the account Ada was removed: {name}2 is free$"
+        with pytest.raises(NameTakenError, match=why):
+            directory.accounts.add(name, None)
+        with pytest.raises(NameTakenError, match=why):
+            directory.names.take(name, "s", "n1")
+        with pytest.raises(NameTakenError, match=why):
+            directory.accounts.check_free(name)
+    directory.names.release("ada", "s", "n1")
+    assert (removed := directory.accounts.removed("ADA")) is not None
+    assert removed.name == "Ada"
+    assert abs(store.now() - store.ahead - removed.at) < 60_000
+    assert directory.accounts.password("ada") is None
+    assert directory.accounts.list() == []
+    assert directory.tokens.account(token) is None
+    assert directory.tokens.list("ada") == []
+    assert store.keys("token/") == store.keys("own/") == []
+    for act in (directory.accounts.remove, lambda name: directory.tokens.make(name, "phone")):
+        with pytest.raises(UsageError):
+            act("ada")
+
+
+def test_closings_are_told_for_a_minute(directory: Directory, store: Clock) -> None:
+    """Nodes find there whose sessions to end: the accounts that were removed or disabled, as long as a thousand."""
+    for name in ("Ada", "bob", "carol"):
+        directory.accounts.add(name, None)
+    directory.accounts.change("bob", disabled=True)
+    assert directory.accounts.closings() == {"bob"}
+    store.ahead = 50_000
+    directory.accounts.remove("ada")
+    directory.accounts.change("carol", display="C")
+    assert directory.accounts.closings() == {"Ada", "bob"}
+    directory.accounts.change("bob", disabled=False)
+    store.ahead = 70_000
+    directory.accounts.change("carol", disabled=True)
+    assert directory.accounts.closings() == {"Ada", "carol"}
+    store.ahead = 131_000
+    assert directory.accounts.closings() == set()
+
+
 def test_accounts_are_listed_without_guests(directory: Directory) -> None:
     """All come, page by page, in the order of their skeletons."""
     for number in range(25):
@@ -272,7 +320,10 @@ def test_name_of_a_guest_who_stays(directory: Directory, store: Clock) -> None:
 
 
 def test_tokens(directory: Directory, store: Clock) -> None:
-    """A token names its account until its device is revoked, the account removed, or a hundred newer ones came."""
+    """A token names its account until its device is revoked, the account removed, or a hundred newer ones came.
+
+    Then the store forgets it.
+    """
     directory.accounts.add("ada", None)
     token = directory.tokens.make("ada", "laptop")
     assert directory.tokens.account(token) == "ada"
@@ -285,9 +336,10 @@ def test_tokens(directory: Directory, store: Clock) -> None:
     assert directory.tokens.account(token) is None
     first, *_, last = [directory.tokens.make("ada", str(number)) for number in range(DEVICES + 1)]
     assert (directory.tokens.account(first), directory.tokens.account(last)) == (None, "ada")
+    assert len(store.keys("token/")) == DEVICES
     directory.accounts.remove("ada")
-    directory.accounts.add("ada", None)
     assert directory.tokens.account(last) is None
+    assert store.keys("token/") == []
 
 
 def _documents(store: Clock) -> list[bytes]:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from parlour.directory.accounts import Accounts
 from parlour.directory.passwords import make_password
 from parlour.directory.store import DirectoryError
 from parlour.node import Node
@@ -50,8 +51,9 @@ def test_a_ban_ends_sessions() -> None:
 
 
 @pytest.mark.parametrize("how", ["disable", "remove"])
-def test_an_account_that_is_gone_ends(how: str) -> None:
+def test_an_account_that_is_gone_ends(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody whose account is disabled or removed is told so on all devices; others stay."""
+    monkeypatch.setattr(exclusion, "PARTS", 1_000_000)  # so that it is not found by going through all accounts
     with cluster(2) as running, ExitStack() as stack:
         accounts = running.nodes[0].people.directory.accounts
         for name in ("ada", "eve"):
@@ -69,6 +71,17 @@ def test_an_account_that_is_gone_ends(how: str) -> None:
             assert ada.read() == {}
         eve.send({"type": "ping", "nonce": 7})
         assert eve.read()["type"] == "pong"
+
+
+def test_a_closing_that_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also somebody whose account was closed while the node could not look is found."""
+    monkeypatch.setattr(Accounts, "closings", lambda _: set())
+    with cluster(1) as running, ExitStack() as stack:
+        accounts = running.nodes[0].people.directory.accounts
+        accounts.add("ada", make_password("secret"))
+        ada = enter(stack, running.nodes[0], "ada", password="secret")
+        accounts.remove("ada")
+        assert ada.read()["code"] == "disabled"
 
 
 def test_nobody_goes_because_of_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

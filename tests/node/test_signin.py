@@ -187,6 +187,27 @@ def test_disabled_account() -> None:
         assert answer(node, hello("ada", password=PASSWORD))["code"] == "disabled"
 
 
+def test_name_of_a_removed_account() -> None:
+    """Nobody comes in under it, with whatever proof, nor registers it; the refusal says why and offers a free name."""
+    with with_ada(2, registration="open") as running:
+        directory = running.nodes[0].people.directory
+        token = directory.tokens.make("ada", "laptop")
+        directory.accounts.remove("ada")
+        node = running.nodes[1]
+        cases: list[tuple[str, dict[str, str]]] = [
+            ("ada", {}),
+            ("ADA", {}),
+            ("Ada", {"password": PASSWORD, "invitation": "any"}),
+        ]
+        for name, fields in cases:
+            refused = answer(node, hello(name, **fields))
+            assert (refused["code"], refused["name"]) == ("name_taken", f"{name}2")
+            why = f"the name {name} stays reserved, as the account ada was removed: {name}2 is free"
+            assert refused["text"] == why
+        assert answer(node, hello("ada", password=PASSWORD))["code"] == "bad_login"
+        assert answer(node, hello("ada", token=token))["code"] == "bad_login"
+
+
 def test_directory_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody comes in, and is told so in one line; those who are in chat on. Afterwards all is as before."""
 

@@ -136,7 +136,10 @@ def test_wrong_key_files(tmp_path: Path, content: bytes, option: str, fault: str
 
 
 def test_sign_in(tmp_path: Path) -> None:
-    """A token makes the account that it names, and the same on the next node; it is for that name alone."""
+    """A token makes the account that it names, and the same on the next node; it is for that name alone.
+
+    It does not bring back an account that was removed.
+    """
     file = tmp_path / "key"
     file.write_text(SECRET)
     settings = NodeSettings(guests=False, jwt_key=str(file), jwt_operator_claim="admin")
@@ -155,6 +158,10 @@ def test_sign_in(tmp_path: Path) -> None:
         assert not answer(1, "ada")["operator"]
         assert answer(0, "bob")["code"] == "bad_login"
         assert answer(0, "ada", exp=time.time() - 60)["code"] == "bad_login"
+        running.nodes[0].people.directory.accounts.remove("ada")
+        removed = answer(1, "ada")
+        assert (removed["code"], removed["fatal"]) == ("name_taken", True)
+        assert "the account ada was removed" in removed["text"]
     with cluster(1) as running, netcat(running.nodes[0]) as nc:
         nc.send({"type": "hello", "name": "ada", "jwt": jwt.encode(claims(), SECRET, "HS256")})
         assert nc.read()["code"] == "bad_login"

@@ -16,7 +16,6 @@ import click
 from parlour.directory.accounts import Account, UnknownAccountError
 from parlour.directory.commands import ask_password, directory_options, password_option, user
 from parlour.directory.directory import Directory
-from parlour.directory.entries import NameTakenError
 from parlour.directory.passwords import make_password
 from parlour.runtime.operator_messages import printable
 from parlour.runtime.options import AGE, NAME, ROOM, Number, json_option
@@ -55,8 +54,7 @@ def account() -> None:
 @directory_options
 def _add(directory: Directory, name: str, operator: bool, password_stdin: bool) -> None:
     """Make an account."""
-    if directory.accounts.get(name) is not None:  # before anybody types a password in vain
-        raise NameTakenError(name, directory.names.free(name))
+    directory.accounts.check_free(name)  # before anybody types a password in vain
     made = directory.accounts.add(name, make_password(ask_password(name, password_stdin)), operator)
     _note(directory, "account added", account=made.name, operator=operator)
     click.echo(f"made the account {printable(made.name)}{', an operator' if operator else ''}")
@@ -101,9 +99,9 @@ def _enable(directory: Directory, name: str) -> None:
 @click.argument("name", type=NAME)
 @directory_options
 def _remove(directory: Directory, name: str) -> None:
-    """Remove an account, with its devices, memberships and read marks.
+    """Remove an account for good, with its devices, memberships and read marks.
 
-    Its name is free then. What it said stays.
+    Its name stays reserved, so that nobody gets its roles and private conversations. What it said stays.
     """
     known = _account(directory, name)
     directory.accounts.remove(known.name)
@@ -128,12 +126,20 @@ def _list(directory: Directory, as_json: bool) -> None:
 @json_option
 @directory_options
 def _show(directory: Directory, name: str, as_json: bool) -> None:
-    """Show an account and its devices."""
+    """Show an account and its devices; of a removed one, when it was removed."""
+    removed = directory.accounts.removed(name)
+    if removed is not None:
+        if as_json:
+            print_json({"name": removed.name, "removed": removed.at})
+        else:
+            click.echo(f"{'name':14}  {printable(removed.name)}\n{'removed':14}  {_date(removed.at)}")
+        return
     known = _account(directory, name)
     password = directory.accounts.password(known.name) is not None
     devices = directory.tokens.list(known.name)
     if as_json:
-        print_json({**_as_dict(known), "password": password, "devices": devices})
+        told = [{"id": device.id, "label": device.label, "made": device.made} for device in devices]
+        print_json({**_as_dict(known), "password": password, "devices": told})
         return
     rows = [
         ("name", known.name),
@@ -245,6 +251,9 @@ def _account(directory: Directory, name: str) -> Account:
     """Return the account of exactly this name, in any case; raises UsageError if there is none."""
     known = directory.accounts.get(name)
     if known is None:
+        removed = directory.accounts.removed(name)
+        if removed is not None:
+            raise UsageError(f"the account {removed.name} was removed on {_date(removed.at)}: that cannot be undone")
         raise UnknownAccountError(name)
     if known.name.casefold() != name.casefold():
         raise UsageError(f"there is no account {name}, but one that looks like it: {known.name}")

@@ -25,8 +25,8 @@ class Directory:
         self.store = store
         self.names = Names(store)
         self.belongings = BelongingsBook(store)
-        self.accounts = Accounts(store, self.names, self.belongings)
         self.tokens = Tokens(store)
+        self.accounts = Accounts(store, self.names, self.belongings, self.tokens)
         self.invitations = Invitations(store)
         self.failures = Failures(store)
         self.trail = Trail(store)

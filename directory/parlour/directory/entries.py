@@ -1,4 +1,4 @@
-"""The document of a name: its account, if it has one, or else the lease of the guest who uses it.
+"""The document of a name: its account, what is left of a removed one, or the lease of the guest who uses the name.
 
 This module owns the form of that document. It is one document, so that one change decides to whom a name belongs.
 """
@@ -12,19 +12,20 @@ from parlour.directory.passwords import Password
 from parlour.directory.store import Store
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Account", "Device", "Entry", "Lease", "NameTakenError", "entries"]
+__all__ = ["Account", "Device", "Entry", "Lease", "NameTakenError", "Removed", "entries"]
 
 
 class NameTakenError(ParlourError):
-    """Somebody else has the name, or one that looks like it.
+    """Somebody else has the name, or one that looks like it; or `removed` had it, whose name stays reserved.
 
     Attributes:
         name: the name that was asked for.
         free: a free name that is like it; empty if none was found.
     """
 
-    def __init__(self, name: str, free: str) -> None:
-        super().__init__(f"the name {name} is taken: {free} is free" if free else f"the name {name} is taken")
+    def __init__(self, name: str, free: str, removed: str = "") -> None:
+        why = f"stays reserved, as the account {removed} was removed" if removed else "is taken"
+        super().__init__(f"the name {name} {why}: {f'{free} is free' if free else 'take another one'}")
         self.name = name
         self.free = free
 
@@ -52,11 +53,12 @@ class Account(Struct, frozen=True, omit_defaults=True):
 
 
 class Device(Struct, frozen=True, omit_defaults=True):
-    """A device that signs in with a token of its own; `made` is in ms since the Unix epoch."""
+    """A device that signs in with a token of its own, of which `token` is the hash; `made` is in ms since the epoch."""
 
     id: str
     label: str
     made: int
+    token: str = ""
 
 
 class Lease(Struct, frozen=True):
@@ -67,13 +69,24 @@ class Lease(Struct, frozen=True):
     instance: str
 
 
+class Removed(Struct, frozen=True):
+    """What is left of a removed account: its name, and when it was removed, in ms since the Unix epoch.
+
+    Rooms and conversations know an account by its name, so nobody else may ever have that.
+    """
+
+    name: str
+    at: int
+
+
 class Entry(Struct, frozen=True, omit_defaults=True):
-    """The document of a name. An account's name has no lease."""
+    """The document of a name. The name of an account, or of a removed one, has no lease."""
 
     account: Account | None = None
     password: Password | None = None
     devices: tuple[Device, ...] = ()
     lease: Lease | None = None
+    removed: Removed | None = None
 
 
 def entries(store: Store) -> Documents[Entry]:

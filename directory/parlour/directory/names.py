@@ -61,7 +61,7 @@ class Names:
 
         def take(entry: Entry | None) -> Entry:
             if entry is not None and self.taken(entry, session):
-                raise NameTakenError(name, self.free(name))
+                raise self.refusal(name, entry)
             return Entry(lease=lease)
 
         self._entries.change(skeleton(name), take, self._store.now() + LONGEST * 1000)
@@ -99,10 +99,14 @@ class Names:
         return entry.lease if entry is not None and entry.lease is not None and self._alive(entry.lease) else None
 
     def taken(self, entry: Entry, session: str) -> bool:
-        """Return whether a name belongs to an account, or to another session than this one."""
-        if entry.account is not None:
+        """Return whether a name belongs to an account, belonged to one, or belongs to another session than this one."""
+        if entry.account is not None or entry.removed is not None:
             return True
         return entry.lease is not None and entry.lease.session != session and self._alive(entry.lease)
+
+    def refusal(self, name: str, entry: Entry) -> NameTakenError:
+        """Return the error of somebody who asks for a name that is taken; `entry` is the name's document."""
+        return NameTakenError(name, self.free(name), entry.removed.name if entry.removed is not None else "")
 
     def free(self, name: str) -> str:
         """Return a free name that is like this one; empty if none is found."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -42,16 +43,21 @@ class Tokens:
 
     def make(self, account: str, label: str) -> str:
         """Return a new token for a device of an account; raises UsageError if there is no such account."""
-        token, device = secrets.token_urlsafe(32), Device(secrets.token_hex(4), label, self._store.now())
+        token = secrets.token_urlsafe(32)
+        device = Device(secrets.token_hex(4), label, self._store.now(), _hash(token))
+        dropped: tuple[Device, ...] = ()
 
         def add(entry: Entry | None) -> Entry:
+            nonlocal dropped
             if entry is None or entry.account is None:
                 raise UsageError(f"there is no account {account}")
+            dropped = entry.devices[: -(DEVICES - 1)]
             return replace(entry, devices=(*entry.devices[-(DEVICES - 1) :], device))
 
         self._entries.change(skeleton(account), add)
         ends = device.made + UNUSED * 1000
-        self._tokens.change(_hash(token), lambda _: _Token(skeleton(account), device.id), ends)
+        self._tokens.change(device.token, lambda _: _Token(skeleton(account), device.id), ends)
+        self.forget(dropped)
         return token
 
     def account(self, token: str) -> str | None:
@@ -69,18 +75,24 @@ class Tokens:
 
     def revoke(self, account: str, device: str) -> bool:
         """Sign a device out; return False if the account has no such device."""
-        found = False
+        dropped: tuple[Device, ...] = ()
 
         def drop(entry: Entry | None) -> Entry | None:
-            nonlocal found
+            nonlocal dropped
             if entry is None:
                 return None
-            kept = tuple(each for each in entry.devices if each.id != device)
-            found = len(kept) < len(entry.devices)
-            return replace(entry, devices=kept)
+            dropped = tuple(each for each in entry.devices if each.id == device)
+            return replace(entry, devices=tuple(each for each in entry.devices if each.id != device))
 
         self._entries.change(skeleton(account), drop)
-        return found
+        self.forget(dropped)
+        return bool(dropped)
+
+    def forget(self, devices: Iterable[Device]) -> None:
+        """Delete the tokens of devices that no account has any more."""
+        for device in devices:
+            if device.token:
+                self._tokens.change(device.token, lambda _: None)
 
 
 def _hash(token: str) -> str:

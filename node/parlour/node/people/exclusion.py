@@ -20,7 +20,7 @@ from parlour.wire.people import Person
 __all__ = ["Exclusion"]
 
 LOOK = 2.0
-"""Seconds between two looks at the bans."""
+"""Seconds between two looks at the bans and at accounts that were just closed."""
 
 PARTS = 15
 """Looks in which all accounts that are here are looked at, some at each."""
@@ -88,11 +88,14 @@ class Exclusion:
                 self._end(session, refusal)
 
     def _look_at_accounts(self) -> None:
+        """Look at the accounts that were just closed, and at some of the others: a closing may have been missed."""
         self._part = (self._part + 1) % PARTS
+        closings = self._directory.accounts.closings()
         here: dict[str, list[str]] = {}
         for session, person in self._sessions():
-            if person.account and zlib.crc32(person.account.encode()) % PARTS == self._part:
-                here.setdefault(person.account, []).append(session)
+            own = person.account
+            if own and (own in closings or zlib.crc32(own.encode()) % PARTS == self._part):
+                here.setdefault(own, []).append(session)
         for name, sessions in here.items():
             account = self._directory.accounts.get(name)
             if account is None or account.disabled:

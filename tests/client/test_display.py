@@ -166,6 +166,12 @@ def change(kind: str, text: str, by: str, before: Message | None = None, now: Me
     return Changed(replace(said(text, by), offset=9, kind=kind, ref=1), now, before)
 
 
+def moderated(text: str, before: Message | None = None, now: Message | None = None) -> Changed:
+    """Return the deletion of a message by somebody who keeps order."""
+    changed = change("redact", text, "bob", before, now)
+    return replace(changed, record=replace(changed.record, data={"moderator": True}))
+
+
 HELLO = said("hello", before=timedelta(minutes=2))
 BYE = replace(HELLO, text="bye", edited=True)
 LIKED = replace(HELLO, reactions={"👍": ("bob", "cyd"), "no": ("bob",)})
@@ -182,6 +188,11 @@ LIKED = replace(HELLO, reactions={"👍": ("bob", "cyd"), "no": ("bob",)})
             "-- ada deleted #1 (11:58)",
         ),
         (change("redact", "", "ada"), "-- ada deleted #1"),
+        (
+            moderated("deleted a message of ada", HELLO, replace(HELLO, kind="gone", text="(deleted)")),
+            "-- bob deleted a message of ada: #1 (11:58)",
+        ),
+        (moderated("deleted a message of ad\x1b"), "-- bob deleted a message of ad␛: #1"),
         (
             change("react", "👍", "bob", HELLO, replace(HELLO, reactions={"👍": ("bob",)})),
             '-- bob: 👍 to ada\'s "hello"',

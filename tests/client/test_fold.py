@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parlour.client.events import Changed, Message
 from parlour.client.fold import CHANGES, Fold
-from parlour.wire.records import ACTION, EDIT, GONE, GONE_TEXT, NOTICE, REACT, REDACT, SAID
+from parlour.wire.records import ACTION, EDIT, GONE, GONE_TEXT, MODERATED, NOTICE, REACT, REDACT, SAID
 
 KINDS = [SAID, SAID, ACTION, NOTICE, EDIT, EDIT, REDACT, REACT, REACT, "topic"]
 
@@ -32,7 +32,9 @@ def logs(draw: st.DrawFn) -> list[Message]:
         ref = draw(st.integers(max(0, offset - 6), offset + 1)) if kind in CHANGES or draw(st.booleans()) else 0
         text = draw(st.sampled_from(["+1", "wow", "no"]))
         account = draw(st.sampled_from(["", "ada's"]))
-        made.append(record(offset, text, kind, ref, draw(st.sampled_from(["ada", "bob"])), account))
+        each = record(offset, text, kind, ref, draw(st.sampled_from(["ada", "bob"])), account)
+        moderates = kind == REDACT and draw(st.booleans())
+        made.append(replace(each, data={MODERATED: True}) if moderates else each)
     return made
 
 
@@ -56,7 +58,7 @@ def erased(records: list[Message]) -> list[Message]:
         target = kept.get(each.ref)
         if each.kind != REDACT or target is None or target.offset >= each.offset or target.kind in (REDACT, GONE):
             continue
-        if same_author(each, target):
+        if same_author(each, target) or each.data:
             for other in [target, *(o for o in kept.values() if o.kind == EDIT and o.ref == target.offset)]:
                 kept[other.offset] = replace(other, kind=GONE, text=GONE_TEXT, ref=0, data={})
     return list(kept.values())
@@ -138,6 +140,21 @@ def test_records_without_the_right_change_nothing(change: Message) -> None:
     assert isinstance(event, Changed)
     assert event.message == event.before
     assert fold.messages() == unchanged
+
+
+def test_those_who_keep_order_delete() -> None:
+    """What others said, edited and reacted; an edit by somebody else counts with no field."""
+    order = {MODERATED: True}
+    fold = fold_of([record(1, "one"), record(2, "two", EDIT, 1), record(3, "+1", REACT, 1)])
+    fold.add(replace(record(4, "", REDACT, 2, "bob"), data=order))
+    fold.add(replace(record(5, "", REDACT, 3, "bob"), data=order))
+    fold.add(replace(record(6, "three", EDIT, 1, "bob"), data=order))
+    assert fold.messages() == [record(1, "one")]
+    event = fold.add(replace(record(7, "", REDACT, 1, "bob"), data=order))
+    assert isinstance(event, Changed)
+    assert event.message is not None
+    assert event.message.redacted
+    assert fold.messages() == []
 
 
 def test_an_account_has_many_sessions() -> None:

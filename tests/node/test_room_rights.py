@@ -35,6 +35,13 @@ def change(client: RawClient, kind: str, text: str = "", **data: Any) -> str:
     return found.code if isinstance(found, Error) else ""
 
 
+def refusal(client: RawClient, text: str, kind: str, ref: int) -> Error:
+    """Post a record about another one, and return the error that comes instead of it."""
+    found = outcome(client, client.post(ROOM, text, kind, ref))
+    assert isinstance(found, Error)
+    return found
+
+
 def join(client: RawClient, **fields: Any) -> str:
     """Try to join; return "" or the code of the error."""
     client.heard.clear()
@@ -162,6 +169,49 @@ def test_people_are_shown_out_at_their_place(loss: float, kind: str, code: str) 
             assert change(ada, "unban", who="bob") == ""
             eventually(lambda: join(bob) == "")
             assert join(eve) == "banned"
+
+
+def test_operators_delete_what_others_said(tmp_path: Path) -> None:
+    """The text is gone from the log and all rings; the record says who did it, and the trail if by which right."""
+    settings = NodeSettings(log=f"sqlite://{tmp_path}/log.sqlite")
+    with cluster(2, settings) as running, people(running, "ada", "bob", "guest1", room=ROOM) as (ada, bob, guest):
+        accounts, trail = running.nodes[0].people.directory.accounts, running.nodes[0].people.directory.trail
+        assert change(ada, "role", who="bob", role="operator") == ""
+        for client, texts in ((ada, ["owner's"]), (guest, ["rude", "ruder"])):
+            for text in texts:
+                assert isinstance(outcome(client, client.post(ROOM, text)), Message)
+        assert isinstance(outcome(guest, guest.post(ROOM, "rudest", "edit", 4)), Message)
+        for client, ref in ((guest, 3), (bob, 3)):
+            refused = refusal(client, "(deleted)", "redact", ref)
+            assert refused.code == "forbidden"
+        assert refused.text == "you cannot delete what ada said, who has the role owner: ask ada"
+        assert refusal(bob, "(deleted)", "redact", 1).code == "bad_ref", "acts stay"
+        deleted = outcome(bob, bob.post(ROOM, "my own words", "redact", 4, moderator=7, own="data"))
+        assert isinstance(deleted, Message)
+        assert (deleted.by, deleted.ref, deleted.text) == ("bob", 4, "deleted a message of guest1")
+        assert deleted.data == {"moderator": True, "who": "guest1", "account": ""}
+        mine = outcome(bob, bob.post(ROOM, "oops"))
+        assert isinstance(mine, Message)
+        own = outcome(bob, bob.post(ROOM, "(deleted)", "redact", mine.offset, moderator=True, own="data"))
+        assert isinstance(own, Message)
+        assert (own.text, own.data) == ("(deleted)", {"own": "data"})
+        assert trail.entries(0, 10) == []
+        accounts.add("root", None, operator=True)
+        with people(running, "root", room=ROOM) as (root,):
+            done = outcome(root, root.post(ROOM, "(deleted)", "redact", 3))
+            assert isinstance(done, Message)
+            assert done.text == "deleted a message of ada (as an operator of the cluster)"
+            assert done.data["cluster_operator"]
+            assert change(root, "topic", "calm") == ""
+        noted = [(entry.what, entry.by, entry.data["room"], entry.data["did"]) for entry in trail.entries(0, 10)]
+        calm = "changed the topic to: calm (as an operator of the cluster)"
+        assert noted == [("acted in a room", "root", ROOM, text) for text in (done.text, calm)]
+        for node in running.nodes:
+            with people(running, f"guest{node.name}") as (newcomer,):
+                newcomer.join(ROOM, history=20)
+                gone = [newcomer.get(Message) for _ in range(6)]
+                assert [each.kind for each in gone] == ["role", "role", "gone", "gone", "", "gone"]
+        assert "rude" not in [record.text for record in running.nodes[0].log.read(ROOM, 0, 20)]
 
 
 def test_what_follows_a_kick_is_not_heard_by_the_kicked() -> None:

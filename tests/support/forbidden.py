@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from parlour.wire.messages import Message
+from parlour.wire.records import session_of_id
 from parlour.wire.skeleton import skeleton
 
 __all__ = ["Forbidden", "forbidden_records"]
@@ -39,6 +40,8 @@ class _Room:
         self.sanctions: dict[tuple[str, str], int] = {}
         """When each ban or mute ends, by its kind and mask."""
         self.settings: dict[str, object] = {}
+        self.authors: dict[int, tuple[str, str]] = {}
+        """The session and the account of each record, by offset."""
 
     def fault(self, record: Message) -> str:
         """Return what forbids a record; "" if nothing does."""
@@ -78,6 +81,8 @@ class _Room:
                 needed = max(needed, self.ranks.get(_who(record), 0) + 1)
             case "unban" | "unmute" | "setting":
                 pass
+            case "redact":
+                needed = self._rank_for_deletion(record)
             case _:
                 needed = 0
         return f"a {record.kind} needs a higher role" if rank < needed else ""
@@ -92,6 +97,16 @@ class _Room:
         if record.account and who == skeleton(record.account) and new < held:
             return 0
         return RANKS["operator"] if max(held, new) <= RANKS["voice"] else RANKS["owner"]
+
+    def _rank_for_deletion(self, record: Message) -> int:
+        session, account = self.authors.get(record.ref, ("", ""))
+        if session == session_of_id(record.id) or (account and account == record.account):
+            return 0
+        return max(RANKS["operator"], self.ranks.get(skeleton(account), 0) + 1 if account else 0)
+
+    def note(self, record: Message) -> None:
+        """Remember who made a record, which another one may delete."""
+        self.authors[record.offset] = session_of_id(record.id), record.account
 
     def take(self, record: Message) -> None:
         """Let a record count for those behind it."""
@@ -117,6 +132,7 @@ def forbidden_records(records: Iterable[Message]) -> list[Forbidden]:
     """Return the records that stand behind one that forbids them, in their order."""
     room, found = _Room(), list[Forbidden]()
     for record in records:
+        room.note(record)
         if why := room.fault(record):
             found.append(Forbidden(record, why))
         else:

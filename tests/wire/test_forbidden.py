@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from parlour.wire.errors import UsageError
 from parlour.wire.messages import Message
 from parlour.wire.people import Person
-from parlour.wire.records import STATE_KINDS
+from parlour.wire.records import REDACT, STATE_KINDS
 from parlour.wire.rights import judge
 from parlour.wire.room_state import EMPTY, fold
-from parlour.wire.state_posts import SETTINGS, founding_post, state_post
+from parlour.wire.state_posts import SETTINGS, deletion_post, founding_post, state_post
 from support.forbidden import forbidden_records
 
 NOW = 1_700_000_000_000
@@ -29,7 +29,14 @@ Said = tuple[Person, str, dict[str, Any]]
 def record(offset: int, by: Person, kind: str, data: dict[str, Any], later: int = 0) -> Message:
     """Return the record of a post that was logged, rightly or not."""
     logged = state_post(kind, "", data, NOW, by).data if kind in STATE_KINDS else data
-    return Message("lobby", offset, f"s-{offset}", by.name, NOW + later, "x", kind, 0, by.account, logged)
+    ref = data["ref"] if kind == REDACT else 0
+    return Message("lobby", offset, f"{by.name}-{offset}", by.name, NOW + later, "x", kind, ref, by.account, logged)
+
+
+def deletion(offset: int, by: Person, target: Message) -> Message:
+    """Return the record of a deletion, as a node writes it."""
+    data = {} if target.by == by.name else deletion_post(target, by).data
+    return Message("lobby", offset, f"{by.name}-{offset}", by.name, NOW, "x", REDACT, target.offset, by.account, data)
 
 
 def room(*said: Said) -> list[Message]:
@@ -54,6 +61,10 @@ OPERATOR: Said = (ADA, "role", {"who": "bob", "role": "operator"})
         [OPERATOR, (BOB, "role", {"who": "eve", "role": "operator"})],
         [OPERATOR, (BOB, "role", {"who": "ada", "role": ""})],
         [(BOB, "unban", {"who": "eve"})],
+        [(ADA, "", {}), (BOB, REDACT, {"ref": 2})],
+        [OPERATOR, (ADA, "", {}), (BOB, REDACT, {"ref": 3})],
+        [OPERATOR, (ADA, "role", {"who": "eve", "role": "operator"}), (EVE, "", {}), (BOB, REDACT, {"ref": 4})],
+        [(GUEST, "", {}), OPERATOR, (ADA, "mute", {"who": "bob"}), (BOB, REDACT, {"ref": 2})],
     ],
 )
 def test_finds_what_is_forbidden(said: list[Said]) -> None:
@@ -80,6 +91,11 @@ def test_lets_the_rest_pass() -> None:
         (ADA, "", {}),
         (BOB, "", {}),
         (ROOT, "kick", {"who": "ada"}),
+        (BOB, REDACT, {"ref": 4}),
+        (GUEST, "", {}),
+        (BOB, REDACT, {"ref": 12}),
+        (ADA, REDACT, {"ref": 9}),
+        (ROOT, REDACT, {"ref": 8, "cluster_operator": True}),
         (ADA, "ban", {"who": "eve", "for": 60}),
     )
     records.append(record(len(records) + 1, EVE, "", {}, later=61_000))
@@ -88,13 +104,14 @@ def test_lets_the_rest_pass() -> None:
 
 posts = st.tuples(
     st.sampled_from([ADA, BOB, EVE, GUEST, ROOT]),
-    st.sampled_from([*sorted(STATE_KINDS), "", "edit"]),
+    st.sampled_from([*sorted(STATE_KINDS), "", "edit", REDACT]),
     st.fixed_dictionaries(
         {
             "who": st.sampled_from(["ada", "bob", "eve", "guest", "b*", "e?e", "B0B", "*a*"]),
             "role": st.sampled_from(["", "voice", "operator", "owner"]),
             "name": st.sampled_from([*SETTINGS]),
             "value": st.sampled_from([True, False, 0, "invited", "members", "operators"]),
+            "back": st.integers(1, 5),
         }
     ),
 )
@@ -106,8 +123,12 @@ def test_both_judges_agree(said: list[Said]) -> None:
     state = fold(EMPTY, room()[0])
     records = room()
     for by, kind, data in said:
+        offset = len(records) + 1
         try:
-            new = record(len(records) + 1, by, kind, data)
+            if kind == REDACT:
+                new = deletion(offset, by, records[max(0, offset - 1 - data["back"])])
+            else:
+                new = record(offset, by, kind, data)
         except UsageError:
             continue
         if by.operator and not new.data.get("cluster_operator"):

@@ -14,10 +14,10 @@ from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.masks import check_mask, mask_hits
 from parlour.wire.messages import Message
 from parlour.wire.people import Person
-from parlour.wire.records import ACTION, EDIT, SAID, STATE_KINDS
+from parlour.wire.records import ACTION, EDIT, MODERATED, REDACT, SAID, STATE_KINDS
 from parlour.wire.rights import judge, may_join
 from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, RoomState, fold
-from parlour.wire.state_posts import SETTINGS, StatePost, founding_post, state_post
+from parlour.wire.state_posts import SETTINGS, StatePost, deletion_post, founding_post, state_post
 
 NOW = 1_700_000_000_000
 
@@ -107,6 +107,30 @@ def test_roles() -> None:
     assert judge(state, ADA, "role", {"who": "ada", "role": ""}, NOW)
     passed = fold(state, record(state_post("role", "", {"who": "bob", "role": "owner"}, NOW), "role", ADA, 5))
     assert (passed.owner, passed.roles["ada"].role) == ("bob", "operator")
+
+
+def test_deleting_what_others_said() -> None:
+    """Operators delete what members and guests said, the owner also what operators said; nobody else deletes any."""
+    operators: list[tuple[Person, str, str, dict[str, Any]]] = [
+        (ADA, "role", "", {"who": name, "role": "operator"}) for name in ("bob", "eve")
+    ]
+    state = founded(*operators, (ADA, "role", "", {"who": "vic", "role": "voice"}))
+    vic, dee = Person("vic", "vic"), Person("dee", "dee")
+
+    def fault(by: Person, author: Person) -> str:
+        target = Message("lobby", 7, "s-7", author.name, NOW, "x", SAID, 0, author.account)
+        return judge(state, by, REDACT, deletion_post(target, by).data, NOW)
+
+    for by, author in ((BOB, CY), (BOB, dee), (BOB, vic), (ADA, BOB), (ADA, CY), (ROOT, ADA)):
+        assert fault(by, author) == ""
+    for by, author in ((BOB, ADA), (BOB, Person("eve", "eve")), (BOB, Person("e", "EVE"))):
+        assert fault(by, author).startswith("you cannot delete what ")
+    for by in (vic, dee, CY, Person("bob"), Person("ada")):
+        assert fault(by, CY) == "only its author and the operators of this room can delete this: ask ada"
+    assert fault(BOB, Person("ada")) == "", "a guest has no role, whatever the name"
+    muted = fold(state, record(state_post("mute", "", {"who": "bob"}, NOW), "mute", ADA, 9))
+    assert "muted" in judge(muted, BOB, REDACT, {MODERATED: True, "account": ""}, NOW)
+    assert judge(state, vic, REDACT, {}, NOW) == "", "what somebody said oneself"
 
 
 def test_settings_close_the_room() -> None:
@@ -263,13 +287,17 @@ def test_state_survives_its_encoding(played: list[tuple[Person, str, str, dict[s
 
 @given(
     by=people,
-    kind=st.sampled_from([*sorted(STATE_KINDS), SAID, EDIT, "unknown"]),
+    kind=st.sampled_from([*sorted(STATE_KINDS), SAID, EDIT, REDACT, "unknown"]),
     data=st.dictionaries(st.text(), json_values),
 )
 def test_every_check_is_total(by: Person, kind: str, data: dict[str, Any]) -> None:
     """Hostile data are judged and folded without an error, and posts of them are made or refused."""
     state = founded((ADA, "ban", "", {"who": "bob"}))
-    data = {**data, **{name: data[key] for name, key in zip(("who", "role", "name", "value"), data, strict=False)}}
+    data = {
+        **data,
+        **{name: data[key] for name, key in zip(("who", "role", "name", "value", "account"), data, strict=False)},
+    }
+    data[MODERATED] = True
     assert isinstance(judge(state, by, kind, data, NOW), str)
     assert fold(state, Message("lobby", 9, "s-1", by.name, NOW, "", kind, 0, by.account, data)).version == 9
     if kind in STATE_KINDS:

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from parlour.client.events import Changed, Message, Presence
 from parlour.runtime.output import local_time
 from parlour.wire.limits import marked_name
-from parlour.wire.records import ACTION, EDIT, NOTICE, REACT, SAID, STATE_KINDS
+from parlour.wire.records import ACTION, EDIT, NOTICE, REACT, SAID, STATE_KINDS, is_moderation
 
 __all__ = ["Lines", "harmless", "name_colour"]
 
@@ -158,6 +158,8 @@ class Lines:
             told = f"{who} edited {number}: {harmless(record.text)}"
         elif record.kind == REACT:
             told = f"{who}: {harmless(record.text)} to {whose}"
+        elif is_moderation(record.kind, record.data):
+            told = f"{who} {harmless(record.text)}: {number}"
         elif message is None or before is None or message.redacted:
             told = f"{who} deleted {number}"
         elif message.text != before.text:

@@ -4,9 +4,10 @@ This module owns the rules by which records change earlier ones. It is pure: the
 Its answers must depend on nothing but the records and their offsets, and its memory must not grow without bound.
 
 The rules (docs/protocol.md, section 5): Plain texts, actions and notices can be edited and reacted to. Only its author
-can edit or delete a record: the same session or, if there is one, the same account. A deleted message loses all its
-changes; an edit or a reaction that is deleted is taken back. A record changes nothing if it refers to no earlier record
-or to a record that is gone.
+can edit a record: the same session or, if there is one, the same account. Its author can delete it, and so can those
+who keep order in the room: a field of the deletion tells. A deleted message loses all its changes; an edit or a
+reaction that is deleted is taken back. A record changes nothing if it refers to no earlier record or to a record that
+is gone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from parlour.client.events import Changed, Message
-from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT, UTTERANCES, session_of_id
+from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT, UTTERANCES, is_moderation, session_of_id
 
 __all__ = ["CHANGES", "KEPT", "REDACTION", "Fold"]
 
@@ -114,7 +115,7 @@ class Fold:
         reactions: dict[str, list[str]] = {}
         for change in self._changes(record):
             if change.kind == REDACT:
-                if _same_author(change, record):
+                if _may_delete(change, record):
                     return replace(record, kind=GONE, text=GONE_TEXT, ref=0, data={})
             elif record.kind not in UTTERANCES or self._is_deleted(change):
                 continue
@@ -129,7 +130,12 @@ class Fold:
 
     def _is_deleted(self, change: Message) -> bool:
         """Whether an edit or a reaction was taken back."""
-        return any(later.kind == REDACT and _same_author(later, change) for later in self._changes(change))
+        return any(later.kind == REDACT and _may_delete(later, change) for later in self._changes(change))
+
+
+def _may_delete(deletion: Message, record: Message) -> bool:
+    # The nodes alone write the field of a moderation, after they have judged it.
+    return _same_author(deletion, record) or is_moderation(deletion.kind, deletion.data)
 
 
 def _same_author(one: Message, other: Message) -> bool:

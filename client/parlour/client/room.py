@@ -169,7 +169,8 @@ class Room(ProcessBound, RoomState, Moderation):
     def redact(self, message: Message | int, timeout: float = 10.0) -> Message:
         """Delete a message of this chat for good, or take back its edit or reaction; return the record of the deletion.
 
-        All clients are told, and the log keeps nothing of the text. Raises as `say` does.
+        Operators of the room can delete those of others, too, but not of people of their own rank or a higher one. All
+        clients are told, and the log keeps nothing of the text. Raises as `say` does.
         """
         return self.say(REDACTION, timeout, kind=REDACT, ref=message)
 

@@ -23,6 +23,7 @@ __all__ = [
     "MAX_DATA",
     "MAX_KIND",
     "MAX_REACTION",
+    "MODERATED",
     "NOTICE",
     "REACT",
     "REDACT",
@@ -30,6 +31,7 @@ __all__ = [
     "STATE_KINDS",
     "UTTERANCES",
     "check_data",
+    "is_moderation",
     "post_fault",
     "reference_fault",
     "session_of_id",
@@ -48,6 +50,9 @@ STATE_KINDS = frozenset({"topic", "role", "ban", "unban", "mute", "unmute", "inv
 
 CHANGE_KINDS = STATE_KINDS | {REDACT}
 """Kinds of records that change the room or another record, as soon as they are delivered."""
+
+MODERATED = "moderator"
+"""The field of a deletion by somebody else than the author; the node alone writes it, and judges such a deletion."""
 
 GONE_TEXT = "(deleted)"
 """The text of a record that is gone, for clients that do not know this kind."""
@@ -101,6 +106,11 @@ def _check_value(value: object, levels: int) -> None:
         raise UsageError(f"data may hold JSON values alone, not {type(value).__name__}")
 
 
+def is_moderation(kind: str, data: Mapping[str, object]) -> bool:
+    """Return whether a record of this kind, with this data, deletes a record of another person."""
+    return kind == REDACT and data.get(MODERATED) is True
+
+
 def session_of_id(record_id: str) -> str:
     """Return the session of the author of a record with this id, which is `SESSION-N`."""
     return record_id.rpartition("-")[0]
@@ -125,15 +135,17 @@ def reference_fault(kind: str, target: str | None, mine: bool) -> str:
 
     `target` is None if there is no such record; `mine` tells whether the sender is its author. The text continues the
     words "record 7". Whether a record is deleted is for the log to say: it knows whether the post was logged before.
+    Whether somebody else than the author may delete it is for the room's state to say, see `rights`.
     """
     if kind not in _REFERRING:
         return ""
     if target is None:
         return "is not in the room"
-    if kind != REACT and not mine:
-        return f"is not yours: only its author may {'edit' if kind == EDIT else 'delete'} it"
+    if kind == EDIT and not mine:
+        return "is not yours: only its author may edit it"
     if kind == REDACT:
-        return "is a deletion, which cannot be deleted" if target == REDACT else ""
+        deletable = target in UTTERANCES or target in (EDIT, REACT, GONE)
+        return "" if deletable else f"is of the kind {target}: only texts, edits and reactions can be deleted"
     if target not in UTTERANCES and target != GONE:
         return f"is of the kind {target}: only texts of members can be {'edited' if kind == EDIT else 'reacted to'}"
     return ""

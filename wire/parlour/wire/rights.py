@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from parlour.wire.masks import mask_hits
 from parlour.wire.messages import Message
 from parlour.wire.people import Person
-from parlour.wire.records import STATE_KINDS
+from parlour.wire.records import STATE_KINDS, is_moderation
 from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, OWNER, ROLES, RoomState, Sanction, fold
 from parlour.wire.skeleton import skeleton
 from parlour.wire.state_posts import FOUNDING, password_matches, shown_time
@@ -48,12 +48,13 @@ def rank_of(state: RoomState, person: Person) -> int:
 def judge(state: RoomState, person: Person, kind: str, data: Mapping[str, Any], now_ms: int) -> str:
     """Return why a person may not post a record of this kind, in a line that says who could; "" if it may.
 
-    `data` is that of `state_post`; `now_ms` is in ms since the Unix epoch.
+    `data` is that of `state_post` or `deletion_post`; `now_ms` is in ms since the Unix epoch.
     """
     rank = rank_of(state, person)
     if kind in STATE_KINDS:
         return _judge_change(state, person, rank, kind, data, now_ms)
-    return _silence(state, person, rank, now_ms)
+    silence = _silence(state, person, rank, now_ms)
+    return silence or (_judge_deletion(state, rank, data) if is_moderation(kind, data) else "")
 
 
 def may_join(state: RoomState, person: Person, password: str, present: int, now_ms: int) -> JoinFault | None:
@@ -141,6 +142,17 @@ def _judge_target(state: RoomState, person: Person, rank: int, kind: str, who: s
     if held is None or rank > ROLES.index(held.role):
         return ""
     return f"you cannot {kind} {who}, who has the role {held.role}: {_ask(state)}"
+
+
+def _judge_deletion(state: RoomState, rank: int, data: Mapping[str, Any]) -> str:
+    """Return why a person may not delete a record of somebody else; "" if it may."""
+    if rank < OPERATOR:
+        return f"only its author and the operators of this room can delete this: {_ask(state)}"
+    account = skeleton(str(data.get("account", "")))
+    held = state.roles.get(account) if account else None
+    if held is None or rank > ROLES.index(held.role):
+        return ""
+    return f"you cannot delete what {held.name} said, who has the role {held.role}: {_ask(state)}"
 
 
 def _room_left(state: RoomState, person: Person, kind: str, data: Mapping[str, Any], now_ms: int) -> str:

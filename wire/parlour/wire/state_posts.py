@@ -1,4 +1,4 @@
-"""Posts that change a room's state: what a client sends, checked, with the text that people read.
+"""Posts of those who keep order in a room: what a client sends, checked, with the text that people read.
 
 This module owns the data of each kind and their texts; its functions are pure but for the salt of a password. A client
 must never choose the text of such a record, nor add data of its own.
@@ -16,10 +16,21 @@ from typing import Any, NamedTuple
 from parlour.wire.errors import UsageError
 from parlour.wire.limits import MAX_NAME, MAX_TIME, check_name
 from parlour.wire.masks import check_mask
+from parlour.wire.messages import Message
 from parlour.wire.people import Person
+from parlour.wire.records import EDIT, MODERATED, REACT
 from parlour.wire.room_state import OWNER, ROLES
 
-__all__ = ["FOUNDING", "SETTINGS", "StatePost", "founding_post", "password_matches", "shown_time", "state_post"]
+__all__ = [
+    "FOUNDING",
+    "SETTINGS",
+    "StatePost",
+    "deletion_post",
+    "founding_post",
+    "password_matches",
+    "shown_time",
+    "state_post",
+]
 
 FOUNDING = "founding"
 """The field of the record by which a new room gets its owner; the node alone writes it."""
@@ -50,14 +61,25 @@ def state_post(kind: str, text: str, data: Mapping[str, Any], now_ms: int, perso
     An operator of the cluster is named as such, so that everybody sees by what right it acted.
     """
     post = _MAKERS[kind](text, data, now_ms)
-    if person is not None and person.operator:
-        return StatePost(f"{post.text} (as an operator of the cluster)", {**post.data, "cluster_operator": True})
-    return post
+    return post if person is None else _signed(post, person)
+
+
+def deletion_post(target: Message, person: Person) -> StatePost:
+    """Return what is logged if somebody else than its author deletes a record."""
+    what = {EDIT: "an edit", REACT: "a reaction"}.get(target.kind, "a message")
+    data = {MODERATED: True, "who": target.by, "account": target.account}
+    return _signed(StatePost(f"deleted {what} of {target.by}", data), person)
 
 
 def founding_post(person: Person) -> StatePost:
     """Return the record of the kind `role` by which the first account in a new room owns it."""
     return StatePost("founded the room", {"who": person.account, "role": OWNER, FOUNDING: True})
+
+
+def _signed(post: StatePost, person: Person) -> StatePost:
+    if not person.operator:
+        return post
+    return StatePost(f"{post.text} (as an operator of the cluster)", {**post.data, "cluster_operator": True})
 
 
 def password_matches(kept: str, password: str) -> bool:

@@ -1,21 +1,26 @@
 """The posts of one client: the checks that need no room state, and the records that they become.
 
 This module owns the highest id of the client's posts; the client's own thread runs it. It must never leave a refused
-post without an answer.
+post without an answer, nor let an operator of the cluster act without an entry in the trail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
+from parlour.directory.store import DirectoryError
+from parlour.directory.trail import Trail
 from parlour.node.log import LogError, Post, RichPost
 from parlour.node.rooms.judgement import change_post
 from parlour.node.rooms.room import Room
 from parlour.wire.errors import UsageError
-from parlour.wire.limits import WINDOW
-from parlour.wire.messages import Error, NodeMessage, Say
+from parlour.wire.limits import WINDOW, is_direct
+from parlour.wire.messages import Error, Message, NodeMessage, Say
 from parlour.wire.people import Person
-from parlour.wire.records import STATE_KINDS, UTTERANCES, post_fault, reference_fault, session_of_id
+from parlour.wire.records import MODERATED, REDACT, STATE_KINDS, UTTERANCES, post_fault, reference_fault, session_of_id
+from parlour.wire.state_posts import deletion_post
 
 __all__ = ["PostDesk"]
 
@@ -23,9 +28,10 @@ __all__ = ["PostDesk"]
 class PostDesk:
     """The posts of one client."""
 
-    def __init__(self, answer: Callable[[NodeMessage], object]) -> None:
-        """Tell the client by `answer` which posts are refused."""
+    def __init__(self, answer: Callable[[NodeMessage], object], trail: Trail) -> None:
+        """Tell the client by `answer` which posts are refused; note in the trail what operators of the cluster do."""
         self._answer = answer
+        self._trail = trail
         self._highest_id = 0
 
     def take(self, room: Room, says: Sequence[Say], session: str, person: Person, at: int) -> list[Post]:
@@ -51,20 +57,41 @@ class PostDesk:
     def _checked(self, room: Room, say: Say, session: str, person: Person, at: int) -> Post | None:
         """Return the post that may go to the room; else tell the client why it may not, and return None."""
         fault, code, again = post_fault(say.kind, say.ref, say.text), "bad_kind", None
-        if say.kind in STATE_KINDS:
-            try:
-                return change_post(session, person, say, at)
-            except UsageError as error:
-                fault = str(error)
-        elif not fault and say.kind not in UTTERANCES:
-            try:
-                fault, code = _reference_fault(room, say, session, person.account), "bad_ref"
-            except LogError as error:
-                fault, code, again = str(error), "unavailable", 1.0
-        if not fault:
-            return RichPost(session, say.id, person.name, at, say.text, say.kind, say.ref, person.account, say.data)
+        try:
+            if not fault:
+                code = "bad_kind" if say.kind in STATE_KINDS else "bad_ref"
+                return self._made(room, say, session, person, at)
+        except UsageError as error:
+            fault = str(error)
+        except (DirectoryError, LogError) as error:
+            fault, code, again = str(error), "unavailable", 1.0
         self._answer(Error(code, fault, room.name, say.id, again))
         return None
+
+    def _made(self, room: Room, say: Say, session: str, person: Person, at: int) -> RichPost:
+        """Return the post that is logged; raises UsageError, DirectoryError, LogError."""
+        post = RichPost(session, say.id, person.name, at, say.text, say.kind, say.ref, person.account, say.data)
+        if say.kind in UTTERANCES:
+            return post
+        if say.kind in STATE_KINDS:
+            post = change_post(session, person, say, at)
+        else:
+            target = room.message(say.ref)
+            mine = target is not None and _is_author(target, session, person.account)
+            fault = reference_fault(say.kind, target.kind if target is not None else None, mine)
+            if not fault and say.kind == REDACT and not mine and is_direct(room.name):
+                fault = "is not yours: only its author may delete it"
+            if fault or target is None:
+                raise UsageError(f"record {say.ref} {fault}")
+            if say.kind != REDACT:
+                return post
+            if mine:
+                return replace(post, data={name: value for name, value in say.data.items() if name != MODERATED})
+            text, data = deletion_post(target, person)
+            post = replace(post, text=text, data=data)
+        if person.operator:
+            self._trail.add("acted in a room", person.name, {"room": room.name, "did": post.text, "record": say.ref})
+        return post
 
     def _refuse_stale(self, room: str, says: Sequence[Say]) -> list[Say]:
         """Refuse posts whose ids are far below the highest: the log would have to search all its records for them."""
@@ -77,9 +104,5 @@ class PostDesk:
         return [say for say in says if say.id > least]
 
 
-def _reference_fault(room: Room, say: Say, session: str, account: str) -> str:
-    """Return why a post may not refer to the record in its `ref`; empty if it may. Raises LogError."""
-    target = room.message(say.ref)
-    mine = target is not None and (session_of_id(target.id) == session or (bool(account) and target.account == account))
-    fault = reference_fault(say.kind, target.kind if target is not None else None, mine)
-    return fault and f"record {say.ref} {fault}"
+def _is_author(target: Message, session: str, account: str) -> bool:
+    return session_of_id(target.id) == session or (bool(account) and target.account == account)

@@ -22,7 +22,7 @@ from parlour.wire.errors import ParlourError, ProtocolError
 from parlour.wire.limits import is_direct
 from parlour.wire.messages import Error, Left, Message, Say
 from parlour.wire.people import Person
-from parlour.wire.records import STATE_KINDS, UTTERANCES
+from parlour.wire.records import CHANGE_KINDS, STATE_KINDS, UTTERANCES
 from parlour.wire.rights import MEMBER, judge, may_join, rank_of, removal
 from parlour.wire.room_state import EMPTY, RoomState, fold
 from parlour.wire.state_posts import founding_post, state_post
@@ -127,7 +127,7 @@ class Judgement:
     def judge(self, submissions: list[Submission], now: int) -> Judged:
         """Return which of the first posts may be logged, up to the first state record; `now` is in ms."""
         posts = [post for submission in submissions for post in submission.posts]
-        if self.state.open and not self.state.settings.slow and not _change_state(posts):
+        if self.state.open and not self.state.settings.slow and not _make_changes(posts):
             return Judged(submissions, posts, [], None, [])
         return self._judge_each(submissions, now)
 
@@ -137,7 +137,7 @@ class Judgement:
         judged = Judged([], [], [], None, [], spoken)
         for place, submission in enumerate(submissions, 1):
             member, allowed = submission.member, list[Post]()
-            if not slow and member.person in self._speakers and not _change_state(submission.posts):
+            if not slow and member.person in self._speakers and not _make_changes(submission.posts):
                 judged.submissions.append(submission)
                 judged.posts.extend(submission.posts)
                 continue
@@ -177,7 +177,7 @@ class Judgement:
 
     def _fault(self, person: Person, post: Post, now: int, known: dict[Person, str]) -> str:
         """Return why the person may not post this, or ""; `known` has those who may not post in this batch."""
-        if isinstance(post, RichPost) and post.kind in STATE_KINDS:
+        if isinstance(post, RichPost) and post.kind in CHANGE_KINDS:
             return judge(self.state, person, post.kind, post.data, now)
         if person in self._speakers:
             return ""
@@ -200,13 +200,16 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _change_state(posts: Sequence[Post]) -> bool:
-    """Return whether one of the posts is a state record. Posts come in masses: most cost a look at their class."""
-    return RichPost in set(map(type, posts)) and any(map(_changes_state, posts))
+def _make_changes(posts: Sequence[Post]) -> bool:
+    """Return whether one of the posts changes the room or another record, so that each of them has to be judged.
+
+    Posts come in masses: most cost a look at their class.
+    """
+    return RichPost in set(map(type, posts)) and any(map(_makes_change, posts))
 
 
-def _changes_state(post: Post) -> bool:
-    return type(post) is RichPost and post.kind in STATE_KINDS
+def _makes_change(post: Post) -> bool:
+    return type(post) is RichPost and post.kind in CHANGE_KINDS
 
 
 def _record(room: str, post: RichPost) -> Message:

@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "invite": ("parlour.directory.cli:invite", "Print a code with which a person makes an account."),
     "ban": ("parlour.directory.cli:ban", "Keep a name or an address out of the cluster."),
     "unban": ("parlour.directory.cli:unban", "Lift such a ban."),
+    "kick": ("parlour.directory.order_commands:kick", "End all connections of a person."),
+    "say": ("parlour.directory.order_commands:say", "Say something to everybody who is connected."),
     "audit": ("parlour.directory.cli:audit", "Print what operators did and which sign-ins failed."),
     "replay": ("parlour.chaos.replay:replay", "Play recorded days of a channel and judge the delivery."),
     "chaos": ("parlour.chaos.cli:chaos", "Kill parts of a cluster of its own; judge what is lost."),

@@ -45,6 +45,9 @@ class Connection:
 
     Raises UsageError if the address is not valid, OSError if no node answers there within `timeout` seconds, NodeError
     if the node refuses the client, and ProtocolError if the peer does not speak the protocol.
+
+    Attributes:
+        end_code: the code of the fatal error with which the node ended the connection; empty until then.
     """
 
     def __init__(self, address: str, hello: Hello, timeout: float) -> None:
@@ -54,6 +57,7 @@ class Connection:
         self._early: list[NodeMessage] = []
         self._thread: threading.Thread | None = None
         self._name = hello.name
+        self.end_code = ""  # written by the reader before it calls `on_lost`
         # Guards the sending half of _socket, so that frames never mix, and the five below; but the reader may read
         # _trouble, which never changes once the socket is shut. Rank 40.
         self._write_lock = make_lock(40, "connection")
@@ -220,6 +224,7 @@ class Connection:
                     elif isinstance(message, Bye):
                         return f"{node} closed the connection" + (f": {message.reason}" if message.reason else "")
                     elif isinstance(message, Error) and message.fatal:
+                        self.end_code = message.code
                         return f"{node} closed the connection: {message.text}"
                     elif not isinstance(message, Pong):
                         on_message(message)

@@ -110,4 +110,5 @@ class PrivateTalk:
             case "ignored":
                 self._ignored = frozenset(data["names"])
             case "announcement":
-                self._screen.remark(f"{harmless(str(data['by']))} (operator) to all: {harmless(str(data['text']))}")
+                by = f"{harmless(str(data['by']))} (operator)" if data["by"] else "an operator"
+                self._screen.remark(f"{by} to all: {harmless(str(data['text']))}")

@@ -22,7 +22,7 @@ from parlour.client.connection import Connection
 from parlour.client.dialing import dial, dial_once
 from parlour.client.nodelink import NodeLink
 from parlour.client.outbox import Outbox
-from parlour.client.retry import Retry
+from parlour.client.retry import FINAL, Retry
 from parlour.client.roomstate import RoomState
 from parlour.runtime.locks import make_lock
 from parlour.runtime.threads import StuckThreadError, join_all, spawn
@@ -349,6 +349,9 @@ class Reconnector:
         elif link is self.current:
             self.current = None
             self._retire(link)
+            if link.connection.end_code in FINAL:
+                self._end(reason)
+                return
             self._chat.outbox.detach(reason)
             self._chat.lost(reason)
             for room in self._chat.rooms:

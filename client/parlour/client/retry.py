@@ -14,10 +14,10 @@ from parlour.wire.control import Assign
 from parlour.wire.errors import ProtocolError, UsageError
 from parlour.wire.limits import PROTOCOL
 
-__all__ = ["Retry"]
+__all__ = ["FINAL", "Retry"]
 
-FINAL = frozenset({"bad_version", "name_taken", "bad_login", "disabled", "no_guests", "banned"})
-"""Codes of refusals that another attempt cannot change."""
+FINAL = frozenset({"bad_version", "name_taken", "bad_login", "disabled", "no_guests", "banned", "kicked"})
+"""Codes of refusals after which a client must not come back by itself."""
 
 STEADY = 5.0
 """Seconds after which a connection counts as steady: after its loss the waits begin anew."""

@@ -11,6 +11,7 @@ from parlour.directory.belongings import BelongingsBook
 from parlour.directory.failures import Failures
 from parlour.directory.invitations import Invitations
 from parlour.directory.names import Names
+from parlour.directory.orders import Orders
 from parlour.directory.store import Store
 from parlour.directory.tokens import Tokens
 from parlour.directory.trail import Trail
@@ -31,3 +32,4 @@ class Directory:
         self.failures = Failures(store)
         self.trail = Trail(store)
         self.bans = Bans(store)
+        self.orders = Orders(store, self.names)

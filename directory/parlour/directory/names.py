@@ -93,6 +93,10 @@ class Names:
         self._renewed[instance] = now
         return not ended
 
+    def instances(self) -> list[str]:
+        """Return the instances of nodes that renew their leases, or have done so in the last 30 s; at most 1000."""
+        return self._nodes.names()
+
     def holder(self, name: str) -> Lease | None:
         """Return the lease of the guest who holds a name, or one that looks like it; None if no guest does."""
         entry = self._entries.get(skeleton(name))

@@ -23,6 +23,7 @@ from parlour.node.clients.broadcast import Broadcast
 from parlour.node.clients.capacity import allowed_clients, system_limits
 from parlour.node.clients.catchup import CatchUp
 from parlour.node.clients.context import ClientContext
+from parlour.node.clients.followers import followers
 from parlour.node.clients.limiter import Limiter
 from parlour.node.clients.listener import Listener
 from parlour.node.clients.migration import Migration
@@ -36,6 +37,7 @@ from parlour.node.cluster.relay import Relay
 from parlour.node.cluster.watches import Watches
 from parlour.node.log.opening import open_log
 from parlour.node.log.watched import WatchedLog
+from parlour.node.people.orders import OrderWatch
 from parlour.node.people.people import People
 from parlour.node.rooms.context import RoomContext
 from parlour.node.rooms.table import RoomTable
@@ -184,10 +186,12 @@ class Node(ProcessBound):
             self._brokers_silent,
             self.watches.clock.hear,
         )
-        parts: list[Relay | WorkerPool | Scheduler | People | Service] = [
+        orders = followers(self.clients, self.news, self.rooms)
+        parts: list[Relay | WorkerPool | Scheduler | OrderWatch | People | Service] = [
             self._relay,
             workers,
             self._scheduler,
+            OrderWatch(f"{self.name}-orders", self.people.directory, self.instance, orders),
             self.people,
             self.catchup,
         ]
@@ -225,7 +229,7 @@ class Node(ProcessBound):
         """Return the seconds for the next part to stop: all share one deadline, but the last ones get a moment, too."""
         return max(0.1, self._stop_by - time.monotonic())
 
-    def _stop_part(self, part: Service | WorkerPool | Scheduler | People) -> None:
+    def _stop_part(self, part: Service | WorkerPool | Scheduler | OrderWatch | People) -> None:
         part.stop(self._time_left())
 
     def drain(self, deadline: float) -> None:

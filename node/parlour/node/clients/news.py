@@ -60,12 +60,21 @@ class NewsDesk:
         self.hear(news)
         self._publisher.publish(relay.PEOPLE_TOPIC, news)
 
+    def announce(self, what: str, data: dict[str, Any]) -> None:
+        """Tell all sessions on this node."""
+        with self._mutex:
+            readers = [reader for readers in self._readers.values() for reader in readers]
+        _tell(readers, News(what, data))
+
     def hear(self, news: relay.PersonNews) -> None:
         """Tell the sessions of a person on this node."""
         with self._mutex:
             readers = list(self._readers.get(news.person, ()))
         if readers:
-            told = News(news.what, news.data)
-            frames = frame(told)
-            for reader in readers:
-                reader.tell(told, frames)
+            _tell(readers, News(news.what, news.data))
+
+
+def _tell(readers: list[NewsReader], told: News) -> None:
+    frames = frame(told)
+    for reader in readers:
+        reader.tell(told, frames)

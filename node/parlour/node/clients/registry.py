@@ -141,13 +141,15 @@ class ClientRegistry:
             found = [(connection.session.id, connection.session.person) for connection in self._connections]
         return [(session, person) for session, person in found if session]
 
-    def cut_off(self, session: str, refusal: RefusedClientError) -> None:
-        """End the connections of a session, and tell it why."""
+    def cut_off(self, session: str, refusal: RefusedClientError) -> int:
+        """End the connections of a session for good, and tell it why; return their number."""
         with self._mutex:
             found = [connection for connection in self._connections if connection.session.id == session]
         for connection in found:
+            connection.session.cut_off = True
             connection.writer.answer(frame(refusal.told(fatal=True)))
             connection.writer.hang_up()
+        return len(found)
 
     def dismiss(self) -> int:
         """Tell every client that the node stops, and end all connections; return the number of clients."""

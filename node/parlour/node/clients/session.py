@@ -92,6 +92,7 @@ class Session:
         self.since = time.monotonic()
         self.leaves_by = 0.0  # until then, in monotonic seconds, the client may follow the last request to move
         self._said_bye = False
+        self.cut_off = False  # whether the node has ended the session for good; written by the thread that does it
         self._questions = QuestionLimit()
         self._posted_rooms: set[str] = set()  # rooms that the messages read last posted to
         self._entries = Entries(context)
@@ -201,7 +202,8 @@ class Session:
             room.settle(member, SETTLE_TIMEOUT)
         # A client that says bye leaves. A client that was cut off may come back, to this node or another. A client that
         # was asked to move is on its new node already, but the other nodes may not have heard that yet.
-        grace = 0.0 if self._said_bye and not self.moving else self._settings.grace
+        gone = self.cut_off or (self._said_bye and not self.moving)
+        grace = 0.0 if gone else self._settings.grace
         for membership in list(self._members.values()):
             self._leave_room(membership, grace)
         if not (self.person.account or self.observer):

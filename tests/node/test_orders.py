@@ -101,7 +101,7 @@ def test_the_library_does_not_come_back(running: Cluster, parlour: Command) -> N
         lobby, other = bob.join("lobby"), eve.join("lobby")
         eventually(lambda: other.count == 2)
         assert parlour("kick", "bob", "--reason", "enough")[0] == 0
-        told = list(lobby.events())
+        told = list(lobby.events(timeout=20))
         assert isinstance(told[-1], Disconnected)
         assert told[-1].reason.endswith("kicked by an operator: enough")
         assert not any(isinstance(event, Reconnecting) for event in told)
@@ -185,3 +185,47 @@ def test_a_failing_directory_delays_an_order(running: Cluster, monkeypatch: pyte
             eventually(lambda: len(failed) > 5)
         assert running.nodes[1].people.directory.orders.announce("", "again") == 0
         assert bob.read()["data"]["text"] == "again"
+
+
+def test_all_rooms_are_listed(running: Cluster, parlour: Command) -> None:
+    """Secret and empty rooms, too, with those who are there on all nodes; private conversations are not."""
+    accounts = running.nodes[0].people.directory.accounts
+    accounts.add("ada", make_password("secret"))
+    with running.clients("guest1", "guest2", "guest3") as guests:
+        with connect(running.address, "ada", password="secret") as ada:
+            attic, lobby, cellar = ada.join("attic"), ada.join("lobby"), ada.join("cellar")
+            eventually(lambda: all(room.state()["owner"] == "ada" for room in (attic, lobby, cellar)))
+            attic.set("secret", True)
+            lobby.set_topic("tea 茶 at five")
+            cellar.leave()
+            ada.direct("guest1").say("psst")
+            for guest in guests:
+                guest.join("lobby")
+            eventually(lambda: lobby.count == 4)
+            listed = eventually(lambda: [*map(json.loads, parlour("rooms", "--json")[1].splitlines())])
+            assert [each["name"] for each in listed] == ["attic", "cellar", "lobby"]
+            assert listed[0] == {
+                "name": "attic",
+                "people": 1,
+                "nodes": 1,
+                "owner": "ada",
+                "secret": True,
+                "topic": "",
+            }
+            assert listed[2]["nodes"] == 2
+            eventually(lambda: json.loads(parlour("rooms", "--json")[1].splitlines()[2])["people"] == 4)
+            status, printed, errors = parlour("rooms")
+            assert (status, errors) == (0, "")
+            assert printed.splitlines() == [
+                "room    people  nodes  owner  secret  topic",
+                "attic        1      1  ada    yes",
+                "cellar       0      0  ada",
+                "lobby        4      2  ada            tea 茶 at five",
+            ]
+
+
+def test_a_log_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever mistypes the path of the log is told so."""
+    assert main(["rooms", "--log", f"sqlite://{tmp_path}/typo.sqlite"]) == 1
+    assert "there is no room log" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "invite": ("parlour.directory.cli:invite", "Print a code with which a person makes an account."),
     "ban": ("parlour.directory.cli:ban", "Keep a name or an address out of the cluster."),
     "unban": ("parlour.directory.cli:unban", "Lift such a ban."),
+    "rooms": ("parlour.node.rooms_command:rooms", "List all rooms, with topic, people and owner."),
     "kick": ("parlour.directory.order_commands:kick", "End all connections of a person."),
     "say": ("parlour.directory.order_commands:say", "Say something to everybody who is connected."),
     "audit": ("parlour.directory.cli:audit", "Print what operators did and which sign-ins failed."),

@@ -23,25 +23,36 @@ from parlour.runtime.operator_messages import print_error
 from parlour.runtime.options import brokers_option
 from parlour.wire.errors import UsageError
 
-__all__ = ["ask_password", "directory_options", "password_option", "user"]
+__all__ = ["ask_password", "directory_options", "log_option", "password_option", "user"]
 
 LONGEST = 4096
 """Bytes of a password that are read, at most; the directory takes fewer."""
 
 
-def directory_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add `--log` and `--broker`, and give the command the directory that they name as its first argument."""
+def log_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--log` and `--broker`, and give the command the URL of the log that they name as its first argument."""
 
     @click.option(
         "--log", metavar="URL", help="The room log.  [default: a SQLite file in your data directory, one per broker]"
     )
     @brokers_option
     @functools.wraps(command)
-    def opened(brokers: Sequence[str], log: str | None, **arguments: Any) -> None:
+    def chosen(brokers: Sequence[str], log: str | None, **arguments: Any) -> None:
         if log is None:
             log, _ = default_log(min(brokers))  # as a node does
         if parse_log_url(log).engine == "memory":
             raise UsageError("the directory of memory:// is in the node's process, where no command can reach it")
+        command(log, **arguments)
+
+    return chosen
+
+
+def directory_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--log` and `--broker`, and give the command the directory that they name as its first argument."""
+
+    @log_option
+    @functools.wraps(command)
+    def opened(log: str, **arguments: Any) -> None:
         if path := new_file(log):
             print_error(f"note: a new directory begins in {path}")
         with closing(open_store(log)) as store:

@@ -95,9 +95,13 @@ class Orders:
         """Tell everybody who is connected; return the number of nodes without an answer."""
         return self._give("announce", {"by": by, "text": text}).missing
 
-    def rooms(self) -> Outcome:
-        """Return, for each node, `rooms`: the number of people by room. Private conversations are left out."""
-        return self._give("rooms", {})
+    def rooms(self) -> tuple[list[dict[str, int]], int]:
+        """Return, for each node, the number of people in each of its rooms; and the number of nodes without an answer.
+
+        Private conversations are left out.
+        """
+        outcome = self._give("rooms", {})
+        return [answer.get("rooms", {}) for answer in outcome.answers], outcome.missing
 
     def _give(self, what: str, data: dict[str, Any]) -> Outcome:
         """Give an order to all nodes and wait for their answers; raises UsageError if there are too many orders."""

@@ -15,7 +15,7 @@ from parlour.wire.masks import check_mask, mask_hits
 from parlour.wire.messages import Message
 from parlour.wire.people import Person
 from parlour.wire.records import ACTION, EDIT, MODERATED, REDACT, SAID, STATE_KINDS
-from parlour.wire.rights import judge, may_join
+from parlour.wire.rights import judge, may_join, name_fault
 from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, RoomState, fold
 from parlour.wire.state_posts import SETTINGS, StatePost, deletion_post, founding_post, state_post
 
@@ -92,6 +92,21 @@ def test_bans_by_pattern_and_address() -> None:
     assert may_join(state, BOB, "", 1, NOW) is None
     lifted = fold(state, record(state_post("unban", "", {"who": "SPAM*"}, NOW), "unban", ADA, 9))
     assert judge(lifted, Person("spammer"), SAID, {}, NOW) == ""
+
+
+def test_guest_does_not_leave_its_name() -> None:
+    """A name that is muted or banned, by itself or by a pattern, stays with a guest; other names do not."""
+    guest = Person("spammer", address="192.0.2.9")
+    for kind, word in (("mute", "muted in"), ("ban", "banned from")):
+        for mask in ("spammer", "sp*"):
+            state = founded((ADA, kind, "", {"who": mask, "for": 60}))
+            told = f"you are {word} lobby until 2023-11-14 22:14 UTC: a guest's name stays then"
+            assert name_fault(state, "lobby", guest, "cy", NOW) == told
+            assert name_fault(state, "lobby", guest, "cy", NOW + 60_000) == ""
+            assert name_fault(state, "lobby", CY, "dee", NOW) == ""
+            assert name_fault(state, "lobby", Person("spammer", "spammer"), "cy", NOW) == ""
+        assert name_fault(state, "lobby", guest, "spa", NOW) == "", "the pattern hits that, too"
+        assert name_fault(founded((ADA, kind, "", {"who": "192.0.2.9"})), "lobby", guest, "cy", NOW) == ""
 
 
 def test_roles() -> None:

@@ -53,6 +53,8 @@ def _person(told: dict[str, Any]) -> str:
     parts.append("has an account" if told.get("account") else "is a guest")
     if told.get("operator"):
         parts.append("operates this cluster")
+    if told.get("address"):
+        parts.append(f"comes from {harmless(str(told['address']))}")
     return f"{parts[0]} {', '.join(parts[1:])}"
 
 

@@ -61,12 +61,13 @@ class Device(Struct, frozen=True, omit_defaults=True):
     token: str = ""
 
 
-class Lease(Struct, frozen=True):
-    """The use of a name by a guest's session at an instance of a node."""
+class Lease(Struct, frozen=True, omit_defaults=True):
+    """The use of a name by a guest's session, from an address, at an instance of a node."""
 
     name: str
     session: str
     instance: str
+    address: str = ""
 
 
 class Removed(Struct, frozen=True):

@@ -52,12 +52,12 @@ class Names:
         # Only the thread that renews an instance uses its entry.
         self._renewed: dict[str, int] = {}
 
-    def take(self, name: str, session: str, instance: str) -> None:
-        """Let a guest's session hold a name at an instance of a node; raises NameTakenError.
+    def take(self, name: str, session: str, instance: str, address: str = "") -> None:
+        """Let a guest's session, from an address, hold a name at an instance of a node; raises NameTakenError.
 
         The same session may take its name again, at any node.
         """
-        lease = Lease(name, session, instance)
+        lease = Lease(name, session, instance, address)
 
         def take(entry: Entry | None) -> Entry:
             if entry is not None and self.taken(entry, session):

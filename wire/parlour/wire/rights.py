@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from parlour.wire.masks import mask_hits
 from parlour.wire.messages import Message
 from parlour.wire.people import Person
@@ -17,7 +19,7 @@ from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, OWNER, ROLES,
 from parlour.wire.skeleton import skeleton
 from parlour.wire.state_posts import FOUNDING, password_matches, shown_time
 
-__all__ = ["MEMBER", "JoinFault", "judge", "may_join", "rank_of", "removal"]
+__all__ = ["MEMBER", "JoinFault", "judge", "may_join", "name_fault", "rank_of", "removal"]
 
 MEMBER, VOICE, OPERATOR, OWNING, CLUSTER = range(5)
 """The ranks, the lowest first; an operator of the cluster stands above the owner."""
@@ -76,6 +78,22 @@ def may_join(state: RoomState, person: Person, password: str, present: int, now_
     if 0 < settings.limit <= present:
         return JoinFault("room_full", f"this room takes {settings.limit} people: try again later")
     return None
+
+
+def name_fault(state: RoomState, room: str, person: Person, name: str, now_ms: int) -> str:
+    """Return why a guest that is in a room may not take another name; "" if it may.
+
+    A guest is banned and muted by its name, so it must not leave that behind. What hits the other name as well, or the
+    address, stays with it anyway.
+    """
+    if person.account:
+        return ""
+    other = replace(person, name=name)
+    for sanctions, word in ((state.bans, "banned from"), (state.mutes, "muted in")):
+        for each in sanctions:
+            if not 0 < each.until <= now_ms and mask_hits(each.who, person) and not mask_hits(each.who, other):
+                return f"you are {word} {room}{_until(each)}: a guest's name stays then"
+    return ""
 
 
 def removal(state: RoomState, person: Person, record: Message) -> JoinFault | None:

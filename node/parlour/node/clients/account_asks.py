@@ -16,6 +16,8 @@ from parlour.wire import ask_data
 from parlour.wire.direct import account_identity
 from parlour.wire.limits import check_name
 from parlour.wire.people import check_display
+from parlour.wire.rights import name_fault
+from parlour.wire.room_state import RoomState
 
 __all__ = [
     "change_password",
@@ -57,7 +59,8 @@ def whois(session: Asker, data: ask_data.WhoIs) -> dict[str, Any]:
     guest = session.context.people.directory.names.holder(name)
     if guest is None:
         raise RefusedAskError("no_person", f"nobody here has the name {name}")
-    return {"name": guest.name, "account": "", "display": "", "operator": False}
+    told = {"name": guest.name, "account": "", "display": "", "operator": False}
+    return {**told, "address": guest.address} if session.person.operator else told
 
 
 def nick(session: Asker, data: ask_data.Nick) -> dict[str, Any]:
@@ -69,12 +72,23 @@ def nick(session: Asker, data: ask_data.Nick) -> dict[str, Any]:
         session.context.news.tell(account_identity(person.account), "display", {"display": display})
         return {"name": person.name, "display": display}
     name = check_name(data.name)
+    _check_freedom(session, name)
     if not session.observer:
-        people.leases.take(name, session.id)
+        people.leases.take(name, session.id, person.address)
     session.become(replace(person, name=name))
     if not session.observer:
         people.leases.leave(person.name, session.id, grace=0.0)
     return {"name": name, "display": ""}
+
+
+def _check_freedom(session: Asker, name: str) -> None:
+    """Raise RefusedAskError for a guest that would escape a mute or a ban by another name."""
+    log = session.context.log
+    for room in session.rooms:
+        _, document = log.state(room.name)  # not the state that this node knows: another one may have muted just now
+        fault = name_fault(RoomState.decode(document), room.name, session.person, name, log.now()) if document else ""
+        if fault:
+            raise RefusedAskError("forbidden", fault)
 
 
 def register(session: Asker, data: ask_data.Register) -> dict[str, Any]:

@@ -61,6 +61,11 @@ class Asker(Protocol):
         """Whether the client only listens, and so has no name of its own."""
         ...
 
+    @property
+    def rooms(self) -> list[Room]:
+        """The rooms that the client is in."""
+        ...
+
     def room(self, name: str) -> Room | None:
         """Return a room that the client is in, else None."""
         ...

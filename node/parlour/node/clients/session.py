@@ -130,6 +130,11 @@ class Session:
         account = self.person.account
         return account_identity(account) if account else guest_identity(self.id)
 
+    @property
+    def rooms(self) -> list[Room]:
+        """The rooms that the client is in."""
+        return [room for room, member in self._members.values() if not member.left]
+
     def room(self, name: str) -> Room | None:
         """Return a room that the client is in, else None."""
         membership = self._members.get(name)

@@ -28,12 +28,12 @@ _Key = tuple[str, str]  # the skeleton of a name and the session that has it
 
 
 class _Hold:
-    """A name that connections of one session have, as it was written last."""
+    """A name that connections of one session have, as it was written last, and the address of the last one."""
 
-    __slots__ = ("connections", "name")
+    __slots__ = ("address", "connections", "name")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
+        self.name = self.address = ""
         self.connections = 0
 
 
@@ -80,14 +80,14 @@ class Leases:
         if self._thread is not None:
             join_all([self._thread], timeout)
 
-    def take(self, name: str, session: str) -> None:
+    def take(self, name: str, session: str, address: str) -> None:
         """Take a name for a session; raises RefusedClientError if somebody else has it, DirectoryError."""
         with self._changed:
-            hold = self._held.setdefault((skeleton(name), session), _Hold(name))
-            hold.name = name
+            hold = self._held.setdefault((skeleton(name), session), _Hold())
+            hold.name, hold.address = name, address
             hold.connections += 1
         try:
-            self._names.take(name, session, self._instance)
+            self._names.take(name, session, self._instance, address)
         except BaseException as error:
             self._drop(name, session, None)
             if isinstance(error, NameTakenError):
@@ -148,7 +148,7 @@ class Leases:
             with self._changed:
                 back = self._held.get(key)
             if back is not None:  # the session has come back meanwhile
-                self._take_again(back.name, session)
+                self._take_again(back, session)
         except DirectoryError:
             with self._changed:
                 heapq.heappush(self._due, (time.monotonic() + RETRY, key, name))
@@ -160,18 +160,18 @@ class Leases:
             self._ended = not self._names.renew(self._instance) or self._ended
             if self._ended:
                 with self._changed:
-                    held = [(hold.name, session) for (_, session), hold in self._held.items()]
+                    held = [(hold, session) for (_, session), hold in self._held.items()]
                 node_log.warning("the leases of %d names had ended: they are taken again", len(held))
-                for name, session in held:
-                    self._take_again(name, session)
+                for hold, session in held:
+                    self._take_again(hold, session)
                 self._ended = False
         except DirectoryError:
             return False
         return True
 
-    def _take_again(self, name: str, session: str) -> None:
+    def _take_again(self, hold: _Hold, session: str) -> None:
         """Take a name whose lease had ended; if somebody else has it by now, its session loses it."""
         try:
-            self._names.take(name, session, self._instance)
+            self._names.take(hold.name, session, self._instance, hold.address)
         except NameTakenError as error:
             self._lost(session, name_taken(error))

@@ -99,7 +99,7 @@ class People:
             person = Person(hello.name, address=address) if account is None else person_of(account, address)
             self._check_bans(person)
             if account is None and not hello.observer:
-                self.leases.take(person.name, session)
+                self.leases.take(person.name, session, address)
             return person
 
     def _account(self, hello: Hello, session: str, address: str, proven: Account | None) -> Account | None:

@@ -191,37 +191,38 @@ def test_all_rooms_are_listed(running: Cluster, parlour: Command) -> None:
     """Secret and empty rooms, too, with those who are there on all nodes; private conversations are not."""
     accounts = running.nodes[0].people.directory.accounts
     accounts.add("ada", make_password("secret"))
-    with running.clients("guest1", "guest2", "guest3") as guests:
-        with connect(running.address, "ada", password="secret") as ada:
-            attic, lobby, cellar = ada.join("attic"), ada.join("lobby"), ada.join("cellar")
-            eventually(lambda: all(room.state()["owner"] == "ada" for room in (attic, lobby, cellar)))
-            attic.set("secret", True)
-            lobby.set_topic("tea 茶 at five")
-            cellar.leave()
-            ada.direct("guest1").say("psst")
-            for guest in guests:
-                guest.join("lobby")
-            eventually(lambda: lobby.count == 4)
-            listed = eventually(lambda: [*map(json.loads, parlour("rooms", "--json")[1].splitlines())])
-            assert [each["name"] for each in listed] == ["attic", "cellar", "lobby"]
-            assert listed[0] == {
-                "name": "attic",
-                "people": 1,
-                "nodes": 1,
-                "owner": "ada",
-                "secret": True,
-                "topic": "",
-            }
-            assert listed[2]["nodes"] == 2
-            eventually(lambda: json.loads(parlour("rooms", "--json")[1].splitlines()[2])["people"] == 4)
-            status, printed, errors = parlour("rooms")
-            assert (status, errors) == (0, "")
-            assert printed.splitlines() == [
-                "room    people  nodes  owner  secret  topic",
-                "attic        1      1  ada    yes",
-                "cellar       0      0  ada",
-                "lobby        4      2  ada            tea 茶 at five",
-            ]
+    with ExitStack() as stack:
+        guests = stack.enter_context(running.clients("guest1", "guest2", "guest3"))
+        ada = stack.enter_context(connect(running.address, "ada", password="secret"))
+        attic, lobby, cellar = ada.join("attic"), ada.join("lobby"), ada.join("cellar")
+        eventually(lambda: all(room.state()["owner"] == "ada" for room in (attic, lobby, cellar)))
+        attic.set("secret", True)
+        lobby.set_topic("tea 茶 at five")
+        cellar.leave()
+        ada.direct("guest1").say("psst")
+        for guest in guests:
+            guest.join("lobby")
+        eventually(lambda: lobby.count == 4)
+        listed = eventually(lambda: [*map(json.loads, parlour("rooms", "--json")[1].splitlines())])
+        assert [each["name"] for each in listed] == ["attic", "cellar", "lobby"]
+        assert listed[0] == {
+            "name": "attic",
+            "people": 1,
+            "nodes": 1,
+            "owner": "ada",
+            "secret": True,
+            "topic": "",
+        }
+        assert listed[2]["nodes"] == 2
+        eventually(lambda: json.loads(parlour("rooms", "--json")[1].splitlines()[2])["people"] == 4)
+        status, printed, errors = parlour("rooms")
+        assert (status, errors) == (0, "")
+        assert printed.splitlines() == [
+            "room    people  nodes  owner  secret  topic",
+            "attic        1      1  ada    yes",
+            "cellar       0      0  ada",
+            "lobby        4      2  ada            tea 茶 at five",
+        ]
 
 
 def test_a_log_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

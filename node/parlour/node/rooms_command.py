@@ -112,7 +112,7 @@ def _print_table(rows: list[_Row]) -> None:
     widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
     most = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for line in lines:
-        cells = [_cell(text, width, column in (1, 2)) for column, (text, width) in enumerate(zip(line, widths, strict=False))]
+        cells = [_cell(line[column], width, column in (1, 2)) for column, width in enumerate(widths)]
         text = "  ".join([*cells, line[-1]]).rstrip()
         click.echo(set_cell_size(text, most - 1) + "…" if 0 < most < cell_len(text) else text)
 

@@ -17,7 +17,7 @@ FLOORS: dict[str, set[str]] = {
 }
 """The floors of the node, and which others each may import."""
 
-ABOVE = {"", "cli", "metrics", "node"}
+ABOVE = {"", "cli", "metrics", "node", "rooms_command"}
 """Modules of the node that stand above its floors and may import all of them. The package itself is the first."""
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from parlour.client.display import Lines, harmless, name_colour
 from parlour.client.events import Changed, Message, Presence
+from support.named import Named
 
 NOW = datetime(2026, 3, 1, 12, 0)
 PLAIN = Lines(colour=False)
@@ -153,12 +154,30 @@ def test_a_number_is_shown_on_demand() -> None:
 
 def test_an_answer_to_the_reader_stands_out() -> None:
     """As the reader's name in a text does; the reader's own answers, and answers to others, do not."""
-    lines, hello = Lines(colour=True, person="ada"), said("hello")
+    lines, hello = Lines(colour=True, reader=Named("ada")), said("hello")
     reply = replace(said("yes", by="bob"), ref=1)
     assert lines.mentions(reply, hello)
     assert "(to \x1b[1;7mada\x1b[0m:" in lines.message(reply, NOW, answered=hello)
     assert not lines.mentions(replace(reply, by="ada"), hello)
     assert not lines.mentions(reply, replace(hello, by="cyd"))
+
+
+def test_mentions_follow_the_names_of_the_reader() -> None:
+    """A new name or display name counts from then on, the old one no more; what the reader said stays the reader's."""
+    ada = Named("ada")
+    lines = Lines(colour=True, reader=ada)
+    old, mine = said("ada: hello", by="bob"), replace(said("hello, ada and eve"), mine=True)
+    assert lines.mentions(old)
+    assert not lines.mentions(mine)
+    ada.name, ada.display = "eve", "Countess *"
+    assert not lines.mentions(old)
+    assert not lines.mentions(mine), "said under the earlier name"
+    assert not lines.mentions(said("I am eve", by="eve"))
+    assert lines.mentions(replace(said("yes", by="bob"), ref=1), mine)
+    assert lines.mentions(said("EVE?", by="ada"))
+    assert not lines.mentions(said("every evening", by="bob"))
+    line = lines.message(said("eve, the countess *, is here", by="bob"), NOW)
+    assert "\x1b[1;7meve\x1b[0m, the \x1b[1;7mcountess *\x1b[0m, is here" in line
 
 
 def change(kind: str, text: str, by: str, before: Message | None = None, now: Message | None = None) -> Changed:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from parlour.client import NameTakenError, SignInError, connect
+from parlour.client import Chat, NameTakenError, SignInError, connect
+from parlour.client.display import Lines
 from parlour.directory.passwords import make_password
 from support.cluster import Cluster, quick_cluster
 from support.waiting import eventually
@@ -30,6 +32,24 @@ def test_nick(running: Cluster) -> None:
         assert bob.name == "rob"
         eventually(lambda: all((room.members, room.count) == (["cy", "rob"], 2) for room in rooms))
         assert bob.whois("rob") == {"name": "rob", "account": "", "display": "", "operator": False}
+
+
+def test_mentions_after_nick(running: Cluster) -> None:
+    """The chat goes by the names that the person has now: a guest's new one, and the display name of an account."""
+    with connect(running.address, "bob") as bob, connect(running.address, "ada", password=PASSWORD) as ada:
+        lobby = bob.join("lobby")
+        said = {name: lobby.say(f"{name}: hello") for name in ("bob", "rob", "ada", "Countess")}
+
+        def named(chat: Chat) -> list[str]:
+            reader = Lines(colour=False, reader=chat)
+            return [name for name, message in said.items() if reader.mentions(replace(message, by="cy", mine=False))]
+
+        bob.nick("rob")
+        ada.nick("Countess")
+        assert (named(bob), named(ada)) == (["rob"], ["ada", "Countess"])
+        with connect(running.address, "ada", password=PASSWORD) as phone:
+            assert phone.whoami()["display"] == "Countess"
+            assert named(phone) == ["ada", "Countess"]
 
 
 def test_taken(running: Cluster) -> None:

@@ -79,13 +79,16 @@ def test_unread_counts(running: Cluster) -> None:
     with connect(running.address, "bob", password=PASSWORD) as bob:
         bob.join("lobby")
     lobby.say("one")
-    last = lobby.say("bob: two")
+    lobby.say("bob: two")
+    last = lobby.say("is the Baron here, bobby?")
     bob = enter(running, "bob")
     assert bob.belongings()["rooms"] == ["lobby"]
-    assert bob.unread() == {"lobby": {"unread": 2, "mentions": 1}}
+    assert bob.unread() == {"lobby": {"unread": 3, "mentions": 1}}
+    bob.nick("The Baron")
+    assert bob.unread() == {"lobby": {"unread": 3, "mentions": 2}}
     second = enter(running, "bob")
     bob.mark("lobby", last.offset)
-    news = next(iter(second.news(timeout=5)))
+    news = next(news for news in second.news(timeout=20) if news.what != "display")
     assert (news.what, news.data) == ("mark", {"room": "lobby", "offset": last.offset})
     assert bob.unread() == {}
     bob.join("lobby").leave()

@@ -11,6 +11,7 @@ from parlour.client.events import Message, Presence, Restarted
 from parlour.client.fold import Fold
 from parlour.client.roomview import RoomView
 from parlour.wire.records import EDIT, GONE, GONE_TEXT, REACT, REDACT
+from support.named import Named
 
 
 @dataclass
@@ -38,7 +39,7 @@ def record(offset: int, text: str, kind: str = "", ref: int = 0, by: str = "ada"
 
 def shown(place: Place, *records: Message, view: RoomView | None = None) -> list[str]:
     """Return the lines of these records, as ada sees them."""
-    view = view or RoomView(place, Lines(colour=False, person="ada"))
+    view = view or RoomView(place, Lines(colour=False, reader=Named("ada")))
     lines = view.begin() if not place.fold.messages() else []
     for each in records:
         lines += view.take(place.fold.add(each), several=False)
@@ -58,7 +59,7 @@ def test_old_messages_are_shown_as_they_are_now() -> None:
         record(17, GONE_TEXT, GONE, replay=True),
     ]
     place = Place(replays=len(past))
-    view = RoomView(place, Lines(colour=False, person="ada"))
+    view = RoomView(place, Lines(colour=False, reader=Named("ada")))
     assert shown(place, *past[:-1], view=view) == []
     assert shown(place, past[-1], view=view) == ["ada: hello (edited) [+1 bob]", 'bob (to ada: "hello"): yes', HERE]
     assert view.oldest == 10

@@ -74,7 +74,7 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None, password_
         if interactive:
             typed = InputHistory()
             terminal = Terminal(in_colour(), typed)
-            conversation = Conversation(session, terminal, Lines(in_colour(), session.name))
+            conversation = Conversation(session, terminal, Lines(in_colour(), session))
             terminal.complete(TabCompleter(conversation.rooms, conversation.people))
             try:
                 with patch_stdout(raw=True):
@@ -84,7 +84,7 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None, password_
         else:
             pipe = Pipe(sys.stdin.fileno())
             try:
-                Conversation(session, pipe, Lines(colour=False, person=session.name if asked else None)).run(room)
+                Conversation(session, pipe, Lines(colour=False, reader=session if asked else None)).run(room)
             finally:
                 pipe.close()
 

@@ -190,7 +190,9 @@ class Conversation:
         if own and wait_for(self._pending.posts, _NOTICED).not_done:
             raise UsageError("your last line is still on its way: wait for it, or name a number (/numbers)")
         for message in reversed(room.recent()):
-            if message.kind in UTTERANCES and (message.mine if own else message.by != self._chat.name):
+            if message.kind in UTTERANCES and (
+                message.mine if own else not message.mine and message.by != self._chat.name
+            ):
                 return message.offset
         who = "you have said nothing" if own else "nobody else has said anything"
         raise UsageError(f"{who} here lately: name a message by its number (/numbers)")

@@ -11,13 +11,15 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Protocol
 
 from parlour.client.events import Changed, Message, Presence
 from parlour.runtime.output import local_time
 from parlour.wire.limits import marked_name
+from parlour.wire.mentions import find_mention
 from parlour.wire.records import ACTION, EDIT, NOTICE, REACT, SAID, STATE_KINDS, is_moderation
 
-__all__ = ["Lines", "harmless", "name_colour"]
+__all__ = ["Lines", "Reader", "harmless", "name_colour"]
 
 _RETURN = "\u23ce"
 
@@ -55,15 +57,29 @@ def name_colour(name: str) -> int:
     return _HUES[zlib.crc32(name.encode(errors="replace")) % len(_HUES)]
 
 
+class Reader(Protocol):
+    """The person who reads the lines; its names may change."""
+
+    @property
+    def name(self) -> str:
+        """The name under which the person posts."""
+        ...
+
+    @property
+    def display(self) -> str:
+        """The display name; empty if there is none."""
+        ...
+
+
 @dataclass(frozen=True)
 class Lines:
     """Formats the lines of a chat, with colours or without.
 
-    For a `person` of this name texts of several lines are shown as such, and the name stands out in other texts.
+    For a `reader` texts of several lines are shown as such, and the names of the reader stand out in other texts.
     """
 
     colour: bool
-    person: str | None = None
+    reader: Reader | None = None
     titles: dict[str, str] = field(default_factory=dict)
     """The names of rooms as they are shown, where these differ: private conversations are shown as `@bob`."""
 
@@ -73,12 +89,18 @@ class Lines:
 
     def mentions(self, message: Message, answered: Message | None = None) -> bool:
         """Whether another person named the reader, or answered a message of the reader."""
-        if self.person in (None, message.by):
+        if self.reader is None or self._by_reader(message):
             return False
-        return (answered is not None and answered.by == self.person) or self._naming(message.text) is not None
+        return self._by_reader(answered) or self._naming(message.text) is not None
+
+    def _by_reader(self, message: Message | None) -> bool:
+        """Whether the reader has said this, perhaps under an earlier name or on another device."""
+        if self.reader is None or message is None:
+            return False
+        return message.mine or message.by == self.reader.name
 
     def _naming(self, text: str) -> re.Match[str] | None:
-        return re.search(rf"(?<!\w){re.escape(harmless(self.person or ''))}(?!\w)", text, re.IGNORECASE)
+        return None if self.reader is None else find_mention(text, (self.reader.name, self.reader.display))
 
     def message(
         self,
@@ -112,7 +134,7 @@ class Lines:
         remarks = ["notice"] if message.kind == NOTICE else []
         if answered is not None:
             name = harmless(marked_name(answered.by))
-            if self.person == answered.by != message.by:
+            if self._by_reader(answered) and not self._by_reader(message):
                 name = self._paint(name, "1;7")
             remarks.append(f'to {name}: "{_quote(answered)}"')
         elif message.reply_to is not None:
@@ -130,7 +152,7 @@ class Lines:
     def _parts(self, message: Message, text: str) -> list[str]:
         """Return the harmless lines of the text, with the reader's name marked."""
         text = text.replace("\r\n", "\n")
-        parts = [text] if self.person is None else text.rstrip("\n").split("\n", _MOST_LINES - 1)
+        parts = [text] if self.reader is None else text.rstrip("\n").split("\n", _MOST_LINES - 1)
         lines = [harmless(part) for part in parts]
         if self.mentions(message):
             lines = [self._marked(line) for line in lines]

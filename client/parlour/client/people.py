@@ -29,10 +29,12 @@ class People:
     Attributes:
         name: the name that others see.
         account: the account's name; empty for a guest.
+        display: the display name of the account, once `nick` or `whoami` has told it; empty if it has none.
     """
 
     name: str
     account: str
+    display: str = ""
 
     def ask(self, what: str, data: Mapping[str, Any] | None = None, timeout: float = 10.0) -> dict[str, Any]:
         """Ask the node something that docs/protocol.md lists, and return the data of its answer.
@@ -65,11 +67,18 @@ class People:
     def nick(self, name: str) -> None:
         """Take another name, as a guest, or another display name, with an account."""
         told = self.ask("nick", {"name": name})
+        self.display = str(told.get("display", ""))
         if not self.account:
             self.name = str(told.get("name", name))
             self.sign_in_with(name=self.name)
             for room in self.rooms:
                 room.on_renamed(self.name)
+
+    def whoami(self) -> dict[str, Any]:
+        """Return who the chat is for the node: name, account, display name, address, whether it is an operator."""
+        told = self.ask("whoami")
+        self.display = str(told.get("display", ""))
+        return told
 
     def whois(self, name: str) -> dict[str, Any]:
         """Return what the cluster tells about a person: name, account, display name, whether it is an operator."""

@@ -62,8 +62,10 @@ class PrivateTalk:
             self._ignored = frozenset(kept["ignored"])
             for room, name in kept["conversations"].items():
                 self._show(room, name)
-            if self._chat.account and (line := unread_line(self._chat)):
-                self._screen.remark(line)
+            if self._chat.account:
+                self._chat.whoami()  # so that the display name is known, by which others may call
+                if line := unread_line(self._chat):
+                    self._screen.remark(line)
         except NodeError as error:
             if error.code != "bad_version":  # an older node, which has no news either
                 self._screen.remark(str(error))
@@ -107,6 +109,8 @@ class PrivateTalk:
         match what:
             case "direct":
                 self._show(str(data["room"]), str(data["name"]))
+            case "display":
+                self._chat.display = str(data["display"])
             case "ignored":
                 self._ignored = frozenset(data["names"])
             case "announcement":

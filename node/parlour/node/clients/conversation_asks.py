@@ -6,7 +6,6 @@ others.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from parlour.node.clients.asker import Asker, RefusedAskError
 from parlour.wire import ask_data
 from parlour.wire.direct import account_identity, direct_room, guest_identity
 from parlour.wire.limits import check_name, is_direct
+from parlour.wire.mentions import find_mention
 from parlour.wire.records import UTTERANCES
 from parlour.wire.rights import may_join
 from parlour.wire.room_state import EMPTY, RoomState
@@ -110,8 +110,8 @@ def _count(session: Asker, room: str, offset: int) -> dict[str, int] | None:
     ]
     if not records:
         return None
-    named = re.compile(rf"(?<!\w){re.escape(person.name)}(?!\w)", re.IGNORECASE)
-    return {"unread": len(records), "mentions": sum(named.search(record.text) is not None for record in records)}
+    mentions = sum(find_mention(record.text, (person.name, person.display)) is not None for record in records)
+    return {"unread": len(records), "mentions": mentions}
 
 
 def _changed(session: Asker, change: Callable[[Belongings], Belongings]) -> dict[str, Any]:

@@ -18,6 +18,9 @@ __all__ = ["Forbidden", "forbidden_records"]
 
 RANKS = {"": 0, "voice": 1, "operator": 2, "owner": 3}
 
+ABOVE_OWNER = 4
+"""The rank of an operator of the cluster."""
+
 SLACK = 15_000
 """Ms before its end from which a ban is not held against a record: a post bears the time at which it came to its node,
 and may have waited for its place in the log."""
@@ -46,15 +49,15 @@ class _Room:
     def fault(self, record: Message) -> str:
         """Return what forbids a record; "" if nothing does."""
         data = record.data
-        if data.get("cluster_operator"):
-            return ""
         if data.get("founding"):
             return "the room had an owner or a state" if self.ranks or self.sanctions or self.settings else ""
         rank = self.ranks.get(skeleton(record.account), 0) if record.account else 0
+        if data.get("cluster_operator"):
+            rank = ABOVE_OWNER
         return self._silence(record, rank) or self._missing_right(record, rank)
 
     def _silence(self, record: Message, rank: int) -> str:
-        if rank == RANKS["owner"]:
+        if rank >= RANKS["owner"]:
             return ""
         names = {skeleton(name) for name in (record.by, record.account) if name}
         for (kind, mask), until in self.sanctions.items():
@@ -91,7 +94,7 @@ class _Room:
         who, new = _who(record), RANKS[record.data["role"]]
         held = self.ranks.get(who, 0)
         if held == RANKS["owner"] != new:
-            return max(RANKS.values()) + 2  # nobody takes the role from the owner but by passing it on
+            return ABOVE_OWNER + 1  # nobody takes the role from the owner but by passing it on
         if held == RANKS["owner"]:
             return 0 if who == skeleton(record.account) else held + 1
         if record.account and who == skeleton(record.account) and new < held:

@@ -54,8 +54,8 @@ class ConnectionWriter:
     @staticmethod
     def deliver(
         broadcast: Broadcast, members: Sequence[ClientMember], variant: Variant | None, batches: Sequence[Batch]
-    ) -> int:
-        """Send each member the part of the batches that it lacks; return how many members were not passed by.
+    ) -> tuple[int, int]:
+        """Send each member the part of the batches that it lacks; return how many were not passed by, and their bytes.
 
         All members have this variant, and the batches follow each other.
         """
@@ -89,7 +89,7 @@ class ConnectionWriter:
                     member.subscriber._mutex.release()
             delivered += len(ready)
             waiting = (*late, *waiting[MAX_SENDS:])
-        return delivered
+        return delivered, delivered * size
 
     def _deliver_rest(self, member: ClientMember, batches: Sequence[Batch]) -> bool:
         """Deliver to a member that is not exactly where the batches begin, or lags. The caller holds the mutex."""

@@ -25,6 +25,7 @@ __all__ = [
     "RoomLog",
     "StaleStateError",
     "StateVersion",
+    "kinds_of",
     "old_enough",
     "settled_time",
     "settled_times",
@@ -87,6 +88,11 @@ class RichPost(Post, frozen=True, array_like=True, gc=False):
     ref: int = 0
     account: str = ""
     data: dict[str, Any] = {}
+
+
+def kinds_of(posts: Sequence[Post]) -> set[str]:
+    """Return the kinds of those posts that are no plain texts. Posts come in masses, so none of them costs a call."""
+    return {post.kind for post in posts if type(post) is RichPost} if RichPost in set(map(type, posts)) else set()
 
 
 class Appended(Struct, frozen=True, gc=False):

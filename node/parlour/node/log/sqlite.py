@@ -25,6 +25,7 @@ from parlour.node.log import (
     RichPost,
     StaleStateError,
     StateVersion,
+    kinds_of,
     old_enough,
     settled_times,
 )
@@ -46,6 +47,8 @@ T = TypeVar("T")
 
 HOLD = 0.05
 """Seconds after which a transaction takes no more posts, so that other nodes get their turn."""
+
+_ABOUT_OTHERS = frozenset({EDIT, REACT, REDACT})
 
 _OF_ROOM = f"b.id > r.id * {ROOM} AND b.id < (r.id + 1) * {ROOM}"
 
@@ -272,10 +275,9 @@ class SqliteLog:
     def _log(self, job: _Job) -> list[Appended] | StaleStateError:
         """Log the posts that are neither duplicates nor refused; log none if they were judged by another state."""
         tail = self._index.tail(job.room)
-        if job.checked is not None and (stale := self._states.staleness(tail, job.checked)) is not None:
-            return stale
-        kinds = {post.kind for post in job.posts if type(post) is RichPost}
-        if not (job.state or kinds & {EDIT, REACT, REDACT}):
+        if job.checked is not None and job.checked != (self._file.epoch, tail.state):
+            return self._states.stale(tail)
+        if not job.state and _ABOUT_OTHERS.isdisjoint(kinds_of(job.posts)):
             return self._log_part(tail, job.posts, ())
         appended: list[Appended] = []
         for part in parts(job.posts):

@@ -22,13 +22,10 @@ class StateTable:
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
 
-    def staleness(self, tail: Tail, checked: StateVersion) -> StaleStateError | None:
-        """Return the error for posts that were judged by another state than the room has now; None if they were not."""
-        epoch = self._file.epoch
-        if checked == (epoch, tail.state):
-            return None
+    def stale(self, tail: Tail) -> StaleStateError:
+        """Return the error for posts that were judged by another state than the room has now."""
         found = self._file.writer.execute("SELECT state FROM states WHERE room = ?", (tail.room,)).fetchone()
-        return StaleStateError(StateVersion(epoch, tail.state), found[0] if found else b"")
+        return StaleStateError(StateVersion(self._file.epoch, tail.state), found[0] if found else b"")
 
     def change(self, tail: Tail, version: int, state: bytes) -> None:
         """Store the document of a new version."""

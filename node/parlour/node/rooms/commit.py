@@ -7,7 +7,6 @@ asks the log or answers clients.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -88,8 +87,7 @@ class Commit:
     def _append(self, submissions: list[Submission]) -> tuple[Judged, list[Appended]]:
         """Judge the posts and log the first part of them; raises LogError."""
         for _ in range(ATTEMPTS):
-            now = time.time_ns() // 1_000_000
-            judged = self._judgement.judge(submissions, now)
+            judged = self._judgement.judge(submissions)
             if not judged.posts and not judged.refusals:
                 return judged, []
             document = judged.state.encode() if judged.state is not None else b""
@@ -100,7 +98,8 @@ class Commit:
                 with self._mutex:
                     self._judgement.adopt(stale.version, stale.state)
                 continue
-            self._judgement.note(judged, now)
+            if judged.spoken:
+                self._judgement.note(judged.spoken)
             if judged.state is not None and not places[-1].duplicate:
                 with self._mutex:
                     self._judgement.change(StateVersion(places[-1].epoch, places[-1].offset), judged.state)

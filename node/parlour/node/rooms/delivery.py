@@ -36,9 +36,9 @@ class Delivery:
         delivered = sent = 0
         for variant, members in groups.items():
             self.encode(batches, variant)
-            reached = self._context.deliver(members, variant, batches)
+            reached, size = self._context.deliver(members, variant, batches)
             delivered += reached
-            sent += reached * sum(len(batch.data(variant)) for batch in batches)
+            sent += size
         return delivered * (batches[-1].last - batches[0].first + 1), sent
 
     def tell(self, news: PresenceNews, members: Iterable[Member[Any]]) -> None:

@@ -8,12 +8,12 @@ state allows all texts.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from parlour.node.log import LogError, Post, RichPost, StateVersion
+from parlour.node.log import LogError, Post, RichPost, StateVersion, kinds_of
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.slowmode import SlowMode
@@ -74,6 +74,7 @@ class Judgement:
         self._room = room
         self.version = StateVersion("", 0)
         self.state = EMPTY
+        self._all_may_post = True  # texts: `state` judges nobody
         self._slow_mode = SlowMode()
         self._speakers: set[Person] = set()
         """Those who may post by this state. Time alone changes that for nobody: sanctions end."""
@@ -90,6 +91,7 @@ class Judgement:
         """Judge by this state."""
         self.state = replace(state, version=version.offset)
         self.version = version
+        self._all_may_post = state.open and not state.settings.slow
         self._speakers = set()
 
     def follow(self, epoch: str, record: Message) -> None:
@@ -124,20 +126,23 @@ class Judgement:
         text, data = founding_post(person)
         return RichPost(member.session, 0, person.name, _now(), text, "role", 0, person.account, data)
 
-    def judge(self, submissions: list[Submission], now: int) -> Judged:
-        """Return which of the first posts may be logged, up to the first state record; `now` is in ms."""
-        posts = [post for submission in submissions for post in submission.posts]
-        if self.state.open and not self.state.settings.slow and not _make_changes(posts):
+    def judge(self, submissions: list[Submission]) -> Judged:
+        """Return which of the first posts may be logged, up to the first state record."""
+        posts = submissions[0].posts  # most often there is no other
+        if len(submissions) > 1:
+            posts = [post for submission in submissions for post in submission.posts]
+        if self._all_may_post and CHANGE_KINDS.isdisjoint(kinds_of(posts)):
             return Judged(submissions, posts, [], None, [])
-        return self._judge_each(submissions, now)
+        return self._judge_each(submissions)
 
-    def _judge_each(self, submissions: list[Submission], now: int) -> Judged:
+    def _judge_each(self, submissions: list[Submission]) -> Judged:
+        now = _now()
         faults: dict[Person, str] = {}
         slow, spoken = self.state.settings.slow, set[Person]()
         judged = Judged([], [], [], None, [], spoken)
         for place, submission in enumerate(submissions, 1):
             member, allowed = submission.member, list[Post]()
-            if not slow and member.person in self._speakers and not _make_changes(submission.posts):
+            if not slow and member.person in self._speakers and CHANGE_KINDS.isdisjoint(kinds_of(submission.posts)):
                 judged.submissions.append(submission)
                 judged.posts.extend(submission.posts)
                 continue
@@ -170,10 +175,9 @@ class Judgement:
             spoken.add(person)
         return wait / 1000
 
-    def note(self, judged: Judged, now: int) -> None:
-        """Note that these posts were logged: who has spoken in a slow room waits then."""
-        if judged.spoken:
-            self._slow_mode.note(judged.spoken, self.state.settings.slow, now)
+    def note(self, spoken: Collection[Person]) -> None:
+        """Note that posts of these people were logged: in a slow room they wait then."""
+        self._slow_mode.note(spoken, self.state.settings.slow, _now())
 
     def _fault(self, person: Person, post: Post, now: int, known: dict[Person, str]) -> str:
         """Return why the person may not post this, or ""; `known` has those who may not post in this batch."""
@@ -198,18 +202,6 @@ def change_post(session: str, person: Person, say: Say, at: int) -> RichPost:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _make_changes(posts: Sequence[Post]) -> bool:
-    """Return whether one of the posts changes the room or another record, so that each of them has to be judged.
-
-    Posts come in masses: most cost a look at their class.
-    """
-    return RichPost in set(map(type, posts)) and any(map(_makes_change, posts))
-
-
-def _makes_change(post: Post) -> bool:
-    return type(post) is RichPost and post.kind in CHANGE_KINDS
 
 
 def _record(room: str, post: RichPost) -> Message:

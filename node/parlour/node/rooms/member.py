@@ -137,5 +137,6 @@ class Member(Generic[S]):
         return self.offset < self.room.offset or (self.epoch != self.room.epoch and self.offset != NOWHERE)
 
 
-Deliver = Callable[[Sequence[Member[Any]], Variant | None, Sequence[Batch]], int]
-"""Sends batches to members of one variant, to each the part that it lacks; returns how many it did not pass by."""
+Deliver = Callable[[Sequence[Member[Any]], Variant | None, Sequence[Batch]], tuple[int, int]]
+"""Sends batches to members of one variant, to each the part that it lacks; returns how many it did not pass by, and the
+bytes for these."""

@@ -413,8 +413,10 @@ def test_chat_can_be_left_without_a_connection(cluster: Cluster, typed: bytes, s
         for node in cluster.nodes:
             node.stop()
         assert chat.stdout is not None
-        while chat.stdout.readline() != b"-- connection lost, coming back\n":
-            pass
+        seen: list[bytes] = []
+        while (line := chat.stdout.readline()) != b"-- connection lost, coming back\n":
+            seen.append(line)
+            assert line, f"it ended: {seen}"
         out, err = chat.communicate(typed, 10)
         assert chat.returncode == status
         lines = out.decode().splitlines()

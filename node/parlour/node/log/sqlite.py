@@ -49,7 +49,6 @@ HOLD = 0.05
 """Seconds after which a transaction takes no more posts, so that other nodes get their turn."""
 
 _ABOUT_OTHERS = frozenset({EDIT, REACT, REDACT})
-
 _OF_ROOM = f"b.id > r.id * {ROOM} AND b.id < (r.id + 1) * {ROOM}"
 
 

@@ -80,7 +80,7 @@ def test_nodes_stop_before_the_broker(program: Callable[..., Child], tmp_path: P
 
 def test_a_process_that_ignores_the_signal(program: Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ignores SIGINT is killed, and named in the result."""
-    monkeypatch.setattr(child_module, "STOP_TIMEOUT", 100 * MS)
+    monkeypatch.setattr(child_module, "STOP_TIMEOUT", 1000 * MS)
     stubborn = program("n1", sleeper("signal.signal(signal.SIGINT, signal.SIG_IGN)"))
     meek = program("n2", sleeper())
     assert [child.name for child in stop_all([stubborn, meek])] == ["n1"]

@@ -170,7 +170,7 @@ def test_a_turn_is_taken_where_it_was_given(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(broker_rpc, "_HEDGE", 10.0)
     with stormy(3) as brokers:
         with pytest.raises(RefusedError, match="turn"):
-            dial_cluster([broker.address for broker in brokers], Hello("ada", ""), None, 1.5)
+            dial_cluster([broker.address for broker in brokers], Hello("ada", ""), None, 4.0)
         # When the time is nearly over, the others are asked soon, too.
         assert max(broker.asked for broker in brokers) >= sum(broker.asked for broker in brokers) - 1 >= 4
 

@@ -167,7 +167,7 @@ def test_drain_that_ends_in_silence(broker: str, capsys: pytest.CaptureFixture[s
     def die(reports: dict[str, Report], order: Order) -> None:
         reports.pop("n1", None)
 
-    with fake_nodes(broker, die, make_report("n1", clients=1, interval=50 * MS), make_report("n2")):
+    with fake_nodes(broker, die, make_report("n1", clients=1, interval=500 * MS), make_report("n2")):
         assert "n1 fell silent while it drained, with 1 client: was it killed?" in failure(capsys, "drain", "n1")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 
-from parlour.client import Chat, Disconnected, Message, NodeError, connect
+from parlour.client import Chat, Disconnected, DisconnectedError, Message, NodeError, connect
 from parlour.directory.passwords import make_password
 from support.cluster import Cluster, cluster
 from support.waiting import eventually
@@ -55,6 +57,48 @@ def test_founder_moderates(running: Cluster) -> None:
         cy.join("lobby")
     kinds = [event.kind for event in theirs.events(timeout=0.2) if isinstance(event, Message)]
     assert kinds == ["topic", "mute", "unmute", "", "ban"]
+
+
+def test_state_is_kept_up_to_date(running: Cluster) -> None:
+    """Topic, roles and settings follow the records that come, also after the connection was lost."""
+    ada, bob = enter(running, "ada"), enter(running, "bob")
+    lobby, theirs = ada.join("lobby"), bob.join("lobby")
+    eventually(lambda: theirs.owner == "ada")
+    assert (theirs.topic, theirs.role, lobby.role, theirs.settings["moderated"]) == ("", "", "owner", False)
+    asked: list[str] = []
+    with patch.object(Chat, "ask", lambda *_: asked.append("ask")):
+        lobby.set_topic("tea")
+        lobby.give_role("bob", "operator")
+        lobby.set("password", "sesame")
+        assert (lobby.topic, lobby.roles, lobby.settings["password"]) == (
+            "tea",
+            {"ada": "owner", "bob": "operator"},
+            True,
+        )
+        eventually(lambda: theirs.settings["password"])
+        assert (theirs.topic, theirs.role) == ("tea", "operator")
+    assert asked == []
+    link = bob._reconnector.current
+    assert link is not None
+    link.connection._socket.shutdown(socket.SHUT_RDWR)
+    lobby.set_topic("coffee")
+    eventually(lambda: theirs.topic == "coffee")
+    assert theirs.state()["topic"] == "coffee"
+
+
+def test_state_of_a_guest(running: Cluster) -> None:
+    """A guest has no role, whatever its name; without a connection the state of before is told."""
+    ada, cy = enter(running, "ada"), enter(running, "cy", "")
+    ada.join("lobby").give_role("cy", "operator")
+    room = cy.join("lobby")
+    eventually(lambda: room.roles == {"ada": "owner", "cy": "operator"})
+    assert room.role == ""
+    with patch.object(Chat, "ask", side_effect=DisconnectedError("lost")):
+        room._known.joined(str(room._known._epoch))
+        assert room.owner == "ada"
+        room._known.joined("another")
+        with pytest.raises(DisconnectedError):
+            _ = room.owner
 
 
 def test_roles_are_passed_on(running: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""What moderators do in a room: topic, roles, bans, mutes, invitations and settings, each a record of the room.
+"""The state of a room and how moderators change it: topic, roles, bans, mutes, invitations and settings.
 
 This module owns the forms of these records; the application's threads call it. It must never judge: the node does.
 """
@@ -9,14 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from parlour.client.events import Message
+from parlour.client.knownstate import shown_settings
+from parlour.wire.room_state import RoomState
+from parlour.wire.skeleton import skeleton
 
 __all__ = ["Moderation"]
 
 
 class Moderation:
-    """The part of a room that is for moderators. Each method returns the record, and raises as `Room.say` does.
+    """The part of a room that is about its state. Each method that changes it returns the record, and raises as `say`.
 
     NodeError with the code "forbidden" means that the chat has no right to do it; its text says who has.
+
+    The properties `topic`, `owner`, `roles`, `role` and `settings` are up to date with all records that have come from
+    the node. Only the first one used, and the first one after the room was joined anew, asks the node; that raises as
+    `Chat.ask` does. While the connection is lost they tell the state of before.
     """
 
     name: str
@@ -37,9 +44,45 @@ class Moderation:
         """Ask the node something about this room; see `Chat.ask`."""
         raise NotImplementedError
 
+    @property
+    def account(self) -> str:
+        """The account of the chat; empty for a guest."""
+        raise NotImplementedError
+
     def state(self) -> dict[str, Any]:
-        """Return the room's topic, settings, roles, bans and mutes, and the role of this chat; raises as `Chat.ask`."""
-        return self.ask("state", {"room": self.name})
+        """Ask the node for topic, settings, roles, bans and mutes, and the role of this chat; raises as `Chat.ask`."""
+        raise NotImplementedError
+
+    def known_state(self) -> RoomState:
+        """Return the state by all records that came, without bans, mutes and invitations; raises as `Chat.ask`."""
+        raise NotImplementedError
+
+    @property
+    def topic(self) -> str:
+        """The topic; empty if there is none."""
+        return self.known_state().topic
+
+    @property
+    def owner(self) -> str:
+        """The account that owns the room; empty if none does."""
+        state = self.known_state()
+        return state.roles[state.owner].name if state.owner in state.roles else ""
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The accounts with a role: "voice", "operator" or "owner"."""
+        return {role.name: role.role for role in self.known_state().roles.values()}
+
+    @property
+    def role(self) -> str:
+        """The role of this chat's account; empty if it has none."""
+        held = self.known_state().roles.get(skeleton(self.account)) if self.account else None
+        return held.role if held is not None else ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by name, as docs/protocol.md lists them; `password` tells whether there is one."""
+        return shown_settings(self.known_state())
 
     def set_topic(self, topic: str) -> Message:
         """Set the topic; an empty one removes it."""

@@ -22,6 +22,7 @@ from parlour.client.roomstate import RoomState
 from parlour.client.waiting import LONG, is_done
 from parlour.runtime.forks import ProcessBound
 from parlour.wire import messages as wire
+from parlour.wire import room_state as wire_state
 from parlour.wire.errors import UsageError
 from parlour.wire.records import EDIT, REACT, REDACT, SAID
 
@@ -38,6 +39,7 @@ class RoomOwner(Protocol):
     """What a room needs of the chat that it belongs to."""
 
     name: str
+    account: str
     session: str
 
     def request(self, message: wire.ClientMessage) -> bool:
@@ -157,6 +159,39 @@ class Room(ProcessBound, RoomState, Moderation):
     def ask(self, what: str, data: Mapping[str, Any], timeout: float = 10.0) -> dict[str, Any]:
         """Ask the node something about this room; see `Chat.ask`."""
         return self._chat.ask(what, data, timeout)
+
+    @property
+    def account(self) -> str:
+        """The account of the chat; empty for a guest."""
+        return self._chat.account
+
+    def state(self) -> dict[str, Any]:
+        """Ask the node for topic, settings, roles, bans and mutes, and the role of this chat; raises as `Chat.ask`."""
+        self.check_process()
+        with self._lock:
+            joins = self._known.joins
+        told = self.ask("state", {"room": self.name})
+        with self._lock:
+            self._known.answered(told, joins)
+        return told
+
+    def known_state(self) -> wire_state.RoomState:
+        """Return the state by all records that came, without bans, mutes and invitations; raises as `Chat.ask`.
+
+        If the connection is lost for now, it is the state of before.
+        """
+        self.check_process()
+        while True:
+            with self._lock:
+                known, fresh = self._known.state, self._known.fresh
+            if known is not None and fresh:
+                return known
+            try:
+                self.state()
+            except DisconnectedError:
+                if known is None:
+                    raise
+                return known
 
     def reply(self, message: Message | int, text: str, timeout: float = 10.0) -> Message:
         """Answer a message, given as a Message or by its offset. Returns and raises as `say` does."""

@@ -13,6 +13,7 @@ import time
 from parlour.client.backlog import Backlog
 from parlour.client.errors import DisconnectedError, NodeError
 from parlour.client.events import Disconnected, Lagging, Message, Presence, Reconnected, Reconnecting
+from parlour.client.knownstate import KnownState
 from parlour.client.nodelink import NodeLink
 from parlour.client.requests import Requests, fail
 from parlour.client.roster import Roster
@@ -39,6 +40,7 @@ class RoomState:
         self._link: NodeLink | None = None  # the connection that tells the members
         self._interrupted = False
         self._roster = Roster()
+        self._known = KnownState()
         self._replays = 0
         self._requests = Requests()
         self._end: str | None = None  # why nothing can be asked any more
@@ -86,12 +88,14 @@ class RoomState:
                     self._replays = max(0, joined.offset - joined.after)
             elif joined.epoch != self._backlog.epoch:
                 return  # The newer connection tells of new epochs.
+            self._known.joined(joined.epoch)
             self._backlog.joined(joined)
             self._changed.notify_all()
 
     def on_message(self, message: wire.Message, epoch: str | None) -> Message:
         """Keep the event of a record of this epoch for the application; return the record as a Message."""
         with self._changed:
+            self._known.record(message, epoch)
             record = self._backlog.record(message, epoch, self._session)
             self._changed.notify()
         return record

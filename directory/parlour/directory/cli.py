@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from parlour.directory.accounts import Account, UnknownAccountError
-from parlour.directory.commands import ask_password, directory_options, password_option, user
+from parlour.directory.accounts import Account
+from parlour.directory.commands import ask_password, chosen_log, directory_options, password_option, user
 from parlour.directory.directory import Directory
 from parlour.directory.passwords import make_password
 from parlour.runtime.operator_messages import printable
@@ -57,7 +57,8 @@ def _add(directory: Directory, name: str, operator: bool, password_stdin: bool) 
     directory.accounts.check_free(name)  # before anybody types a password in vain
     made = directory.accounts.add(name, make_password(ask_password(name, password_stdin)), operator)
     _note(directory, "account added", account=made.name, operator=operator)
-    click.echo(f"made the account {printable(made.name)}{', an operator' if operator else ''}")
+    what = "the operator" if operator else "the account"
+    click.echo(f"made {what} {printable(made.name)} beside the log {printable(chosen_log())}")
 
 
 @account.command("passwd", epilog="Example: parlour account passwd ada")
@@ -254,7 +255,7 @@ def _account(directory: Directory, name: str) -> Account:
         removed = directory.accounts.removed(name)
         if removed is not None:
             raise UsageError(f"the account {removed.name} was removed on {_date(removed.at)}: that cannot be undone")
-        raise UnknownAccountError(name)
+        raise UsageError(f"there is no account {name} beside the log {chosen_log()}: `parlour account list` shows all")
     if known.name.casefold() != name.casefold():
         raise UsageError(f"there is no account {name}, but one that looks like it: {known.name}")
     return known

@@ -18,12 +18,15 @@ import click
 
 from parlour.directory.directory import Directory
 from parlour.directory.opening import new_file, open_store
-from parlour.runtime.log_urls import default_log, parse_log_url
+from parlour.runtime.log_urls import default_log, parse_log_url, shown_log_url
 from parlour.runtime.operator_messages import print_error
 from parlour.runtime.options import brokers_option
 from parlour.wire.errors import UsageError
 
-__all__ = ["ask_password", "directory_options", "log_option", "password_option", "user"]
+__all__ = ["ask_password", "chosen_log", "directory_options", "log_option", "password_option", "user"]
+
+_CHOSEN = "parlour.log"
+"""The key under which click's context has the URL of the log."""
 
 LONGEST = 4096
 """Bytes of a password that are read, at most; the directory takes fewer."""
@@ -42,9 +45,15 @@ def log_option(command: Callable[..., None]) -> Callable[..., None]:
             log, _ = default_log(min(brokers))  # as a node does
         if parse_log_url(log).engine == "memory":
             raise UsageError("the directory of memory:// is in the node's process, where no command can reach it")
+        click.get_current_context().meta[_CHOSEN] = shown_log_url(log)
         command(log, **arguments)
 
     return chosen
+
+
+def chosen_log() -> str:
+    """Return the URL of the log that the present command works on, as it may be shown."""
+    return str(click.get_current_context().meta[_CHOSEN])
 
 
 def directory_options(command: Callable[..., None]) -> Callable[..., None]:

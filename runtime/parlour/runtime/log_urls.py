@@ -18,7 +18,7 @@ from parlour.runtime.broker_rpc import DEFAULT_BROKER
 from parlour.runtime.folders import PRIVATE, home_folder
 from parlour.wire.errors import UnavailableError, UsageError
 
-__all__ = ["LogUrl", "default_log", "parse_log_url"]
+__all__ = ["LogUrl", "default_log", "parse_log_url", "shown_log_url"]
 
 
 class LogUrl(NamedTuple):
@@ -100,10 +100,14 @@ def _url_of(path: Path) -> str:
     return f"sqlite://{quote(str(path))}"
 
 
+def shown_log_url(url: str) -> str:
+    """Return a URL as it may be shown: without the user and the password of a server."""
+    has_secret = "@" in url and not url.startswith("sqlite:")
+    return f"{url.partition(':')[0]}:…@{url.rpartition('@')[2]}" if has_secret else url
+
+
 def _usage(url: str) -> UsageError:
-    """Return the error for a malformed URL; it does not show the password in the URL."""
-    shown = f"{url.partition(':')[0]}:…@{url.rpartition('@')[2]}" if "@" in url else url
     return UsageError(
         "a room log is memory://, sqlite:///PATH with ?sync=full if it shall survive power loss,"
-        f" or redis://HOST:PORT/DB, not {shown!r}"
+        f" or redis://HOST:PORT/DB, not {shown_log_url(url)!r}"
     )

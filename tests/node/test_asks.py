@@ -116,6 +116,26 @@ def test_invitations() -> None:
         assert code_of(first, "bob", password=PASSWORD, invitation=code) == "bad_invitation"
 
 
+@pytest.mark.parametrize("policy", ["invite", "open"])
+def test_invitation_to_a_room(policy: str) -> None:
+    """The new account is in the room, where what was said before is not new; a guest also keeps the rooms it is in."""
+    with cluster(1, NodeSettings(registration=policy)) as running:
+        (node,) = running.nodes
+        with running.clients("bob", room="lobby") as (bob,):
+            bob.say("lobby", "long ago")
+            bob.texts(1)
+            code = node.people.directory.invitations.make("lobby", 2, 2**50)
+            with person(node, "ada", password=PASSWORD, invitation=code) as ada, person(node, "eve") as eve:
+                assert ada.ask("belongings")["rooms"] == ["lobby"]
+                assert ada.ask("unread") == {"rooms": {}}
+                eve.nc.send({"type": "join", "room": "attic"})
+                assert eve.ask("register", password=PASSWORD, invitation=code) == {"account": "eve"}
+                assert sorted(eve.ask("belongings")["rooms"]) == ["attic", "lobby"]
+                bob.say("lobby", "just now")
+                bob.texts(1)
+                assert ada.ask("unread")["rooms"]["lobby"] == {"unread": 1, "mentions": 0}
+
+
 @pytest.mark.parametrize(("policy", "code"), [("invite", "bad_invitation"), ("closed", "no_registration")])
 def test_registration_needs_leave(policy: str, code: str) -> None:
     """A guest cannot register as it likes; nor invite anybody where accounts are made by operators alone."""

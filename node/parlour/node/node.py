@@ -154,7 +154,14 @@ class Node(ProcessBound):
         self.catchup = CatchUp(f"{self.name}-catchup")
         self.clients = ClientRegistry(self.name, settings.admits, self.load, self.refusals, self._clients_changed)
         self.people = People(
-            self.name, self.instance, Directory(store), settings, guests, self.clients.people, self.clients.cut_off
+            self.name,
+            self.instance,
+            Directory(store),
+            self.log,
+            settings,
+            guests,
+            self.clients.people,
+            self.clients.cut_off,
         )
         context = ClientContext(
             node=self.name,

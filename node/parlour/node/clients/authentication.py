@@ -6,19 +6,26 @@ and again.
 
 from __future__ import annotations
 
+import hashlib
+
 from parlour.node.people.people import People, answered
 from parlour.node.people.refusal import RefusedClientError
 from parlour.wire.messages import Error, Hello
 from parlour.wire.people import Person
 from parlour.wire.signin import Auth, Challenge
 
-__all__ = ["Authentication"]
+__all__ = ["Authentication", "session_of"]
 
 MAX_REFUSALS = 3
 """Steps of sign-ins by SASL that may be refused on one connection."""
 
 MAX_STEPS = 20
 """Steps on one connection, at most: each may ask the directory."""
+
+
+def session_of(key: str) -> str:
+    """Return the id of the session with this secret key: all may see the id, but none can derive the key from it."""
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 class Authentication:

@@ -7,7 +7,6 @@ through the connection's writer.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from parlour.node.clients.asks import answer_ask
-from parlour.node.clients.authentication import Authentication
+from parlour.node.clients.authentication import Authentication, session_of
 from parlour.node.clients.catchup import BATCHES_PER_TURN, catch_up
 from parlour.node.clients.context import ClientContext
 from parlour.node.clients.entries import Entries
@@ -56,17 +55,12 @@ from parlour.wire.messages import (
 from parlour.wire.people import Person
 from parlour.wire.signin import Auth
 
-__all__ = ["Session", "session_of"]
+__all__ = ["Session"]
 
 _PONG = frame(Pong())
 
 SETTLE_TIMEOUT = 1.0
 """Seconds, at most, to log the last posts of a client that has said bye, and to send it their messages."""
-
-
-def session_of(key: str) -> str:
-    """Return the id of the session with this secret key: all may see the id, but none can derive the key from it."""
-    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 class _Membership(NamedTuple):
@@ -177,6 +171,8 @@ class Session:
         self.ticket_name = person.name
         self._show_as(person)
         self._context.news.enter(self.identity, self)
+        for name, membership in self._members.items():
+            self._kept_rooms.joined(name, membership.room.offset)
 
     def _show_as(self, person: Person) -> None:
         self.person = person

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from parlour.directory.accounts import Account
 from parlour.directory.directory import Directory
 from parlour.directory.store import DirectoryError
+from parlour.node.log import RoomLog
 from parlour.node.people.exchange import Exchange
 from parlour.node.people.exclusion import Exclusion
 from parlour.node.people.leases import Leases
@@ -49,6 +50,7 @@ class People:
         node: str,
         instance: str,
         directory: Directory,
+        log: RoomLog,
         settings: NodeSettings,
         guests: bool,
         sessions: Callable[[], Iterable[tuple[str, Person]]],
@@ -69,7 +71,7 @@ class People:
 
             tokens = WebTokens(settings)
         self.signin = SignIn(directory, self.passwords, tokens)
-        self.registration = Registration(directory, self.passwords, self.signin, settings.registration)
+        self.registration = Registration(directory, log, self.passwords, self.signin, settings.registration)
 
     def start(self) -> None:
         """Start the threads; raises DirectoryError if the directory does not answer."""

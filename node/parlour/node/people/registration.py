@@ -7,15 +7,20 @@ was not made.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from parlour.directory.accounts import Account
+from parlour.directory.belongings import Belongings
 from parlour.directory.directory import Directory
 from parlour.directory.names import NameTakenError
 from parlour.directory.passwords import make_password
+from parlour.directory.store import DirectoryError
+from parlour.node.log import LogError, RoomLog
 from parlour.node.people.leases import name_taken
 from parlour.node.people.passwordqueue import PasswordQueue
 from parlour.node.people.refusal import RefusedClientError, bad_login
 from parlour.node.people.signin import SignIn
+from parlour.wire.direct import account_identity
 from parlour.wire.errors import UsageError
 from parlour.wire.people import Person
 
@@ -31,31 +36,43 @@ INVITATION = 7 * 24 * 3600
 class Registration:
     """The ways to an account. Each raises RefusedClientError, UsageError, or DirectoryError if the directory fails."""
 
-    def __init__(self, directory: Directory, passwords: PasswordQueue, signin: SignIn, policy: str) -> None:
+    def __init__(
+        self, directory: Directory, log: RoomLog, passwords: PasswordQueue, signin: SignIn, policy: str
+    ) -> None:
         """Let people register as `policy` says: "open", "invite" or "closed"."""
         self._directory = directory
+        self._log = log
         self._passwords = passwords
         self._signin = signin
         self._policy = policy
 
     def register(self, name: str, password: str, invitation: str, session: str) -> Account:
-        """Make an account of a name that is free, or that the session has."""
+        """Make an account of a name that is free, or that the session has; it is in the room of the invitation."""
         if self._policy == "closed":
             raise RefusedClientError("no_registration", "only operators make accounts here: ask one")
         _check_password(password)
-        invited = self._policy == "invite"
-        if invited and (not invitation or self._directory.invitations.use(invitation) is None):
+        invited = self._directory.invitations.use(invitation) if invitation else None
+        if invited is None and self._policy == "invite":
             text = "an account needs an invitation here, and this one is not good, or not any more: ask for another"
             raise RefusedClientError("bad_invitation", text)
         try:
             made = self._passwords.do(lambda: make_password(password))
-            return self._directory.accounts.add(name, made, by=session)
+            account = self._directory.accounts.add(name, made, by=session)
         except BaseException as error:
-            if invited:
+            if invited is not None:
                 self._directory.invitations.give_back(invitation)
             if isinstance(error, NameTakenError):
                 raise name_taken(error) from None
             raise
+        if invited is not None and invited.room:
+            self._enroll(account, invited.room)
+        return account
+
+    def _enroll(self, account: Account, room: str) -> None:
+        """Make a new account a member of a room, where all that was said counts as read; the account is made anyway."""
+        with suppress(DirectoryError, LogError):
+            top = self._log.extent(room).top
+            self._directory.belongings.change(account_identity(account.name), lambda _: Belongings({room: top}))
 
     def change_password(self, person: Person, old: str, new: str) -> None:
         """Give an account another password; `old` is the present one, or empty if it has none."""

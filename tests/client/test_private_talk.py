@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from sys import executable
 
 import pytest
 
@@ -36,8 +37,6 @@ def terminal() -> Iterator[Tmux]:
 
 def enter(terminal: Tmux, running: Cluster, folder: Path, name: str) -> int:
     """Open a chat of an account in a new window, and return that."""
-    from sys import executable
-
     (folder / "password").write_text(f"{PASSWORD}\n")
     where = ["--broker", running.address, "--name", name, "--room", "lobby"]
     pane = terminal.open(executable, "-m", "parlour.cli", "chat", *where, "--password-file", str(folder / "password"))
@@ -76,3 +75,56 @@ def test_what_is_new(terminal: Tmux, running: Cluster, tmp_path: Path) -> None:
         pane = enter(terminal, running, tmp_path, "bob")
         terminal.shows(pane, "-- since you were here: attic (1 new, 1 for you), lobby (1 new)")
         eventually(lambda: directory.belongings.get("account/bob").rooms["lobby"] >= offset)
+
+
+def test_rooms_are_entered_again(terminal: Tmux, running: Cluster, tmp_path: Path) -> None:
+    """Somebody who comes back hears all rooms of the account; one that was not looked at stays unread."""
+    belongings = running.nodes[0].people.directory.belongings
+    with connect(running.address, "bob", password=PASSWORD) as bob, connect(running.address, "cy") as cy:
+        for name in ("attic", "cellar", "lobby"):
+            bob.join(name)
+        bob.leave("cellar")
+        bob.close()
+        attic = cy.join("attic")
+        attic.say("look")
+        pane = enter(terminal, running, tmp_path, "bob")
+        terminal.shows(pane, "-- since you were here: attic (1 new)")
+        terminal.shows(pane, "-- you are also in attic: /join attic goes there")
+        assert not any("look" in line for line in terminal.lines(pane))
+        offset = attic.say("hello").offset
+        terminal.shows(pane, "[attic] cy: hello")
+        assert belongings.get("account/bob").rooms["attic"] < offset
+        terminal.type(pane, "/join attic", "Enter")
+        terminal.shows(pane, "cy: look")
+        terminal.shows(pane, "attic>")
+        eventually(lambda: belongings.get("account/bob").rooms["attic"] == offset)
+        terminal.type(pane, "/quit", "Enter")
+
+
+def test_a_new_account_is_at_home(terminal: Tmux, running: Cluster) -> None:
+    """Who registers is in the room of the invitation, and this device signs in by itself until it is revoked."""
+    directory = running.nodes[0].people.directory
+    code = directory.invitations.make("club", 1, 2**50)
+    start = [executable, "-m", "parlour.cli", "chat", "--broker", running.address, "--name", "zoe", "--room", "lobby"]
+    pane = terminal.open(*start)
+    terminal.shows(pane, "lobby>")
+    terminal.type(pane, f"/register {code}", "Enter")
+    terminal.shows(pane, "new password:")
+    terminal.type(pane, PASSWORD, "Enter")
+    terminal.shows(pane, "the same again:")
+    terminal.type(pane, PASSWORD, "Enter")
+    terminal.shows(pane, "-- zoe is your account now: nobody else can take the name")
+    terminal.shows(pane, "-- you are also in club: /join club goes there")
+    terminal.type(pane, "/quit", "Enter")
+    terminal.shows(pane, "exit=0")
+    pane = terminal.open(*start)
+    terminal.shows(pane, "-- you are also in club: /join club goes there")
+    (device,) = directory.tokens.list("zoe")
+    terminal.type(pane, "/devices", "Enter")
+    terminal.shows(pane, f"  {device.label}")
+    terminal.type(pane, f"/devices revoke {device.id}", "Enter")
+    terminal.shows(pane, "-- no device signs in to your account by itself")
+    assert directory.tokens.list("zoe") == []
+    terminal.type(pane, "/devices forget", "Enter")
+    terminal.shows(pane, "type /devices alone, or /devices revoke ID")
+    terminal.type(pane, "/quit", "Enter")

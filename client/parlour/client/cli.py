@@ -15,10 +15,11 @@ from pathlib import Path
 
 import click
 
-from parlour.client.display import Lines, harmless
+from parlour.client.display import Lines
 from parlour.client.errors import DisconnectedError
 from parlour.client.events import Changed, Disconnected, Message
 from parlour.client.login import Login, password_option
+from parlour.client.people_commands import device_line
 from parlour.client.room import Room
 from parlour.client.sender import Arguments, Input, Sender, Source, enter
 from parlour.runtime.options import NAME, ROOM, brokers_option, json_option
@@ -66,7 +67,8 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None, password_
     try:
         name = name or _asked("Your name", NAME, _login_name(), asked)
         room = room or _asked("Room", ROOM, "lobby", asked)
-        entered = Login(brokers, password_file, asked).connect(name, chosen, room=room)
+        login = Login(brokers, password_file, asked)
+        entered = login.connect(name, chosen, room=room)
     except click.Abort:
         click.echo()  # Ends the line of the question; otherwise the shell's prompt would stand in it.
         return
@@ -74,7 +76,7 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None, password_
         if interactive:
             typed = InputHistory()
             terminal = Terminal(in_colour(), typed)
-            conversation = Conversation(session, terminal, Lines(in_colour(), session))
+            conversation = Conversation(session, terminal, Lines(in_colour(), session), login.keep)
             terminal.complete(TabCompleter(conversation.rooms, conversation.people))
             try:
                 with patch_stdout(raw=True):
@@ -84,7 +86,8 @@ def chat(brokers: tuple[str, ...], name: str | None, room: str | None, password_
         else:
             pipe = Pipe(sys.stdin.fileno())
             try:
-                Conversation(session, pipe, Lines(colour=False, reader=session if asked else None)).run(room)
+                lines = Lines(colour=False, reader=session if asked else None)
+                Conversation(session, pipe, lines, login.keep).run(room)
             finally:
                 pipe.close()
 
@@ -234,5 +237,4 @@ def devices(
             if as_json:
                 click.echo(json_line(asdict(device)))
             else:
-                made = datetime.fromtimestamp(device.made / 1000).strftime("%Y-%m-%d %H:%M")
-                click.echo(f"{device.id}  {made}  {harmless(device.label)}")
+                click.echo(device_line(device))

@@ -19,6 +19,7 @@ __all__ = [
     "NAMES",
     "About",
     "Command",
+    "Devices",
     "Help",
     "History",
     "Ignore",
@@ -60,6 +61,8 @@ HELP = """\
 /nick NAME      take another name; with an account, another display name
 /register [CODE] make your name an account, perhaps with an invitation
 /password       give your account another password
+/devices        show the devices of your account; /devices revoke ID signs
+                one of them out
 /whois NAME     show who somebody is
 /topic [TEXT]   show topic, roles and settings; set the topic (- removes it)
 /op /deop /voice /devoice NAME   give or take a role
@@ -180,6 +183,13 @@ class Password:
 
 
 @dataclass(frozen=True)
+class Devices:
+    """Show the devices of the account, after one of them was signed out; empty: none."""
+
+    revoked: str
+
+
+@dataclass(frozen=True)
 class WhoIs:
     """Show who somebody is."""
 
@@ -202,6 +212,7 @@ Command = (
     | Nick
     | Register
     | Password
+    | Devices
     | WhoIs
     | Help
     | Quit
@@ -265,6 +276,11 @@ def parse(line: str) -> Command | None:
         return Ignore(rest, word == "/ignore")
     if word == "/register":
         return Register(rest)
+    if word == "/devices":
+        what, _, device = rest.partition(" ")
+        if rest and (what != "revoke" or not device.strip()):
+            raise UsageError("type /devices alone, or /devices revoke ID")
+        return Devices(device.strip())
     if word in ("/nick", "/whois"):
         if not rest:
             raise UsageError(f"give a name, such as {word} bob")

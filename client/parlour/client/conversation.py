@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from datetime import date, datetime, timedelta
@@ -26,6 +27,7 @@ from parlour.client.commands import (
     Msg,
     Numbers,
     Quit,
+    Register,
     Rooms,
     Say,
     ShowState,
@@ -64,14 +66,18 @@ SAYING = 600.0
 class Conversation:
     """A person's chat on a terminal or a pipe; `run` runs it to its end."""
 
-    def __init__(self, chat: Chat, keyboard: Keyboard, lines: Lines) -> None:
+    def __init__(
+        self, chat: Chat, keyboard: Keyboard, lines: Lines, keep: Callable[[Chat], object] = lambda _: None
+    ) -> None:
+        """Let a person talk in an open chat; `keep` makes this device known to an account that is made in it."""
         self._chat = chat
+        self._keep = keep
         self._keyboard = keyboard
         self._lines = lines
         self._current: Room | None = None
         self._known: set[str] = set()  # names of rooms that the person is in, or was
         self._showing: list[threading.Thread] = []
-        self._views: dict[str, RoomView] = {}  # of rooms that the person is in, or was
+        self._views: dict[Room, RoomView] = {}  # of rooms that the person is in, or was
         self._pending = PendingLines()
         self._private = PrivateTalk(self, chat, lines)
         # Guards _day. Rank 62.
@@ -101,7 +107,8 @@ class Conversation:
         finally:
             self._pending.close()
             self._chat.close()
-            join_all([*self._showing, *self._private.threads], _ENDING)
+            join_all(self._private.threads, _ENDING)  # first, since they may begin to show rooms
+            join_all(self._showing, _ENDING)
         if self._failure is not None:
             raise self._failure
         if self._lost is not None:
@@ -155,7 +162,10 @@ class Conversation:
         elif isinstance(command, Rooms):
             self._show_all([self._lines.note(each) for each in room_lines(self._chat)])
         elif isinstance(command, PeopleCommand):
-            self._show(self._lines.note(run_people_command(self._chat, self._keyboard, command)))
+            self._show_all([self._lines.note(each) for each in run_people_command(self._chat, self._keyboard, command)])
+            if isinstance(command, Register):
+                self._keep(self._chat)
+                self._private.enter_rooms(self._chat.belongings()["rooms"])
         elif self._current is None:
             self._show(self._lines.error("you are in no room: /join one"))
         elif isinstance(command, Say | About | Moderate):
@@ -198,7 +208,7 @@ class Conversation:
         raise UsageError(f"{who} here lately: name a message by its number (/numbers)")
 
     def _show_history(self, room: Room, limit: int) -> None:
-        view = self._views[room.name]
+        view = self._views[room]
         found = room.history(view.oldest, limit)
         if not found:
             self._show(self._lines.note(f"nothing older is kept of {self._lines.title(room.name)}"))
@@ -209,7 +219,7 @@ class Conversation:
         self._show("\n".join([first, *view.page(found), last]))
 
     def _show_numbers(self, room: Room, limit: int) -> None:
-        lines = self._views[room.name].page(room.history(limit=limit), numbered=True)
+        lines = self._views[room].page(room.history(limit=limit), numbered=True)
         if not lines:
             self._show(self._lines.note(f"nothing is kept of {self._lines.title(room.name)}"))
             return
@@ -219,18 +229,31 @@ class Conversation:
 
     def _enter(self, name: str) -> None:
         known = {room.name for room in self._chat.rooms}
-        room = self._current = self.show(name)
-        self._known.add(room.name)
+        room = self.show(name)
         if room.name not in known:
             self._show_alike(room, known)
+        self._go_to(room)
 
-    def show(self, name: str) -> Room:
-        """Join a room and show its events; return it. Any thread may call this."""
-        known = {room.name for room in self._chat.rooms}
-        room = self._chat.join(name, history=HISTORY)
-        if room.name not in known:
-            view = self._views[room.name] = RoomView(room, self._lines)
-            self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room, view))
+    def _go_to(self, room: Room) -> None:
+        """Make a room the current one; at the first visit to one that was joined quietly, show what was said lately."""
+        self._current = room
+        if not self._private.visit(room.name):
+            return
+        view = self._views[room]
+        found = [message for message in room.history(limit=HISTORY) if self._private.lets_through(message)]
+        view.oldest = found[0].offset if found else None
+        self._show_all([*view.page(found), *view.begin()])
+
+    def show(self, name: str, quiet: bool = False) -> Room:
+        """Join a room and show its events; return it. Any thread may call this.
+
+        A room that is joined `quiet` shows only what comes from now on.
+        """
+        room = self._chat.join(name, history=0 if quiet else HISTORY)
+        view = RoomView(room, self._lines)
+        if self._views.setdefault(room, view) is view:  # else another thread has joined it just now
+            self._known.add(room.name)
+            self._showing.append(spawn(f"{self._chat.name}-shows-{room.name}", self._show_room, room, view, quiet))
         return room
 
     def remark(self, text: str) -> None:
@@ -254,10 +277,11 @@ class Conversation:
             return
         self._await_posts()
         self._chat.leave(left)
-        if self._current is not None and self._current.name == left:
-            rooms = self._chat.rooms
-            self._current = rooms[-1] if rooms else None
         self._show(self._lines.note(f"you left {left}"))
+        if self._current is not None and self._current.name == left:
+            self._current = None
+            if rooms := self._chat.rooms:
+                self._go_to(rooms[-1])
 
     def _await_posts(self) -> None:
         """Wait for posts under way, so that the person sees them before leaving."""
@@ -294,15 +318,16 @@ class Conversation:
                 for line in self._pending.explained():
                     self._show(self._lines.note(line))
 
-    def _show_room(self, room: Room, view: RoomView) -> None:
+    def _show_room(self, room: Room, view: RoomView, quiet: bool) -> None:
         """Show old messages, the members, then each event; the body of the room's thread."""
         try:
-            self._show_events(room, view)
+            self._show_events(room, view, quiet)
         except Exception as error:
             self._fail(error)
 
-    def _show_events(self, room: Room, view: RoomView) -> None:
-        self._show_all(view.begin())
+    def _show_events(self, room: Room, view: RoomView, quiet: bool) -> None:
+        if not quiet:
+            self._show_all(view.begin())
         for event in room.events():
             if isinstance(event, Reconnecting | Reconnected):
                 self._show_connection(room, event)

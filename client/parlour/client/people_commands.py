@@ -8,19 +8,36 @@ from __future__ import annotations
 from typing import Any
 
 from parlour.client.chat import Chat
-from parlour.client.commands import Ignore, Nick, Password, Register, WhoIs
+from parlour.client.commands import Devices, Ignore, Nick, Password, Register, WhoIs
 from parlour.client.display import harmless
 from parlour.client.keyboard import Keyboard
+from parlour.client.people import Device
 from parlour.client.room import Room
+from parlour.runtime.output import local_time
 from parlour.wire.errors import UsageError
 
-__all__ = ["PeopleCommand", "room_lines", "run_people_command", "state_lines", "unread_line"]
+__all__ = ["PeopleCommand", "device_line", "room_lines", "run_people_command", "state_lines", "unread_line"]
 
-PeopleCommand = Nick | Register | Password | WhoIs | Ignore
+PeopleCommand = Nick | Register | Password | WhoIs | Ignore | Devices
 
 
-def run_people_command(chat: Chat, keyboard: Keyboard, command: PeopleCommand) -> str:
-    """Run a command and return the line that answers it; raises as `Chat.ask`, and UsageError."""
+def run_people_command(chat: Chat, keyboard: Keyboard, command: PeopleCommand) -> list[str]:
+    """Run a command and return the lines that answer it; raises as `Chat.ask`, and UsageError."""
+    if isinstance(command, Devices):
+        if command.revoked:
+            chat.revoke(command.revoked)
+        return [device_line(device) for device in chat.devices()] or ["no device signs in to your account by itself"]
+    return [_answer(chat, keyboard, command)]
+
+
+def device_line(device: Device) -> str:
+    """Return the line that tells of a device."""
+    made = local_time(device.made)
+    when = f"{made:%Y-%m-%d %H:%M}" if made is not None else "at no time"
+    return f"{harmless(device.id)}  {when}  {harmless(device.label)}"
+
+
+def _answer(chat: Chat, keyboard: Keyboard, command: Nick | Register | Password | WhoIs | Ignore) -> str:
     match command:
         case Nick():
             chat.nick(command.name)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from parlour.client.chat import Chat
 from parlour.client.display import Lines, harmless
-from parlour.client.errors import NodeError
+from parlour.client.errors import DisconnectedError, NodeError
 from parlour.client.events import Changed, Event, Message
 from parlour.client.people_commands import unread_line
 from parlour.client.room import Room
@@ -30,8 +30,8 @@ MARKING = 1.0
 class Screen(Protocol):
     """The conversation on the terminal, as this module sees it."""
 
-    def show(self, name: str) -> Room:
-        """Join a room and show its events; return it."""
+    def show(self, name: str, quiet: bool = False) -> Room:
+        """Join a room and show its events, if `quiet` without old ones; return it."""
         ...
 
     def remark(self, text: str) -> None:
@@ -54,6 +54,7 @@ class PrivateTalk:
         self._ignored: frozenset[str] = frozenset()
         self._read: dict[str, int] = {}  # rooms and the offset up to which they are read; single operations are atomic
         self._marked: dict[str, int] = {}  # the same, as the node knows it
+        self._unvisited: set[str] = set()  # rooms that were entered again, and not looked at since
 
     def begin(self) -> None:
         """Show what is new, open the conversations that are kept, and take news from now on."""
@@ -66,6 +67,7 @@ class PrivateTalk:
                 self._chat.whoami()  # so that the display name is known, by which others may call
                 if line := unread_line(self._chat):
                     self._screen.remark(line)
+            self.threads.append(spawn(f"{self._chat.name}-enters", self.enter_rooms, kept["rooms"]))
         except NodeError as error:
             if error.code != "bad_version":  # an older node, which has no news either
                 self._screen.remark(str(error))
@@ -76,12 +78,38 @@ class PrivateTalk:
         told = self._chat.ask("direct", {"name": name})
         return self._show(told["room"], told["name"])
 
+    def enter_rooms(self, rooms: list[str]) -> None:
+        """Enter these rooms of the account again, quietly, and tell which; leave out those where the chat is."""
+        entered: list[str] = []
+        for name in rooms:
+            if self._chat.room(name) is not None:
+                continue
+            self._unvisited.add(name)
+            try:
+                self._screen.show(name, quiet=True)
+                entered.append(harmless(name))
+            except DisconnectedError:
+                return  # the chat has ended
+            except ParlourError as error:
+                self._unvisited.discard(name)
+                self._screen.remark(f"you are not in {harmless(name)} any more: {error}")
+        if entered:
+            self._screen.remark(f"you are also in {', '.join(entered)}: /join {entered[0]} goes there")
+
+    def visit(self, name: str) -> bool:
+        """Note that the person looks at a room; return whether that is the first time since it was entered again."""
+        if name in self._unvisited:
+            self._unvisited.discard(name)
+            return True
+        return False
+
     def lets_through(self, event: Event) -> bool:
         """Note that an event is read, and return whether to show it: the person may ignore its sender."""
         record = event.record if isinstance(event, Changed) else event
         if not isinstance(record, Message):
             return True
-        self._read[record.room] = record.offset
+        if record.room not in self._unvisited:  # else it is not read although it is shown
+            self._read[record.room] = record.offset
         return record.by not in self._ignored
 
     def _show(self, room: str, name: str) -> Room:

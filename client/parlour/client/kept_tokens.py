@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from platformdirs import user_config_path
 
-from parlour.runtime.folders import home_folder, open_private
+from parlour.runtime.folders import PRIVATE, home_folder, open_private
 from parlour.wire.errors import ParlourError
 
 __all__ = ["KeptToken", "KeptTokens"]
@@ -60,6 +60,7 @@ class KeptTokens:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(new, "wb", opener=open_private) as file:
+                os.fchmod(file.fileno(), PRIVATE)  # it may have been left there
                 file.write(msgspec.json.format(msgspec.json.encode(kept)))
             os.replace(new, self._path)
         except OSError as error:

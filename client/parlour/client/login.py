@@ -59,7 +59,11 @@ class Login:
             except SignInError as error:
                 if error.code != "bad_login":
                     raise
-                KeptTokens().remove(self._brokers[0], name)  # it was revoked
+                KeptTokens().remove(self._brokers[0], name)
+                signed_out = error.reworded(f"this device was signed out of {name}: sign in with the password")
+                if not self._asking:
+                    raise signed_out from None
+                return self._ask(name, signed_out, options)
         try:
             return connect(self._brokers, name, **options)
         except SignInError as error:
@@ -97,8 +101,10 @@ class Login:
 
     def keep(self, chat: Chat) -> None:
         """Get a token for this device, so that the password need not be typed the next time."""
-        token = chat.new_token(f"{os.environ.get('USER', 'somebody')}@{socket.gethostname()}"[:64])
-        KeptTokens().put(self._brokers[0], chat.account, KeptToken(token, chat.devices()[-1].id))
+        label = f"{os.environ.get('USER', 'somebody')}@{socket.gethostname()}"[:64]
+        told = chat.ask("token", {"label": label})
+        token = str(told["token"])
+        KeptTokens().put(self._brokers[0], chat.account, KeptToken(token, str(told["id"])))
         chat.sign_in_with(password="", token=token)  # a password may change, and its check takes longer
 
     def forget(self, name: str) -> None:

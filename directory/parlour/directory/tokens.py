@@ -68,6 +68,11 @@ class Tokens:
             return None
         return entry.account.name if any(device.id == known.device for device in entry.devices) else None
 
+    def device(self, token: str) -> str:
+        """Return the id of the device that has this token; empty if none has."""
+        known = self._tokens.get(_hash(token))
+        return known.device if known is not None else ""
+
     def list(self, account: str) -> list[Device]:
         """Return the devices of an account."""
         entry = self._entries.get(skeleton(account))

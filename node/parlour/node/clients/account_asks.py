@@ -112,7 +112,9 @@ def change_password(session: Asker, data: ask_data.NewPassword) -> dict[str, Any
 
 def make_token(session: Asker, data: ask_data.MakeToken) -> dict[str, Any]:
     """Make a token with which the client's device can sign in."""
-    return {"token": session.context.people.directory.tokens.make(_account(session), check_display(data.label))}
+    tokens = session.context.people.directory.tokens
+    token = tokens.make(_account(session), check_display(data.label))
+    return {"token": token, "id": tokens.device(token)}
 
 
 def devices(session: Asker, _: ask_data.Devices) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from parlour.directory.passwords import make_password
 from parlour.node import Node, NodeSettings
+from parlour.node.log import Post
 from parlour.wire.asks import Answer, Ask
 from parlour.wire.messages import Error
 from parlour.wire.relay import PEOPLE_TOPIC
+from parlour.wire.room_state import EMPTY, Settings
 from support.cluster import RawClient, cluster
 from support.netcat import Netcat, netcat
 from support.waiting import eventually
@@ -223,3 +226,23 @@ def test_guests_have_no_account() -> None:
             ("invite", {}),
         ):
             assert bob.refused(what, **data) == "no_account"
+
+
+def test_list_of_rooms_is_whole() -> None:
+    """Private conversations and secret rooms neither end the list of rooms nor show in it, and no room is left out."""
+    listed = [f"{number:02}" for number in range(50)] + [f"room-{number:02}" for number in range(60)]
+    secret = replace(EMPTY, settings=Settings(secret=True)).encode()
+    with cluster() as running, RawClient(running.address, "ada") as ada:
+        log = running.nodes[0].log
+        for room in (*listed, *(f"@{number:032x}" for number in range(1200))):
+            log.append(room, [Post("s", 1, "bob", 1, "psst")])
+        for room in ("49-secret", "room-50-secret"):
+            log.append(room, [Post("s", 1, "bob", 1, "psst")], state=secret)
+        told, after = list[str](), ""
+        while after or not told:
+            ada.send(Ask(1, "rooms", {"after": after}))
+            answer = ada.get(Answer).data
+            told += [room["name"] for room in answer["rooms"]]
+            after = answer["after"]
+            assert after in ("", told[-1])
+    assert told == listed

@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from parlour.node.clients.asker import Asker, RefusedAskError
 from parlour.wire import ask_data
-from parlour.wire.limits import check_room, is_direct
+from parlour.wire.limits import DIRECT, check_room, is_direct
 from parlour.wire.room_state import EMPTY, OWNER, RoomState, Sanction
 from parlour.wire.skeleton import skeleton
 
@@ -23,6 +23,9 @@ PAGE = 50
 
 LOOKED = 1000
 """Rooms that are looked at for one answer, at most: many may be secret."""
+
+BEHIND_DIRECT = f"{DIRECT}g"
+"""What follows the rooms of all private conversations, whose names have hexadecimal digits, in the order of names."""
 
 
 def state(session: Asker, data: ask_data.State) -> dict[str, Any]:
@@ -56,15 +59,17 @@ def rooms(session: Asker, data: ask_data.Rooms) -> dict[str, Any]:
     looked = 0
     while len(found) < PAGE and looked < LOOKED and (names := log.rooms(after, PAGE)):
         for name in names:
-            after = name
             if len(found) == PAGE:
                 break
+            looked, after = looked + 1, name
             if is_direct(name):
-                continue
+                # There may be thousands of them, and they stand together.
+                after = BEHIND_DIRECT
+                break
             _, document = log.state(name)
             known = RoomState.decode(document) if document else EMPTY
             here = session.context.rooms.get(name)
             if not known.settings.secret or session.room(name) is not None:
                 found.append({"name": name, "topic": known.topic, "people": None if here is None else here.people})
-        looked += len(names)
-    return {"rooms": found, "after": after if len(found) == PAGE else ""}
+    # The last room that is told, since the next one may be secret.
+    return {"rooms": found, "after": found[-1]["name"] if len(found) == PAGE else ""}

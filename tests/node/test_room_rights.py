@@ -211,14 +211,37 @@ def test_operators_delete_what_others_said(tmp_path: Path) -> None:
             assert done.data["cluster_operator"]
             assert change(root, "topic", "calm") == ""
         noted = [(entry.what, entry.by, entry.data["room"], entry.data["did"]) for entry in trail.entries(0, 10)]
-        calm = "changed the topic to: calm (as an operator of the cluster)"
-        assert noted == [("acted in a room", "root", ROOM, text) for text in (done.text, calm)]
+        did = ["deleted a message of ada", "changed the topic to: calm"]
+        assert noted == [("acted in a room", "root", ROOM, text) for text in did]
         for node in running.nodes:
             with people(running, f"guest{node.name}") as (newcomer,):
                 newcomer.join(ROOM, history=20)
                 gone = [newcomer.get(Message) for _ in range(6)]
                 assert [each.kind for each in gone] == ["role", "role", "gone", "gone", "", "gone"]
         assert "rude" not in [record.text for record in running.nodes[0].log.read(ROOM, 0, 20)]
+
+
+def test_an_operator_of_the_cluster_with_a_role() -> None:
+    """What its role in the room allows bears no mark; what only the cluster's operators may do does."""
+    with cluster(1) as running:
+        running.nodes[0].people.directory.accounts.add("root", None, operator=True)
+        with people(running, "ada", "root", room=ROOM) as (ada, root):
+            texts: list[str] = []
+            for role in ("", "voice", "operator"):
+                assert change(ada, "role", who="root", role=role) == ""
+                for kind, data in (("mute", {"who": "eve"}), ("role", {"who": "ada", "role": "owner"})):
+                    done = outcome(root, root.post(ROOM, "", kind, **data))
+                    assert isinstance(done, Message)
+                    texts.append(done.text)
+            mark = " (as an operator of the cluster)"
+            assert texts == [
+                f"muted eve{mark}",
+                f"made ada the owner{mark}",
+                f"muted eve{mark}",
+                f"made ada the owner{mark}",
+                "muted eve",
+                f"made ada the owner{mark}",
+            ]
 
 
 def test_what_follows_a_kick_is_not_heard_by_the_kicked() -> None:

@@ -14,7 +14,14 @@ from parlour.wire.people import Person
 from parlour.wire.records import REDACT, STATE_KINDS
 from parlour.wire.rights import judge
 from parlour.wire.room_state import EMPTY, fold
-from parlour.wire.state_posts import SETTINGS, deletion_post, founding_post, state_post
+from parlour.wire.state_posts import (
+    SETTINGS,
+    StatePost,
+    cluster_operator_post,
+    deletion_post,
+    founding_post,
+    state_post,
+)
 from support.forbidden import forbidden_records
 
 NOW = 1_700_000_000_000
@@ -26,16 +33,21 @@ Said = tuple[Person, str, dict[str, Any]]
 """A post: who, of which kind, with which data of the client."""
 
 
+def signed(by: Person, post: StatePost) -> dict[str, Any]:
+    """Return the data of a post, with the mark of an operator of the cluster if it is one."""
+    return (cluster_operator_post(*post) if by.operator else post).data
+
+
 def record(offset: int, by: Person, kind: str, data: dict[str, Any], later: int = 0) -> Message:
     """Return the record of a post that was logged, rightly or not."""
-    logged = state_post(kind, "", data, NOW, by).data if kind in STATE_KINDS else data
+    logged = signed(by, state_post(kind, "", data, NOW)) if kind in STATE_KINDS else data
     ref = data["ref"] if kind == REDACT else 0
     return Message("lobby", offset, f"{by.name}-{offset}", by.name, NOW + later, "x", kind, ref, by.account, logged)
 
 
 def deletion(offset: int, by: Person, target: Message) -> Message:
     """Return the record of a deletion, as a node writes it."""
-    data = {} if target.by == by.name else deletion_post(target, by).data
+    data = {} if target.by == by.name else signed(by, deletion_post(target))
     return Message("lobby", offset, f"{by.name}-{offset}", by.name, NOW, "x", REDACT, target.offset, by.account, data)
 
 

@@ -17,7 +17,14 @@ from parlour.wire.people import Person
 from parlour.wire.records import ACTION, EDIT, MODERATED, REDACT, SAID, STATE_KINDS
 from parlour.wire.rights import judge, may_join, name_fault
 from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, RoomState, fold
-from parlour.wire.state_posts import SETTINGS, StatePost, deletion_post, founding_post, state_post
+from parlour.wire.state_posts import (
+    SETTINGS,
+    StatePost,
+    cluster_operator_post,
+    deletion_post,
+    founding_post,
+    state_post,
+)
 
 NOW = 1_700_000_000_000
 
@@ -36,7 +43,7 @@ def founded(*posts: tuple[Person, str, str, dict[str, Any]]) -> RoomState:
     """Return the state of a room that ada has founded, after these posts, each of which must be allowed."""
     state = fold(EMPTY, record(founding_post(ADA), "role", ADA, 1))
     for offset, (by, kind, text, data) in enumerate(posts, 2):
-        post = state_post(kind, text, data, NOW, by)
+        post = state_post(kind, text, data, NOW)
         assert judge(state, by, kind, post.data, NOW) == ""
         state = fold(state, record(post, kind, by, offset))
     return state
@@ -134,7 +141,7 @@ def test_deleting_what_others_said() -> None:
 
     def fault(by: Person, author: Person) -> str:
         target = Message("lobby", 7, "s-7", author.name, NOW, "x", SAID, 0, author.account)
-        return judge(state, by, REDACT, deletion_post(target, by).data, NOW)
+        return judge(state, by, REDACT, deletion_post(target).data, NOW)
 
     for by, author in ((BOB, CY), (BOB, dee), (BOB, vic), (ADA, BOB), (ADA, CY), (ROOT, ADA)):
         assert fault(by, author) == ""
@@ -178,8 +185,8 @@ def test_moderated() -> None:
 
 
 def test_cluster_operators_are_named() -> None:
-    """They may do everything, and the record says by what right."""
-    post = state_post("kick", "enough", {"who": "ada"}, NOW, ROOT)
+    """They may do everything, and the record can say by what right."""
+    post = cluster_operator_post(*state_post("kick", "enough", {"who": "ada"}, NOW))
     assert judge(founded(), ROOT, "kick", post.data, NOW) == ""
     assert post.text == "showed ada out (enough) (as an operator of the cluster)"
     assert post.data["cluster_operator"] is True
@@ -260,7 +267,7 @@ def play(
     log = [] if log is None else log
     for by, kind, text, data in played:
         try:
-            post = state_post(kind, text, data, NOW, by)
+            post = state_post(kind, text, data, NOW)
         except UsageError:
             continue
         if not judge(state, by, kind, post.data, NOW):
@@ -317,7 +324,7 @@ def test_every_check_is_total(by: Person, kind: str, data: dict[str, Any]) -> No
     assert fold(state, Message("lobby", 9, "s-1", by.name, NOW, "", kind, 0, by.account, data)).version == 9
     if kind in STATE_KINDS:
         try:
-            state_post(kind, "x", data, NOW, by)
+            state_post(kind, "x", data, NOW)
         except UsageError:
             pass
 

@@ -25,6 +25,7 @@ __all__ = [
     "FOUNDING",
     "SETTINGS",
     "StatePost",
+    "cluster_operator_post",
     "deletion_post",
     "founding_post",
     "password_matches",
@@ -55,31 +56,26 @@ class StatePost(NamedTuple):
     data: dict[str, Any]
 
 
-def state_post(kind: str, text: str, data: Mapping[str, Any], now_ms: int, person: Person | None = None) -> StatePost:
-    """Return what is logged for a client's post of a state kind; raises UsageError if something is wrong with it.
-
-    An operator of the cluster is named as such, so that everybody sees by what right it acted.
-    """
-    post = _MAKERS[kind](text, data, now_ms)
-    return post if person is None else _signed(post, person)
+def state_post(kind: str, text: str, data: Mapping[str, Any], now_ms: int) -> StatePost:
+    """Return what is logged for a client's post of a state kind; raises UsageError if something is wrong with it."""
+    return _MAKERS[kind](text, data, now_ms)
 
 
-def deletion_post(target: Message, person: Person) -> StatePost:
+def deletion_post(target: Message) -> StatePost:
     """Return what is logged if somebody else than its author deletes a record."""
     what = {EDIT: "an edit", REACT: "a reaction"}.get(target.kind, "a message")
     data = {MODERATED: True, "who": target.by, "account": target.account}
-    return _signed(StatePost(f"deleted {what} of {target.by}", data), person)
+    return StatePost(f"deleted {what} of {target.by}", data)
+
+
+def cluster_operator_post(text: str, data: Mapping[str, Any]) -> StatePost:
+    """Return a post as one that only an operator of the cluster could make, so that everybody sees by what right."""
+    return StatePost(f"{text} (as an operator of the cluster)", {**data, "cluster_operator": True})
 
 
 def founding_post(person: Person) -> StatePost:
     """Return the record of the kind `role` by which the first account in a new room owns it."""
     return StatePost("founded the room", {"who": person.account, "role": OWNER, FOUNDING: True})
-
-
-def _signed(post: StatePost, person: Person) -> StatePost:
-    if not person.operator:
-        return post
-    return StatePost(f"{post.text} (as an operator of the cluster)", {**post.data, "cluster_operator": True})
 
 
 def password_matches(kept: str, password: str) -> bool:

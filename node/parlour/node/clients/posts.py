@@ -87,7 +87,7 @@ class PostDesk:
                 return post
             if mine:
                 return replace(post, data={name: value for name, value in say.data.items() if name != MODERATED})
-            text, data = deletion_post(target, person)
+            text, data = deletion_post(target)
             post = replace(post, text=text, data=data)
         if person.operator:
             self._trail.add("acted in a room", person.name, {"room": room.name, "did": post.text, "record": say.ref})

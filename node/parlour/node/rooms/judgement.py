@@ -22,10 +22,10 @@ from parlour.wire.errors import ParlourError, ProtocolError
 from parlour.wire.limits import is_direct
 from parlour.wire.messages import Error, Left, Message, Say
 from parlour.wire.people import Person
-from parlour.wire.records import CHANGE_KINDS, STATE_KINDS, UTTERANCES
+from parlour.wire.records import CHANGE_KINDS, STATE_KINDS, UTTERANCES, is_moderation
 from parlour.wire.rights import MEMBER, judge, may_join, rank_of, removal
 from parlour.wire.room_state import EMPTY, RoomState, fold
-from parlour.wire.state_posts import founding_post, state_post
+from parlour.wire.state_posts import cluster_operator_post, founding_post, state_post
 
 __all__ = ["Judged", "Judgement", "Refusal", "RefusedJoinError", "change_post"]
 
@@ -155,6 +155,7 @@ class Judgement:
                     fault = f"this room is slow: a member may post every {slow} s, the next time in {wait:g} s"
                     judged.refusals.append(Refusal(member, post, fault, wait))
                     continue
+                post = self._signed(member.person, post, now)
                 allowed.append(post)
                 if isinstance(post, RichPost) and post.kind in STATE_KINDS:
                     rest = [replace(submission, posts=submission.posts[number:]), *submissions[place:]]
@@ -164,6 +165,17 @@ class Judgement:
             judged.submissions.append(replace(submission, posts=allowed))
             judged.posts.extend(allowed)
         return judged
+
+    def _signed(self, person: Person, post: Post, now: int) -> Post:
+        """Return a post with a mark if it needs the right of an operator of the cluster, for everybody to see."""
+        if not (person.operator and isinstance(post, RichPost)):
+            return post
+        if not (post.kind in STATE_KINDS or is_moderation(post.kind, post.data)):
+            return post
+        if not judge(self.state, replace(person, operator=False), post.kind, post.data, now):
+            return post
+        text, data = cluster_operator_post(post.text, post.data)
+        return replace(post, text=text, data=data)
 
     def _wait(self, person: Person, post: Post, now: int, spoken: set[Person]) -> float:
         """Return for how many seconds a person must wait in a slow room; `spoken` has those who post in this batch."""
@@ -196,7 +208,7 @@ class Judgement:
 
 def change_post(session: str, person: Person, say: Say, at: int) -> RichPost:
     """Return the post that is logged for a client's post of one of `STATE_KINDS`; raises UsageError."""
-    text, data = state_post(say.kind, say.text, say.data, at, person)
+    text, data = state_post(say.kind, say.text, say.data, at)
     return RichPost(session, say.id, person.name, at, text, say.kind, 0, person.account, data)
 
 

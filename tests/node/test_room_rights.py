@@ -227,9 +227,13 @@ def test_an_operator_of_the_cluster_with_a_role() -> None:
         running.nodes[0].people.directory.accounts.add("root", None, operator=True)
         with people(running, "ada", "root", room=ROOM) as (ada, root):
             texts: list[str] = []
+            acts: list[tuple[str, dict[str, Any]]] = [
+                ("mute", {"who": "eve"}),
+                ("role", {"who": "ada", "role": "owner"}),
+            ]
             for role in ("", "voice", "operator"):
                 assert change(ada, "role", who="root", role=role) == ""
-                for kind, data in (("mute", {"who": "eve"}), ("role", {"who": "ada", "role": "owner"})):
+                for kind, data in acts:
                     done = outcome(root, root.post(ROOM, "", kind, **data))
                     assert isinstance(done, Message)
                     texts.append(done.text)
@@ -242,6 +246,39 @@ def test_an_operator_of_the_cluster_with_a_role() -> None:
                 "muted eve",
                 f"made ada the owner{mark}",
             ]
+
+
+def test_a_role_needs_an_account() -> None:
+    """Nobody gets a role by a name that anybody may take; the record has the account's own spelling."""
+    with cluster(1) as running, people(running, "ada", "Bob", "guest1", room=ROOM) as (ada, _, _):
+        for who in ("guest1", "nobody"):
+            refused = outcome(ada, ada.post(ROOM, "", "role", who=who, role="voice"))
+            assert isinstance(refused, Error)
+            assert (refused.code, refused.text.partition(":")[0]) == ("no_person", f"there is no account {who}")
+        done = outcome(ada, ada.post(ROOM, "", "role", who="bob", role="voice"))
+        assert isinstance(done, Message)
+        assert (done.text, done.data["who"]) == ("gave voice to Bob", "Bob")
+        running.nodes[0].people.directory.accounts.remove("Bob")
+        assert change(ada, "role", who="Bob", role="") == ""
+        assert change(ada, "role", who=["Bob"], role="voice") == "bad_kind"
+
+
+def test_a_kick_needs_somebody() -> None:
+    """Somebody who is not in the room cannot be shown out, and nothing is logged; one at another node can."""
+    with cluster(2) as running, people(running, "ada", "bob", "cy") as (ada, bob, cy):
+        for client in (ada, bob):
+            client.join(ROOM)
+        assert change(ada, "topic", "tea") == ""
+        refused = outcome(ada, ada.post(ROOM, "", "kick", who="cy"))
+        assert isinstance(refused, Error)
+        assert (refused.code, refused.text) == (
+            "no_person",
+            "nobody in this room has the name cy: /who shows who is here",
+        )
+        assert change(ada, "kick", who="B0B") == ""
+        cy.join(ROOM)
+        assert change(ada, "kick", who="cy") == ""
+        assert [record.kind for record in running.nodes[0].log.read(ROOM, 0, 10)] == ["role", "topic", "kick", "kick"]
 
 
 def test_what_follows_a_kick_is_not_heard_by_the_kicked() -> None:

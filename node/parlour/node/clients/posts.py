@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from parlour.directory.directory import Directory
 from parlour.directory.store import DirectoryError
-from parlour.directory.trail import Trail
+from parlour.node.clients.targets import checked_target
 from parlour.node.log import LogError, Post, RichPost
+from parlour.node.people.refusal import RefusedClientError
 from parlour.node.rooms.judgement import change_post
 from parlour.node.rooms.room import Room
 from parlour.wire.errors import UsageError
@@ -28,10 +30,10 @@ __all__ = ["PostDesk"]
 class PostDesk:
     """The posts of one client."""
 
-    def __init__(self, answer: Callable[[NodeMessage], object], trail: Trail) -> None:
+    def __init__(self, answer: Callable[[NodeMessage], object], directory: Directory) -> None:
         """Tell the client by `answer` which posts are refused; note in the trail what operators of the cluster do."""
         self._answer = answer
-        self._trail = trail
+        self._directory = directory
         self._highest_id = 0
 
     def take(self, room: Room, says: Sequence[Say], session: str, person: Person, at: int) -> list[Post]:
@@ -61,6 +63,8 @@ class PostDesk:
             if not fault:
                 code = "bad_kind" if say.kind in STATE_KINDS else "bad_ref"
                 return self._made(room, say, session, person, at)
+        except RefusedClientError as refused:
+            fault, code = str(refused), refused.code
         except UsageError as error:
             fault = str(error)
         except (DirectoryError, LogError) as error:
@@ -69,12 +73,12 @@ class PostDesk:
         return None
 
     def _made(self, room: Room, say: Say, session: str, person: Person, at: int) -> RichPost:
-        """Return the post that is logged; raises UsageError, DirectoryError, LogError."""
+        """Return the post that is logged; raises UsageError, RefusedClientError, DirectoryError, LogError."""
         post = RichPost(session, say.id, person.name, at, say.text, say.kind, say.ref, person.account, say.data)
         if say.kind in UTTERANCES:
             return post
         if say.kind in STATE_KINDS:
-            post = change_post(session, person, say, at)
+            post = change_post(session, person, checked_target(room, self._directory.accounts, say), at)
         else:
             target = room.message(say.ref)
             mine = target is not None and _is_author(target, session, person.account)
@@ -90,7 +94,8 @@ class PostDesk:
             text, data = deletion_post(target)
             post = replace(post, text=text, data=data)
         if person.operator:
-            self._trail.add("acted in a room", person.name, {"room": room.name, "did": post.text, "record": say.ref})
+            did = {"room": room.name, "did": post.text, "record": say.ref}
+            self._directory.trail.add("acted in a room", person.name, did)
         return post
 
     def _refuse_stale(self, room: str, says: Sequence[Say]) -> list[Say]:

@@ -70,6 +70,6 @@ def rooms(session: Asker, data: ask_data.Rooms) -> dict[str, Any]:
             known = RoomState.decode(document) if document else EMPTY
             here = session.context.rooms.get(name)
             if not known.settings.secret or session.room(name) is not None:
-                found.append({"name": name, "topic": known.topic, "people": None if here is None else here.people})
+                found.append({"name": name, "topic": known.topic, "people": None if here is None else len(here.names)})
     # The last room that is told, since the next one may be secret.
     return {"rooms": found, "after": found[-1]["name"] if len(found) == PAGE else ""}

@@ -91,7 +91,7 @@ class Session:
         self._posted_rooms: set[str] = set()  # rooms that the messages read last posted to
         self._entries = Entries(context)
         self._lists_asked: set[str] = set()  # rooms whose names the messages read last asked for
-        self._posts = PostDesk(self.answer, context.people.directory.trail)
+        self._posts = PostDesk(self.answer, context.people.directory)
         self._kept_rooms = KeptRooms(self)
         self.writer = writer
         self._handlers: dict[type, Callable[..., None]] = {

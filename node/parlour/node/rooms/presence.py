@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from parlour.node.rooms.batch import Encoded
@@ -102,9 +102,9 @@ class RoomPresence:
         return bool(self._wanted or self._roster.unpublished or (self._roster.changed and not self._throttle.waiting))
 
     @property
-    def count(self) -> int:
-        """The number of names in the room, on all nodes."""
-        return self._roster.count
+    def names(self) -> Collection[str]:
+        """The names in the room, on all nodes."""
+        return self._roster.distinct
 
     def others(self, member: Member[Any]) -> int | None:
         """Return how many other names are in the room; None if the member's session is, which is coming back then."""

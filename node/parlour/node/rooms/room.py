@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -74,9 +74,9 @@ class Room:
         return self._judgement.state
 
     @property
-    def people(self) -> int:
-        """The number of names in the room."""
-        return self._presence.count
+    def names(self) -> Collection[str]:
+        """The names in the room, on all nodes. Other threads change it: copy it before you go through it."""
+        return self._presence.names
 
     def open(self, peers: set[str]) -> None:
         """Read the room's last offset from the log, and wait for the members of the other nodes; raises LogError.

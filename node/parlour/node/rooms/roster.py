@@ -71,11 +71,6 @@ class ClusterRoster:
 
     # --- names ------------------------------------------------------------------------------------------------
 
-    @property
-    def count(self) -> int:
-        """The number of names."""
-        return len(self._names)
-
     def others(self, name: str) -> int:
         """Return the number of names without this one."""
         return len(self._names) - (name in self._names)
@@ -83,6 +78,11 @@ class ClusterRoster:
     def has(self, session: str) -> bool:
         """Return whether a session is in the room, on any node, or in its grace period."""
         return any(session in share.members for share in (self._own, *self._shares.values()))
+
+    @property
+    def distinct(self) -> Collection[str]:
+        """The distinct names."""
+        return self._names.keys()
 
     def names(self) -> list[str]:
         """Return the distinct names, sorted."""

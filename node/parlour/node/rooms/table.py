@@ -58,7 +58,7 @@ class RoomTable:
         """Return the rooms that have members on this node, with the number of people in each on all nodes."""
         with self._mutex:
             held = [entry.room for entry in self._entries.values() if entry.holders]
-        return {room.name: room.people for room in held}
+        return {room.name: len(room.names) for room in held}
 
     def hold(self, name: str) -> Room:
         """Return the open room and keep it until `release`; raises LogError if it cannot be opened."""

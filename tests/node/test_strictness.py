@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from parlour.chaos.forbidden import forbidden_records
 from parlour.directory.directory import Directory
 from parlour.directory.opening import open_store
 from parlour.node import NodeSettings
@@ -22,7 +23,6 @@ from parlour.wire.errors import ParlourError
 from parlour.wire.messages import Error, Join, Joined, Left, Message
 from support.accounts import token_of
 from support.cluster import RawClient, cluster
-from support.forbidden import forbidden_records
 from support.ports import free_ports
 from support.processes import processes
 from support.redis_server import MISSING, SYNCED, redis_server

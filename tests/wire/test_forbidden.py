@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parlour.chaos.forbidden import forbidden_records
 from parlour.wire.errors import UsageError
 from parlour.wire.messages import Message
 from parlour.wire.people import Person
@@ -22,7 +23,6 @@ from parlour.wire.state_posts import (
     founding_post,
     state_post,
 )
-from support.forbidden import forbidden_records
 
 NOW = 1_700_000_000_000
 

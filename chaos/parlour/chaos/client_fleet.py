@@ -16,6 +16,7 @@ import msgspec
 
 from parlour.chaos import client_process
 from parlour.chaos.cluster import TrialCluster
+from parlour.chaos.exchange import ask_parts
 from parlour.chaos.memories import Memories, Recollection
 from parlour.chaos.mix import ClientDialect
 from parlour.chaos.part import module
@@ -26,7 +27,6 @@ from parlour.chaos.requests import (
     Done,
     Door,
     EnterCluster,
-    Failed,
     LeaveCluster,
     Locate,
     Located,
@@ -37,7 +37,6 @@ from parlour.chaos.requests import (
     StopTalking,
 )
 from parlour.runtime.locks import make_lock
-from parlour.wire.errors import ParlourError
 
 __all__ = ["RATE", "ClientFleet"]
 
@@ -176,16 +175,5 @@ class ClientFleet:
     def _ask(self, requests: Sequence[Request], expected: type[T], timeout: float = ANSWERING) -> list[T]:
         """Return the answer of each process to its request; raises ParlourError if one fails or does not answer."""
         with self._asking:
-            try:
-                for part, request in zip(self._parts, requests, strict=True):
-                    part.tell(msgspec.json.encode(request).decode())
-                answers = [msgspec.json.decode(part.hear(timeout), type=Answer) for part in self._parts]
-            except ParlourError:
-                # A late answer must not be taken for the answer to the next request.
-                for part in self._parts:
-                    part.kill()
-                raise
-        for part, answer in zip(self._parts, answers, strict=True):
-            if isinstance(answer, Failed):
-                raise ParlourError(f"{part.name}: {answer.text}")
+            answers = ask_parts(self._parts, requests, timeout)
         return [answer for answer in answers if isinstance(answer, expected)]

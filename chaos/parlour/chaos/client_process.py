@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from parlour.chaos.exchange import serve
 from parlour.chaos.memories import Memories, Tables
 from parlour.chaos.records import Record
 from parlour.chaos.requests import (
@@ -21,7 +22,6 @@ from parlour.chaos.requests import (
     AskProgress,
     Done,
     EnterCluster,
-    Failed,
     LeaveCluster,
     Locate,
     Located,
@@ -67,26 +67,23 @@ class ClientProcess:
         self._event_reader: threading.Thread | None = None
 
     def do(self, request: Request) -> Answer:
-        """Do what a request asks for, and return the answer."""
-        try:
-            match request:
-                case EnterCluster():
-                    self._enter(request)
-                case StartTalking():
-                    for client in self._clients:
-                        client.talk(self._quiet)
-                case StopTalking():
-                    self._quiet.set()
-                case Locate():
-                    return Located([client.name for client in self._clients if client.node == request.node])
-                case AskProgress():
-                    return self._report()
-                case Save():
-                    Path(request.file).write_bytes(msgspec.msgpack.encode(self._remember()))
-                case LeaveCluster():
-                    self._leave()
-        except ParlourError as error:
-            return Failed(str(error))
+        """Do what a request asks for, and return the answer; raises ParlourError."""
+        match request:
+            case EnterCluster():
+                self._enter(request)
+            case StartTalking():
+                for client in self._clients:
+                    client.talk(self._quiet)
+            case StopTalking():
+                self._quiet.set()
+            case Locate():
+                return Located([client.name for client in self._clients if client.node == request.node])
+            case AskProgress():
+                return self._report()
+            case Save():
+                Path(request.file).write_bytes(msgspec.msgpack.encode(self._remember()))
+            case LeaveCluster():
+                self._leave()
         return Done()
 
     def _enter(self, request: EnterCluster) -> None:
@@ -160,11 +157,7 @@ def _main() -> None:
     raise_limit()
     threading.stack_size(STACK)
     sys.setswitchinterval(SWITCH)
-    process = ClientProcess()
-    print("ready", flush=True)
-    for line in sys.stdin.buffer:
-        request: Request = msgspec.json.decode(line, type=Request)
-        print(msgspec.json.encode(process.do(request)).decode(), flush=True)
+    serve(ClientProcess().do)
 
 
 if __name__ == "__main__":

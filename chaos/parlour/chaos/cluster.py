@@ -32,8 +32,8 @@ OWN_REDIS = "redis://"
 QUIET = ("--log-level", "error")
 """Options of brokers and nodes: they need not log that parts come and go, as a round makes them do so."""
 
-UNLIMITED = ("--post-rate", "0")
-"""Options of nodes: the clients of a round post as fast as they can."""
+OPEN = ("--post-rate", "0", "--registration", "open")
+"""Options of nodes: the clients of a round post as fast as they can, and some make accounts."""
 
 STARTED = 60.0
 """Seconds within which parts that start together must be ready."""
@@ -128,7 +128,7 @@ class TrialCluster:
                     port = ports.take()
                     doors.append(f"{_word(link)}:{state}:{port}:{relays[link[1]]}")
                     options += ["--relay-via", link[1], f"{HOST}:{port}"]
-            nodes.append(self.add(name, parlour("node", *options, *UNLIMITED, *QUIET)))
+            nodes.append(self.add(name, parlour("node", *options, *OPEN, *QUIET)))
         if doors:
             arguments = [FORGETFUL, *doors] if self._forgetful else doors
             self.add("proxy", module("parlour.chaos.proxy", *arguments)).start()

@@ -5,6 +5,7 @@ This module owns the words and the rounding. It runs on the main thread. It must
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from parlour.chaos.cluster import OWN_REDIS
 from parlour.chaos.judge import FAULTS, total
 from parlour.chaos.mix import KINDS
+from parlour.chaos.people_judge import RIGHTS_FAULTS
 from parlour.chaos.resumption import Times
 from parlour.chaos.round import Options, RoundOutcome
 from parlour.runtime.output import counted
@@ -38,11 +40,17 @@ def show(outcome: RoundOutcome, console: Console) -> None:
     console.print()
     console.print(_rooms(outcome))
     console.print()
+    console.print(_people(outcome))
+    console.print()
     console.print(_faults(outcome))
     console.print()
     left_out = f" ({outcome.left_out} were left out, as this machine is too slow)" if outcome.left_out else ""
     console.print(f"{len(outcome.done)} faults were done{left_out}, clients came back {outcome.returns} times")
-    trouble = [*outcome.failures, *total(outcome.rooms).examples]
+    trouble = [
+        *outcome.failures,
+        *total((*outcome.rooms, *outcome.people.conversations)).examples,
+        *outcome.people.examples,
+    ]
     for line in trouble[:TROUBLES]:
         console.print(Text(line, "red"))
     if len(trouble) > TROUBLES:
@@ -72,7 +80,8 @@ def _mix(outcome: RoundOutcome) -> Table:
 
 def _rooms(outcome: RoundOutcome) -> Table:
     table = _table("room", "members", "said", "acked", "refused", "logged", "deleted", "heard", *FAULTS)
-    rooms = [*outcome.rooms, *([total(outcome.rooms)] if len(outcome.rooms) > 1 else [])]
+    rooms = [*outcome.rooms, *outcome.people.conversations]
+    rooms.append(total(rooms))
     for room in rooms:
         counts = (
             room.members,
@@ -86,9 +95,21 @@ def _rooms(outcome: RoundOutcome) -> Table:
         table.add_row(
             Text(room.room),
             *map(str, counts),
-            *(Text(str(count), "bold red" if count else "green") for count in room.faults.values()),
+            *_judged(room.faults),
         )
     return table
+
+
+def _people(outcome: RoundOutcome) -> Table:
+    people = outcome.people
+    table = _table("accounts", "said", "acked", "refused", "changes", *RIGHTS_FAULTS)
+    counts = (people.accounts, people.said, people.acknowledged, people.refused, people.changes)
+    table.add_row(*map(str, counts), *_judged(people.faults))
+    return table
+
+
+def _judged(faults: Mapping[str, int]) -> list[Text]:
+    return [Text(str(count), "bold red" if count else "green") for count in faults.values()]
 
 
 def _faults(outcome: RoundOutcome) -> Table:
@@ -122,6 +143,7 @@ def summary(outcome: RoundOutcome) -> dict[str, Any]:
         "posts": [{"dialect": each.dialect, "clients": each.clients, **each.posts} for each in outcome.mix],
         "total": asdict(total(outcome.rooms)),
         "rooms": [asdict(room) for room in outcome.rooms],
+        "people": asdict(outcome.people),
         "resumed": [
             {
                 "fault": kind.kind,

@@ -17,6 +17,7 @@ __all__ = [
     "Done",
     "Door",
     "EnterCluster",
+    "EnterPeople",
     "Failed",
     "LeaveCluster",
     "Locate",
@@ -60,6 +61,14 @@ class EnterCluster(msgspec.Struct, frozen=True, tag=True):
     plans: list[ClientPlan]
 
 
+class EnterPeople(msgspec.Struct, frozen=True, tag=True):
+    """Let people with accounts enter the cluster with these brokers; `prefix` begins their names and their room's."""
+
+    brokers: list[str]
+    prefix: str
+    seed: str
+
+
 class StartTalking(msgspec.Struct, frozen=True, tag=True):
     """Let all clients begin to post."""
 
@@ -88,7 +97,7 @@ class LeaveCluster(msgspec.Struct, frozen=True, tag=True):
     """Let all clients leave."""
 
 
-Request = EnterCluster | StartTalking | StopTalking | Locate | AskProgress | Save | LeaveCluster
+Request = EnterCluster | EnterPeople | StartTalking | StopTalking | Locate | AskProgress | Save | LeaveCluster
 """Any request."""
 
 

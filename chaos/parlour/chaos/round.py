@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from parlour.chaos.marks import mark_of, marks_in
 from parlour.chaos.memories import Recollection
 from parlour.chaos.mix import Mix, mix
 from parlour.chaos.newcomers import read_at, read_logs
+from parlour.chaos.people_group import PeopleGroup
+from parlour.chaos.people_judge import PeopleVerdict, judge_people
 from parlour.chaos.resumption import DoneFault, Resumption, resumptions
 from parlour.chaos.schedule import Kind, schedule
 from parlour.wire.errors import ParlourError
@@ -66,6 +69,7 @@ class RoundOutcome:
     mix: tuple[Mix, ...]
     """What the clients spoke and posted."""
     rooms: tuple[RoomVerdict, ...]
+    people: PeopleVerdict
     resumptions: tuple[Resumption, ...]
     done: tuple[DoneFault, ...]
     left_out: int
@@ -82,8 +86,9 @@ class RoundOutcome:
     @property
     def imperfections(self) -> list[str]:
         """What was not perfect, a few words each."""
-        found = [f"{count} {name}" for name, count in total(self.rooms).faults.items() if count]
-        return found + list(self.failures)
+        rooms = total((*self.rooms, *self.people.conversations))
+        faults = Counter(rooms.faults) + Counter(self.people.faults)
+        return [f"{count} {name}" for name, count in faults.items()] + list(self.failures)
 
 
 def play(options: Options, stop: threading.Event, tell: Callable[[str], object]) -> RoundOutcome:
@@ -100,8 +105,8 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         duration=options.duration,
     )
     # A log that the round did not make may hold rooms of earlier rounds.
-    prefix = "room" if options.log in (None, OWN_REDIS) else f"chaos-{secrets.token_hex(4)}"
-    rooms = [f"{prefix}-{number}" for number in range(1, options.rooms + 1)]
+    prefix = "" if options.log in (None, OWN_REDIS) else f"chaos-{secrets.token_hex(4)}-"
+    rooms = [f"{prefix}room-{number}" for number in range(1, options.rooms + 1)]
     tell("the cluster starts")
     cluster = TrialCluster(
         options.nodes,
@@ -119,25 +124,38 @@ def play(options: Options, stop: threading.Event, tell: Callable[[str], object])
         tell("the clients enter")
         clients = ClientFleet(cluster, options.clients, rooms, options.seed, stop)
         clients.enter()
+        people = PeopleGroup(cluster, prefix, options.seed, stop)
+        people.enter()
         director = Director(cluster, clients, stop, tell)
         began = time.time()
         with AssignmentListener(cluster.brokers) as answers:
             clients.talk()
+            people.talk()
             director.run(faults, options.duration)
             clients.stop_talking()
+            people.stop_talking()
         tell("everything settles")
         answered = ANSWERED_IF_FORGETFUL if options.forgetful else ANSWERED
         recollection, evidence = _settle(cluster, clients, answered, stop)
         verdicts = [judge(each) for each in evidence]
+        memories = people.memories(answered)
+        people.leave()
         clients.leave()
         _check(stop)
-        failures = [*director.failures, *cluster.bugs(), *recollection.troubles, *_search_failure(evidence)]
+        failures = [
+            *director.failures,
+            *cluster.bugs(),
+            *recollection.troubles,
+            *memories.troubles,
+            *_search_failure(evidence),
+        ]
         if not total(verdicts).said:
             failures.append("nothing was said: give a longer --duration")
         return RoundOutcome(
             options=options,
             mix=tuple(mix(clients.dialects, [post for each in evidence for post in each.said])),
             rooms=tuple(verdicts),
+            people=judge_people(memories),
             resumptions=tuple(resumptions(director.done, recollection.heard(), answers.times)),
             done=tuple(sorted(director.done, key=lambda done: done.began)),
             left_out=director.left_out,

@@ -90,10 +90,14 @@ def test_only_the_author_may_change_a_message(cluster: Cluster) -> None:
     """The node refuses in one line with a code, and the message stays as it is."""
     here, there = two(cluster)
     hello = here.say("hello")
-    for room, ref, kind in ((there, hello, "edit"), (there, hello, "redact"), (here, 99, "edit")):
+    for room, ref, kind, code in (
+        (there, hello, "edit", "bad_ref"),
+        (there, hello, "redact", "forbidden"),  # an operator of the room may
+        (here, 99, "edit", "bad_ref"),
+    ):
         with pytest.raises(NodeError) as caught:
             room.say("bye", kind=kind, ref=ref)
-        assert caught.value.code == "bad_ref"
+        assert caught.value.code == code
         assert caught.value.retry_after is None
         assert "\n" not in str(caught.value)
     assert here.say("and on").offset == 2

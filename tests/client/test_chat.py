@@ -409,7 +409,7 @@ def test_a_wrong_name_is_refused_at_once() -> None:
 def test_a_fleet_without_nodes(empty_cluster: Cluster) -> None:
     """The caller gets the refusal of the broker when the time is over."""
     with pytest.raises(RefusedError):
-        connect(empty_cluster.address, "ada", timeout=0.3)
+        connect(empty_cluster.address, "ada", timeout=2.0)
 
 
 def test_a_node_that_comes_later_is_used(empty_cluster: Cluster) -> None:
@@ -438,5 +438,5 @@ def test_an_unreachable_fleet_is_told(empty_cluster: Cluster) -> None:
     """If no node can be reached, the error comes in time and in one line."""
     empty_cluster.add_node("away", advertise="127.0.0.1:1")
     with pytest.raises((DeadlineError, RefusedError)) as caught:
-        connect(empty_cluster.address, "ada", timeout=1)
+        connect(empty_cluster.address, "ada", timeout=5)
     assert "\n" not in str(caught.value)

@@ -109,7 +109,7 @@ class Ahead:
 def refusal(broker: str, kind: type[ParlourError]) -> str:
     """Return the error of a client that no node accepts."""
     with pytest.raises(kind) as told:
-        connect(broker, "ada", timeout=1.0)
+        connect(broker, "ada", timeout=3.0)
     assert "\n" not in str(told.value)
     return str(told.value)
 

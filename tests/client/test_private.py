@@ -39,7 +39,7 @@ def test_two_talk_alone(running: Cluster) -> None:
     assert (news.what, news.data) == ("direct", {"room": mine.name, "name": "ada"})
     theirs = bob.direct("ada", history=10)
     assert theirs.name == mine.name
-    (said,) = [event for event in theirs.events(timeout=0.3) if isinstance(event, Message)]
+    (said,) = [event for event in theirs.events(timeout=1.5) if isinstance(event, Message)]
     assert (said.text, said.account) == ("psst", "ada")
     for other in (root, enter(running, "eve", "")):
         with pytest.raises(NodeError) as refused:
@@ -58,7 +58,7 @@ def test_kept_for_somebody_who_is_away(running: Cluster) -> None:
     kept = bob.belongings()["conversations"]
     assert list(kept.values()) == ["ada"]
     room = bob.join(next(iter(kept)), history=10)
-    assert [event.text for event in room.events(timeout=0.3) if isinstance(event, Message)] == ["are you there?"]
+    assert [event.text for event in room.events(timeout=1.5) if isinstance(event, Message)] == ["are you there?"]
 
 
 def test_guests_talk_alone(running: Cluster) -> None:

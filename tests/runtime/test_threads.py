@@ -44,7 +44,7 @@ def test_spawn_names_the_thread() -> None:
     def body(number: int) -> None:
         seen.append((threading.current_thread().name, threading.current_thread().daemon, number))
 
-    join_all([spawn("n1-client-17", body, 17)], timeout=1)
+    join_all([spawn("n1-client-17", body, 17)], timeout=10)
     assert seen == [("n1-client-17", True, 17)]
 
 
@@ -56,7 +56,7 @@ def test_join_names_the_stuck() -> None:
     with pytest.raises(StuckThreadError, match=r"^did not stop within 0\.05 s: stuck-0, stuck-1, stuck-2$"):
         join_all([done, *threads], timeout=0.05)
     end.set()
-    join_all([done, *threads], timeout=1)
+    join_all([done, *threads], timeout=10)
 
 
 def test_a_thread_does_not_wait_for_itself() -> None:
@@ -67,7 +67,7 @@ def test_a_thread_does_not_wait_for_itself() -> None:
         join_all([threading.current_thread()], timeout=0.05)
         joined.append(True)
 
-    join_all([spawn("joiner", join_itself)], timeout=1)
+    join_all([spawn("joiner", join_itself)], timeout=10)
     assert joined
 
 

@@ -55,7 +55,7 @@ def entered(broker: str, name: str, **options: Any) -> Iterator[tuple[Chat, Room
 
 def texts(room: Room) -> list[str]:
     """Return the texts of the records that have come, and soon come."""
-    return [event.text for event in room.events(timeout=0.3) if isinstance(event, Message)]
+    return [event.text for event in room.events(timeout=1) if isinstance(event, Message)]
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -129,7 +129,7 @@ def test_an_evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         terminal.type(ada, "/quit", "Enter")
         terminal.shows(ada, "exit=0")
         with connect(broker, "reader", observer=True) as reader:
-            read = list(reader.join("tavern", history=100).events(timeout=0.5))
+            read = list(reader.join("tavern", history=100).events(timeout=1.5))
         log_of_all = [event for event in read if isinstance(event, Message)]
         banned = next(record.offset for record in log_of_all if record.kind == "ban")
         assert [record.text for record in log_of_all if record.by == "eve"] == ["buy now", "back again"]

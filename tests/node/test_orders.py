@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parlour.cli import main
-from parlour.client import DisconnectedError, connect
+from parlour.client import DisconnectedError, NodeError, connect
 from parlour.client.events import Disconnected, Reconnecting
 from parlour.directory import orders as given
 from parlour.directory.passwords import make_password
@@ -111,6 +111,29 @@ def test_the_library_does_not_come_back(running: Cluster, parlour: Command) -> N
         eventually(lambda: running.nodes[0].people.directory.names.holder("bob") is None)
         with connect(running.address, "bob") as again:
             assert again.name == "bob"
+
+
+def test_operators_give_orders_in_the_chat(running: Cluster, parlour: Command) -> None:
+    """An account that is an operator of the cluster may kick and announce; others may not. The trail names it."""
+    accounts = running.nodes[0].people.directory.accounts
+    accounts.add("root", make_password("secret"), operator=True)
+    accounts.add("ada", make_password("secret"))
+    with ExitStack() as stack:
+        eve = enter(stack, running, 0, "eve")
+        root, ada = (stack.enter_context(connect(running.address, name, password="secret")) for name in ("root", "ada"))
+        for act in (lambda: ada.kick("eve"), lambda: ada.announce("hello")):
+            with pytest.raises(NodeError) as refused:
+                act()
+            assert refused.value.code == "forbidden"
+        root.announce("tea is ready")
+        assert eve.read()["data"] == {"by": "root", "text": "tea is ready"}
+        assert root.kick("eve", "enough") == 1
+        assert eve.read()["text"] == "kicked by an operator: enough"
+        eventually(lambda: "eve" not in {person.name for _, person in running.nodes[0].clients.people()})
+        with pytest.raises(NodeError, match="nobody is connected as eve"):
+            root.kick("eve")
+    trail = [json.loads(line) for line in parlour("audit", "--json")[1].splitlines()]
+    assert [(entry["what"], entry["by"]) for entry in trail] == [("announced", "root"), ("kicked", "root")]
 
 
 def test_somebody_who_is_not_there(running: Cluster, parlour: Command) -> None:

@@ -18,12 +18,14 @@ __all__ = [
     "HELP",
     "NAMES",
     "About",
+    "Announce",
     "Command",
     "Devices",
     "Help",
     "History",
     "Ignore",
     "Join",
+    "Kill",
     "Leave",
     "Moderate",
     "Msg",
@@ -70,6 +72,8 @@ HELP = """\
 /ban NAME|PATTERN [for 2h] [REASON], /unban; /mute, /unmute likewise
 /invite NAME    let somebody into a room that is for invited people
 /mode [SETTING VALUE]            show or change the room's settings
+/kill NAME [REASON], /announce TEXT   as an operator of the cluster: end all
+                connections of somebody, say something to everybody
 //text          send a text that begins with a slash
 /help           show this help
 /quit           leave (so do Ctrl-C and Ctrl-D)
@@ -190,6 +194,21 @@ class Devices:
 
 
 @dataclass(frozen=True)
+class Kill:
+    """End all connections of a person, as an operator of the cluster."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Announce:
+    """Say something to everybody, as an operator of the cluster."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class WhoIs:
     """Show who somebody is."""
 
@@ -213,6 +232,8 @@ Command = (
     | Register
     | Password
     | Devices
+    | Kill
+    | Announce
     | WhoIs
     | Help
     | Quit
@@ -281,6 +302,15 @@ def parse(line: str) -> Command | None:
         if rest and (what != "revoke" or not device.strip()):
             raise UsageError("type /devices alone, or /devices revoke ID")
         return Devices(device.strip())
+    if word == "/kill":
+        name, _, reason = rest.partition(" ")
+        if not name:
+            raise UsageError("name somebody, such as /kill mallory no advertising")
+        return Kill(name, reason.strip())
+    if word == "/announce":
+        if not rest:
+            raise UsageError("give the text, such as /announce the cluster restarts at ten")
+        return Announce(rest)
     if word in ("/nick", "/whois"):
         if not rest:
             raise UsageError(f"give a name, such as {word} bob")

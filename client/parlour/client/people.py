@@ -14,6 +14,10 @@ from parlour.client.roomstate import RoomState
 __all__ = ["Device", "People"]
 
 
+ORDER = 15.0
+"""Seconds for an order to all nodes: the node waits up to 10 s for their answers."""
+
+
 @dataclass(frozen=True)
 class Device:
     """A device that signs in to the account with a token of its own; `made` is in ms since the Unix epoch."""
@@ -126,6 +130,14 @@ class People:
             after = str(told["after"])
             if not after:
                 return found
+
+    def kick(self, name: str, reason: str = "") -> int:
+        """End all connections of a person, as an operator of the cluster; return their number."""
+        return int(self.ask("kick", {"name": name, "reason": reason}, ORDER)["connections"])
+
+    def announce(self, text: str) -> None:
+        """Say something to everybody who is connected, as an operator of the cluster."""
+        self.ask("announce", {"text": text}, ORDER)
 
     def invite(self) -> str:
         """Return a code with which somebody can make an account, if this account may invite people."""

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from parlour.client.chat import Chat
-from parlour.client.commands import Devices, Ignore, Nick, Password, Register, WhoIs
+from parlour.client.commands import Announce, Devices, Ignore, Kill, Nick, Password, Register, WhoIs
 from parlour.client.display import harmless
 from parlour.client.keyboard import Keyboard
 from parlour.client.people import Device
 from parlour.client.room import Room
-from parlour.runtime.output import local_time
+from parlour.runtime.output import counted, local_time
 from parlour.wire.errors import UsageError
 
 __all__ = ["PeopleCommand", "device_line", "room_lines", "run_people_command", "state_lines", "unread_line"]
 
-PeopleCommand = Nick | Register | Password | WhoIs | Ignore | Devices
+PeopleCommand = Nick | Register | Password | WhoIs | Ignore | Devices | Kill | Announce
 
 
 def run_people_command(chat: Chat, keyboard: Keyboard, command: PeopleCommand) -> list[str]:
@@ -37,7 +37,9 @@ def device_line(device: Device) -> str:
     return f"{harmless(device.id)}  {when}  {harmless(device.label)}"
 
 
-def _answer(chat: Chat, keyboard: Keyboard, command: Nick | Register | Password | WhoIs | Ignore) -> str:
+def _answer(
+    chat: Chat, keyboard: Keyboard, command: Nick | Register | Password | WhoIs | Ignore | Kill | Announce
+) -> str:
     match command:
         case Nick():
             chat.nick(command.name)
@@ -52,6 +54,11 @@ def _answer(chat: Chat, keyboard: Keyboard, command: Nick | Register | Password 
         case Ignore():
             (chat.ignore if command.ignored else chat.unignore)(command.name)
             return f"you see {'nothing' if command.ignored else 'all'} of {harmless(command.name)} from now on"
+        case Kill():
+            return f"ended {counted(chat.kick(command.name, command.reason), 'connection')} of {harmless(command.name)}"
+        case Announce():
+            chat.announce(command.text)
+            return "said to everybody"
         case WhoIs():
             return _person(chat.whois(command.name))
 

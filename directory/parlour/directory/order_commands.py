@@ -31,7 +31,8 @@ def kick(directory: Directory, name: str, reason: str) -> None:
     The person is told why, and may sign in anew at once: `parlour ban` keeps somebody out.
     """
     connections, missing = directory.orders.kick(name, reason)
-    directory.trail.add("kicked", user(), {"who": name, "reason": reason, "connections": connections})
+    if connections or missing:
+        directory.trail.add("kicked", user(), {"who": name, "reason": reason, "connections": connections})
     note_missing(missing)
     if not connections:
         raise ParlourError(f"nobody is connected as {name}: no connection was ended")

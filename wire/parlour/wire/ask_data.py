@@ -13,10 +13,12 @@ from parlour.wire.limits import MAX_NAME, Count
 from parlour.wire.root import Secret
 
 __all__ = [
+    "Announce",
     "Devices",
     "Direct",
     "Ignore",
     "Invite",
+    "Kick",
     "MakeToken",
     "Mark",
     "Mine",
@@ -110,6 +112,19 @@ class Mine(Struct, frozen=True):
 
 class Unread(Struct, frozen=True):
     """`unread`: what is new in my rooms?"""
+
+
+class Kick(Struct, frozen=True):
+    """`kick`: end all connections of this account or guest, and tell it why."""
+
+    name: _Line
+    reason: str = ""
+
+
+class Announce(Struct, frozen=True):
+    """`announce`: tell everybody who is connected."""
+
+    text: str
 
 
 class State(Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from parlour.directory.store import DirectoryError
-from parlour.node.clients import account_asks, conversation_asks, room_asks
+from parlour.node.clients import account_asks, conversation_asks, operator_asks, room_asks
 from parlour.node.clients.asker import Asker, RefusedAskError
 from parlour.node.log import LogError
 from parlour.node.people.refusal import RefusedClientError
@@ -44,6 +44,8 @@ HANDLERS: dict[str, Handler] = {
     "devices": Handler(ask_data.Devices, account_asks.devices),
     "revoke": Handler(ask_data.Revoke, account_asks.revoke),
     "invite": Handler(ask_data.Invite, account_asks.invite),
+    "kick": Handler(ask_data.Kick, operator_asks.kick),
+    "announce": Handler(ask_data.Announce, operator_asks.announce),
     "state": Handler(ask_data.State, room_asks.state),
     "rooms": Handler(ask_data.Rooms, room_asks.rooms),
     "direct": Handler(ask_data.Direct, conversation_asks.direct),

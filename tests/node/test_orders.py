@@ -97,7 +97,7 @@ def test_a_kick_ends_all_connections(running: Cluster, parlour: Command) -> None
 
 def test_the_library_does_not_come_back(running: Cluster, parlour: Command) -> None:
     """A chat that was kicked ends with the reason; its name is free at once, also for the same person."""
-    with connect(running.address, "bob") as bob, connect(running.address, "eve") as eve:
+    with connect(running.address, "bob", timeout=30) as bob, connect(running.address, "eve") as eve:
         lobby, other = bob.join("lobby"), eve.join("lobby")
         eventually(lambda: other.count == 2)
         assert parlour("kick", "bob", "--reason", "enough")[0] == 0
@@ -109,7 +109,7 @@ def test_the_library_does_not_come_back(running: Cluster, parlour: Command) -> N
             bob.join("attic")
         eventually(lambda: other.members == ["eve"])
         eventually(lambda: running.nodes[0].people.directory.names.holder("bob") is None)
-        with connect(running.address, "bob") as again:
+        with connect(running.address, "bob", timeout=30) as again:
             assert again.name == "bob"
 
 
@@ -120,7 +120,10 @@ def test_operators_give_orders_in_the_chat(running: Cluster, parlour: Command) -
     accounts.add("ada", make_password("secret"))
     with ExitStack() as stack:
         eve = enter(stack, running, 0, "eve")
-        root, ada = (stack.enter_context(connect(running.address, name, password="secret")) for name in ("root", "ada"))
+        root, ada = (
+            stack.enter_context(connect(running.address, name, password="secret", timeout=30))
+            for name in ("root", "ada")
+        )
         for act in (lambda: ada.kick("eve"), lambda: ada.announce("hello")):
             with pytest.raises(NodeError) as refused:
                 act()
@@ -148,7 +151,7 @@ def test_an_announcement_reaches_everybody(running: Cluster, parlour: Command) -
     with ExitStack() as stack:
         new = [enter(stack, running, node, f"new{node}") for node in (0, 1)]
         old = enter(stack, running, 0, "old", protocol="1.2")
-        library = stack.enter_context(connect(running.address, "bob"))
+        library = stack.enter_context(connect(running.address, "bob", timeout=30))
         for text in ("tea at five", "no, at six"):
             assert parlour("say", "--all", text) == (0, "said to everybody\n", "")
             news = [*(nc.read() for nc in new)]
@@ -216,7 +219,7 @@ def test_all_rooms_are_listed(running: Cluster, parlour: Command) -> None:
     accounts.add("ada", make_password("secret"))
     with ExitStack() as stack:
         guests = stack.enter_context(running.clients("guest1", "guest2", "guest3"))
-        ada = stack.enter_context(connect(running.address, "ada", password="secret"))
+        ada = stack.enter_context(connect(running.address, "ada", password="secret", timeout=30))
         attic, lobby, cellar = ada.join("attic"), ada.join("lobby"), ada.join("cellar")
         eventually(lambda: all(room.state()["owner"] == "ada" for room in (attic, lobby, cellar)))
         attic.set("secret", True)

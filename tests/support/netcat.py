@@ -22,7 +22,7 @@ class Netcat:
     """A connection that speaks lines, as `nc` does: no ticket, no library."""
 
     def __init__(self, node: Node) -> None:
-        self.socket = socket.create_connection(parse_address(node.address), 5000 * MS)
+        self.socket = socket.create_connection(parse_address(node.address), 20_000 * MS)
         self._file = self.socket.makefile("rb")
 
     def send(self, *lines: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -18,6 +18,7 @@ from bench.cluster import JsonLines, MemoryLog, Parlour, RedisLog
 from bench.machine import describe, generator_core, server_core
 from bench.packages import install
 from bench.peers import Floor, Inspircd, Mosquitto, Nats, Ngircd, Redis
+from bench.people import Crowd, crowd_findings
 from bench.scale import Finding, Size, findings
 from bench.series import Series, show_progress
 from bench.server import Server
@@ -100,12 +101,24 @@ def peers(quick: bool) -> None:
 def scale(quick: bool) -> None:
     """Measure parlour under many clients, slow readers, two nodes, and storms at the broker."""
     size = Size(clients=200, runs=1, seconds=0.5, assignments=2000, fleet=100) if quick else Size()
+    _find("scale", findings(size))
+
+
+@bench.command()
+@quick_option
+def people(quick: bool) -> None:
+    """Measure parlour with many accounts, and many rooms that have a state."""
+    _find("people", crowd_findings(Crowd(accounts=100, rooms=100, rounds=3) if quick else Crowd()))
+
+
+def _find(name: str, findings: Iterable[Finding]) -> None:
+    """Show each finding as it comes, and save all as `name`."""
     found: list[Finding] = []
-    for finding in findings(size):
+    for finding in findings:
         show_progress(f"{finding.what}: {finding.figure}")
         found.append(finding)
     record = {"machine": describe(), "findings": [finding._asdict() for finding in found]}
-    _write("scale", json.dumps(record, indent=1), scale_page(found))
+    _write(name, json.dumps(record, indent=1), scale_page(found))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ CAPACITY = 100_000
 AT_ONCE = 64
 """Requests on their way to the broker."""
 
+PROGRAM = (sys.executable, "-m", "parlour.cli")
+
 
 class Parlour(Server):
     """A broker and a node with its default room log, a SQLite file."""
@@ -42,6 +44,7 @@ class Parlour(Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self._log = ""
         self.broker = f"127.0.0.1:{self.port}"
 
     @classmethod
@@ -57,14 +60,18 @@ class Parlour(Server):
 
     def start(self) -> None:
         """Start the broker, then the nodes."""
-        log = self.log()
-        parlour = (sys.executable, "-m", "parlour.cli")
-        self.launch(*parlour, "broker", "--bind", self.broker)
+        self._log = self.log()
+        self.launch(*PROGRAM, "broker", "--bind", self.broker)
         self._await_ready(1)
-        for number in range(1, self.nodes + 1):
-            options = ("--name", f"n{number}", "--broker", self.broker, "--capacity", str(CAPACITY), "--log", log)
-            self.launch(*parlour, "node", *options, "--post-rate", "0")
-            self._await_ready(1 + number)
+        for _ in range(self.nodes):
+            self.add_node()
+
+    def add_node(self) -> None:
+        """Start a node, and wait until it is ready."""
+        number = self.output().count(" ready at ")  # the broker and the nodes before
+        options = ("--name", f"n{number}", "--broker", self.broker, "--capacity", str(CAPACITY), "--log", self._log)
+        self.launch(*PROGRAM, "node", *options, "--post-rate", "0")
+        self._await_ready(1 + number)
 
     def _await_ready(self, count: int) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from parlour.directory.passwords import make_password
 from parlour.node import NodeSettings
+from parlour.node.clients import arrivals as arrivals_module
+from parlour.node.clients import throttle as throttle_module
+from parlour.node.clients.arrivals import HELLO, PASSWORD, Arrivals, limited_group
 from parlour.node.clients.budget import BURST, OWED
 from parlour.node.clients.limiter import Limiter
-from parlour.node.clients.throttle import NICK, POST_BYTES, PRICES, SIP, SLOWEST, Throttle
+from parlour.node.clients.throttle import GUESTS, NICK, POST_BYTES, PRICES, SIP, SLOWEST, Throttle
 from parlour.node.clients.transport import CHUNK
 from parlour.node.people.refusal import RefusedClientError
 from parlour.wire.asks import Ask
 from parlour.wire.direct import account_identity, guest_identity
-from parlour.wire.messages import ClientMessage, Error, History, Join, NodeMessage, Ping, Say
+from parlour.wire.limits import parse_address
+from parlour.wire.masks import address_group
+from parlour.wire.messages import ClientMessage, Error, Hello, History, Join, NodeMessage, Ping, Say
 from parlour.wire.people import Person
+from parlour.wire.signin import Auth
 from support.cluster import RawClient, cluster
-from support.waiting import MS
+from support.waiting import MS, eventually
 
 
 class Client:
@@ -28,12 +36,13 @@ class Client:
         self.limiter = limiter or Limiter(rate, lambda: self.now)
         self.person = person or Person("ada")
         self.told: list[Error] = []
+        self.key = guest_identity("s1")
         self.throttle = Throttle(self.limiter, self, self._answer)
 
     @property
     def identity(self) -> str:
         """The identity of the person."""
-        return account_identity(self.person.account) if self.person.account else guest_identity("s1")
+        return account_identity(self.person.account) if self.person.account else self.key
 
     def _answer(self, message: NodeMessage) -> None:
         assert isinstance(message, Error)
@@ -153,3 +162,104 @@ def test_account_may_have_a_rate_of_its_own() -> None:
             assert room.say("one").offset > 0
             posts = [room.post(str(number)) for number in range(100)]
             assert [post.result(10).text for post in posts] == [str(number) for number in range(100)]
+
+
+def test_guests_at_an_address_share_a_budget() -> None:
+    """A guest that comes again under other names gets no new budget each time; loopback has no such limit."""
+    for address, most in (("192.0.2.7", 2 * GUESTS + 1), ("127.0.0.1", 50)):
+        first = Client(person=Person("g0", address=address))
+        admitted = 0
+        for number in range(50):
+            guest = Client(first.limiter, Person(f"g{number}", address=address))
+            guest.key = f"guest/{number}"
+            admitted += guest.posts(round(10 * BURST)) > 0
+        assert admitted == most
+
+
+def test_address_groups() -> None:
+    """An IPv4 address counts by itself, one of IPv6 by its /64; loopback does not count."""
+    for address, group in (
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("127.0.0.1", ""),
+        ("::1", ""),
+        ("::ffff:127.0.0.1", ""),
+        ("", ""),
+    ):
+        assert limited_group(address) == group, address
+
+
+def test_sign_ins_of_an_address() -> None:
+    """Sign-ins wait, then they are refused, for all connections of the address; other addresses do not notice."""
+    now = 0.0
+    arrivals = Arrivals(Limiter(0, lambda: now), 10.0, 1000)
+    place = arrivals.come("192.0.2.7")
+    for _ in range(19):
+        assert place.sign_in(Auth("PLAIN")) == 0
+    assert place.sign_in(Hello("ada", password="x")) == pytest.approx((20 * PASSWORD + 1 - 10 * BURST) / 10)
+    assert place.sign_in(Hello("ada")) == pytest.approx((1 + HELLO) / 10)
+    for _ in range(round(10 * OWED / PASSWORD)):
+        place.sign_in(Hello("ada", password="x"))
+    for try_again in (lambda: place.sign_in(Hello("ada")), lambda: arrivals.come("192.0.2.7")):
+        with pytest.raises(RefusedClientError, match="connections and sign-ins come from your address") as error:
+            try_again()
+        assert (error.value.code, round(error.value.retry_after or 0)) == ("slow_down", 10)
+    assert arrivals.come("192.0.2.8").sign_in(Hello("ada")) == 0
+    now += 11
+    assert place.sign_in(Hello("ada")) == 0
+    assert Arrivals(Limiter(0), 0, 1000).come("192.0.2.7").sign_in(Hello("ada")) == 0
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let loopback count as any other address."""
+    monkeypatch.setattr(arrivals_module, "limited_group", address_group)
+    monkeypatch.setattr(throttle_module, "limited_group", address_group)
+
+
+@pytest.mark.usefixtures("counted")
+def test_connections_of_an_address() -> None:
+    """Connections that come too fast are told when to try again; those that go on are closed without a word."""
+    with cluster(1, NodeSettings(address_rate=0.1)) as running:
+        address = running.nodes[0].address
+        first = [RawClient.unwelcomed(address) for _ in range(3)]
+        with RawClient.unwelcomed(address) as fourth:
+            error = fourth.get(Error)
+        assert (error.code, error.fatal) == ("slow_down", True)
+        assert 10 < (error.retry_after or 0) <= 20
+        for client in first:
+            client.close()
+
+        def closed() -> bool:
+            with socket.create_connection(parse_address(address), timeout=20_000 * MS) as attempt:
+                try:
+                    return attempt.recv(1) == b""
+                except ConnectionResetError:
+                    return True
+
+        eventually(closed, 20)
+
+
+@pytest.mark.usefixtures("counted")
+def test_places_of_an_address() -> None:
+    """An address has a tenth of the node's places at most, and gets a place again when it gives one up."""
+    with cluster(1, NodeSettings(capacity=20)) as running:
+        address = running.nodes[0].address
+        first, second = RawClient.unwelcomed(address), RawClient.unwelcomed(address)
+        with second, RawClient.unwelcomed(address) as third:
+            error = third.get(Error)
+            assert (error.code, error.text) == (
+                "full",
+                "your address has 2 connections to this node: close one, or ask for another node",
+            )
+            first.close()
+
+            def admitted() -> bool:
+                with RawClient.unwelcomed(address) as another:
+                    another.send(Ping())
+                    return another.get(Error).code == "no_hello"
+
+            eventually(admitted, 20)

@@ -32,7 +32,16 @@ LOCK_TIMEOUT = 60.0
 """Seconds to wait while another `up --detach` or `down` uses the folder. Their own deadlines are shorter."""
 
 
-_SIGNIN = ("registration", "guests", "post_rate", "jwt_key", "jwks", "jwt_name_claim", "jwt_operator_claim")
+_SIGNIN = (
+    "registration",
+    "guests",
+    "post_rate",
+    "address_rate",
+    "jwt_key",
+    "jwks",
+    "jwt_name_claim",
+    "jwt_operator_claim",
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class Setup:
     registration: str | None = None
     guests: str | None = None
     post_rate: float | None = None
+    address_rate: float | None = None
     jwt_key: str | None = None
     jwks: str | None = None
     jwt_name_claim: str | None = None

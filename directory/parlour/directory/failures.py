@@ -5,12 +5,11 @@ This module owns the delays; any thread may call it. The delays are in the store
 
 from __future__ import annotations
 
-import ipaddress
-
 from msgspec import Struct
 
 from parlour.directory.documents import Documents
 from parlour.directory.store import Store
+from parlour.wire.masks import address_group
 
 __all__ = ["Failures"]
 
@@ -67,10 +66,5 @@ class Failures:
 def _keys(account: str, address: str) -> list[tuple[str, int]]:
     """Return the keys of an account and an address, each with its free failures; an IPv6 address counts by its /64."""
     keys = [(f"account/{account}", FREE_OF_ACCOUNT)]
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return keys  # there is none
-    if found.version == 6:
-        address = str(ipaddress.ip_network((found, 64), strict=False))
-    return [*keys, (f"address/{address}", FREE_OF_ADDRESS)]
+    group = address_group(address)
+    return [*keys, (f"address/{group}", FREE_OF_ADDRESS)] if group else keys

@@ -19,6 +19,7 @@ from queue import SimpleQueue
 
 from parlour.directory.directory import Directory
 from parlour.directory.opening import open_store
+from parlour.node.clients.arrivals import Arrivals
 from parlour.node.clients.broadcast import Broadcast
 from parlour.node.clients.capacity import allowed_clients, system_limits
 from parlour.node.clients.catchup import CatchUp
@@ -163,6 +164,7 @@ class Node(ProcessBound):
             self.clients.people,
             self.clients.cut_off,
         )
+        limiter = Limiter(settings.post_rate)
         context = ClientContext(
             node=self.name,
             settings=settings,
@@ -171,7 +173,7 @@ class Node(ProcessBound):
             catchup=self.catchup,
             admission=self.clients,
             news=self.news,
-            limiter=Limiter(settings.post_rate),
+            limiter=limiter,
             people=self.people,
         )
         self._pool = ClientPool(f"{self.name}-client", self.capacity, partial(self.clients.serve, context))
@@ -215,7 +217,8 @@ class Node(ProcessBound):
         self._fleet.start()
         open_parts.callback(self._stop_part, self._fleet)
         self._fleet.enroll(timeout)
-        listener.start(f"{self.name}-listener", self._pool, self.refusals)
+        arrivals = Arrivals(limiter, settings.address_rate, self.capacity)
+        listener.start(f"{self.name}-listener", self._pool, arrivals, self.refusals)
         open_parts.callback(self._dismiss)
         open_parts.callback(listener.stop)
         self.serving = True

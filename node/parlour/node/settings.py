@@ -48,6 +48,9 @@ class NodeSettings:
     # Posts a second that a person may say, with a burst of ten seconds' worth; other requests count as several posts. 0
     # for no limit. An account may have a rate of its own.
     post_rate: float = 30.0
+    # Connections a second from one address (a /64 of IPv6), with a burst of ten seconds' worth; a sign-in counts as one
+    # more, or as five with a password. 0 for no limit; loopback has none.
+    address_rate: float = 50.0
     # Seconds between load reports.
     report_interval: float = 1.0
     # Seconds for a new connection to say hello: a silent one would hold a thread.

@@ -16,7 +16,7 @@ from parlour.wire.limits import MAX_NAME
 from parlour.wire.people import Person
 from parlour.wire.skeleton import skeleton
 
-__all__ = ["check_mask", "is_pattern", "mask_hits"]
+__all__ = ["address_group", "check_mask", "is_pattern", "mask_hits"]
 
 
 def check_mask(mask: object) -> str:
@@ -50,6 +50,17 @@ def mask_hits(mask: str, person: Person) -> bool:
         return address is not None and address.version == network.version and address.network_address in network
     pattern = _pattern(mask)
     return any(pattern.fullmatch(skeleton(name)) for name in {person.name, person.account} if name)
+
+
+@lru_cache(maxsize=4096)
+def address_group(address: str) -> str:
+    """Return what an address counts as: itself, or its /64 of IPv6, which is one person's; empty if it is none."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    found = getattr(found, "ipv4_mapped", None) or found
+    return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ seconds. It must cost next to nothing within the budget, and never forget what i
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import IntEnum
 from typing import NamedTuple
 
 from parlour.runtime.locks import make_lock
@@ -26,13 +26,13 @@ DEFIED = 10.0
 """Seconds' worth that may be refused after that; who sends more does not heed the refusals, and is cut off."""
 
 
-class Stage(Enum):
+class Stage(IntEnum):
     """The stages of a client, from within its budget to far above."""
 
-    FREE = "free"
-    SLOWED = "slowed"
-    REFUSED = "refused"
-    CUT = "cut"
+    FREE = 0
+    SLOWED = 1
+    REFUSED = 2
+    CUT = 3
 
 
 class Verdict(NamedTuple):

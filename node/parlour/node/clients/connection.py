@@ -10,6 +10,7 @@ import socket
 import time
 
 from parlour.dialects import JSON, Dialect, FramesDialect, recognise
+from parlour.node.clients.arrivals import Place
 from parlour.node.clients.context import ClientContext
 from parlour.node.clients.session import Session
 from parlour.node.clients.throttle import Throttle
@@ -32,9 +33,10 @@ _PING = frame(Ping())
 class Connection:
     """One connection; `run` serves it to its end."""
 
-    def __init__(self, context: ClientContext, sock: socket.socket) -> None:
+    def __init__(self, context: ClientContext, sock: socket.socket, place: Place) -> None:
         self._context = context
         self._settings = context.settings
+        self._place = place
         self._transport = TcpTransport(sock)
         self._dialect: Dialect = FramesDialect()  # until the first bytes tell the real one
         self._fault: ProtocolError | None = None  # why the connection ends, once the messages before it are handled
@@ -82,6 +84,7 @@ class Connection:
             while messages:
                 message = messages.pop(0)
                 if isinstance(message, Hello):
+                    time.sleep(self._place.sign_in(message))
                     self.session.welcome(message)
                     return messages
                 self._answer_before_hello(message)
@@ -112,6 +115,7 @@ class Connection:
             self.session.answer_enter(message)
         elif isinstance(message, Auth):
             began = time.monotonic()
+            time.sleep(self._place.sign_in(message))
             self.session.authenticate(message)
             self._hello_by += time.monotonic() - began  # the client does not wait for the node in its own time
         elif isinstance(message, Error):

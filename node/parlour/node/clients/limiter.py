@@ -1,4 +1,4 @@
-"""The budgets at one node, by their holders: accounts, and guests.
+"""The budgets at one node, by their holders: accounts, guests, and addresses.
 
 This module owns the list of them; clients' threads call it. It must keep a budget for as long as it differs from a new
 one: else a client would be rid of what it owes by connecting again.
@@ -49,6 +49,11 @@ class Limiter:
             entry.budget.rate = rate
             entry.holders += 1
             return entry.budget
+
+    def holders(self, key: str) -> int:
+        """Return how many hold the budget with this key."""
+        with self._mutex:
+            return self._entries[key].holders
 
     def release(self, key: str) -> None:
         """Give up a hold."""

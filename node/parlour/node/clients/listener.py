@@ -13,8 +13,10 @@ from collections import deque
 from ipaddress import ip_address
 
 from parlour.dialects import Variant, recognise
+from parlour.node.clients.arrivals import Arrivals
 from parlour.node.clients.broadcast import RINGS
-from parlour.node.clients.pool import ClientPool
+from parlour.node.clients.pool import ClientPool, Visitor
+from parlour.node.people.refusal import RefusedClientError
 from parlour.node.rooms.batch import Encoded
 from parlour.runtime.addresses import numeric_address
 from parlour.runtime.forks import close_in_children
@@ -66,9 +68,9 @@ class Listener:
         self.host, self.port = host, self._socket.getsockname()[1]
         self.is_local = ip_address(number.partition("%")[0]).is_loopback  # nobody on another machine can connect
 
-    def start(self, name: str, pool: ClientPool, refusals: Tally) -> None:
+    def start(self, name: str, pool: ClientPool, arrivals: Arrivals, refusals: Tally) -> None:
         """Accept connections in a thread of this name; give them to the pool, or refuse and count them."""
-        self._thread = spawn(name, self._run, pool, refusals, vital=True)
+        self._thread = spawn(name, self._run, pool, arrivals, refusals, vital=True)
 
     def stop(self, timeout: float = 2.0) -> None:
         """Stop accepting, join the thread and close the socket."""
@@ -83,9 +85,9 @@ class Listener:
         while self._refused:
             self._refused.popleft().close()
 
-    def _refuse(self, sock: socket.socket) -> None:
+    def _refuse(self, sock: socket.socket, error: Encoded) -> None:
         try:
-            sock.send(_FULL.data(_variant_of(sock)), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            sock.send(error.data(_variant_of(sock)), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass
@@ -94,19 +96,29 @@ class Listener:
         if len(self._refused) > KEPT_REFUSED:
             self._refused.popleft().close()
 
-    def _run(self, pool: ClientPool, refusals: Tally) -> None:
+    def _run(self, pool: ClientPool, arrivals: Arrivals, refusals: Tally) -> None:
         while not self._stopping.is_set():
             try:
-                sock, _ = self._socket.accept()
+                sock, peer = self._socket.accept()
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._stopping.wait(0.05)  # until other connections have ended
                 continue
             close_in_children(sock)
+            try:
+                place = arrivals.come(peer[0])
+            except RefusedClientError as refusal:
+                refusals.add(refusal.code)
+                if refusal.code == "flood":
+                    sock.close()  # it was told before
+                else:
+                    self._refuse(sock, Encoded(frame(refusal.told(fatal=True))))
+                continue
             limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            if sock.fileno() >= limit - RESERVED_FILES or not pool.take(sock):
+            if sock.fileno() >= limit - RESERVED_FILES or not pool.take(Visitor(sock, place)):
+                place.leave()
                 refusals.add("full")
-                self._refuse(sock)
+                self._refuse(sock, _FULL)
 
 
 def _variant_of(sock: socket.socket) -> Variant | None:

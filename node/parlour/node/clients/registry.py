@@ -5,11 +5,11 @@ This module owns that list; any thread may call it. It must never hold its mutex
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 
 from parlour.node.clients.connection import Connection
 from parlour.node.clients.context import ClientContext
+from parlour.node.clients.pool import Visitor
 from parlour.node.clients.session import Session
 from parlour.node.clients.tickets import TicketBook
 from parlour.node.clients.tokenbucket import TokenBucket
@@ -55,9 +55,9 @@ class ClientRegistry:
 
     # --- for the threads of clients -----------------------------------------------------------------------------
 
-    def serve(self, context: ClientContext, sock: socket.socket) -> None:
+    def serve(self, context: ClientContext, visitor: Visitor) -> None:
         """Serve one connection to its end, on this thread."""
-        connection = Connection(context, sock)
+        connection = Connection(context, visitor.socket, visitor.place)
         with self._mutex:
             self._connections.add(connection)
             dismissed = self._dismissed
@@ -68,6 +68,7 @@ class ClientRegistry:
         finally:
             with self._mutex:
                 self._connections.discard(connection)
+            visitor.place.leave()
 
     def admit(self, hello: Hello) -> None:
         """Let a client in, once for each ticket or without one; raises ProtocolError if it may not come in now."""

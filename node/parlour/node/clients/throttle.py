@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+from parlour.node.clients.arrivals import limited_group
 from parlour.node.clients.budget import Budget, Stage
 from parlour.node.clients.limiter import Limiter
 from parlour.node.clients.transport import CHUNK
@@ -58,6 +59,9 @@ PRICES: dict[type, int] = {
 NICK = 60
 """What another name costs: all rooms of the client hear of it."""
 
+GUESTS = 10
+"""How much more the guests at one address may do than one of them: a guest can come again under another name."""
+
 SLOWEST = 1.0
 """Seconds that a client's own reading waits at a time, at most."""
 
@@ -100,14 +104,13 @@ class Throttle:
         self._session = session
         self._answer = answer
         self._person: Person | None = None  # whose budget is held
-        self._key = ""
-        self._budget: Budget | None = None
+        self._budgets: dict[str, Budget] = {}
 
     def close(self) -> None:
-        """Give the budget up."""
-        if self._budget is not None:
-            self._limiter.release(self._key)
-            self._budget = None
+        """Give the budgets up."""
+        for key in self._budgets:
+            self._limiter.release(key)
+        self._budgets = {}
 
     def admit(self, messages: list[ClientMessage | Error], size: int) -> list[ClientMessage | Error]:
         """Return the messages to handle; those over the limit are answered and left out. `size` is in bytes.
@@ -118,12 +121,13 @@ class Throttle:
             self._hold()
         self.pause = 0.0
         self.sip = CHUNK
-        if self._budget is None:
+        if not self._budgets:
             return messages
-        price = sum(map(_price, map(type, messages)))
+        price: float = sum(map(_price, map(type, messages)))
         if price != len(messages):  # not posts alone
             price += NICK * sum(isinstance(message, Ask) and message.what == "nick" for message in messages)
-        stage, wait = self._budget.spend(max(price, size / POST_BYTES), self._limiter.now())
+        price, now = max(price, size / POST_BYTES), self._limiter.now()
+        stage, wait = max(budget.spend(price, now) for budget in self._budgets.values())
         if stage is Stage.FREE:
             return messages
         if stage is Stage.SLOWED:
@@ -132,21 +136,24 @@ class Throttle:
         if stage is Stage.CUT:
             raise RefusedClientError("flood", "you went on although this node told you to slow down", wait)
         self.pause = REFUSING
-        return self._refuse(messages, self._budget.rate, wait)
+        return self._refuse(messages, wait)
 
     def _hold(self) -> None:
-        """Hold the budget of the person that the client is now."""
+        """Hold the budgets of the person that the client is now."""
         self.close()
         self._person = person = self._session.person
-        if self._limiter.rate:
-            self._key = self._session.identity
-            self._budget = self._limiter.hold(self._key, person.rate or self._limiter.rate)
+        if not self._limiter.rate:
+            return
+        rates = {self._session.identity: person.rate or self._limiter.rate}
+        if not person.account and (group := limited_group(person.address)):
+            rates[f"guests/{group}"] = GUESTS * self._limiter.rate
+        self._budgets = {key: self._limiter.hold(key, rate) for key, rate in rates.items()}
 
-    def _refuse(self, messages: list[ClientMessage | Error], rate: float, wait: float) -> list[ClientMessage | Error]:
+    def _refuse(self, messages: list[ClientMessage | Error], wait: float) -> list[ClientMessage | Error]:
         """Answer the messages that are not free; return the others."""
         text = (
-            f"you are too fast: {rate:g} posts a second are allowed, and other requests count as several posts: "
-            f"try again in {math.ceil(wait)} s"
+            f"you are too fast: {self._budgets[self._session.identity].rate:g} posts a second are allowed, and other "
+            f"requests count as several posts: try again in {math.ceil(wait)} s"
         )
         free: list[ClientMessage | Error] = []
         for message in messages:

@@ -155,6 +155,7 @@ def test_people_are_shown_out_at_their_place(loss: float, kind: str, code: str) 
         for client in (ada, bob, eve, dan):
             client.join(ROOM)
         await_live(running)
+        eventually(lambda: names(ada) == ["ada", "bob", "dan", "eve"])
         for who in (bob, eve):
             ada.send(
                 Say(ROOM, ada.post(ROOM, "before") + 1, "", kind, data={"who": who.name}),
@@ -275,8 +276,10 @@ def test_a_kick_needs_somebody() -> None:
             "no_person",
             "nobody in this room has the name cy: /who shows who is here",
         )
+        eventually(lambda: names(ada) == ["ada", "bob"])
         assert change(ada, "kick", who="B0B") == ""
         cy.join(ROOM)
+        eventually(lambda: names(ada) == ["ada", "cy"])
         assert change(ada, "kick", who="cy") == ""
         assert [record.kind for record in running.nodes[0].log.read(ROOM, 0, 10)] == ["role", "topic", "kick", "kick"]
 

@@ -97,6 +97,7 @@ def test_an_evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(NodeError, match=r"you are muted in this room \(spam\): ask ada"):
                 hers.say("buy more")
             tavern.unmute("eve")
+            eventually(lambda: "eve" in tavern.members)
             tavern.kick("eve", "enough")
             assert isinstance([*hers.events(timeout=5)][-1], Disconnected)
             eve.join("tavern").say("back again")

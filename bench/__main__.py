@@ -15,6 +15,7 @@ import click
 
 from bench.cell import ALONE, DIALECTS, QUICK, SIDE_BY_SIDE, Cell
 from bench.cluster import JsonLines, MemoryLog, Parlour, RedisLog
+from bench.limits import limit_findings
 from bench.machine import describe, generator_core, server_core
 from bench.packages import install
 from bench.peers import Floor, Inspircd, Mosquitto, Nats, Ngircd, Redis
@@ -109,6 +110,13 @@ def scale(quick: bool) -> None:
 def people(quick: bool) -> None:
     """Measure parlour with many accounts, and many rooms that have a state."""
     _find("people", crowd_findings(Crowd(accounts=100, rooms=100, rounds=3) if quick else Crowd()))
+
+
+@bench.command()
+@quick_option
+def limits(quick: bool) -> None:
+    """Measure how long posts of chatters take beside flooders, with the limits that a node has by default."""
+    _find("limits", limit_findings(pairs=1, seconds=1.0) if quick else limit_findings(pairs=7, seconds=20.0))
 
 
 def _find(name: str, findings: Iterable[Finding]) -> None:

@@ -23,7 +23,7 @@ from parlour.wire.codec import decode_reply, encode
 from parlour.wire.control import Assign, Assigned
 from parlour.wire.limits import PROTOCOL, parse_address
 
-__all__ = ["JsonLines", "MemoryLog", "Parlour", "RedisLog", "TwoNodes"]
+__all__ = ["JsonLines", "Limited", "MemoryLog", "Parlour", "RedisLog", "TwoNodes"]
 
 CAPACITY = 100_000
 """Clients that a node accepts: more than any cell has."""
@@ -41,6 +41,7 @@ class Parlour(Server):
     stop_signal = signal.SIGINT
     ports = 3
     nodes: ClassVar[int] = 1
+    limits: ClassVar[tuple[str, ...]] = ("--post-rate", "0")
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -70,7 +71,7 @@ class Parlour(Server):
         """Start a node, and wait until it is ready."""
         number = self.output().count(" ready at ")  # the broker and the nodes before
         options = ("--name", f"n{number}", "--broker", self.broker, "--capacity", str(CAPACITY), "--log", self._log)
-        self.launch(*PROGRAM, "node", *options, "--post-rate", "0")
+        self.launch(*PROGRAM, "node", *options, *self.limits)
         self._await_ready(1 + number)
 
     def _await_ready(self, count: int) -> None:
@@ -106,6 +107,17 @@ class MemoryLog(Parlour):
     def log(self) -> str:
         """Return the URL of a log that is lost when the node ends."""
         return "memory://"
+
+
+class Limited(Parlour):
+    """Parlour with the limits that a node has by default."""
+
+    limits = ()
+
+    @property
+    def node_port(self) -> int:
+        """The port of its node for clients."""
+        return int(self.output().split(" ready at ")[2].split()[0].rpartition(":")[2])
 
 
 class JsonLines(Parlour):

@@ -10,10 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from parlour.directory.passwords import make_password
+from parlour.directory.store import DirectoryError
 from parlour.node import Node, NodeSettings
 from parlour.node.log import Post
 from parlour.wire.asks import Answer, Ask
-from parlour.wire.messages import Error
+from parlour.wire.messages import Error, Join
 from parlour.wire.relay import PEOPLE_TOPIC
 from parlour.wire.room_state import EMPTY, Settings
 from support.cluster import RawClient, cluster
@@ -246,3 +247,16 @@ def test_list_of_rooms_is_whole() -> None:
             after = answer["after"]
             assert after in ("", told[-1])
     assert told == listed
+
+
+def test_conversation_that_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the directory is away, a client is told to join its private conversation again later, not to give it up."""
+
+    def away(*_: str) -> None:
+        raise DirectoryError("the directory does not answer")
+
+    with cluster() as running, RawClient(running.address, "ada") as ada:
+        monkeypatch.setattr(running.nodes[0].people.directory.belongings, "get", away)
+        ada.send(Join(f"@{0:032x}"))
+        error = ada.get(Error)
+        assert (error.code, error.retry_after) == ("unavailable", 1.0)

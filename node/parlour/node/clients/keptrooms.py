@@ -34,7 +34,7 @@ class KeptRooms:
         try:
             kept = self._session.context.people.directory.belongings.get(self._session.identity)
         except DirectoryError as error:
-            raise RefusedJoinError("unavailable", str(error)) from None
+            raise RefusedJoinError("unavailable", str(error), 1.0) from None
         if room not in kept.conversations:
             # The same for every room of this kind, whether or not the two have ever talked.
             text = "you are in no such conversation: ask `direct` with the other's name first"

@@ -269,7 +269,7 @@ class Session:
         try:
             self._kept_rooms.check_join(join.room)
         except RefusedJoinError as error:
-            self.answer(Error(error.code, str(error), join.room))
+            self.answer(Error(error.code, str(error), join.room, retry_after=error.retry_after))
             return
         known = self._members.get(join.room)
         if known is not None and known.member.left:

@@ -35,11 +35,12 @@ SPEAKERS = 10_000
 
 
 class RefusedJoinError(ParlourError):
-    """A person may not enter a room; `code` is a word for programs."""
+    """A person may not enter a room; `code` is a word for programs, `retry_after` in seconds, if waiting helps."""
 
-    def __init__(self, code: str, text: str) -> None:
+    def __init__(self, code: str, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
         self.code = code
+        self.retry_after = retry_after
 
 
 class Refusal(NamedTuple):

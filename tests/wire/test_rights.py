@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from typing import Any
 
@@ -15,8 +16,9 @@ from parlour.wire.masks import check_mask, mask_hits
 from parlour.wire.messages import Message
 from parlour.wire.people import Person
 from parlour.wire.records import ACTION, EDIT, MODERATED, REDACT, SAID, STATE_KINDS
-from parlour.wire.rights import judge, may_join, name_fault
-from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, RoomState, fold
+from parlour.wire.rights import judge, may_join, name_fault, rank_of, removal
+from parlour.wire.room_state import EMPTY, MAX_ENTRIES, MAX_STATE, RoomState, Sanction, fold
+from parlour.wire.skeleton import skeleton
 from parlour.wire.state_posts import (
     SETTINGS,
     StatePost,
@@ -240,8 +242,14 @@ def test_damaged_document() -> None:
 
 # --- properties -----------------------------------------------------------------------------------------------------
 
-people = st.sampled_from([ADA, BOB, CY, Person("eve", "eve"), Person("dee"), ROOT])
-whos = st.sampled_from(["ada", "bob", "cy", "eve", "root", "ad*", "a?a", "192.0.2.0/24"])
+Played = tuple[Person, str, str, dict[str, Any]]
+"""A post: who, of which kind, with which text and data of the client."""
+
+VIC = Person("vic", "vic", address="192.0.2.8")
+EVE = Person("eve", "eve")
+
+people = st.sampled_from([ADA, BOB, CY, EVE, VIC, Person("dee"), Person("bob"), ROOT])
+whos = st.sampled_from(["ada", "bob", "B0B", "cy", "eve", "vic", "root", "ad*", "a?a", "b*", "192.0.2.0/24"])
 datas = st.fixed_dictionaries(
     {},
     optional={
@@ -253,16 +261,37 @@ datas = st.fixed_dictionaries(
     },
 )
 posts = st.tuples(people, st.sampled_from(sorted(STATE_KINDS)), st.sampled_from(["", "why"]), datas)
+
+beginnings = st.lists(
+    st.sampled_from(
+        [
+            (ADA, "role", "", {"who": "bob", "role": "operator"}),
+            (ADA, "role", "", {"who": "eve", "role": "operator"}),
+            (ADA, "role", "", {"who": "vic", "role": "voice"}),
+            (ADA, "role", "", {"who": "bob", "role": "owner"}),
+            (ADA, "mute", "", {"who": "bob"}),
+            (ADA, "ban", "", {"who": "eve"}),
+            (ADA, "mute", "", {"who": "v*"}),
+            (ADA, "mute", "", {"who": "192.0.2.0/24"}),
+            (ADA, "setting", "", {"name": "moderated", "value": True}),
+            (ROOT, "setting", "", {"name": "invite", "value": "members"}),
+            (ROOT, "setting", "", {"name": "topic", "value": "members"}),
+        ]
+    ),
+    max_size=6,
+    unique_by=str,
+)
+"""Posts after which people have roles, are silenced, or may do more than usual. Random posts seldom come so far."""
+
+any_text = st.text(st.characters(exclude_categories=()))  # also what UTF-8 cannot carry
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(any_text, inner, max_size=3),
     max_leaves=5,
 )
 
 
-def play(
-    state: RoomState, played: list[tuple[Person, str, str, dict[str, Any]]], log: list[Message] | None = None
-) -> RoomState:
+def play(state: RoomState, played: list[Played], log: list[Message] | None = None) -> RoomState:
     """Return the state after those of the posts that are allowed, and put their records into the log."""
     log = [] if log is None else log
     for by, kind, text, data in played:
@@ -276,30 +305,126 @@ def play(
     return state
 
 
-@given(played=st.lists(posts, max_size=30))
-def test_owner_is_never_locked_out(played: list[tuple[Person, str, str, dict[str, Any]]]) -> None:
-    """Whatever the others do: the owner comes in, speaks, and keeps the role."""
-    state = play(founded(), [post for post in played if post[0] not in (ADA, ROOT)])
+def standing(state: RoomState, account: str) -> int:
+    """Return the rank of an account, from 0 without a role to 3 of the owner."""
+    held = state.roles.get(skeleton(account)) if account else None
+    return ["", "voice", "operator", "owner"].index(held.role) if held is not None else 0
+
+
+def is_silent(state: RoomState, person: Person) -> bool:
+    """Whether somebody may post nothing: what docs/moderation.md says, for the names and addresses of these tests."""
+    rank = standing(state, person.account)
+    names = {skeleton(name) for name in (person.name, person.account) if name}
+    for each in (*state.bans, *state.mutes) if rank < 3 else ():
+        pattern = re.compile(re.escape(skeleton(each.who)).replace(r"\*", ".*").replace(r"\?", "."))
+        near = each.who == "192.0.2.0/24" and person.address.startswith("192.0.2.")
+        if skeleton(each.who) in ({skeleton(person.account)} if rank == 2 else names):
+            return True
+        if rank < 2 and (near or any(pattern.fullmatch(name) for name in names)):
+            return True
+    return state.settings.moderated and rank < 1
+
+
+def unlawful(before: RoomState, after: RoomState, person: Person) -> str:
+    """Return what this person had no right to change, whatever records did it; "" if it had the right to all."""
+    rank, owned = standing(before, person.account), before.owner != ""
+    changed = {name for name in before.__struct_fields__ if getattr(before, name) != getattr(after, name)}
+    if changed - {"version"} and is_silent(before, person):
+        return f"{changed} although silent"
+    if "owner" in changed and rank < 3:
+        return "the owner"
+    for who in before.roles.keys() | after.roles.keys():
+        old, new = standing(before, who), standing(after, who)
+        down = new < old < 3 and who == skeleton(person.account)
+        needed = 3 if max(old, new) > 1 else 2
+        if old != new and rank < needed and not down:
+            return f"the role of {who}"
+    for each in {*after.bans, *after.mutes} - {*before.bans, *before.mutes}:
+        if standing(before, each.who) >= rank:
+            return f"the silence of {each.who}"
+    if changed & {"bans", "mutes", "settings"} and rank < 2:
+        return "what operators change"
+    if "topic" in changed and rank < 2 and owned and before.settings.topic != "members":
+        return "the topic"
+    if "invited" in changed and rank < 2 and not (owned and before.settings.invite == "members"):
+        return "invitations"
+    return ""
+
+
+PEOPLE = [ADA, BOB, CY, EVE, VIC, Person("dee"), Person("bob"), Person("d", "dee")]
+TARGETS = ["ada", "bob", "B0B", "eve", "vic", "dee", "b*"]
+
+DEEDS: list[tuple[str, dict[str, Any]]] = [
+    ("topic", {"topic": "dice"}),
+    *(("role", {"who": who, "role": role}) for who in TARGETS[:-1] for role in ("", "voice", "operator", "owner")),
+    *((kind, {"who": who}) for who in TARGETS for kind in ("ban", "unban", "mute", "unmute", "invite", "kick")),
+    *(("setting", {"name": name, "value": True}) for name in ("moderated", "secret")),
+    ("role", founding_post(BOB).data),
+    ("role", founding_post(CY).data),
+]
+"""One of each that somebody may try, as the node writes their data."""
+
+
+@given(owned=st.booleans(), beginning=beginnings, played=st.lists(posts, max_size=4))
+def test_nobody_changes_what_it_has_no_right_to(owned: bool, beginning: list[Played], played: list[Played]) -> None:
+    """In whatever state a room is: each deed that anybody tries is refused, or changes what its author may change."""
+    state = play(founded() if owned else EMPTY, [*beginning, *played])
+    for by in PEOPLE:
+        for kind, data in DEEDS:
+            if judge(state, by, kind, data, NOW):
+                continue
+            after = fold(state, record(StatePost("", data), kind, by, state.version + 1))
+            founding = "founding" in data and state == EMPTY and by.account
+            assert founding or unlawful(state, after, by) == "", (by, kind, data)
+            assert not is_silent(state, by) or founding, (by, kind, data)
+
+
+@given(beginning=beginnings)
+def test_kicks_and_words_are_for_those_who_may(beginning: list[Played]) -> None:
+    """What changes no state: nobody silent speaks or acts; a higher rank alone shows people out and deletes texts."""
+    state = play(founded(), beginning)
+    for by in PEOPLE:
+        assert bool(judge(state, by, SAID, {}, NOW)) == is_silent(state, by)
+        for who in TARGETS:
+            rank, other = standing(state, by.account), standing(state, who)
+            allowed = not is_silent(state, by) and rank >= 2 and rank > other
+            assert bool(judge(state, by, "kick", {"who": who}, NOW)) != allowed
+            assert bool(judge(state, by, REDACT, {MODERATED: True, "account": who}, NOW)) != allowed
+
+
+@given(beginning=beginnings, played=st.lists(posts, max_size=30))
+def test_owner_is_never_locked_out(beginning: list[Played], played: list[Played]) -> None:
+    """Whatever the others do, operators as well: the owner comes in, speaks, keeps the role, and can undo all of it."""
+    kept = [post for post in beginning if post[3].get("role") != "owner"]
+    state = play(founded(), [*kept, *(post for post in played if post[0] not in (ADA, ROOT))])
+    near = Person("ada", "ada", address="192.0.2.1")
     assert state.owner == "ada"
-    assert may_join(state, ADA, "", 10**6, NOW) is None
-    assert judge(state, ADA, SAID, {}, NOW) == ""
-    assert judge(state, ADA, "unban", {"who": "bob"}, NOW) == ""
+    for ada in (ADA, near):
+        assert may_join(state, ada, "", 10**6, NOW) is None
+        assert judge(state, ada, SAID, {}, NOW) == ""
+        for kind in ("kick", "ban", "mute", "role", "setting"):
+            for who in ("bob", "eve", "vic", "cy"):
+                taken = record(state_post(*acts(kind, who), NOW), kind, BOB, 99)
+                assert removal(fold(state, taken), ada, taken) is None
+                assert judge(state, ada, kind, taken.data, NOW) == ""
+    lifted = [(ADA, f"un{kind}", "", {"who": each.who}) for kind, each in sanctions(state)]
+    roles = [(ADA, "role", "", {"who": role.name, "role": ""}) for role in state.roles.values()]
+    clean = play(state, [*lifted, *roles, (ADA, "setting", "", {"name": "moderated", "value": False})])
+    assert (clean.bans, clean.mutes, [*clean.roles], clean.open) == ((), (), ["ada"], True)
 
 
-@given(before=st.lists(posts, max_size=20), played=st.lists(posts, max_size=20))
-def test_people_without_a_right_change_nothing(
-    before: list[tuple[Person, str, str, dict[str, Any]]], played: list[tuple[Person, str, str, dict[str, Any]]]
-) -> None:
-    """In a room where members may set neither topic nor invite, those without a role change nothing."""
-    state = play(founded(), before)
-    if state.settings.topic == "members" or state.settings.invite == "members":
-        return
-    others = [post for post in played if post[0].account not in state.roles and not post[0].operator]
-    assert play(state, others) == state
+def acts(kind: str, who: str) -> tuple[str, str, dict[str, Any]]:
+    """Return the kind, text and data of a post of this kind."""
+    return kind, "", {"who": who, "role": "", "name": "moderated", "value": True}
+
+
+def sanctions(state: RoomState) -> list[tuple[str, Sanction]]:
+    """Return the bans and mutes with their kinds."""
+    return [*(("ban", each) for each in state.bans), *(("mute", each) for each in state.mutes)]
 
 
 @given(played=st.lists(posts, max_size=30))
-def test_state_survives_its_encoding(played: list[tuple[Person, str, str, dict[str, Any]]]) -> None:
+def test_state_survives_its_encoding(played: list[Played]) -> None:
     """The document decodes to the same state, and the same records always give the same state."""
     log: list[Message] = []
     state = play(founded(), played, log)
@@ -310,9 +435,10 @@ def test_state_survives_its_encoding(played: list[tuple[Person, str, str, dict[s
 @given(
     by=people,
     kind=st.sampled_from([*sorted(STATE_KINDS), SAID, EDIT, REDACT, "unknown"]),
-    data=st.dictionaries(st.text(), json_values),
+    data=st.dictionaries(any_text, json_values),
+    name=any_text,
 )
-def test_every_check_is_total(by: Person, kind: str, data: dict[str, Any]) -> None:
+def test_every_check_is_total(by: Person, kind: str, data: dict[str, Any], name: str) -> None:
     """Hostile data are judged and folded without an error, and posts of them are made or refused."""
     state = founded((ADA, "ban", "", {"who": "bob"}))
     data = {
@@ -322,9 +448,17 @@ def test_every_check_is_total(by: Person, kind: str, data: dict[str, Any]) -> No
     data[MODERATED] = True
     assert isinstance(judge(state, by, kind, data, NOW), str)
     assert fold(state, Message("lobby", 9, "s-1", by.name, NOW, "", kind, 0, by.account, data)).version == 9
+    hostile = Message("lobby", 9, "s-1", by.name, NOW, "", kind, 0, by.account, data)
+    after = fold(state, hostile)
+    for person in (by, Person(name), Person(name, name, address=name)):
+        assert isinstance(judge(after, person, kind, data, NOW), str)
+        assert may_join(after, person, name, 1, NOW) in (None, may_join(after, person, name, 1, NOW))
+        assert removal(after, person, hostile) in (None, removal(after, person, hostile))
+        assert isinstance(name_fault(after, "lobby", person, name, NOW), str)
+        assert rank_of(after, person) in range(5)
     if kind in STATE_KINDS:
         try:
-            state_post(kind, "x", data, NOW)
+            state_post(kind, name, data, NOW)
         except UsageError:
             pass
 
@@ -403,3 +537,10 @@ def test_strange_ends(until: float) -> None:
     assert isinstance(judge(founded(), ADA, "ban", data, NOW), str)
     state = fold(founded(), record(StatePost("", data), "ban", ADA, 2))
     assert RoomState.decode(state.encode()) == state
+
+
+@pytest.mark.parametrize("kind", ["ban", "mute", "role", "invite"])
+def test_names_that_cannot_be_kept(kind: str) -> None:
+    """A name that UTF-8 cannot carry is refused and not an error."""
+    data = {"who": "\ud800", "role": "voice"}
+    assert judge(founded(), ADA, kind, data, NOW) == "the room cannot keep this text or number: give another"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from parlour.directory.passwords import make_password
 from parlour.directory.store import DirectoryError
 from parlour.node import Node, NodeSettings
-from parlour.node.log import Post
+from parlour.node.log import Post, RichPost
 from parlour.wire.asks import Answer, Ask
 from parlour.wire.messages import Error, Join
 from parlour.wire.relay import PEOPLE_TOPIC
@@ -41,6 +41,16 @@ def test_ask_is_answered(lines: bool) -> None:
         for ask in (2, 3):
             error = ada.get(Error)
             assert (error.ask, error.code, error.fatal) == (ask, "bad_request", False)
+
+
+def test_a_damaged_state_of_a_room_ends_no_connection() -> None:
+    """Who asks about it is told."""
+    with cluster() as running, RawClient(running.address, "ada") as ada:
+        log = running.nodes[0].log
+        log.append("den", [RichPost("s", 1, "bob", 1, "owns this room", "role")], None, b"\xff")
+        ada.send(Ask(1, "rooms"), Ask(2, "whoami"))
+        assert ada.get(Error).text.startswith("the state of the room den is damaged (")
+        assert ada.get(Answer).ask == 2
 
 
 class Person:

@@ -23,13 +23,13 @@ from parlour.directory.opening import open_store
 from parlour.directory.order_commands import note_missing
 from parlour.node.log import RoomLog
 from parlour.node.log.opening import open_log
+from parlour.node.log.room_states import state_of
 from parlour.runtime.log_urls import parse_log_url
 from parlour.runtime.operator_messages import print_error, printable
 from parlour.runtime.options import json_option
 from parlour.runtime.output import print_json
 from parlour.wire.errors import ParlourError
 from parlour.wire.limits import is_direct
-from parlour.wire.room_state import EMPTY, RoomState
 
 __all__ = ["rooms"]
 
@@ -97,8 +97,7 @@ def _rows(log: RoomLog, here: list[dict[str, int]]) -> tuple[list[_Row], bool]:
 
 
 def _row(log: RoomLog, name: str, here: list[dict[str, int]]) -> _Row:
-    _, document = log.state(name)
-    state = RoomState.decode(document) if document else EMPTY
+    state = state_of(log, name)
     counts = [node[name] for node in here if name in node]  # each node counts the people on all nodes
     owner = state.roles[state.owner].name if state.owner in state.roles else ""
     return _Row(name, max(counts, default=0), len(counts), owner, state.settings.secret, state.topic)

@@ -11,13 +11,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from parlour.node.clients.asker import Asker, RefusedAskError
+from parlour.node.log.room_states import state_of
 from parlour.node.people.people import person_of
 from parlour.wire import ask_data
 from parlour.wire.direct import account_identity
 from parlour.wire.limits import check_name
 from parlour.wire.people import check_display
 from parlour.wire.rights import name_fault
-from parlour.wire.room_state import RoomState
 
 __all__ = [
     "change_password",
@@ -85,9 +85,8 @@ def _check_freedom(session: Asker, name: str) -> None:
     """Raise RefusedAskError for a guest that would escape a mute or a ban by another name."""
     log = session.context.log
     for room in session.rooms:
-        _, document = log.state(room.name)  # not the state that this node knows: another one may have muted just now
-        fault = name_fault(RoomState.decode(document), room.name, session.person, name, log.now()) if document else ""
-        if fault:
+        state = state_of(log, room.name)  # not the one that this node knows: another node may have muted just now
+        if fault := name_fault(state, room.name, session.person, name, log.now()):
             raise RefusedAskError("forbidden", fault)
 
 

@@ -14,13 +14,13 @@ from msgspec.structs import replace
 
 from parlour.directory.belongings import Belongings
 from parlour.node.clients.asker import Asker, RefusedAskError
+from parlour.node.log.room_states import state_of
 from parlour.wire import ask_data
 from parlour.wire.direct import account_identity, direct_room, guest_identity
 from parlour.wire.limits import check_name, is_direct
 from parlour.wire.mentions import find_mention
 from parlour.wire.records import UTTERANCES
 from parlour.wire.rights import may_join
-from parlour.wire.room_state import EMPTY, RoomState
 
 __all__ = ["belongings", "direct", "ignore", "mark", "unignore", "unread"]
 
@@ -99,9 +99,7 @@ def unread(session: Asker, _: ask_data.Unread) -> dict[str, Any]:
 
 def _count(session: Asker, room: str, offset: int) -> dict[str, int] | None:
     log, person = session.context.log, session.person
-    _, document = log.state(room)
-    state = RoomState.decode(document) if document else EMPTY
-    if not is_direct(room) and may_join(state, person, "", 0, log.now()) is not None:
+    if not is_direct(room) and may_join(state_of(log, room), person, "", 0, log.now()) is not None:
         return None
     records = [
         record

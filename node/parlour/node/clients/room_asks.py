@@ -11,9 +11,10 @@ from typing import Any
 from msgspec.structs import asdict
 
 from parlour.node.clients.asker import Asker, RefusedAskError
+from parlour.node.log.room_states import state_of
 from parlour.wire import ask_data
 from parlour.wire.limits import DIRECT, check_room, is_direct
-from parlour.wire.room_state import EMPTY, OWNER, RoomState, Sanction
+from parlour.wire.room_state import OWNER, Sanction
 from parlour.wire.skeleton import skeleton
 
 __all__ = ["rooms", "state"]
@@ -66,8 +67,7 @@ def rooms(session: Asker, data: ask_data.Rooms) -> dict[str, Any]:
                 # There may be thousands of them, and they stand together.
                 after = BEHIND_DIRECT
                 break
-            _, document = log.state(name)
-            known = RoomState.decode(document) if document else EMPTY
+            known = state_of(log, name)
             here = session.context.rooms.get(name)
             if not known.settings.secret or session.room(name) is not None:
                 found.append({"name": name, "topic": known.topic, "people": None if here is None else len(here.names)})

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from parlour.node.log import LogError, Post, RichPost, StateVersion, kinds_of
+from parlour.node.log import Post, RichPost, StateVersion, kinds_of
+from parlour.node.log.room_states import decode_state
 from parlour.node.rooms.member import Member
 from parlour.node.rooms.postqueue import Submission
 from parlour.node.rooms.slowmode import SlowMode
 from parlour.wire.codec import frame
-from parlour.wire.errors import ParlourError, ProtocolError
+from parlour.wire.errors import ParlourError
 from parlour.wire.limits import is_direct
 from parlour.wire.messages import Error, Left, Message, Say
 from parlour.wire.people import Person
@@ -82,11 +83,7 @@ class Judgement:
 
     def adopt(self, version: StateVersion, document: bytes) -> None:
         """Judge by the state that the log has; raises LogError if its document cannot be read."""
-        try:
-            state = RoomState.decode(document) if document else EMPTY
-        except ProtocolError as error:
-            raise LogError(f"the state of the room {self._room} is damaged ({error}): restore a backup") from None
-        self.change(version, state)
+        self.change(version, decode_state(self._room, document))
 
     def change(self, version: StateVersion, state: RoomState) -> None:
         """Judge by this state."""

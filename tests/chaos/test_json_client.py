@@ -15,7 +15,7 @@ from parlour.chaos import json_connection
 from parlour.chaos.json_client import Acknowledged, JsonClient
 from parlour.chaos.records import Record
 from parlour.chaos.requests import Door
-from parlour.client.errors import NodeError
+from parlour.client.errors import DisconnectedError, NodeError
 from support.cluster import Cluster
 from support.waiting import MS, eventually
 
@@ -65,11 +65,15 @@ class Line:
 class ByHand:
     """A node that the test drives, and a client that enters it."""
 
-    def __init__(self) -> None:
+    def __init__(self, strict: bool = False) -> None:
         self.socket = socket.create_server((HOST, 0))
         self.socket.settimeout(5000 * MS)
         self.address = f"{HOST}:{self.socket.getsockname()[1]}"
-        self.client = JsonClient("ada", ["lobby"], Door.NODE, (), {"n1": self.address})
+        rooms = ["lobby"]
+        nodes = {"n1": self.address}
+        self.client = JsonClient(
+            "ada", rooms, Door.NODE, (), nodes, proof={"token": "secret"}, strict=rooms if strict else ()
+        )
         self.lines: list[Line] = []
 
     def accept(self) -> Line:
@@ -95,9 +99,9 @@ def heard(client: JsonClient, count: int) -> list[Record]:
 
 
 @contextmanager
-def by_hand() -> Iterator[tuple[ByHand, Line]]:
+def by_hand(strict: bool = False) -> Iterator[tuple[ByHand, Line]]:
     """Give a node that the test drives, and the connection of a client that has joined the lobby behind offset 3."""
-    node = ByHand()
+    node = ByHand(strict)
     starting = threading.Thread(target=node.client.start)
     with node.socket:
         starting.start()
@@ -163,6 +167,7 @@ def test_client_keeps_its_key() -> None:
         line.welcome()
         assert line.hello == hello
         assert len(hello["key"]) == 32
+        assert hello["token"] == "secret"
 
 
 def test_client_mends_a_hole() -> None:
@@ -249,3 +254,63 @@ def test_silent_node_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         line.send("pong")
         line.get("ping")
         assert node.accept().welcome()["after"] == 3
+
+
+def shown_out(line: Line) -> None:
+    """Ban the client from the lobby, and refuse to let it in once."""
+    line.send("error", code="banned", text="you are banned", room="lobby")
+    line.send("left", room="lobby")
+    assert line.get("join")["after"] == 3
+    line.send("error", code="banned", text="you are banned", room="lobby")
+
+
+def test_client_comes_back_to_a_strict_room() -> None:
+    """It goes on behind its last record; a post that could not be sent meanwhile is known not to be logged."""
+    with by_hand(strict=True) as (node, line):
+        said = node.client.post("lobby", "one")
+        line.get("say")
+        shown_out(line)
+        line.send("accepted", room="lobby", id=1, offset=3, at=1)
+        assert said.result(5) == Acknowledged("s-1", 3)
+        unsaid = node.client.post("lobby", "two")
+        assert line.get("join")["after"] == 3
+        line.send("error", code="banned", text="you are banned", room="lobby")
+        with pytest.raises(NodeError, match="you are banned"):
+            unsaid.result(5)
+        line.get("join")
+        line.joined(5, after=3)
+        line.message(4)
+        assert node.heard(1) == [4]
+        assert node.client.troubles == []
+
+
+def test_doubtful_post_is_not_told_refused() -> None:
+    """A post that was sent before over another connection may be logged, also if it is refused now."""
+    with by_hand(strict=True) as (node, line):
+        one, two = (node.client.post("lobby", text) for text in ("one", "two"))
+        line.get("say")
+        line.get("say")
+        line.close()
+        line = node.accept()
+        line.welcome()
+        line.joined(3)
+        line.get("say")
+        line.send("error", code="forbidden", text="you are muted", room="lobby", id=1)
+        with pytest.raises(DisconnectedError, match="you are muted; it may have been logged before"):
+            one.result(5)
+        line.close()
+        line = node.accept()
+        line.welcome()
+        line.send("error", code="banned", text="you are banned", room="lobby")
+        with pytest.raises(DisconnectedError, match="you are banned; it may have been logged before"):
+            two.result(5)
+        assert node.client.troubles == []
+
+
+def test_shown_out_of_another_room_is_a_trouble() -> None:
+    """Nobody is shown out of the other rooms of a round."""
+    with by_hand() as (node, line):
+        line.send("error", code="kicked", text="you were shown out", room="lobby")
+        line.send("left", room="lobby")
+        line.get("join")
+        assert node.client.troubles == [("lobby", "kicked: you were shown out"), ("lobby", "it was shown out")]

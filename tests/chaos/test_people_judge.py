@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from parlour.chaos.people_judge import PeopleVerdict, judge_people
-from parlour.chaos.people_process import Conversation, Court, PeopleMemories
+from parlour.chaos.people_process import Conversation, Court, PeopleMemories, difference
 from parlour.chaos.records import Record, SentPost
 from parlour.wire.messages import Message
 
@@ -20,11 +20,19 @@ def record(offset: int, by: str, text: str, kind: str = "", **data: Any) -> Mess
 FOUNDED = record(1, "p1", "owns this room", "role", who="p1", role="owner", founding=True)
 
 
-def verdict(*log: Message, said: tuple[SentPost, ...] = (), trespasses: tuple[str, ...] = ()) -> PeopleVerdict:
+def verdict(
+    *log: Message,
+    said: tuple[SentPost, ...] = (),
+    trespasses: tuple[str, ...] = (),
+    denied: tuple[str, ...] = (),
+    differing: tuple[str, ...] = (),
+) -> PeopleVerdict:
     """Judge a room with this log behind its founding, and one private conversation in which all went well."""
     aside = Record(1, "p1-1", "p1", 1, "p1 1: psst")
     talk = Conversation("p1 and p2", [SentPost("p1", aside.text, "", 0, "p1-1", 1)], {"p1": [aside]}, [aside])
-    return judge_people(PeopleMemories(2, Court([*said], [FOUNDED, *log]), [talk], {}, [*trespasses], []))
+    return judge_people(
+        PeopleMemories(2, Court([*said], [FOUNDED, *log], [*denied], [*differing]), [talk], {}, [*trespasses], [])
+    )
 
 
 def test_a_room_in_which_rights_held() -> None:
@@ -66,3 +74,32 @@ def test_each_fault_is_found(
     found = verdict(*log, said=said, trespasses=trespasses)
     assert found.faults == {**dict.fromkeys(found.faults, 0), fault: 1}
     assert found.examples[0].startswith(f"{fault}: ")
+
+
+def test_denied_post_is_not_logged() -> None:
+    """A post that is logged although its sender was told otherwise is a fault, and so is a view that differs."""
+    found = verdict(record(2, "p2", "one"), denied=("one", "two"), differing=("p1 saw nothing",))
+    assert {name for name, count in found.faults.items() if count} == {"denied", "differing"}
+    assert (found.denied, found.differing) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("view", "whole", "found"),
+    [
+        ([2, 3, 4], True, ""),
+        ([3, 4], True, ""),
+        ([2, 3], False, ""),
+        ([], False, ""),
+        ([2, 3], True, "nothing of 1 records from"),
+        ([2, 4], False, "but the log has"),
+        ([3, 2], False, "but the log has"),
+        ([3, 3], False, "but the log has"),
+        ([2, 3, 4, 5], False, "not in the log"),
+    ],
+)
+def test_views_of_the_room(view: list[int], whole: bool, found: str) -> None:
+    """Each begins somewhere and misses nothing from there on; who was shown out may lack the end."""
+    log = [Record(offset, f"s-{offset}", "p1", 1, str(offset)) for offset in (2, 3, 4, 5)]
+    told = difference([log[offset - 2] for offset in view], log[:3], whole)
+    assert found in told
+    assert bool(found) == bool(told)

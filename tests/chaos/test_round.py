@@ -64,6 +64,37 @@ def test_round_without_resume_fails() -> None:
     assert re.match(rf"parlour: not perfect with seed {seed}: \d+ lost; ", errors)
 
 
+LAWLESS = """
+import sys
+
+if "--name" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("--name") + 1] != "n1":
+    from parlour.node.clients import keptrooms
+    from parlour.node.rooms import judgement
+
+    judgement.judge = lambda *_: ""
+    keptrooms.KeptRooms.check_join = lambda *_: None
+"""
+"""A module that Python runs when it starts: all nodes but n1 let everybody say everything, and into every room."""
+
+
+@pytest.mark.timeout(300)  # each attempt is a whole round
+def test_round_without_laws_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third control: two nodes let muted people speak, and strangers into private talk. Both are found."""
+    (tmp_path / "sitecustomize.py").write_text(LAWLESS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    # It is a matter of chance whether muted people and strangers are at these nodes, so there are several attempts.
+    found: set[str] = set()
+    for seed in (3, 2, 4, 5, 6, 7):
+        status, outcome, errors = chaos("--fault", "none", "--duration", "2", seed=seed)
+        now = {fault for fault in ("forbidden", "overheard") if outcome["people"][fault]}
+        assert status == bool(now)
+        assert all(f"{outcome['people'][fault]} {fault}" in errors for fault in now)
+        found |= now
+        if len(found) == 2:
+            break
+    assert found == {"forbidden", "overheard"}
+
+
 def test_round_of_all_faults() -> None:
     """Nodes and brokers die, connections and links are cut, the log is away for a while: nothing is lost."""
     status, outcome, errors = chaos("--duration", "30", clients=30, rooms=3, seed=1032)

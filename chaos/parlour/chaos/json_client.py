@@ -2,7 +2,7 @@
 
 This module owns the client's positions in its rooms and its posts. The client's own thread alone uses the connection;
 another thread posts, and another takes records. It must never yield a record twice or out of order, nor forget a post
-that is not answered.
+that is not answered, nor tell a post refused that may be logged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 import select
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from parlour.chaos.json_connection import Entrance, JsonConnection, refusal
 from parlour.chaos.records import Record
 from parlour.chaos.requests import Door
 from parlour.client.backoff import BRIEF, Backoff
-from parlour.client.errors import NodeError
+from parlour.client.errors import DisconnectedError, NodeError
 from parlour.runtime.broker_rpc import RefusedError
 from parlour.runtime.threads import Service
 from parlour.wire.errors import ParlourError
@@ -28,6 +28,12 @@ from parlour.wire.errors import ParlourError
 __all__ = ["Acknowledged", "JsonClient"]
 
 NEVER = float("inf")
+
+RETURNING = 0.3
+"""Seconds after which a client that was shown out of a room, or is banned from it, tries to join it again."""
+
+SHOWN_OUT = frozenset({"banned", "kicked"})
+"""Codes of errors that tell why a client is not in a room."""
 
 
 class Acknowledged(NamedTuple):
@@ -61,6 +67,10 @@ class _Pending:
     answer: Future[Acknowledged]
     due: float = 0.0
     """When to send it; NEVER if it was sent on this connection and not refused."""
+    sent: bool = False
+    """Whether it was sent on any connection."""
+    doubtful: bool = False
+    """Whether it was sent before, so that a refusal does not prove that it is not logged."""
 
 
 class JsonClient(Service):
@@ -80,14 +90,23 @@ class JsonClient(Service):
         brokers: Sequence[str],
         nodes: Mapping[str, str],
         history: int = 0,
+        *,
+        proof: Mapping[str, str] | None = None,
+        strict: Collection[str] = (),
     ) -> None:
-        """Prepare the client; `nodes` gives addresses by name, `history` how many old records a newcomer asks for."""
+        """Prepare the client; `nodes` gives addresses by name, `history` how many old records a newcomer asks for.
+
+        `proof` has the fields of `hello` that sign it in. From the rooms in `strict` it may be shown out; it comes back
+        as soon as it may, and its posts fail meanwhile: with NodeError if they are not logged, with DisconnectedError
+        if that is not known.
+        """
         super().__init__(f"{name}-lines")
         self.node: str | None = None
         self.returns = 0
         self.troubles: list[tuple[str, str]] = []
-        self._entrance = Entrance(name, secrets.token_hex(16), door, brokers, nodes)
+        self._entrance = Entrance(name, secrets.token_hex(16), door, brokers, nodes, proof or {})
         self._history = history
+        self._strict = strict
         self._places = {room: _Place() for room in rooms}
         self._connection: JsonConnection | None = None
         self._entered = self._interrupted = False
@@ -157,7 +176,7 @@ class JsonClient(Service):
         """Go on with this connection: join all rooms. Posts without an answer follow when their room is joined."""
         self._connection, self.node = connection, connection.node
         for post in self._posts.values():
-            post.due = 0.0
+            post.due, post.doubtful = 0.0, post.sent
         for room, place in self._places.items():
             place.inside = False
             self._join(connection, room, place)
@@ -199,7 +218,7 @@ class JsonClient(Service):
         for post in self._posts.values():
             if self._places[post.say["room"]].inside:
                 if post.due <= now:
-                    post.due = NEVER
+                    post.due, post.sent = NEVER, True
                     connection.send("say", **post.say)
                 due = min(due, post.due)
         return due
@@ -212,6 +231,8 @@ class JsonClient(Service):
                 self._acknowledge(connection, message["id"], message["offset"])
             case "joined":
                 self._on_joined(message)
+            case "left":
+                self._on_left(message["room"])
             case "error":
                 self._on_error(message)
             case "ping":
@@ -234,6 +255,28 @@ class JsonClient(Service):
         if not self._entered and all(each.inside for each in self._places.values()):
             self._entered = True
             self.ready()
+
+    def _on_left(self, room: str) -> None:
+        """Come back after a while: this client leaves no room by itself."""
+        place = self._places[room]
+        place.inside, place.asked, place.join_at = False, True, time.monotonic() + RETURNING
+        if room not in self._strict:
+            self.troubles.append((room, "it was shown out"))
+
+    def _on_banned(self, room: str, refused: NodeError) -> None:
+        """Fail the posts that cannot be sent now, and try to come in later."""
+        self._places[room].join_at = time.monotonic() + RETURNING
+        for number, post in list(self._posts.items()):
+            if post.say["room"] == room and post.due != NEVER:
+                self._refuse(number, refused)
+
+    def _refuse(self, number: int, refused: NodeError) -> None:
+        """Fail a post, for good."""
+        post = self._posts.pop(number)
+        doubtful = post.doubtful and post.say["room"] in self._strict
+        post.answer.set_exception(
+            DisconnectedError(f"{refused}; it may have been logged before") if doubtful else refused
+        )
 
     def _on_message(self, connection: JsonConnection, message: dict[str, Any]) -> None:
         room, offset = message["room"], message["offset"]
@@ -261,11 +304,14 @@ class JsonClient(Service):
         again = None if refused.retry_after is None else time.monotonic() + refused.retry_after
         if number in self._posts:
             if again is None:
-                self._posts.pop(number).answer.set_exception(refused)
+                self._refuse(number, refused)
             else:
-                self._posts[number].due = again
+                self._posts[number].due, self._posts[number].doubtful = again, True
         elif number is None and room in self._places and again is not None:
             self._places[room].join_at = again
+        elif number is None and room in self._strict and refused.code in SHOWN_OUT:
+            if not self._places[room].inside:  # else `left` follows
+                self._on_banned(room, refused)
         elif number is None:
             self.troubles.append((room, f"{refused.code}: {refused}"))
 

@@ -79,9 +79,9 @@ class JsonConnection:
             raise refusal(message)
         return message
 
-    def greet(self, name: str, key: str, ticket: str = "") -> None:
-        """Say hello and wait for the welcome; raises as `answer` does."""
-        self.send("hello", name=name, key=key, **({"ticket": ticket} if ticket else {}))
+    def greet(self, name: str, key: str, ticket: str = "", **proof: str) -> None:
+        """Say hello and wait for the welcome; raises as `answer` does. `proof` signs the client in."""
+        self.send("hello", name=name, key=key, **({"ticket": ticket} if ticket else {}), **proof)
         welcome = self.answer()
         self.node, self.session = welcome["node"], welcome["session"]
         self.socket.settimeout(SILENT)
@@ -109,6 +109,8 @@ class Entrance:
     brokers: Sequence[str]
     nodes: Mapping[str, str]
     """The addresses of the nodes, by name."""
+    proof: Mapping[str, str] = field(default_factory=dict)
+    """The fields of `hello` that sign the client in."""
     failed: list[str] = field(default_factory=list)
     """The names of the nodes that failed since the client was last connected."""
     _turn_at: str | None = None  # the broker that reserved a turn for the client
@@ -157,7 +159,7 @@ class Entrance:
         connection: JsonConnection | None = None
         try:
             connection = JsonConnection(address)
-            connection.greet(self.name, self.key, ticket)
+            connection.greet(self.name, self.key, ticket, **self.proof)
         except (OSError, NodeError):
             self.failed.append(node)
             if connection is not None:

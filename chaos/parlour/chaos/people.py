@@ -12,17 +12,21 @@ from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from parlour.chaos.json_client import Acknowledged
 from parlour.chaos.library_client import ANSWERED, record_of
 from parlour.chaos.records import Record
 from parlour.client.chat import Chat, connect
-from parlour.client.errors import DeadlineError, NodeError
+from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Changed, Disconnected, Message
 from parlour.client.room import Room
 from parlour.runtime.threads import join_all, spawn
 from parlour.wire.direct import account_identity, direct_room
 from parlour.wire.errors import ParlourError
 
-__all__ = ["Moderator", "Person", "Remark", "Spy"]
+__all__ = ["ENDING", "ENTERING", "WHISPER", "Answered", "Moderator", "Person", "Remark", "Spy"]
+
+Answered = Future[Message] | Future[Acknowledged]
+"""The answer to a post, one day."""
 
 ENTERING = 30.0
 """Seconds within which a person must have connected, and again for each room that it joins."""
@@ -45,6 +49,9 @@ ASIDE = 0.2
 ACTS = ("ban", "mute", "unban", "unmute", "unban", "unmute", "kick", "voice", "devoice")
 """What moderators do; they pardon as often as they punish."""
 
+WHISPER = "psst"
+"""What all say in private, and nobody else says."""
+
 SANCTION = 60.0
 """Seconds that some bans and mutes last, at most."""
 
@@ -55,7 +62,9 @@ class Remark:
 
     by: str
     text: str
-    answer: Future[Message]
+    answer: Answered
+    sure: bool = False
+    """Whether a refusal proves that it is not in the log: it was never sent over two connections."""
 
     @property
     def open(self) -> bool:
@@ -63,7 +72,7 @@ class Remark:
         return not self.answer.done()
 
     @property
-    def logged(self) -> Message | None:
+    def logged(self) -> Message | Acknowledged | None:
         """The record that it became, if that was acknowledged."""
         return self.answer.result() if not self.open and self.answer.exception() is None else None
 
@@ -72,6 +81,11 @@ class Remark:
         """Whether it was refused, or its sender was shown out before it was answered."""
         error = None if self.open else self.answer.exception()
         return error is not None and not isinstance(error, DeadlineError)
+
+    @property
+    def denied(self) -> bool:
+        """Whether it was told for certain that it is not in the log."""
+        return self.sure and not self.open and isinstance(self.answer.exception(), NodeError)
 
 
 class Person:
@@ -82,6 +96,7 @@ class Person:
         remarks: what it said in the room with rights.
         asides: what it said in private.
         heard: the records of the private conversation, as they came.
+        seen: the records of the room with rights, as they came since the person was last let in anew.
         refusals: how often it was refused, by the code of the error.
         troubles: what went wrong, a line each.
     """
@@ -92,6 +107,7 @@ class Person:
         self.remarks: list[Remark] = []
         self.asides: list[Remark] = []
         self.heard: list[Record] = []
+        self.seen: list[Record] = []
         self.refusals: Counter[str] = Counter()
         self.troubles: list[str] = []
         self.partner = partner
@@ -103,10 +119,15 @@ class Person:
         self._private: Room | None = None
         self._thread: threading.Thread | None = None
 
-    def register(self, password: str) -> None:
-        """Connect, and make an account with this password; raises ParlourError."""
+    def register(self, password: str, by_token: bool) -> None:
+        """Connect, and make an account with this password; raises ParlourError.
+
+        From now on the person signs in with the password, or with the token of a device.
+        """
         self._chat = connect(self._brokers, self.name, timeout=ENTERING)
         self._chat.register(password)
+        if by_token:
+            self._chat.sign_in_with(password="", token=self._chat.new_token("chaos"))
 
     @property
     def chat(self) -> Chat:
@@ -171,20 +192,24 @@ class Person:
                 self.troubles.append(f"{self.name} was cut off from {self.partner}: {event.reason}")
                 self._private = None
         for event in () if self._court is None else self._court.events(timeout=0):
-            if isinstance(event, Disconnected):
-                self._court = None  # shown out: it tries to come back
+            if isinstance(event, Message | Changed):
+                self.seen.append(record_of(event))
+            elif isinstance(event, Disconnected):
+                self._court, self.seen = None, []  # shown out: it tries to come back
 
     def act(self) -> None:
         """Say something in private, perhaps, and in the room; raises ParlourError if that is not possible."""
-        if self._private is not None and self.chance.random() < ASIDE:
-            self._say(self._private, self.asides, "psst")
-        room = self.court
+        if self.chance.random() < ASIDE:
+            self.asides.append(self.say(self.private, f"{self.name} {len(self.asides) + 1}: {WHISPER}"))
         for _ in range(ON_THE_WAY - sum(remark.open for remark in self.remarks[-ON_THE_WAY:])):
-            self._say(room, self.remarks, "hear, hear")
+            self.remarks.append(self.say(self.room_name, f"{self.name} {len(self.remarks) + 1}: hear, hear"))
 
-    def _say(self, room: Room, remarks: list[Remark], words: str) -> None:
-        text = f"{self.name} {len(remarks) + 1}: {words}"
-        remarks.append(Remark(self.name, text, room.post(text, ANSWERED)))
+    def say(self, room: str, text: str) -> Remark:
+        """Say something in one of the two rooms; raises ParlourError if the person is not in it."""
+        joined = self.court if room == self.room_name else self._private
+        if joined is None:
+            raise DisconnectedError(f"{self.name} is not in {room}")
+        return Remark(self.name, text, joined.post(text, ANSWERED))
 
 
 class Moderator(Person):

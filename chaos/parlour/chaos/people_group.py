@@ -57,7 +57,7 @@ class PeopleGroup:
     def enter(self) -> None:
         """Let all make accounts and enter; raises ParlourError."""
         self._part.start()
-        self._ask(EnterPeople(self._cluster.brokers, self._prefix, str(self._seed)), ENTERED)
+        self._ask(EnterPeople(self._cluster.brokers, self._cluster.nodes, self._prefix, str(self._seed)), ENTERED)
 
     def talk(self) -> None:
         """Let all begin to talk, to moderate and to spy."""

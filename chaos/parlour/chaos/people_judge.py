@@ -17,7 +17,7 @@ from parlour.wire.records import STATE_KINDS
 
 __all__ = ["RIGHTS_FAULTS", "PeopleVerdict", "judge_people"]
 
-RIGHTS_FAULTS = ("forbidden", "overheard", "duplicated", "unlogged", "unanswered")
+RIGHTS_FAULTS = ("forbidden", "overheard", "denied", "differing", "duplicated", "unlogged", "unanswered")
 """The kinds of faults."""
 
 
@@ -37,6 +37,10 @@ class PeopleVerdict:
     """Records in the log that stand behind one that forbids them."""
     overheard: int
     """What a stranger saw of private conversations, and names of accounts that it could take."""
+    denied: int
+    """Posts in the log of which their senders were told for certain that they are not there."""
+    differing: int
+    """People who saw the room differently from its log."""
     duplicated: int
     """Posts that the log holds twice."""
     unlogged: int
@@ -58,7 +62,7 @@ def judge_people(memories: PeopleMemories) -> PeopleVerdict:
     """Judge what the people remember."""
     court = memories.court
     forbidden = [f"{each.record} stands behind {each.why}" for each in forbidden_records(court.log)]
-    found = {"forbidden": forbidden, "overheard": memories.trespasses, **_in_log(court)}
+    found = {"forbidden": forbidden, "overheard": memories.trespasses, "differing": court.differing, **_in_log(court)}
     return PeopleVerdict(
         accounts=memories.accounts,
         said=len(court.said),
@@ -82,6 +86,7 @@ def _in_log(court: Court) -> dict[str, Sequence[str]]:
         if record.kind not in STATE_KINDS and texts.setdefault(record.text, record.offset) != record.offset:
             duplicated.append(f"{record} is also at {texts[record.text]}")
     return {
+        "denied": [f"{text!r} is logged at {texts[text]}, but was refused" for text in court.denied if text in texts],
         "duplicated": duplicated,
         "unlogged": [
             f"{post}, but there is {places.get(post.offset)}"

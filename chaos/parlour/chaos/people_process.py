@@ -14,7 +14,9 @@ from pathlib import Path
 
 import msgspec
 
+from parlour.chaos.eavesdropper import Eavesdropper
 from parlour.chaos.exchange import serve
+from parlour.chaos.json_person import JsonPerson
 from parlour.chaos.people import Moderator, Person, Remark, Spy
 from parlour.chaos.records import Record, SentPost
 from parlour.chaos.requests import (
@@ -35,13 +37,16 @@ from parlour.client.events import Message as Heard
 from parlour.wire.errors import ParlourError
 from parlour.wire.messages import Message
 
-__all__ = ["MEMBERS", "Conversation", "Court", "PeopleMemories", "PeopleProcess"]
+__all__ = ["MEMBERS", "Conversation", "Court", "PeopleMemories", "PeopleProcess", "difference"]
 
 MEMBERS = 8
 """People who talk in the room with rights, two of them moderators; each two talk alone as well."""
 
 READING = 20.0
 """Seconds without a new record after which a reader of a log stops."""
+
+STUCK = 4.0
+"""Seconds without a new record for anybody after which missing records count as lost."""
 
 ALL = 2**53 - 1
 """More old records than a room can have."""
@@ -52,6 +57,10 @@ class Court(msgspec.Struct, frozen=True):
 
     said: list[SentPost]
     log: list[Message]
+    denied: list[str]
+    """The texts of posts of which their senders were told for certain that they are not in the log."""
+    differing: list[str]
+    """Where somebody saw the room differently from the log, a line each."""
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -87,6 +96,7 @@ class PeopleProcess:
         self._brokers: list[str] = []
         self._people: list[Person] = []
         self._spies: list[Spy] = []
+        self._eavesdropper: Eavesdropper | None = None
 
     def do(self, request: Request) -> Answer:
         """Do what a request asks for, and return the answer; raises ParlourError."""
@@ -96,8 +106,10 @@ class PeopleProcess:
             case StartTalking():
                 for person in (*self._people, *self._spies):
                     person.begin(self._quiet, self._leaving)
+                self.eavesdropper.start()
             case StopTalking():
                 self._quiet.set()
+                self.eavesdropper.stop()
             case AskProgress():
                 return Progress(sum(person.waiting for person in self._people), {}, {})
             case Save():
@@ -114,12 +126,14 @@ class PeopleProcess:
         self._brokers = request.brokers
         names = [f"{request.prefix}p{number}" for number in range(1, MEMBERS + 1)]
         for number, name in enumerate(names):
-            kind = Moderator if number < 2 else Person
-            partner = names[number ^ 1]
-            self._people.append(
-                kind(name, partner, f"{request.prefix}court", request.brokers, f"{request.seed} {name}")
-            )
-            self._people[-1].register(self._password)
+            plan = name, names[number ^ 1], f"{request.prefix}court", request.brokers, f"{request.seed} {name}"
+            if number < 2:
+                self._people.append(Moderator(*plan))
+            elif number % 2:
+                self._people.append(JsonPerson(*plan, request.nodes))
+            else:
+                self._people.append(Person(*plan))
+            self._people[-1].register(self._password, by_token=number >= MEMBERS // 2)
         for person in self._people:  # the first founds the room
             person.enter()
         first, second = self._people[:2]
@@ -132,17 +146,37 @@ class PeopleProcess:
         spy.victims = names
         spy.enter()
         self._spies.append(spy)
+        name = f"{request.prefix}ears"
+        self._eavesdropper = Eavesdropper(name, request.nodes, spy.pairs, f"{request.seed} ears")
+
+    @property
+    def eavesdropper(self) -> Eavesdropper:
+        """The eavesdropper, once all have entered."""
+        assert self._eavesdropper is not None
+        return self._eavesdropper
 
     def _remember(self) -> PeopleMemories:
         court = self._read(self._people[0], self._people[0].room_name, _last(_remarks(self._people)))
-        conversations = []
-        for pair in zip(self._people[::2], self._people[1::2], strict=True):
-            asides = [aside for person in pair for aside in person.asides]
-            log = [_record(message) for message in self._read(pair[0], pair[0].private, _last(asides))]
-            self._hear_out(pair, log)
-            name = " and ".join(person.name for person in pair)
-            seen = {person.name: list(person.heard) for person in pair}
-            conversations.append(Conversation(name, _said(asides), seen, log))
+        pairs = list(zip(self._people[::2], self._people[1::2], strict=True))
+        logs = [self._read(one, one.private, _last([*one.asides, *other.asides])) for one, other in pairs]
+        whole = [person for person in self._people if isinstance(person, Moderator)]
+        self._hear_out(
+            [
+                *((person.seen, _top(court)) for person in whole),
+                *((person.heard, _top(log)) for pair, log in zip(pairs, logs, strict=True) for person in pair),
+            ]
+        )
+        conversations = [
+            Conversation(
+                f"{one.name} and {other.name}",
+                _said([*one.asides, *other.asides]),
+                {person.name: list(person.heard) for person in (one, other)},
+                [_record(message) for message in log],
+            )
+            for (one, other), log in zip(pairs, logs, strict=True)
+        ]
+        records = [_record(message) for message in court]
+        views = {person.name: difference(person.seen, records, person in whole) for person in self._people}
         everybody = [*self._people, *self._spies]
         refusals: dict[str, int] = {}
         for person in everybody:
@@ -150,18 +184,24 @@ class PeopleProcess:
                 refusals[code] = refusals.get(code, 0) + count
         return PeopleMemories(
             len(self._people),
-            Court(_said(_remarks(self._people)), court),
+            Court(
+                _said(_remarks(self._people)),
+                court,
+                [remark.text for remark in _remarks(self._people) if remark.denied],
+                [f"{name} saw {found}" for name, found in views.items() if found],
+            ),
             conversations,
             refusals,
-            [line for spy in self._spies for line in spy.trespasses],
+            [*(line for spy in self._spies for line in spy.trespasses), *self.eavesdropper.overheard],
             [line for person in everybody for line in person.troubles],
         )
 
-    def _hear_out(self, pair: Sequence[Person], log: Sequence[Record]) -> None:
-        """Wait until both have seen the last record of their conversation, for a while."""
-        deadline = time.monotonic() + READING
-        top = log[-1].offset if log else 0
-        while any(top and (not person.heard or person.heard[-1].offset < top) for person in pair):
+    def _hear_out(self, views: Sequence[tuple[Sequence[Record], int]]) -> None:
+        """Wait until each view has the record at its offset, or until no view gets a new one any more."""
+        grown, deadline = 0, time.monotonic() + STUCK
+        while any(top and (not view or view[-1].offset < top) for view, top in views):
+            if (size := sum(len(view) for view, _ in views)) > grown:
+                grown, deadline = size, time.monotonic() + STUCK
             if self._leaving.wait(0.05) or time.monotonic() >= deadline:
                 break
 
@@ -180,6 +220,23 @@ class PeopleProcess:
                 return log
 
 
+def difference(view: Sequence[Record], log: Sequence[Record], whole: bool) -> str:
+    """Return where a view of a log differs from it, in words; empty if it does not.
+
+    A view begins behind what was logged before, and lacks the end unless it is `whole`, as its owner was shown out.
+    """
+    first = next((place for place, record in enumerate(log) if view and record.offset == view[0].offset), 0)
+    rest = log[first:]
+    for record, logged in zip(view, rest, strict=False):
+        if record != logged:
+            return f"{record}, but the log has {logged}"
+    if len(view) > len(rest):
+        return f"{view[len(rest)]}, which is not in the log"
+    if whole and len(view) < len(rest):
+        return f"nothing of {len(rest) - len(view)} records from {rest[len(view)]} on"
+    return ""
+
+
 def _remarks(people: Sequence[Person]) -> list[Remark]:
     return [remark for person in people for remark in person.remarks]
 
@@ -187,6 +244,10 @@ def _remarks(people: Sequence[Person]) -> list[Remark]:
 def _last(remarks: Sequence[Remark]) -> int:
     """Return the highest offset that was acknowledged."""
     return max((remark.logged.offset for remark in remarks if remark.logged is not None), default=0)
+
+
+def _top(log: Sequence[Message]) -> int:
+    return log[-1].offset if log else 0
 
 
 def _said(remarks: Sequence[Remark]) -> list[SentPost]:

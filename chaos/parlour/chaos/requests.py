@@ -62,9 +62,13 @@ class EnterCluster(msgspec.Struct, frozen=True, tag=True):
 
 
 class EnterPeople(msgspec.Struct, frozen=True, tag=True):
-    """Let people with accounts enter the cluster with these brokers; `prefix` begins their names and their room's."""
+    """Let people with accounts enter the cluster with these brokers, and with nodes at these addresses, by name.
+
+    `prefix` begins their names and their room's.
+    """
 
     brokers: list[str]
+    nodes: dict[str, str]
     prefix: str
     seed: str
 

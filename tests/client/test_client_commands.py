@@ -416,7 +416,7 @@ def test_chat_can_be_left_without_a_connection(cluster: Cluster, typed: bytes, s
         seen: list[bytes] = []
         while (line := chat.stdout.readline()) != b"-- connection lost, coming back\n":
             seen.append(line)
-            assert line, f"it ended: {seen}"
+            assert line, f"it ended: {seen}, {chat.communicate()}"
         out, err = chat.communicate(typed, 10)
         assert chat.returncode == status
         lines = out.decode().splitlines()

@@ -220,9 +220,11 @@ class Director:
 
     def _end(self, what: str) -> None:
         """Drain a node; it is a failure if the node does not end with status 0."""
-        status = self._cluster.parts[what].terminate()
+        part = self._cluster.parts[what]
+        status = part.terminate()
         if status != 0 and not self._stop.is_set():
-            self.failures.append(f"{what} did not end in order when it was told to: status {status}")
+            words = part.last_words()
+            self.failures.append(f"{what} did not end in order when it was told to: status {status}, {words}")
 
     def _rebalance(self, fault: Fault, what: str) -> None:
         clients, began = self._hit(fault, what), time.time()

@@ -25,7 +25,7 @@ from parlour.node import NodeSettings
 from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster
 from support.cluster import cluster as cluster_of
-from support.waiting import eventually
+from support.waiting import eventually, poll
 
 SECONDS = 20
 
@@ -156,7 +156,12 @@ def test_send_reports_waiting_and_lost_lines(
         # A line that is sent to a node that stops may have been logged, which is told in other words.
         eventually(lambda: not bot.connected)
         pipe.write(b"two\n")
-        eventually(lambda: tells("parlour: line 2 is not sent yet: "))
+        assert poll(lambda: tells("parlour: line 2 is not sent yet: "), 20), (
+            told,
+            outcome,
+            bot.ended,
+            bot.trouble("lobby"),
+        )
         eventually(lambda: tells("parlour: line 2 may not have been sent: "))
         cluster.add_node("n3")
         pipe.write(b"three\n")

@@ -224,6 +224,8 @@ def test_who_lists_a_large_room(cluster: Cluster) -> None:
     """After a join a node lists only 200 names; `who` gets all of them, in parts."""
     for number in range(205):
         cluster.chat(f"guest{number:03}").join("lobby")
+    rooms = [room for node in cluster.nodes if (room := node.rooms.get("lobby")) is not None]
+    eventually(lambda: all(len(room.names) == 205 for room in rooms), what="the nodes know all members")
     last = cluster.chat("zoe").join("lobby")
     assert len(last.members) < last.count == 206
     assert len(last.who()) == 206

@@ -70,7 +70,7 @@ def fill(near: socket.socket) -> None:
             return near.send(bytes(NEAR_FULL), socket.MSG_DONTWAIT)
         return 0
 
-    while poll(more, 0.05):
+    while poll(more, 0.2):
         pass
 
 

@@ -34,10 +34,7 @@ __all__ = ["Crowd", "crowd_findings"]
 T = TypeVar("T")
 
 FEW = 10
-"""Accounts, and rooms with a state, of the cluster that the others are compared with."""
-
-ASKED = 200
-"""Accounts with a device, and rooms, that the measurement uses."""
+"""Accounts, and rooms with a state, of the cluster that the others are compared with; so many are used in both."""
 
 
 class Crowd(NamedTuple):
@@ -64,7 +61,7 @@ class _Populated(Parlour):
 
     def _fill(self, url: str) -> None:
         accounts, rooms, _ = self.crowd
-        chosen = set(random.sample(range(accounts), min(ASKED, accounts)))
+        chosen = set(random.sample(range(accounts), FEW))
         self.people = []
         with closing(open_store(url)) as store:
             directory = Directory(store)
@@ -82,7 +79,7 @@ class _Populated(Parlour):
                 record = Message(room, 1, "bench-1", post.by, 1, text, post.kind, 0, post.account, data)
                 state = fold(EMPTY, record).encode()
                 log.append(room, [post], StateVersion(log.extent(room).epoch, 0), state)
-        self.rooms = [f"room{number}" for number in random.sample(range(rooms), min(ASKED, rooms))]
+        self.rooms = [f"room{number}" for number in random.sample(range(rooms), FEW)]
 
 
 class _OnSqlite(_Populated):

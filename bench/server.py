@@ -6,6 +6,7 @@ touch a server that it did not start, nor leave one behind.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -23,8 +24,9 @@ __all__ = ["Server", "StartError", "free_ports"]
 PATIENCE = 30.0
 """Seconds that a server has to accept its first connection, and to end."""
 
-# Below the range that the system uses for outgoing connections, of which the generator makes thousands.
-_ports = iter(range(18_000, 32_000))
+# Below the range that the system uses for outgoing connections, of which the generator makes thousands. Processes that
+# begin at the same time look for ports at different places.
+_ports = iter(range(18_000 + os.getpid() % 100 * 100, 32_000))
 
 
 class StartError(Exception):

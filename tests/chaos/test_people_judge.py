@@ -31,7 +31,7 @@ def verdict(
     aside = Record(1, "p1-1", "p1", 1, "p1 1: psst")
     talk = Conversation("p1 and p2", [SentPost("p1", aside.text, "", 0, "p1-1", 1)], {"p1": [aside]}, [aside])
     return judge_people(
-        PeopleMemories(2, Court([*said], [FOUNDED, *log], [*denied], [*differing]), [talk], {}, [*trespasses], [])
+        PeopleMemories(2, Court([*said], [FOUNDED, *log], [*denied], [*differing]), [talk], [*trespasses], [])
     )
 
 

@@ -31,7 +31,7 @@ class Eavesdropper(Service):
     """A guest of this name; `start` returns at once.
 
     Attributes:
-        overheard: what it saw and should not, a line each.
+        overheard: each message that told it of a private conversation, a line each; parlour must send it none.
     """
 
     def __init__(self, name: str, nodes: Mapping[str, str], rooms: Sequence[str], seed: str) -> None:

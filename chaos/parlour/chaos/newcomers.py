@@ -1,7 +1,7 @@
 """Newcomers: clients that join the rooms of a round when everything is over, and read all that is in the log.
 
-This module owns these clients: one of the library, and one that speaks JSON lines at each node. The round's thread
-calls it. It must never give up early on records that are late.
+This module owns these clients: those of the library, and one that speaks JSON lines at each node. The round's thread
+calls it, and so does the process of people with accounts. It must never give up early on records that are late.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from parlour.chaos.json_client import JsonClient
 from parlour.chaos.library_client import record_of
 from parlour.chaos.records import Record
 from parlour.chaos.requests import Door
-from parlour.client.chat import connect
+from parlour.client.chat import Chat, connect
 from parlour.client.events import Changed, Message
 
-__all__ = ["read_at", "read_logs"]
+__all__ = ["READING", "read_at", "read_log", "read_logs"]
 
-READING = 10.0
+READING = 20.0
 """Seconds without a new record after which a newcomer stops reading."""
 
 ENTERING = 30.0
@@ -44,19 +45,24 @@ def read_logs(
     The reader joins again until the last offset that was `acknowledged` in a room is replayed: its node may not have
     heard of all records yet, and sends the text of a record whose deletion it does not know.
     """
-    return {room: _read_log(brokers, room, last, stop) for room, last in acknowledged.items()}
+    enter = partial(connect, brokers, "reader", timeout=READING, observer=True)
+    return {
+        room: [record_of(message) for message in read_log(partial(enter, room=room), room, last, stop)]
+        for room, last in acknowledged.items()
+    }
 
 
-def _read_log(brokers: Sequence[str], room: str, last: int, stop: threading.Event) -> list[Record]:
+def read_log(enter: Callable[[], Chat], room: str, last: int, stop: threading.Event) -> list[Message]:
+    """Return the whole log of a room as the library replays it to a chat that enters anew, at least up to `last`."""
     deadline = time.monotonic() + READING
     while True:
-        log: list[Record] = []
-        with connect(brokers, "reader", room=room, timeout=READING, observer=True) as chat:
-            joined = chat.join(room, history=ALL)
+        log: list[Message] = []
+        with enter() as chat:
+            joined = chat.join(room, history=ALL, timeout=READING)
             events = joined.events(READING)
             while len(log) < joined.replays and (event := next(events, None)) is not None:
                 if isinstance(event, Message | Changed):
-                    log.append(record_of(event))
+                    log.append(event.record if isinstance(event, Changed) else event)
         if (log[-1].offset if log else 0) >= last or stop.wait(LOOK) or time.monotonic() >= deadline:
             return log
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 
 from parlour.chaos.json_client import Acknowledged
@@ -26,7 +26,7 @@ from parlour.wire.errors import ParlourError
 __all__ = ["ENDING", "ENTERING", "WHISPER", "Answered", "Moderator", "Person", "Remark", "Spy"]
 
 Answered = Future[Message] | Future[Acknowledged]
-"""The answer to a post, one day."""
+"""The future answer to a post, of the library or of JSON lines."""
 
 ENTERING = 30.0
 """Seconds within which a person must have connected, and again for each room that it joins."""
@@ -47,10 +47,10 @@ ASIDE = 0.2
 """How often a person says something in private then."""
 
 ACTS = ("ban", "mute", "unban", "unmute", "unban", "unmute", "kick", "voice", "devoice")
-"""What moderators do; they pardon as often as they punish."""
+"""The acts from which a moderator chooses; `unban` and `unmute` stand twice, so they are twice as likely."""
 
 WHISPER = "psst"
-"""What all say in private, and nobody else says."""
+"""A word that is in each private text, and in no other: who receives it has received a private text."""
 
 SANCTION = 60.0
 """Seconds that some bans and mutes last, at most."""
@@ -97,7 +97,6 @@ class Person:
         asides: what it said in private.
         heard: the records of the private conversation, as they came.
         seen: the records of the room with rights, as they came since the person was last let in anew.
-        refusals: how often it was refused, by the code of the error.
         troubles: what went wrong, a line each.
     """
 
@@ -108,7 +107,6 @@ class Person:
         self.asides: list[Remark] = []
         self.heard: list[Record] = []
         self.seen: list[Record] = []
-        self.refusals: Counter[str] = Counter()
         self.troubles: list[str] = []
         self.partner = partner
         self.room_name = room
@@ -174,14 +172,10 @@ class Person:
     def _live(self, quiet: threading.Event, leaving: threading.Event) -> None:
         """Do something now and then, and take what comes."""
         while not leaving.wait(self.chance.uniform(0.5, 1.5) * PAUSE):
-            try:
+            with suppress(ParlourError):  # a refusal is an answer, and a loss of the connection is part of the round
                 self._listen()
                 if not quiet.is_set():
                     self.act()
-            except NodeError as error:
-                self.refusals[error.code] += 1
-            except ParlourError as error:
-                self.refusals[type(error).__name__] += 1
         self._listen()
 
     def _listen(self) -> None:
@@ -213,17 +207,16 @@ class Person:
 
 
 class Moderator(Person):
-    """A person who bans, mutes, kicks, pardons and gives voice, and says little.
+    """A person who bans, mutes, kicks, pardons and gives voice, and says little."""
 
-    Attributes:
-        targets: the names of those to whom this happens.
-    """
-
-    targets: list[str]
+    def __init__(self, name: str, partner: str, room: str, brokers: list[str], seed: str, targets: list[str]) -> None:
+        """Prepare a person that does this to people of these names."""
+        super().__init__(name, partner, room, brokers, seed)
+        self._targets = targets
 
     def act(self) -> None:
         """Do one act to one person, chosen at random, and say something."""
-        room, what, who = self.court, self.chance.choice(ACTS), self.chance.choice(self.targets)
+        room, what, who = self.court, self.chance.choice(ACTS), self.chance.choice(self._targets)
         seconds = self.chance.choice((0.0, self.chance.uniform(1.0, SANCTION)))
         match what:
             case "ban" | "mute":
@@ -241,16 +234,14 @@ class Spy(Person):
     """A guest who tries to come into private conversations, to find them, and to take the names of others.
 
     Attributes:
-        pairs: the rooms of the private conversations.
-        victims: names of accounts.
-        trespasses: what it could do and should not, a line each.
+        trespasses: each success, a line each; parlour must let it have none.
     """
 
-    pairs: list[str]
-    victims: list[str]
-
-    def __init__(self, name: str, brokers: list[str], seed: str) -> None:
+    def __init__(self, name: str, brokers: list[str], seed: str, pairs: list[str], victims: list[str]) -> None:
+        """Prepare a guest that tries the rooms of the private conversations, and the names of the accounts."""
         super().__init__(name, "", "", brokers, seed)
+        self._pairs = pairs
+        self._victims = victims
         self.trespasses: list[str] = []
 
     def enter(self) -> None:
@@ -261,13 +252,13 @@ class Spy(Person):
         """Try one thing that is forbidden."""
         match self.chance.choice(("join", "list", "name")):
             case "join":
-                room = self.chance.choice(self.pairs)
+                room = self.chance.choice(self._pairs)
                 self.chat.join(room, history=100, timeout=TRYING).leave()
                 self.trespasses.append(f"{self.name} came into the private conversation {room}")
             case "list":
-                found = {str(room["name"]) for room in self.chat.listed_rooms()} & set(self.pairs)
+                found = {str(room["name"]) for room in self.chat.listed_rooms()} & set(self._pairs)
                 self.trespasses += [f"{self.name} found the private conversation {room}" for room in found]
             case _:
-                victim = self.chance.choice(self.victims)
+                victim = self.chance.choice(self._victims)
                 connect(self._brokers, victim, timeout=TRYING).close()
                 self.trespasses.append(f"{self.name} took the name {victim}")

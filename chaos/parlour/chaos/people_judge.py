@@ -27,16 +27,16 @@ class PeopleVerdict:
 
     accounts: int
     said: int
-    """What they said in the room with rights."""
+    """Posts in the room with rights."""
     acknowledged: int
     refused: int
-    """What they said and was refused, for want of a right. No fault."""
+    """Posts in this room that the node refused, as the sender had no right to post. No fault."""
     changes: int
     """Changes of the room's state in its log: bans, pardons, roles and so on."""
     forbidden: int
     """Records in the log that stand behind one that forbids them."""
     overheard: int
-    """What a stranger saw of private conversations, and names of accounts that it could take."""
+    """Frames of private conversations that a guest received, and names of accounts that a guest could take."""
     denied: int
     """Posts in the log of which their senders were told for certain that they are not there."""
     differing: int

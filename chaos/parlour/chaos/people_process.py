@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,8 @@ import msgspec
 from parlour.chaos.eavesdropper import Eavesdropper
 from parlour.chaos.exchange import serve
 from parlour.chaos.json_person import JsonPerson
+from parlour.chaos.library_client import record_of
+from parlour.chaos.newcomers import READING, read_log
 from parlour.chaos.people import Moderator, Person, Remark, Spy
 from parlour.chaos.records import Record, SentPost
 from parlour.chaos.requests import (
@@ -32,35 +35,29 @@ from parlour.chaos.requests import (
     StopTalking,
 )
 from parlour.client.chat import connect
-from parlour.client.events import Changed
-from parlour.client.events import Message as Heard
+from parlour.client.events import Message
+from parlour.wire import messages as wire
 from parlour.wire.errors import ParlourError
-from parlour.wire.messages import Message
 
 __all__ = ["MEMBERS", "Conversation", "Court", "PeopleMemories", "PeopleProcess", "difference"]
 
 MEMBERS = 8
 """People who talk in the room with rights, two of them moderators; each two talk alone as well."""
 
-READING = 20.0
-"""Seconds without a new record after which a reader of a log stops."""
-
 STUCK = 4.0
 """Seconds without a new record for anybody after which missing records count as lost."""
-
-ALL = 2**53 - 1
-"""More old records than a room can have."""
 
 
 class Court(msgspec.Struct, frozen=True):
     """The room with rights: what was said in it, and its log at the end."""
 
     said: list[SentPost]
-    log: list[Message]
+    """The posts of all people, with the answers that they got."""
+    log: list[wire.Message]
     denied: list[str]
-    """The texts of posts of which their senders were told for certain that they are not in the log."""
+    """The texts of posts that were refused, and were sent over one connection alone: the log cannot have them."""
     differing: list[str]
-    """Where somebody saw the room differently from the log, a line each."""
+    """The first record that a person received differently from the log, a line for each such person."""
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -79,10 +76,8 @@ class PeopleMemories(msgspec.Struct, frozen=True):
     accounts: int
     court: Court
     conversations: list[Conversation]
-    refusals: dict[str, int]
-    """How often something was refused, by the code of the error."""
     trespasses: list[str]
-    """What somebody could do and should not, a line each."""
+    """Each success of the spy or the eavesdropper, a line each; parlour must let them have none."""
     troubles: list[str]
 
 
@@ -95,7 +90,7 @@ class PeopleProcess:
         self._password = secrets.token_urlsafe(16)
         self._brokers: list[str] = []
         self._people: list[Person] = []
-        self._spies: list[Spy] = []
+        self._spy: Spy | None = None
         self._eavesdropper: Eavesdropper | None = None
 
     def do(self, request: Request) -> Answer:
@@ -104,7 +99,7 @@ class PeopleProcess:
             case EnterPeople():
                 self._enter(request)
             case StartTalking():
-                for person in (*self._people, *self._spies):
+                for person in (*self._people, self.spy):
                     person.begin(self._quiet, self._leaving)
                 self.eavesdropper.start()
             case StopTalking():
@@ -116,7 +111,7 @@ class PeopleProcess:
                 Path(request.file).write_bytes(msgspec.msgpack.encode(self._remember()))
             case LeaveCluster():
                 self._leaving.set()
-                for person in (*self._people, *self._spies):
+                for person in (*self._people, self.spy):
                     person.close()
             case _:
                 raise ParlourError(f"people cannot do this: {request}")
@@ -128,7 +123,7 @@ class PeopleProcess:
         for number, name in enumerate(names):
             plan = name, names[number ^ 1], f"{request.prefix}court", request.brokers, f"{request.seed} {name}"
             if number < 2:
-                self._people.append(Moderator(*plan))
+                self._people.append(Moderator(*plan, targets=names[2:]))
             elif number % 2:
                 self._people.append(JsonPerson(*plan, request.nodes))
             else:
@@ -138,16 +133,16 @@ class PeopleProcess:
             person.enter()
         first, second = self._people[:2]
         first.court.give_role(second.name, "operator")
-        for person in (first, second):
-            assert isinstance(person, Moderator)
-            person.targets = names[2:]
-        spy = Spy(f"{request.prefix}spy", request.brokers, f"{request.seed} spy")
-        spy.pairs = [person.private for person in self._people[::2]]
-        spy.victims = names
-        spy.enter()
-        self._spies.append(spy)
-        name = f"{request.prefix}ears"
-        self._eavesdropper = Eavesdropper(name, request.nodes, spy.pairs, f"{request.seed} ears")
+        pairs = [person.private for person in self._people[::2]]
+        self._spy = Spy(f"{request.prefix}spy", request.brokers, f"{request.seed} spy", pairs, names)
+        self._spy.enter()
+        self._eavesdropper = Eavesdropper(f"{request.prefix}ears", request.nodes, pairs, f"{request.seed} ears")
+
+    @property
+    def spy(self) -> Spy:
+        """The spy, once all have entered."""
+        assert self._spy is not None
+        return self._spy
 
     @property
     def eavesdropper(self) -> Eavesdropper:
@@ -171,29 +166,23 @@ class PeopleProcess:
                 f"{one.name} and {other.name}",
                 _said([*one.asides, *other.asides]),
                 {person.name: list(person.heard) for person in (one, other)},
-                [_record(message) for message in log],
+                [record_of(message) for message in log],
             )
             for (one, other), log in zip(pairs, logs, strict=True)
         ]
-        records = [_record(message) for message in court]
+        records = [record_of(message) for message in court]
         views = {person.name: difference(person.seen, records, person in whole) for person in self._people}
-        everybody = [*self._people, *self._spies]
-        refusals: dict[str, int] = {}
-        for person in everybody:
-            for code, count in person.refusals.items():
-                refusals[code] = refusals.get(code, 0) + count
         return PeopleMemories(
             len(self._people),
             Court(
                 _said(_remarks(self._people)),
-                court,
+                [_message(message) for message in court],
                 [remark.text for remark in _remarks(self._people) if remark.denied],
                 [f"{name} saw {found}" for name, found in views.items() if found],
             ),
             conversations,
-            refusals,
-            [*(line for spy in self._spies for line in spy.trespasses), *self.eavesdropper.overheard],
-            [line for person in everybody for line in person.troubles],
+            [*self.spy.trespasses, *self.eavesdropper.overheard],
+            [line for person in self._people for line in person.troubles],
         )
 
     def _hear_out(self, views: Sequence[tuple[Sequence[Record], int]]) -> None:
@@ -207,17 +196,8 @@ class PeopleProcess:
 
     def _read(self, person: Person, room: str, last: int) -> list[Message]:
         """Return the whole log of a room of a person, at least up to the offset `last`; raises ParlourError."""
-        deadline = time.monotonic() + READING
-        while True:
-            log: list[Message] = []
-            with connect(self._brokers, person.name, timeout=READING, password=self._password) as chat:
-                joined = chat.join(room, history=ALL, timeout=READING)
-                events = joined.events(READING)
-                while len(log) < joined.replays and (event := next(events, None)) is not None:
-                    if isinstance(event, Heard | Changed):
-                        log.append(_message(event.record if isinstance(event, Changed) else event))
-            if (log[-1].offset if log else 0) >= last or time.monotonic() >= deadline:
-                return log
+        enter = partial(connect, self._brokers, person.name, timeout=READING, password=self._password)
+        return read_log(enter, room, last, self._leaving)
 
 
 def difference(view: Sequence[Record], log: Sequence[Record], whole: bool) -> str:
@@ -258,9 +238,9 @@ def _said(remarks: Sequence[Remark]) -> list[SentPost]:
     return said
 
 
-def _message(heard: Heard) -> Message:
+def _message(heard: Message) -> wire.Message:
     """Return a record as the node sent it."""
-    return Message(
+    return wire.Message(
         heard.room,
         heard.offset,
         heard.id,
@@ -268,14 +248,10 @@ def _message(heard: Heard) -> Message:
         heard.at,
         heard.text,
         heard.kind,
-        heard.ref or 0,
+        heard.ref,
         heard.account,
         dict(heard.data),
     )
-
-
-def _record(message: Message) -> Record:
-    return Record(message.offset, message.id, message.by, message.at, message.text, message.kind, message.ref)
 
 
 if __name__ == "__main__":

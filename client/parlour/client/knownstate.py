@@ -26,7 +26,7 @@ KEPT = 100
 
 
 class _Told(Struct):
-    """What a node answers to the ask `state`; see docs/protocol.md."""
+    """The data of a node's answer to the ask `state`, without the fields that no client keeps; see docs/protocol.md."""
 
     version: int = 0
     owner: str = ""
@@ -38,7 +38,7 @@ class _Told(Struct):
 
 
 class KnownState:
-    """What is known of the state of a room, without its bans, mutes and invitations.
+    """The state of one room as far as the client knows it: not its bans, mutes and invitations.
 
     Attributes:
         state: the state by the last answer and the records since then; None before the first answer.

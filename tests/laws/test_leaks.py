@@ -67,7 +67,6 @@ def run(folder: Path, tests: str, **variables: str) -> str:
     (folder / "test_it.py").write_text(tests)
     environment = {
         **os.environ,
-        "PYTEST_ADDOPTS": "",
         "PYTHONPATH": str(ROOT / "tests"),
         "PARLOUR_BROKER": "the.users.own:6000",
         **variables,

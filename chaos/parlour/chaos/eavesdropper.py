@@ -28,7 +28,7 @@ PAUSE = 0.05
 
 
 class Eavesdropper(Service):
-    """A guest of this name; `start` returns at once.
+    """The thread of a guest of this name, who goes from node to node and tries all that may tell of private talk.
 
     Attributes:
         overheard: each message that told it of a private conversation, a line each; parlour must send it none.

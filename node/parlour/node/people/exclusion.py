@@ -6,15 +6,13 @@ not answer.
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Callable, Iterable
 
 from parlour.directory.bans import Ban
 from parlour.directory.directory import Directory
-from parlour.directory.store import DirectoryError
+from parlour.node.people.lookout import Lookout
 from parlour.node.people.refusal import RefusedClientError
-from parlour.runtime.threads import join_all, spawn
 from parlour.wire.people import Person
 
 __all__ = ["Exclusion"]
@@ -26,8 +24,8 @@ PARTS = 15
 """Looks in which all accounts that are here are looked at, some at each."""
 
 
-class Exclusion:
-    """Ends sessions at one node."""
+class Exclusion(Lookout):
+    """The thread that looks for people who may not be here any more, and ends their sessions at one node."""
 
     def __init__(
         self,
@@ -42,36 +40,20 @@ class Exclusion:
         `sessions` returns the sessions with their people, `check` raises RefusedClientError for a person whom the
         cluster has banned, and `end` ends a session and tells it why.
         """
-        self._name = name
+        super().__init__(name, LOOK)
         self._directory = directory
         self._sessions = sessions
         self._check = check
         self._end = end
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
         # For the thread alone:
         self._bans: list[Ban] = []
         self._again = 0  # looks at which all people are still to be compared with the bans
         self._part = 0
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread = spawn(self._name, self._run, vital=True)
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the thread and join it."""
-        self._stopping.set()
-        if self._thread is not None:
-            join_all([self._thread], timeout)
-
-    def _run(self) -> None:
-        """Look for people who may not be here any more, and end their sessions."""
-        while not self._stopping.wait(LOOK):
-            try:
-                self._look_at_bans()
-                self._look_at_accounts()
-            except DirectoryError:
-                pass  # the next look may succeed
+    def look(self) -> None:
+        """End the sessions of those who were banned, and of those whose account is gone; raises DirectoryError."""
+        self._look_at_bans()
+        self._look_at_accounts()
 
     def _look_at_bans(self) -> None:
         bans = self._directory.bans.list()

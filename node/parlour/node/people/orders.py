@@ -6,14 +6,12 @@ the node started.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from parlour.directory.directory import Directory
 from parlour.directory.orders import Order
-from parlour.directory.store import DirectoryError
-from parlour.runtime.threads import join_all, spawn
+from parlour.node.people.lookout import Lookout
 
 __all__ = ["Follower", "OrderWatch"]
 
@@ -24,17 +22,15 @@ Follower = Callable[[dict[str, Any]], dict[str, Any]]
 """Follows an order with these data, without waiting for anything, and returns the data of the answer."""
 
 
-class OrderWatch:
-    """Follows orders at one instance of a node."""
+class OrderWatch(Lookout):
+    """The thread that looks for orders of operators, and follows them at one instance of a node."""
 
     def __init__(self, name: str, directory: Directory, instance: str, followers: Mapping[str, Follower]) -> None:
         """Name the thread `name`; `followers` has a function for each word that an order may have."""
-        self._name = name
+        super().__init__(name, LOOK)
         self._directory = directory
         self._instance = instance
         self._followers = followers
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
         # For the thread alone:
         self._followed: dict[str, Order] = {}  # the orders that last, by id
         self._unanswered: list[tuple[Order, dict[str, Any]]] = []
@@ -43,23 +39,10 @@ class OrderWatch:
         """Begin to look, for orders that are given from now on; raises DirectoryError."""
         self._followed = {order.id: order for order in self._directory.orders.lasting()}
         self._unanswered = [(order, {}) for order in self._followed.values()]  # somebody may wait for this node
-        self._thread = spawn(self._name, self._run, vital=True)
+        super().start()
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the thread and join it."""
-        self._stopping.set()
-        if self._thread is not None:
-            join_all([self._thread], timeout)
-
-    def _run(self) -> None:
-        """Look for orders of operators, and follow them."""
-        while not self._stopping.wait(LOOK):
-            try:
-                self._look()
-            except DirectoryError:
-                pass  # the next look may succeed
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Follow the orders that are new, and write the answers; raises DirectoryError."""
         lasting = {order.id: order for order in self._directory.orders.lasting()}
         for order in lasting.values():
             if order.id not in self._followed:

@@ -206,10 +206,10 @@ def test_a_failing_directory_delays_an_order(running: Cluster, monkeypatch: pyte
         with monkeypatch.context() as away:
             away.setattr(node.people.directory.orders, "answer", fail)
             away.setattr(given, "WAIT", 0.0)
-            assert running.nodes[1].people.directory.orders.announce("", "hello") >= 1
+            assert running.nodes[1].people.directory.orders.announce("root", "hello") >= 1
             assert bob.read()["data"]["text"] == "hello"
             eventually(lambda: len(failed) > 5)
-        assert running.nodes[1].people.directory.orders.announce("", "again") == 0
+        assert running.nodes[1].people.directory.orders.announce("root", "again") == 0
         assert bob.read()["data"]["text"] == "again"
 
 

@@ -32,4 +32,4 @@ class Directory:
         self.failures = Failures(store)
         self.trail = Trail(store)
         self.bans = Bans(store)
-        self.orders = Orders(store, self.names)
+        self.orders = Orders(store, self.names, self.trail)

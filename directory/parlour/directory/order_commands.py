@@ -1,7 +1,7 @@
 """The commands `kick` and `say`, with which operators reach people who are connected.
 
-This module owns their options and what they print; they run on the main thread. They must never reach anybody without
-an entry in the trail.
+This module owns their options and what they print; they run on the main thread. They must never say that all nodes
+did it if some have not answered.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ def kick(directory: Directory, name: str, reason: str) -> None:
 
     The person is told why, and may sign in anew at once: `parlour ban` keeps somebody out.
     """
-    connections, missing = directory.orders.kick(name, reason)
-    if connections or missing:
-        directory.trail.add("kicked", user(), {"who": name, "reason": reason, "connections": connections})
+    connections, missing = directory.orders.kick(user(), name, reason)
     note_missing(missing)
     if not connections:
         raise ParlourError(f"nobody is connected as {name}: no connection was ended")
@@ -53,8 +51,7 @@ def say(directory: Directory, to_all: bool, text: str) -> None:
         raise UsageError("everybody who is connected will read this: give --all, or use `parlour send` for a room")
     if not text:
         raise UsageError("give a text to say")
-    missing = directory.orders.announce("", text)
-    directory.trail.add("announced", user(), {"text": text})
+    missing = directory.orders.announce(user(), text)
     note_missing(missing)
     click.echo("said to everybody")
 

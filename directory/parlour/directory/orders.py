@@ -1,6 +1,7 @@
 """Orders of operators to all nodes: each node finds them in the directory, follows them, and writes its answer there.
 
-This module owns the orders and their answers; any thread may call it. It must never wait for a node without a deadline.
+This module owns the orders and their answers; any thread may call it. It must never wait for a node without a deadline,
+nor reach anybody without an entry in the trail.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec import Struct
 from parlour.directory.documents import Documents
 from parlour.directory.names import Names
 from parlour.directory.store import Store
+from parlour.directory.trail import Trail
 from parlour.wire.errors import UsageError
 
 __all__ = ["Order", "Orders", "Outcome", "check_line"]
@@ -78,22 +80,34 @@ class _Answer(Struct, frozen=True):
 class Orders:
     """The orders. Every method raises DirectoryError if the store fails."""
 
-    def __init__(self, store: Store, names: Names) -> None:
+    def __init__(self, store: Store, names: Names, trail: Trail) -> None:
         self._store = store
         self._names = names
+        self._trail = trail
         self._orders = Documents(store, "order/", _Orders)
         self._answers = Documents(store, "answer/", _Answer)
 
     # --- for operators ------------------------------------------------------------------------------------------
 
-    def kick(self, who: str, reason: str) -> tuple[int, int]:
-        """End the connections of an account or guest; return their number, and that of nodes without an answer."""
-        outcome = self._give("kick", {"who": who, "reason": reason})
-        return sum(answer.get("connections", 0) for answer in outcome.answers), outcome.missing
+    def kick(self, by: str, who: str, reason: str) -> tuple[int, int]:
+        """End the connections of an account or guest; return their number, and that of nodes without an answer.
 
-    def announce(self, by: str, text: str) -> int:
-        """Tell everybody who is connected; return the number of nodes without an answer."""
-        return self._give("announce", {"by": by, "text": text}).missing
+        The trail names the operator `by`.
+        """
+        outcome = self._give("kick", {"who": who, "reason": reason})
+        connections = sum(answer.get("connections", 0) for answer in outcome.answers)
+        if connections or outcome.missing:
+            self._trail.add("kicked", by, {"who": who, "reason": reason, "connections": connections})
+        return connections, outcome.missing
+
+    def announce(self, by: str, text: str, shown: str = "") -> int:
+        """Tell everybody who is connected, in the name `shown`; return the number of nodes without an answer.
+
+        Without that name it comes from an operator. The trail names the operator `by`.
+        """
+        missing = self._give("announce", {"by": shown, "text": text}).missing
+        self._trail.add("announced", by, {"text": text})
+        return missing
 
     def rooms(self) -> tuple[list[dict[str, int]], int]:
         """Return, for each node, the number of people in each of its rooms; and the number of nodes without an answer.

@@ -1,7 +1,7 @@
 """The handlers of asks by which an operator of the cluster reaches people on all nodes.
 
 This module owns what they answer; it runs on the client's own thread, which waits for the answers of the nodes. It must
-never act for anybody else, nor without an entry in the trail.
+never act for anybody else.
 """
 
 from __future__ import annotations
@@ -20,11 +20,8 @@ __all__ = ["announce", "kick"]
 def kick(session: Asker, data: ask_data.Kick) -> dict[str, Any]:
     """End all connections of an account or guest."""
     _check_operator(session)
-    name, reason, directory = check_name(data.name), check_line(data.reason), session.context.people.directory
-    connections, missing = directory.orders.kick(name, reason)
-    if connections or missing:
-        done = {"who": name, "reason": reason, "connections": connections}
-        directory.trail.add("kicked", session.person.name, done)
+    name, orders = check_name(data.name), session.context.people.directory.orders
+    connections, _ = orders.kick(session.person.name, name, check_line(data.reason))
     if not connections:
         raise RefusedAskError("no_person", f"nobody is connected as {name}: no connection was ended")
     return {"connections": connections}
@@ -33,11 +30,10 @@ def kick(session: Asker, data: ask_data.Kick) -> dict[str, Any]:
 def announce(session: Asker, data: ask_data.Announce) -> dict[str, Any]:
     """Tell everybody who is connected."""
     _check_operator(session)
-    text, directory = check_line(data.text), session.context.people.directory
+    text, by = check_line(data.text), session.person.name
     if not text:
         raise UsageError("give a text")
-    directory.orders.announce(session.person.name, text)
-    directory.trail.add("announced", session.person.name, {"text": text})
+    session.context.people.directory.orders.announce(by, text, shown=by)
     return {}
 
 

@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from parlour.directory.opening import open_store
 from parlour.directory.store import Store
+from support.engines import ENGINES, Servers, engine_servers, engine_url
 from support.opener import StoreOpener
-from support.redis_server import MISSING, RedisServer, redis_cluster, redis_server
-
-ENGINES = ["memory", "sqlite", "sqlite-full", "redis", "redis-cluster"]
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[RedisServer]]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Run one Redis server and a cluster of them for all tests that kill none."""
-    with ExitStack() as stack:
-        running: dict[str, list[RedisServer]] = {}
-        if not MISSING:
-            running["redis"] = [stack.enter_context(redis_server(tmp_path_factory.mktemp("redis")))]
-            running["redis-cluster"] = stack.enter_context(redis_cluster(tmp_path_factory.mktemp("cluster")))
+    with engine_servers(tmp_path_factory, ENGINES) as running:
         yield running
 
 
 @pytest.fixture
-def opener(engine: str, tmp_path: Path, servers: dict[str, list[RedisServer]]) -> Iterator[StoreOpener]:
+def opener(engine: str, tmp_path: Path, servers: Servers) -> Iterator[StoreOpener]:
     """Give a way to open one store several times; close all that were opened."""
     opened: list[Store] = []
-    if engine.startswith("redis") and MISSING:
-        pytest.skip(MISSING)
-    for server in servers.get(engine, []):
-        with server.client() as client:
-            client.flushall()
-    urls = {
-        "memory": f"memory://{tmp_path}",
-        "sqlite": f"sqlite://{tmp_path}/log.sqlite",
-        "sqlite-full": f"sqlite://{tmp_path}/log.sqlite?sync=full",
-        **{name: running[0].url for name, running in servers.items()},
-    }
+    url = engine_url(engine, tmp_path, servers)
 
     def again() -> Store:
-        opened.append(open_store(urls[engine]))
+        opened.append(open_store(url))
         return opened[-1]
 
     yield again

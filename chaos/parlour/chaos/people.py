@@ -44,7 +44,7 @@ ON_THE_WAY = 4
 """Remarks of a person that are on their way at a time: one that a ban meets there shows whether it holds strictly."""
 
 ASIDE = 0.2
-"""How often a person says something in private then."""
+"""The probability that a person also posts in private then."""
 
 ACTS = ("ban", "mute", "unban", "unmute", "unban", "unmute", "kick", "voice", "devoice")
 """The acts from which a moderator chooses; `unban` and `unmute` stand twice, so they are twice as likely."""
@@ -64,7 +64,7 @@ class Remark:
     text: str
     answer: Answered
     sure: bool = False
-    """Whether a refusal proves that it is not in the log: it was never sent over two connections."""
+    """Whether the log cannot have a refused post: it was sent over one connection alone."""
 
     @property
     def open(self) -> bool:
@@ -84,7 +84,7 @@ class Remark:
 
     @property
     def denied(self) -> bool:
-        """Whether it was told for certain that it is not in the log."""
+        """Whether the node refused it in such a way that the log cannot have it."""
         return self.sure and not self.open and isinstance(self.answer.exception(), NodeError)
 
 

@@ -17,7 +17,7 @@ FREE_OF_ACCOUNT, FREE_OF_ADDRESS = 3, 20
 """Failures after which the delay begins. Many people may share an address."""
 
 DOUBLED = 16
-"""How often the delay doubles, at most: enough for the longest one, and a power that a float holds."""
+"""Times that the delay doubles, at most: enough for the longest one, and a power that a float holds."""
 
 LONGEST = 300.0
 """Seconds that an attempt has to wait, at most: whoever knows the password gets in."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 __all__ = ["find_mention"]
 
@@ -17,6 +18,12 @@ def find_mention(text: str, names: Iterable[str]) -> re.Match[str] | None:
 
     The names are the one under which the person posts, and the display name of its account; empty ones do not count.
     """
+    pattern = _pattern(tuple(names))
+    return pattern.search(text) if pattern is not None else None
+
+
+@lru_cache(maxsize=1000)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
     # A longer name comes first, as one may begin with the other.
     known = "|".join(re.escape(name) for name in sorted(filter(None, names), key=len, reverse=True))
-    return re.search(rf"(?<!\w)(?:{known})(?!\w)", text, re.IGNORECASE) if known else None
+    return re.compile(rf"(?<!\w)(?:{known})(?!\w)", re.IGNORECASE) if known else None

@@ -21,10 +21,10 @@ SHARE = 10
 """The part of a node's places, a tenth, that one address may have at the same time."""
 
 HELLO = 1
-"""What a hello costs, besides the connection."""
+"""The price of a hello, besides that of the connection."""
 
 PASSWORD = 5
-"""What a hello or a step of a sign-in with a password costs: the node works for some 50 ms to check it."""
+"""The price of a hello, or of a step of a sign-in, with a password: the node works for some 50 ms to check it."""
 
 SLOWEST = 1.0
 """Seconds that a sign-in waits, at most."""

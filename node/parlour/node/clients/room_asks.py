@@ -26,7 +26,7 @@ LOOKED = 1000
 """Rooms that are looked at for one answer, at most: many may be secret."""
 
 BEHIND_DIRECT = f"{DIRECT}g"
-"""What follows the rooms of all private conversations, whose names have hexadecimal digits, in the order of names."""
+"""A name behind those of all private conversations in the order of names: theirs have hexadecimal digits."""
 
 
 def state(session: Asker, data: ask_data.State) -> dict[str, Any]:

@@ -54,13 +54,13 @@ PRICES: dict[type, int] = {
     Pong: 0,
     Bye: 0,
 }
-"""What each message costs. What ends something or is an answer is free, but for its bytes."""
+"""The price of each message. A message that ends something, and an answer, cost only their bytes."""
 
 NICK = 60
-"""What another name costs: all rooms of the client hear of it."""
+"""The price of another name: all rooms of the client hear of it."""
 
 GUESTS = 10
-"""How much more the guests at one address may do than one of them: a guest can come again under another name."""
+"""The budget of all guests at one address, in budgets of one guest: a guest can come again under another name."""
 
 SLOWEST = 1.0
 """Seconds that a client's own reading waits at a time, at most."""

@@ -76,7 +76,6 @@ class Judgement:
         self._room = room
         self.version = StateVersion("", 0)
         self.state = EMPTY
-        self._all_may_post = True  # texts: `state` judges nobody
         self._slow_mode = SlowMode()
         self._speakers: set[Person] = set()
         """Those who may post by this state. Time alone changes that for nobody: sanctions end."""
@@ -89,7 +88,6 @@ class Judgement:
         """Judge by this state."""
         self.state = replace(state, version=version.offset)
         self.version = version
-        self._all_may_post = state.open and not state.settings.slow
         self._speakers = set()
 
     def follow(self, epoch: str, record: Message) -> None:
@@ -126,10 +124,8 @@ class Judgement:
 
     def judge(self, submissions: list[Submission]) -> Judged:
         """Return which of the first posts may be logged, up to the first state record."""
-        posts = submissions[0].posts  # most often there is no other
-        if len(submissions) > 1:
-            posts = [post for submission in submissions for post in submission.posts]
-        if self._all_may_post and CHANGE_KINDS.isdisjoint(kinds_of(posts)):
+        posts = [post for submission in submissions for post in submission.posts]
+        if self.state.open and not self.state.settings.slow and CHANGE_KINDS.isdisjoint(kinds_of(posts)):
             return Judged(submissions, posts, [], None, [])
         return self._judge_each(submissions)
 

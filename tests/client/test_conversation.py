@@ -14,6 +14,7 @@ from parlour.client import Message, conversation
 from parlour.client.conversation import Conversation
 from parlour.client.display import Lines
 from parlour.client.keyboard import Pipe
+from parlour.node.clients import asks
 from parlour.node.log.memory import MemoryLog
 from parlour.runtime.threads import join_all, spawn
 from support.cluster import Cluster
@@ -52,6 +53,32 @@ def test_a_chat_that_cannot_show_a_room_ends(cluster: Cluster) -> None:
             ended.set()
             pipe.close()
             join_all([thread], 10)
+
+
+def test_a_connection_lost_on_entering(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chat does not end: it asks again what is kept for the person when the connection is back."""
+    handler, asked = asks.HANDLERS["belongings"], list[str]()
+
+    def hang_up(session: Any, data: Any) -> dict[str, Any]:
+        asked.append(session.id)
+        if len(asked) == 1:
+            session.writer.hang_up()
+        return handler.answer(session, data)
+
+    monkeypatch.setitem(asks.HANDLERS, "belongings", handler._replace(answer=hang_up))
+    ada = cluster.chat("ada").join("lobby")
+    receiver, sender = os.pipe()
+    with os.fdopen(receiver), os.fdopen(sender, "wb", buffering=0) as typing:
+        pipe = Pipe(receiver)
+        person = Conversation(cluster.chat("bob"), pipe, Lines(colour=False))
+        thread = spawn("person", person.run, "lobby")
+        eventually(lambda: len(asked) == 2)
+        typing.write(b"here I am\n")
+        eventually(lambda: [message.text for message in ada.history()] == ["here I am"])
+        typing.close()
+        join_all([thread], 20)
+        pipe.close()
+    assert len(set(asked)) == 1, "it is the same session"
 
 
 def test_edit_means_no_older_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from parlour.client.chat import Chat
 from parlour.client.display import Lines, harmless
-from parlour.client.errors import DisconnectedError, NodeError
+from parlour.client.errors import DeadlineError, DisconnectedError, NodeError
 from parlour.client.events import Changed, Event, Message
 from parlour.client.people_commands import unread_line
 from parlour.client.room import Room
@@ -57,7 +57,17 @@ class PrivateTalk:
         self._unvisited: set[str] = set()  # rooms that were entered again, and not looked at since
 
     def begin(self) -> None:
-        """Show what is new, open the conversations that are kept, and take news from now on."""
+        """Show what is new, open the conversations that are kept, and take news from now on.
+
+        If the connection is lost meanwhile, the first two are done again when it is back.
+        """
+        rooms = self._open_kept()
+        if rooms:
+            self.threads.append(spawn(f"{self._chat.name}-enters", self.enter_rooms, rooms))
+        self.threads.append(spawn(f"{self._chat.name}-news", self._take_news, rooms is None))
+
+    def _open_kept(self) -> list[str] | None:
+        """Show what is new, and open the kept conversations; return the account's rooms, None without a connection."""
         try:
             kept = self._chat.belongings()
             self._ignored = frozenset(kept["ignored"])
@@ -67,11 +77,14 @@ class PrivateTalk:
                 self._chat.whoami()  # so that the display name is known, by which others may call
                 if line := unread_line(self._chat):
                     self._screen.remark(line)
-            self.threads.append(spawn(f"{self._chat.name}-enters", self.enter_rooms, kept["rooms"]))
         except NodeError as error:
             if error.code != "bad_version":  # an older node, which has no news either
                 self._screen.remark(str(error))
-        self.threads.append(spawn(f"{self._chat.name}-news", self._take_news))
+            return []
+        except (DeadlineError, DisconnectedError):
+            return None
+        rooms: list[str] = kept["rooms"]
+        return rooms
 
     def open(self, name: str) -> Room:
         """Open the conversation with a person and return its room; raises as `Chat.direct`."""
@@ -116,8 +129,12 @@ class PrivateTalk:
         self._lines.titles[room] = f"@{name}"
         return self._screen.show(room)
 
-    def _take_news(self) -> None:
+    def _take_news(self, behind: bool) -> None:
+        """Take news until the chat ends; first, if it is `behind`, do what was not possible when it began."""
         while not self._chat.ended:
+            if behind and (rooms := self._open_kept()) is not None:
+                behind = False
+                self.enter_rooms(rooms)
             for news in self._chat.news(timeout=MARKING):
                 try:
                     self._handle(news.what, news.data)

@@ -7,14 +7,18 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import click
 import msgspec
 import pytest
 
 from parlour.cli import main
 from parlour.client import connect
 from parlour.client.kept_tokens import KeptToken, KeptTokens
+from parlour.client.login import Login
 from parlour.directory.passwords import make_password
+from parlour.node.clients import asks
 from parlour.wire.errors import ParlourError
 from support.cluster import Cluster
 from support.tmux import MISSING, Tmux
@@ -50,6 +54,23 @@ def send(running: Cluster, capsys: pytest.CaptureFixture[str]) -> Send:
         return status, capsys.readouterr().err
 
     return command
+
+
+def test_a_connection_lost_before_the_token_came(
+    running: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The person is in all the same, and is told that this device is not kept."""
+    handler = asks.HANDLERS["token"]
+
+    def hang_up(session: Any, data: Any) -> dict[str, Any]:
+        session.writer.hang_up()
+        return handler.answer(session, data)
+
+    monkeypatch.setitem(asks.HANDLERS, "token", handler._replace(answer=hang_up))
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: PASSWORD)
+    with Login((running.address,), None, asking=True).connect("ada", chosen=True) as ada:
+        assert ada.join("lobby").say("hello").account == "ada"
+    assert "this device is not kept signed in" in capsys.readouterr().err
 
 
 def senders(running: Cluster) -> list[str]:

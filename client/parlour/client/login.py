@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from parlour.client.chat import Chat, connect
-from parlour.client.errors import NameTakenError, NodeError, SignInError
+from parlour.client.errors import DeadlineError, DisconnectedError, NameTakenError, NodeError, SignInError
 from parlour.client.kept_tokens import KeptToken, KeptTokens
 from parlour.wire.errors import UsageError
 
@@ -95,7 +95,10 @@ class Login:
                     raise
                 click.echo(f"parlour: {error}", err=True)
                 continue
-            self.keep(chat)
+            try:
+                self.keep(chat)
+            except (DeadlineError, DisconnectedError) as error:  # the person is in, and is asked again the next time
+                click.echo(f"parlour: this device is not kept signed in: {error}", err=True)
             return chat
         raise reason
 
